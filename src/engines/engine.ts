@@ -1,0 +1,47 @@
+/**
+ * An engine is a tfjs backend that has been started: everything above `ops/` computes on whichever engine is
+ * current and never asks which one it is. Beside the standard tfjs kernels an engine may register fused kernels
+ * under the names in `ops/kernels.ts`; an op uses the kernel when the current backend has it and its own
+ * composition of tfjs ops otherwise.
+ */
+export type EngineName = 'cpu' | 'cuda' | 'webgpu' | 'tensorflow';
+
+export const ENGINE_NAMES: readonly EngineName[] = ['cpu', 'cuda', 'webgpu', 'tensorflow'];
+
+/** How tensors are stored; arithmetic that needs it (softmax, norms, retention state) is float32 regardless. */
+export type StorageType = 'float32' | 'bfloat16' | 'float16';
+
+/** Bytes in tensors, as the engine's allocator counts them. */
+export interface EngineMemory {
+  /** Bytes held by tensors that exist now. */
+  liveBytes: number;
+  /** Largest `liveBytes` since the last `resetPeak`. */
+  peakBytes: number;
+  /** Bytes taken from the system, pooled buffers included. */
+  reservedBytes: number;
+}
+
+export interface Engine {
+  readonly name: EngineName;
+  /** The name under which the backend is registered with tfjs. */
+  readonly backend: string;
+  /** What runs underneath, for provenance: `onnxruntime 1.30.0, 2 threads`, `NVIDIA H200, driver 580`. */
+  readonly description: string;
+  readonly device: string;
+  readonly storage: StorageType;
+  /** Threads the engine computes with; `undefined` where the notion does not apply. */
+  readonly threads?: number;
+  memory(): EngineMemory;
+  /** Begins a new peak measurement at the present `liveBytes`. */
+  resetPeak(): void;
+  /** Bytes that new tensors may take before the device or the machine runs out. */
+  availableBytes(): number;
+  /** Resolves when all queued work has finished (at once on a synchronous engine). */
+  synchronize(): Promise<void>;
+}
+
+export interface EngineOptions {
+  /** CPU threads; defaults to the number of cores. */
+  threads?: number;
+  storage?: StorageType;
+}
