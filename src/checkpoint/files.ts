@@ -1,0 +1,213 @@
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { RunError, YocoError } from '../errors.js';
+
+/** One system call moves at most 2 GiB; less keeps the transfer interruptible. */
+const MAX_TRANSFER = 1 << 30;
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file or directory',
+  EACCES: 'permission denied',
+  EPERM: 'operation not permitted',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'the disk is full; free some space and run again',
+  EDQUOT: 'the disk quota is used up; free some space and run again',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of the path is not a directory',
+  EFBIG: 'the file would be too large for this file system',
+  EMFILE: 'too many open files',
+};
+
+/** A system error as one line: `cannot write runs/a/model.safetensors: the disk is full; ...`. */
+export function fileError(action: string, path: string, cause: unknown): YocoError {
+  if (cause instanceof YocoError) return cause;
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new RunError(`cannot ${action} ${path}: ${reason}`, { cause });
+}
+
+/** A name from a file as it may be shown in an error: quoted, control characters escaped, not too long. */
+export function quote(name: string): string {
+  return JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
+}
+
+/** A regular file read at given positions. */
+export class RandomAccessFile {
+  private constructor(
+    readonly path: string,
+    readonly size: number,
+    private descriptor: number | undefined,
+  ) {}
+
+  /** Throws `RunError` where the file is missing, unreadable or not a regular file. */
+  static open(path: string): RandomAccessFile {
+    let descriptor: number | undefined;
+    try {
+      descriptor = openSync(path, 'r');
+      const stat = fstatSync(descriptor);
+      if (!stat.isFile()) throw new RunError(`cannot read ${path}: it is not a regular file`);
+      return new RandomAccessFile(path, stat.size, descriptor);
+    } catch (error) {
+      if (descriptor !== undefined) closeSync(descriptor);
+      throw fileError('read', path, error);
+    }
+  }
+
+  /** `length` bytes from `position`, in a fresh buffer. Throws `RunError` where the file ends before. */
+  read(position: number, length: number): Uint8Array {
+    if (this.descriptor === undefined) throw new RunError(`cannot read ${this.path}: it has been closed`);
+    if (position < 0 || length < 0 || position + length > this.size) {
+      throw new RunError(`${this.path}: truncated: ends at byte ${this.size} of ${position + length}`);
+    }
+    const bytes = new Uint8Array(length);
+    let done = 0;
+    while (done < length) {
+      let count: number;
+      try {
+        count = readSync(
+          this.descriptor,
+          bytes,
+          done,
+          Math.min(length - done, MAX_TRANSFER),
+          position + done,
+        );
+      } catch (error) {
+        throw fileError('read', this.path, error);
+      }
+      if (count === 0) throw new RunError(`${this.path}: truncated while it was being read`);
+      done += count;
+    }
+    return bytes;
+  }
+
+  close(): void {
+    if (this.descriptor !== undefined) closeSync(this.descriptor);
+    this.descriptor = undefined;
+  }
+}
+
+/** Appends to the file being written; all of `bytes` or an exception. */
+export type Write = (bytes: Uint8Array) => void;
+
+function writeFully(descriptor: number, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    done += writeSync(descriptor, bytes, done, Math.min(bytes.byteLength - done, MAX_TRANSFER));
+  }
+}
+
+/** Makes a rename in `directory` durable; not every platform can open a directory, and then it does without. */
+export function syncDirectory(directory: string): void {
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(directory, 'r');
+    fsyncSync(descriptor);
+  } catch {
+    // Windows has no directory handles; the rename itself is still atomic there.
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+export function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw fileError('create directory', path, error);
+  }
+}
+
+/**
+ * Writes a file so that at any moment, a crash included, `path` is either what it was or complete: the content goes
+ * to a temporary file beside it, is flushed to the disk and renamed. Directories are made as needed. On failure
+ * (`RunError`: disk full, no permission) nothing is left behind.
+ */
+export async function writeAtomically(
+  path: string,
+  produce: (write: Write) => void | Promise<void>,
+): Promise<void> {
+  makeDirectory(dirname(path));
+  const temporary = `${path}.${process.pid}.tmp`;
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(temporary, 'w');
+    const open = descriptor;
+    await produce((bytes) => {
+      writeFully(open, bytes);
+    });
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+    descriptor = undefined;
+    renameSync(temporary, path);
+    syncDirectory(dirname(path));
+  } catch (error) {
+    if (descriptor !== undefined) closeSync(descriptor);
+    rmSync(temporary, { force: true });
+    throw fileError('write', path, error);
+  }
+}
+
+/** Writes `value` as indented JSON, atomically. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeAtomically(path, (write) => {
+    write(Buffer.from(`${JSON.stringify(value, null, 2)}\n`));
+  });
+}
+
+/** A JSON object from a file; `RunError` names the file where it is missing, malformed or not an object. */
+export function readJson(path: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError)
+      throw new RunError(`${path}: not valid JSON: ${oneLine(error.message)}`);
+    throw fileError('read', path, error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new RunError(`${path}: expected a JSON object`);
+  }
+  return value as Record<string, unknown>;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').slice(0, 200);
+}
+
+/**
+ * Fills a directory so that `path` is either what it was or complete: `fill` writes into a sibling directory that
+ * then takes its place.
+ */
+export async function replaceDirectory(
+  path: string,
+  fill: (directory: string) => void | Promise<void>,
+): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  const previous = `${path}.${process.pid}.old`;
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+    makeDirectory(temporary);
+    await fill(temporary);
+    syncDirectory(temporary);
+    if (existsSync(path)) renameSync(path, previous);
+    renameSync(temporary, path);
+    syncDirectory(dirname(path));
+    rmSync(previous, { recursive: true, force: true });
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    if (existsSync(previous) && !existsSync(path)) renameSync(previous, path);
+    throw fileError('write', path, error);
+  }
+}
