@@ -14,8 +14,8 @@ const TWO_POW_53 = 2 ** 53;
 
 /**
  * Seeded random numbers: xoshiro128** (Blackman and Vigna, "Scrambled linear pseudorandom number generators",
- * 2018), seeded through SHA-256. Only 32-bit integer operations, IEEE arithmetic, `Math.sqrt` and `Math.log` (V8 carries its own) are used, so that every
- * platform draws the same numbers.
+ * 2018), seeded through SHA-256. It uses only 32-bit integer operations, IEEE arithmetic, `Math.sqrt`, and `Math.log` of which V8
+ * carries its own, so that every platform draws the same numbers.
  */
 export class Random {
   readonly seed: string;
@@ -36,8 +36,9 @@ export class Random {
   }
 
   static fromState(state: RandomState): Random {
-    const valid = state.words.length === 4 && state.words.every((word) => word >>> 0 === word);
-    if (!valid || !state.words.some((word) => word !== 0)) {
+    const words: readonly number[] = state.words;
+    const valid = words.length === 4 && words.every((word) => word >>> 0 === word);
+    if (!valid || words.every((word) => word === 0)) {
       throw new UsageError('invalid random state: expected four unsigned 32-bit words that are not all zero');
     }
     const random = new Random(state.seed);
