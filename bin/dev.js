@@ -1,4 +1,4 @@
 #!/usr/bin/env -S node --import tsx
 import { run } from '../src/cli/main.ts';
 
-await run(import.meta.url, { development: true });
+await run({ development: true });

@@ -1,0 +1,138 @@
+/**
+ * The flags commands share, in groups a command spreads into its own `static flags`. Keep this file light: every
+ * command imports it at start-up.
+ */
+import { Flags } from '@oclif/core';
+import { ENGINE_NAMES } from '../engines/engine.js';
+import { RESULT_FORMATS } from '../results/formats.js';
+import { UsageError } from '../errors.js';
+import { parseTokenCount, parseTokenCounts } from './sizes.js';
+
+export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
+export const SELF_DECODER_NAMES = ['gated-retention', 'sliding-window'] as const;
+export const STORAGE_NAMES = ['float32', 'bfloat16', 'float16'] as const;
+
+export const quietFlag = {
+  quiet: Flags.boolean({ char: 'q', description: 'no progress and no notes on stderr', helpGroup: 'OUTPUT' }),
+};
+
+export const outputFlags = {
+  format: Flags.option({
+    options: RESULT_FORMATS,
+    description: 'how results are printed on stdout',
+    default: 'table',
+    helpGroup: 'OUTPUT',
+  })(),
+  out: Flags.string({
+    description: 'directory for CSV files and their provenance (default: results/<command>)',
+    helpValue: 'DIR',
+    helpGroup: 'OUTPUT',
+  }),
+  ...quietFlag,
+};
+
+export const seedFlag = {
+  seed: Flags.integer({ description: 'seed of all randomness', default: 1, min: 0 }),
+};
+
+export const engineFlags = {
+  engine: Flags.option({
+    options: ['auto', ...ENGINE_NAMES] as const,
+    description: 'what computes: auto takes the best that starts',
+    default: 'auto',
+    helpGroup: 'ENGINE',
+  })(),
+  threads: Flags.integer({
+    description: 'CPU threads (default: all cores)',
+    min: 1,
+    helpGroup: 'ENGINE',
+  }),
+  dtype: Flags.option({
+    options: STORAGE_NAMES,
+    description: 'how tensors are stored (16 bits: engine cuda only)',
+    helpGroup: 'ENGINE',
+  })(),
+};
+
+/** `--preset`, `--config` and `--checkpoint` are three ways to name a model; `--arch` may name both architectures. */
+export const modelFlags = {
+  arch: Flags.option({
+    options: ARCHITECTURE_NAMES,
+    description: 'architecture, or several separated by commas to compare them side by side',
+    multiple: true,
+    delimiter: ',',
+    helpValue: 'yoco,transformer',
+    helpGroup: 'MODEL',
+  })(),
+  preset: Flags.string({
+    description: 'size: tiny, small, 160m … 13b, 65b, or yoco-3b, transformer-3b',
+    helpValue: 'NAME',
+    exclusive: ['config', 'checkpoint'],
+    helpGroup: 'MODEL',
+  }),
+  config: Flags.string({
+    description: 'JSON file with a model configuration',
+    helpValue: 'FILE',
+    multiple: true,
+    multipleNonGreedy: true,
+    exclusive: ['preset', 'checkpoint'],
+    helpGroup: 'MODEL',
+  }),
+  checkpoint: Flags.string({
+    description: 'checkpoint directory; may be repeated',
+    helpValue: 'DIR',
+    multiple: true,
+    multipleNonGreedy: true,
+    exclusive: ['preset', 'config'],
+    helpGroup: 'MODEL',
+  }),
+  'self-decoder': Flags.option({
+    options: SELF_DECODER_NAMES,
+    description: "mixer of YOCO's self-decoder, with --preset (default: the preset's)",
+    exclusive: ['config', 'checkpoint'],
+    helpGroup: 'MODEL',
+  })(),
+};
+
+export const sweepFlags = {
+  resume: Flags.boolean({
+    description: 'keep the finished cells of an earlier run in the same directory',
+    default: true,
+    allowNo: true,
+    helpGroup: 'SWEEP',
+  }),
+  check: Flags.string({
+    description: 'compare with an earlier CSV; exit status 1 on a regression',
+    helpValue: 'FILE',
+    helpGroup: 'SWEEP',
+  }),
+  tolerance: Flags.custom<number>({
+    description: 'percent by which --check lets a figure be worse',
+    default: 0,
+    helpValue: 'PERCENT',
+    dependsOn: ['check'],
+    helpGroup: 'SWEEP',
+    parse: (text) => Promise.resolve(parsePercent(text)),
+  })(),
+};
+
+/** `--ctx 4k,64k,1m`. */
+export const contextsFlag = Flags.custom<number[]>({
+  description: 'context lengths in tokens, separated by commas; k is 1,024, m is 1,048,576',
+  helpValue: '4k,64k,1m',
+  parse: (text) => Promise.resolve(parseTokenCounts(text)),
+});
+
+/** A single token count: `--chunk 8k`. */
+export const tokenCountFlag = Flags.custom<number>({
+  helpValue: '8k',
+  parse: (text) => Promise.resolve(parseTokenCount(text)),
+});
+
+function parsePercent(text: string): number {
+  const value = Number(text.replace(/%$/, ''));
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0) {
+    throw new UsageError(`'${text}' is not a percentage: write a number from 0 up, such as 5`);
+  }
+  return value;
+}

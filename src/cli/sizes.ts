@@ -1,0 +1,28 @@
+/** Token counts as people write them: `4k` is 4,096 and `1m` 1,048,576, as in the paper. */
+import { UsageError } from '../errors.js';
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1048576 };
+
+/** `64k` → 65,536. UsageError for anything that is not a positive whole number of tokens. */
+export function parseTokenCount(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)([km]?)$/i.exec(text.trim()) ?? [];
+  const count = Number(digits) * (UNITS[unit?.toLowerCase() ?? ''] ?? NaN);
+  if (!Number.isSafeInteger(count) || count < 1) {
+    throw new UsageError(
+      `'${text}' is not a number of tokens: write a positive whole number, with k for 1,024 or m for 1,048,576, such as 4096, 64k or 1m`,
+    );
+  }
+  return count;
+}
+
+/** `4k,64k` → [4096, 65536], in the order given, repetitions dropped. */
+export function parseTokenCounts(text: string): number[] {
+  return [...new Set(text.split(',').map(parseTokenCount))];
+}
+
+/** 65,536 → `64k`; counts that are no multiple of 1,024 stay plain. */
+export function formatTokenCount(count: number): string {
+  if (count >= 1048576 && count % 1048576 === 0) return `${count / 1048576}m`;
+  if (count >= 1024 && count % 1024 === 0) return `${count / 1024}k`;
+  return String(count);
+}

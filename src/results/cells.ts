@@ -1,0 +1,48 @@
+/** From a cell of a table to its text in files, and the columns each file has. */
+import { stringify } from 'csv-stringify/sync';
+import type { Cell, Column, Row, Schema } from './schema.js';
+
+/** Every row says whether its cell could be measured. */
+export const STATUS_COLUMNS: readonly Column[] = [
+  { name: 'status', kind: 'result', description: 'ok, or error when the cell could not be measured' },
+  { name: 'error', kind: 'result', description: 'why not' },
+];
+
+export const keyColumns = (schema: Schema): Column[] => schema.columns.filter(({ kind }) => kind === 'key');
+
+/** Columns of NAME.csv: what a rerun reproduces byte for byte. */
+export const resultFileColumns = (schema: Schema): Column[] => [
+  ...schema.columns.filter(({ kind }) => kind !== 'timing'),
+  ...STATUS_COLUMNS,
+];
+
+/** Columns of NAME.timings.csv; none when nothing is timed. */
+export function timingFileColumns(schema: Schema): Column[] {
+  const timings = schema.columns.filter(({ kind }) => kind === 'timing');
+  return timings.length === 0 ? [] : [...keyColumns(schema), ...timings];
+}
+
+export const allColumns = (schema: Schema): Column[] => [...schema.columns, ...STATUS_COLUMNS];
+
+/** A number at the column's precision; other cells as they are. */
+export function roundCell(column: Column, cell: Cell): Cell {
+  if (typeof cell !== 'number' || column.digits === undefined || !Number.isFinite(cell)) return cell;
+  return Number(cell.toFixed(column.digits));
+}
+
+/** How a cell stands in a CSV file: empty for not measured. */
+export function cellText(column: Column, cell: Cell | undefined): string {
+  return cell === null || cell === undefined ? '' : String(roundCell(column, cell));
+}
+
+export function csvLines(columns: readonly Column[], rows: readonly Row[]): string {
+  return stringify(rows.map((row) => columns.map((column) => cellText(column, row[column.name]))));
+}
+
+export const csvHeader = (columns: readonly Column[]): string => stringify([columns.map(({ name }) => name)]);
+
+/** The text that tells one row of a table from another. */
+export const keyText = (schema: Schema, row: Row): string =>
+  keyColumns(schema)
+    .map((column) => `${column.name}=${cellText(column, row[column.name])}`)
+    .join(' ');

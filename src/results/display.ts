@@ -1,0 +1,44 @@
+/** How a person reads a number. */
+import type { Cell, Column } from './schema.js';
+
+const BINARY_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** Three significant digits, without an exponent from 0.001 to 999,999. */
+export function formatNumber(value: number): string {
+  if (value === 0 || !Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(2);
+  if (size >= 1000) return Math.round(value).toLocaleString('en-US');
+  return String(Number(value.toPrecision(3)));
+}
+
+/** 13314398618 → `12.4 GiB`. */
+export function formatBytes(bytes: number): string {
+  const unit = Math.min(Math.floor(Math.log2(Math.max(1, Math.abs(bytes))) / 10), BINARY_UNITS.length - 1);
+  return `${formatNumber(bytes / 1024 ** unit)} ${BINARY_UNITS[unit] ?? ''}`;
+}
+
+export function formatSeconds(seconds: number): string {
+  if (seconds >= 1 || seconds === 0) return `${formatNumber(seconds)} s`;
+  return seconds >= 1e-3 ? `${formatNumber(seconds * 1e3)} ms` : `${formatNumber(seconds * 1e6)} µs`;
+}
+
+/** A cell for `--format table`; not measured is `–`. */
+export function displayCell(column: Column, cell: Cell | undefined): string {
+  if (cell === null || cell === undefined) return '–';
+  if (typeof cell !== 'number') return String(cell);
+  switch (column.display) {
+    case 'bytes':
+      return formatBytes(cell);
+    case 'seconds':
+      return formatSeconds(cell);
+    case 'percent':
+      return `${formatNumber(cell * 100)} %`;
+    case 'count':
+      return cell.toLocaleString('en-US');
+    case 'plain':
+      return String(cell);
+    case undefined:
+      return Number.isInteger(cell) ? String(cell) : formatNumber(cell);
+  }
+}

@@ -1,0 +1,127 @@
+/** What a run was, for NAME.run.json: enough to run it again and to explain a difference. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { arch, cpus, homedir, platform, release, totalmem } from 'node:os';
+import { relative } from 'node:path';
+import type { Engine } from '../engines/engine.js';
+import { packageRoot } from '../package-root.js';
+import type { Json } from './canonical.js';
+
+export interface Provenance {
+  /** The command line, arguments as given (paths below the home directory shortened). */
+  command: readonly string[];
+  versions: Readonly<Record<string, string>>;
+  /** Commit of the toolkit; null outside a checkout. */
+  git: { commit: string; modified: boolean } | null;
+  machine: { cpu: string; cores: number; memoryBytes: number; system: string };
+  engine: {
+    name: string;
+    description: string;
+    device: string;
+    storage: string;
+    threads: number | null;
+  } | null;
+  flags: Json;
+  /** What the flags came to: model configurations, parameters counted, data read. */
+  configuration: Json;
+  /** SHA-256 of what was read (corpora, checkpoints), by name. */
+  inputs: Readonly<Record<string, string>>;
+}
+
+export interface RunDescription {
+  /** `['needle', '--ctx', '4k']`. */
+  command: readonly string[];
+  flags: Readonly<Record<string, unknown>>;
+  engine?: Engine;
+  configuration?: Json;
+  inputs?: Readonly<Record<string, string>>;
+}
+
+const require = createRequire(import.meta.url);
+const LIBRARIES = ['@tensorflow/tfjs', 'onnxruntime-node', 'koffi'] as const;
+
+interface PackageJson {
+  version: string;
+}
+
+const versionIn = (file: string): string => (JSON.parse(readFileSync(file, 'utf8')) as PackageJson).version;
+
+export function toolkitVersion(): string {
+  return versionIn(`${packageRoot}package.json`);
+}
+
+/** The version of an installed package, found without loading it. */
+function libraryVersion(name: string): string | null {
+  for (const folder of require.resolve.paths(name) ?? []) {
+    try {
+      return versionIn(`${folder}/${name}/package.json`);
+    } catch {
+      // Not in this folder: Node looks in the next one too.
+    }
+  }
+  return null;
+}
+
+function versions(): Record<string, string> {
+  const libraries = LIBRARIES.map((name) => [name, libraryVersion(name)] as const);
+  const installed = libraries.filter((entry): entry is [(typeof LIBRARIES)[number], string] => entry[1] !== null);
+  return { yoco: toolkitVersion(), node: process.versions.node, ...Object.fromEntries(installed) };
+}
+
+function git(...words: string[]): string | null {
+  try {
+    return execFileSync('git', ['-C', packageRoot, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  } catch {
+    return null;
+  }
+}
+
+function gitState(): Provenance['git'] {
+  const commit = git('rev-parse', 'HEAD');
+  if (commit === null) return null;
+  return { commit, modified: git('status', '--porcelain', '--untracked-files=no', 'src') !== '' };
+}
+
+function machine(): Provenance['machine'] {
+  const processors = cpus();
+  return {
+    cpu: processors[0]?.model.trim() ?? 'unknown',
+    cores: processors.length,
+    memoryBytes: totalmem(),
+    system: `${platform()} ${release()} ${arch()}`,
+  };
+}
+
+/** Paths say where a file is for the project, not in whose home. */
+export function neutralPath(text: string): string {
+  const cwd = process.cwd();
+  if (text === cwd || text.startsWith(`${cwd}/`)) return relative(cwd, text) || '.';
+  const home = homedir();
+  return home.length > 1 && text.startsWith(`${home}/`) ? `~${text.slice(home.length)}` : text;
+}
+
+/** Plain JSON of parsed flags: absent ones left out, paths neutral. */
+function plain(value: unknown): Json {
+  return JSON.parse(
+    JSON.stringify(value, (_name, part: unknown) => (typeof part === 'string' ? neutralPath(part) : part)),
+  ) as Json;
+}
+
+function describeEngine(engine: Engine): Provenance['engine'] {
+  const { name, description, device, storage, threads } = engine;
+  return { name, description, device, storage, threads: threads ?? null };
+}
+
+export function collectProvenance(run: RunDescription): Provenance {
+  return {
+    command: ['yoco', ...run.command.map(neutralPath)],
+    versions: versions(),
+    git: gitState(),
+    machine: machine(),
+    engine: run.engine ? describeEngine(run.engine) : null,
+    flags: plain(run.flags),
+    configuration: run.configuration ?? null,
+    inputs: run.inputs ?? {},
+  };
+}
