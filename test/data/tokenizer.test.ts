@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkVocabulary, loadTokenizer } from '../../src/data/tokenizer.js';
 import { BpeTrainer } from '../../src/data/tokenizers/bpe-trainer.js';
-import { sharedPath } from '../shared.js';
+import { sharedTest } from '../shared.js';
 
 const test = suite('data/tokenizer');
 
@@ -117,10 +117,8 @@ test('unknown names, broken files and other vocabularies are clear errors', asyn
   }, /use the tokenizer the model was trained with/);
 });
 
-const published = sharedPath('data/models/tinystories-656k/tokenizer.json');
-const withShared = published === null ? test.skip : test;
-withShared('reads the tokenizer of a published Llama checkpoint (needs ../shared)', async () => {
-  const tokenizer = await loadTokenizer(published ?? '');
+sharedTest(test, 'data/models/tinystories-656k', 'reads a published tokenizer', async (path) => {
+  const tokenizer = await loadTokenizer(path);
   assert.is(tokenizer.vocabSize, 2048);
   assert.is(tokenizer.beginOfText, 1);
   assert.is(tokenizer.endOfText, 2);
