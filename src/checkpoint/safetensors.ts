@@ -4,11 +4,12 @@
  * Specification: https://github.com/huggingface/safetensors#format
  */
 import { RunError } from '../errors.js';
-import { bytesPerElement, decodeValues, elementCount, encodeValues } from './data-type.js';
-import type { DataType, TensorValues } from './data-type.js';
+import { bytesPerElement, decodeValues } from './data-type.js';
+import type { TensorValues } from './data-type.js';
 import { quote, RandomAccessFile, writeAtomically } from './files.js';
 import { MAX_HEADER_BYTES, parseHeader, serialiseHeader } from './safetensors-header.js';
 import type { SafetensorsHeader, StoredTensor } from './safetensors-header.js';
+import { encodeEntry, storedBytes } from './tensor-source.js';
 import type { TensorEntry, TensorInfo, TensorSource } from './tensor-source.js';
 
 export type { DataType, TensorValues } from './data-type.js';
@@ -102,15 +103,6 @@ export class SafetensorsFile implements TensorSource {
   }
 }
 
-/** Bytes a tensor takes; throws `RunError` for a shape that is none. */
-export function storedBytes(entry: { name: string; dtype: DataType; shape: readonly number[] }): number {
-  const count = elementCount(entry.shape);
-  if (count === undefined) {
-    throw new RunError(`tensor ${quote(entry.name)}: [${entry.shape.join(', ')}] is not a shape`);
-  }
-  return count * bytesPerElement(entry.dtype);
-}
-
 /** Wider types first (the order is otherwise kept), so that every tensor is aligned to its element size. */
 function alignmentOrder(entries: readonly TensorEntry[]): TensorEntry[] {
   return [...entries].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype));
@@ -134,17 +126,6 @@ function layOut(
   return { metadata: new Map(Object.entries(metadata)), tensors };
 }
 
-async function entryBytes({ name, dtype, shape, data }: TensorEntry, expected: number): Promise<Uint8Array> {
-  const values = typeof data === 'function' ? await data() : data;
-  const bytes = values instanceof Uint8Array ? values : encodeValues(values, dtype);
-  if (bytes.byteLength !== expected) {
-    throw new RunError(
-      `tensor ${quote(name)}: ${bytes.byteLength} bytes of values where ${dtype} [${shape.join(', ')}] takes ${expected}`,
-    );
-  }
-  return bytes;
-}
-
 /**
  * Writes a file of tensors, one at a time: memory holds no more than the largest. The file appears under its name
  * only when it is complete and on the disk; on failure (`RunError`) what was there before is untouched.
@@ -158,6 +139,6 @@ export async function writeSafetensors(
   const header = layOut(ordered, metadata);
   await writeAtomically(path, async (write) => {
     write(serialiseHeader(header));
-    for (const entry of ordered) write(await entryBytes(entry, storedBytes(entry)));
+    for (const entry of ordered) write(await encodeEntry(entry));
   });
 }

@@ -1,4 +1,7 @@
+import { RunError } from '../errors.js';
+import { bytesPerElement, elementCount, encodeValues } from './data-type.js';
 import type { DataType, TensorValues } from './data-type.js';
+import { quote } from './files.js';
 
 export interface TensorInfo {
   readonly dtype: DataType;
@@ -28,4 +31,25 @@ export interface TensorEntry extends TensorInfo {
    * `Uint8Array` is taken as stored bytes of any type; other arrays are converted by `encodeValues`.
    */
   readonly data: TensorValues | (() => TensorValues | Promise<TensorValues>);
+}
+
+/** Bytes a tensor takes; throws `RunError` for a shape that is none. */
+export function storedBytes({ name, dtype, shape }: TensorInfo & { readonly name: string }): number {
+  const count = elementCount(shape);
+  if (count === undefined) throw new RunError(`tensor ${quote(name)}: [${shape.join(', ')}] is not a shape`);
+  return count * bytesPerElement(dtype);
+}
+
+/** The bytes to store for an entry; throws `RunError` where the values are not as many as the shape says. */
+export async function encodeEntry(entry: TensorEntry): Promise<Uint8Array> {
+  const { name, dtype, shape, data } = entry;
+  const values = typeof data === 'function' ? await data() : data;
+  const bytes = values instanceof Uint8Array ? values : encodeValues(values, dtype);
+  const expected = storedBytes(entry);
+  if (bytes.byteLength !== expected) {
+    throw new RunError(
+      `tensor ${quote(name)}: ${bytes.byteLength} bytes of values where ${dtype} [${shape.join(', ')}] takes ${expected}`,
+    );
+  }
+  return bytes;
 }
