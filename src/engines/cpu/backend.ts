@@ -1,0 +1,114 @@
+/**
+ * The tfjs backend of the CPU engine: tfjs' own CPU backend with its memory in a pool, so that every kernel
+ * tfjs has works here, and with access to ONNX Runtime for the kernels that are worth it.
+ */
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import type { backend_util, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { Tensor as OnnxTensor } from 'onnxruntime-common';
+import type { Graph } from './onnx.js';
+import type { BufferPool } from './pool.js';
+import type { OnnxRuntime } from './runtime.js';
+
+type Values = backend_util.BackendValues;
+export type Floats = Float32Array<ArrayBuffer>;
+
+/** Bytes of a tensor's values; strings are arrays of encoded strings. */
+function byteLength(values: Values): number {
+  if (ArrayBuffer.isView(values)) return values.byteLength;
+  return values.reduce((sum, text) => sum + text.byteLength, 0);
+}
+
+export class CpuBackend extends MathBackendCPU {
+  constructor(
+    readonly pool: BufferPool,
+    private readonly onnxRuntime: OnnxRuntime | undefined,
+  ) {
+    super();
+  }
+
+  /** For the native kernels, which are registered only where ONNX Runtime loads. */
+  get runtime(): OnnxRuntime {
+    if (!this.onnxRuntime) throw new Error('ONNX Runtime is not loaded');
+    return this.onnxRuntime;
+  }
+
+  /**
+   * Plain kernels may return a view of their input's memory (a contiguous slice does). Memory of the pool is
+   * reused when its tensor goes, so such a view becomes a copy.
+   */
+  override write(values: Values, _shape: number[], dtype: DataType): object {
+    const dataId = {};
+    this.hold(
+      dataId,
+      ArrayBuffer.isView(values) && this.pool.owns(values) ? values.slice() : values,
+      dtype,
+      1,
+    );
+    return dataId;
+  }
+
+  override move(dataId: object, values: Values, _shape: number[], dtype: DataType, refCount: number): void {
+    this.hold(dataId, values, dtype, refCount);
+  }
+
+  override disposeData(dataId: object, force = false): boolean {
+    const values = this.data.has(dataId) ? this.data.get(dataId).values : undefined;
+    const gone = super.disposeData(dataId, force);
+    if (gone && values) this.release(values);
+    return gone;
+  }
+
+  /** A copy: the tensor's own memory will be reused when the tensor is disposed of. */
+  override readSync(dataId: object): Values {
+    const values = super.readSync(dataId);
+    return ArrayBuffer.isView(values) && this.pool.owns(values) ? values.slice() : values;
+  }
+
+  override memory(): { unreliable: boolean; reasons: string[] } {
+    return { unreliable: false, reasons: [] };
+  }
+
+  /** A new float32 tensor whose values the caller is about to write. */
+  output(shape: readonly number[]): TensorInfo {
+    const dataId = {};
+    const values = this.pool.take(shape.reduce((product, size) => product * size, 1));
+    this.data.set(dataId, { values, dtype: 'float32', refCount: 1 });
+    return { dataId, shape: [...shape], dtype: 'float32' };
+  }
+
+  /** The memory of a float32 tensor, not a copy. */
+  floats(tensor: TensorInfo): Floats {
+    return this.data.get(tensor.dataId).values as Floats;
+  }
+
+  /** The memory of a tensor as ONNX Runtime sees it, under another shape of the same size if one is given. */
+  onnx(tensor: TensorInfo, dims: readonly number[] = tensor.shape): OnnxTensor {
+    const values = this.data.get(tensor.dataId).values as Float32Array | Int32Array | Uint8Array;
+    return this.runtime.wrap(values, dims);
+  }
+
+  /** Runs a graph (see `OnnxRuntime.run`). */
+  run(
+    key: string,
+    define: () => Graph,
+    feeds: Readonly<Record<string, OnnxTensor>>,
+    fetches: Readonly<Record<string, OnnxTensor>>,
+  ): void {
+    this.runtime.run(key, define, feeds, fetches);
+  }
+
+  private hold(dataId: object, values: Values, dtype: DataType, refCount: number): void {
+    // A complex tensor has no values of its own, and a few plain kernels hand over ordinary arrays.
+    const held: Values =
+      dtype === 'float32' && (values as Values | undefined) && !(values instanceof Float32Array)
+        ? Float32Array.from(values as ArrayLike<number>)
+        : values;
+    this.data.set(dataId, { values: held, dtype, refCount });
+    if (held as Values | undefined) this.pool.countForeign(byteLength(held));
+  }
+
+  private release(values: Values): void {
+    if (ArrayBuffer.isView(values) && this.pool.owns(values)) this.pool.give(values);
+    else this.pool.countForeign(-byteLength(values));
+  }
+}

@@ -1,0 +1,65 @@
+/** The CPU engine: tfjs on top, ONNX Runtime's threaded kernels underneath. */
+import { availableParallelism, cpus } from 'node:os';
+import { ready, registerBackend, setBackend } from '@tensorflow/tfjs-core';
+import type { Engine, EngineOptions } from '../engine.js';
+import { UsageError } from '../../errors.js';
+import { CpuBackend } from './backend.js';
+import { registerKernels } from './kernels/register.js';
+import { BufferPool } from './pool.js';
+import { OnnxRuntime } from './runtime.js';
+
+/** Engines by their backend's name: a second start with the same number of threads gets the first one. */
+const started = new Map<string, Engine>();
+
+/**
+ * Starts the engine and makes it tfjs' current backend. Where ONNX Runtime has no binary for this platform, the
+ * same backend runs on tfjs' plain kernels, and says so on stderr.
+ * @throws UsageError for a storage type other than float32, or a number of threads below 1
+ */
+export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
+  const threads = options.threads ?? availableParallelism();
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new UsageError(`The number of threads must be a whole number from 1, not ${threads}`);
+  if ((options.storage ?? 'float32') !== 'float32')
+    throw new UsageError(`The cpu engine stores float32 only, not ${options.storage ?? ''}`);
+  const name = `yoco-cpu-${threads}`;
+  const engine = started.get(name) ?? createEngine(name, threads);
+  started.set(name, engine);
+  await setBackend(name);
+  await ready();
+  return engine;
+}
+
+function createEngine(name: string, threads: number): Engine {
+  const pool = new BufferPool();
+  const runtime = loadRuntime(threads);
+  const backend = new CpuBackend(pool, runtime);
+  registerKernels(name, runtime !== undefined);
+  registerBackend(name, () => backend);
+  return {
+    name: 'cpu',
+    backend: name,
+    description: runtime ? `onnxruntime ${runtime.version}, ${threads} threads` : 'tfjs cpu, 1 thread',
+    device: cpus()[0]?.model.trim() ?? 'CPU',
+    storage: 'float32',
+    threads: runtime ? threads : 1,
+    memory: () => pool.memory(),
+    resetPeak: () => {
+      pool.resetPeak();
+    },
+    availableBytes: () => process.availableMemory() + pool.freeBytes,
+    synchronize: () => Promise.resolve(),
+  };
+}
+
+function loadRuntime(threads: number): OnnxRuntime | undefined {
+  try {
+    return OnnxRuntime.load(threads);
+  } catch (error) {
+    const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0];
+    process.stderr.write(
+      `ONNX Runtime does not load on ${process.platform}-${process.arch}, the cpu engine runs on plain tfjs: ${reason}\n`,
+    );
+    return undefined;
+  }
+}

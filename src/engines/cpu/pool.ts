@@ -1,0 +1,105 @@
+/**
+ * Memory for tensors: array buffers that are handed out again instead of being left to the garbage collector,
+ * with exact accounting. JavaScript zeroes every new buffer, and fresh pages must be mapped on first touch;
+ * reuse saves both.
+ */
+import type { EngineMemory } from '../engine.js';
+
+/** Below this a new array costs less than keeping the old one. */
+const SMALLEST_POOLED = 16 * 1024;
+
+/** Rounds up to one of four sizes per power of two, so that similar sizes can share buffers. */
+function sizeClass(bytes: number): number {
+  if (bytes < SMALLEST_POOLED) return bytes;
+  const step = 2 ** Math.floor(Math.log2(bytes - 1)) / 4;
+  return Math.ceil(bytes / step) * step;
+}
+
+export class BufferPool {
+  /** Free buffers by size class, the most recently returned last. */
+  private readonly free = new Map<number, ArrayBuffer[]>();
+  /** Buffers of this pool that are in use. */
+  private readonly taken = new WeakSet<ArrayBuffer>();
+  private live = 0;
+  private peak = 0;
+  /** Bytes of tensors whose memory is not the pool's, part of `live`. */
+  private foreignBytes = 0;
+  private unusedBytes = 0;
+  private takenBytes = 0;
+  private largestTaken = 0;
+
+  /** An array of `length` floats with undefined contents. */
+  take(length: number): Float32Array<ArrayBuffer> {
+    const bytes = length * 4;
+    const size = sizeClass(bytes);
+    const buffer = this.reuse(size) ?? this.create(size);
+    this.taken.add(buffer);
+    this.takenBytes += size;
+    this.largestTaken = Math.max(this.largestTaken, this.takenBytes);
+    this.grow(bytes);
+    return new Float32Array(buffer, 0, length);
+  }
+
+  /** Takes back an array that `take` gave out; nobody may read it afterwards. */
+  give(array: Float32Array<ArrayBuffer>): void {
+    const { buffer } = array;
+    if (!this.taken.delete(buffer)) throw new Error('This array is not in use in this pool');
+    const size = buffer.byteLength;
+    this.takenBytes -= size;
+    this.grow(-array.byteLength);
+    if (size < SMALLEST_POOLED) return;
+    const list = this.free.get(size);
+    if (list) list.push(buffer);
+    else this.free.set(size, [buffer]);
+    this.unusedBytes += size;
+  }
+
+  /** Whether the memory behind `array` belongs to this pool and is in use. */
+  owns(array: ArrayBufferView): array is Float32Array<ArrayBuffer> {
+    return array.buffer instanceof ArrayBuffer && this.taken.has(array.buffer);
+  }
+
+  /** Accounts for memory that tensors take (or, negative, give up) outside the pool. */
+  countForeign(bytes: number): void {
+    this.foreignBytes += bytes;
+    this.grow(bytes);
+  }
+
+  memory(): EngineMemory {
+    return {
+      liveBytes: this.live,
+      peakBytes: this.peak,
+      reservedBytes: this.takenBytes + this.unusedBytes + this.foreignBytes,
+    };
+  }
+
+  /** Bytes that can be handed out again without asking the system. */
+  get freeBytes(): number {
+    return this.unusedBytes;
+  }
+
+  resetPeak(): void {
+    this.peak = this.live;
+  }
+
+  private grow(bytes: number): void {
+    this.live += bytes;
+    if (this.live > this.peak) this.peak = this.live;
+  }
+
+  private reuse(size: number): ArrayBuffer | undefined {
+    const buffer = this.free.get(size)?.pop();
+    if (buffer) this.unusedBytes -= size;
+    return buffer;
+  }
+
+  /** A new buffer; free ones of other sizes are let go first, so that the pool never outgrows its peak use. */
+  private create(size: number): ArrayBuffer {
+    const allowance = this.largestTaken - this.takenBytes - size;
+    for (const [other, list] of this.free) {
+      while (this.unusedBytes > Math.max(0, allowance) && list.pop()) this.unusedBytes -= other;
+      if (list.length === 0) this.free.delete(other);
+    }
+    return new ArrayBuffer(size);
+  }
+}
