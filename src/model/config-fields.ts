@@ -1,0 +1,62 @@
+/** Reads the fields of a configuration object one by one, with errors that name the field and its allowed values. */
+import { UsageError } from '../errors.js';
+
+export interface FieldReader {
+  /** Whether the field is given and not null. */
+  has(name: string): boolean;
+  positiveInteger(name: string, fallback?: number): number;
+  positiveNumber(name: string, fallback?: number): number;
+  boolean(name: string, fallback: boolean): boolean;
+  choice<T extends string>(name: string, allowed: readonly T[], fallback?: T): T;
+  object(name: string): FieldReader;
+  /** Refuses given fields that are not among `known`, unless they are null. */
+  rejectUnknown(known: readonly string[]): void;
+}
+
+export function readFields(input: object, path = ''): FieldReader {
+  const values = input as Readonly<Record<string, unknown>>;
+  const fail = (name: string, expected: string): never => {
+    const found = name in values ? `found ${JSON.stringify(values[name])}` : 'it is missing';
+    throw new UsageError(`configuration: ${path}${name} must be ${expected}, ${found}`);
+  };
+  const has = (name: string): boolean => values[name] !== undefined && values[name] !== null;
+  const number = (name: string, fallback: number | undefined): unknown =>
+    has(name) ? values[name] : fallback;
+
+  return {
+    has,
+    positiveInteger(name, fallback) {
+      const value = number(name, fallback);
+      if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value;
+      return fail(name, 'a positive integer');
+    },
+    positiveNumber(name, fallback) {
+      const value = number(name, fallback);
+      if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
+      return fail(name, 'a positive number');
+    },
+    boolean(name, fallback) {
+      const value = has(name) ? values[name] : fallback;
+      return typeof value === 'boolean' ? value : fail(name, 'true or false');
+    },
+    choice(name, allowed, fallback) {
+      const value = has(name) ? values[name] : fallback;
+      const match = allowed.find((candidate) => candidate === value);
+      return match ?? fail(name, `one of ${allowed.join(', ')}`);
+    },
+    object(name) {
+      const value = values[name];
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+        return fail(name, 'an object');
+      }
+      return readFields(value, `${path}${name}.`);
+    },
+    rejectUnknown(known) {
+      const stranger = Object.keys(values).find((name) => has(name) && !known.includes(name));
+      if (stranger === undefined) return;
+      throw new UsageError(
+        `configuration: unknown field ${path}${stranger}; the fields are ${known.map((name) => path + name).join(', ')}`,
+      );
+    },
+  };
+}

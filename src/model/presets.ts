@@ -1,0 +1,138 @@
+/**
+ * Configurations by name. Most names stand for a size that both architectures have; `yoco-3b` and `transformer-3b`
+ * belong to one.
+ *
+ * Sources. `yoco-3b` is the architecture `yoco_3b` of the official code (microsoft/unilm, YOCO/yoco/models/yoco.py),
+ * `transformer-3b` its baseline. Of the scaling study (160m to 13b) the paper gives the parameter counts; widths and
+ * depths here are the ones that produce these counts (embeddings counted once), and the rest follows the official
+ * defaults: 3 dim for YOCO's feed-forward, heads of 128 in attention and 256 in gated retention (the default model of
+ * 24 layers and dim 1024 has 8 and 4 heads), no grouped heads. The Transformer's feed-forward is 8/3 dim rounded up to
+ * a multiple of 256, as in Llama, so that both have about the same number of parameters. `65b` has the shape of
+ * Llama-65B with the 8 grouped K/V heads of its successor, the setting of the paper's K/V comparison.
+ */
+import { UsageError } from '../errors.js';
+import { createConfig, type Architecture, type ConfigInput, type ModelConfig } from './config.js';
+
+/** Vocabulary of the `bytes` tokenizer: 256 bytes, end of text, padded to a multiple of 8. */
+export const BYTE_VOCABULARY = 264;
+
+/** tiktoken's cl100k_base (100,277 with its special tokens) padded as in the official code. */
+export const CL100K_VOCABULARY = 100288;
+
+export interface Preset {
+  readonly description: string;
+  /** Window of the sliding-window self-decoder, when that is chosen. */
+  readonly slidingWindow: number;
+  readonly configs: Readonly<Partial<Record<Architecture, ConfigInput>>>;
+}
+
+interface ByteSize {
+  dim: number;
+  layers: number;
+  hiddenDim: number;
+  heads: number;
+  kvHeads: number;
+}
+
+/** Small sizes over bytes: the same numbers serve both architectures. */
+function bytePreset(description: string, size: ByteSize): Preset {
+  const input = { ...size, vocabSize: BYTE_VOCABULARY };
+  return { description, slidingWindow: 128, configs: { yoco: input, transformer: input } };
+}
+
+function studyPreset(parameters: string, dim: number, layers: number, kvHeads = dim / 128): Preset {
+  const shared = { dim, layers, heads: dim / 128, kvHeads, vocabSize: CL100K_VOCABULARY };
+  const transformerHidden = Math.ceil((8 * dim) / 3 / 256) * 256;
+  return {
+    description: `${parameters} parameters, scaling study`,
+    slidingWindow: 1024,
+    configs: {
+      yoco: { ...shared, hiddenDim: 3 * dim, selfHeads: dim / 256 },
+      transformer: { ...shared, hiddenDim: transformerHidden },
+    },
+  };
+}
+
+const SIZE_3B = {
+  dim: 3072,
+  layers: 26,
+  hiddenDim: 8192,
+  heads: 24,
+  kvHeads: 8,
+  vocabSize: CL100K_VOCABULARY,
+};
+
+export const PRESETS: Readonly<Record<string, Preset>> = {
+  pico: bytePreset('0.2 million parameters over bytes, for tests', {
+    dim: 64,
+    layers: 4,
+    hiddenDim: 192,
+    heads: 2,
+    kvHeads: 1,
+  }),
+  nano: bytePreset('1.7 million parameters over bytes, for demonstrations', {
+    dim: 128,
+    layers: 8,
+    hiddenDim: 384,
+    heads: 2,
+    kvHeads: 1,
+  }),
+  tiny: bytePreset('7 million parameters over bytes, for two CPU cores', {
+    dim: 256,
+    layers: 8,
+    hiddenDim: 768,
+    heads: 4,
+    kvHeads: 2,
+  }),
+  '160m': studyPreset('160 million', 768, 12),
+  '400m': studyPreset('400 million', 1024, 24),
+  '830m': studyPreset('830 million', 1536, 24),
+  '1.4b': studyPreset('1.4 billion', 2048, 24),
+  '2.7b': studyPreset('2.7 billion', 2560, 32),
+  '6.8b': studyPreset('6.8 billion', 4096, 32),
+  '13b': studyPreset('13 billion', 5120, 40),
+  '65b': studyPreset('65 billion', 8192, 80, 8),
+  'yoco-3b': {
+    description: '3 billion parameters, the released YOCO',
+    slidingWindow: 1024,
+    configs: { yoco: { ...SIZE_3B, selfHeads: 24 } },
+  },
+  'transformer-3b': {
+    description: '3 billion parameters, the baseline of yoco-3b',
+    slidingWindow: 1024,
+    configs: { transformer: SIZE_3B },
+  },
+};
+
+export function presetNames(): string[] {
+  return Object.keys(PRESETS);
+}
+
+/**
+ * The configuration of a preset.
+ * @param overrides replace fields of the preset; `selfDecoder: 'sliding-window'` alone takes the preset's window
+ * @throws UsageError for an unknown name, or a name that belongs to the other architecture
+ */
+export function presetConfig(
+  name: string,
+  architecture: Architecture,
+  overrides: Omit<ConfigInput, 'architecture'> = {},
+): ModelConfig {
+  const preset = Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
+  if (preset === undefined) {
+    throw new UsageError(`unknown preset '${name}': the presets are ${presetNames().join(', ')}`);
+  }
+  const base = preset.configs[architecture];
+  if (base === undefined) {
+    const other = Object.keys(preset.configs).join(', ');
+    throw new UsageError(`preset '${name}' has no architecture '${architecture}': it is for ${other}`);
+  }
+  const windowed = overrides.selfDecoder === 'sliding-window' && overrides.slidingWindow === undefined;
+  const window = windowed ? { slidingWindow: preset.slidingWindow } : {};
+  return createConfig({ ...base, ...window, ...overrides, architecture });
+}
+
+/** The architectures a preset exists for. */
+export function presetArchitectures(name: string): Architecture[] {
+  return Object.keys(PRESETS[name]?.configs ?? {}) as Architecture[];
+}

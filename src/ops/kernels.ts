@@ -1,0 +1,199 @@
+/**
+ * The fused kernels an engine may register, with their inputs, attributes and outputs.
+ *
+ * An op (`ops/NAME/`) runs the kernel of its name when the current backend has one and its own composition of tfjs
+ * ops otherwise; a backend may implement any subset. All tensors are logically float32 unless said otherwise, row-major, and
+ * activations are [batch, time, heads, width] ("BTHD"). Kernels must not change their inputs, except those that say
+ * "in place". A kernel returns its outputs in the order given here; optional inputs are absent, not null.
+ *
+ * Letters: B batch, T time, Tq/Tk query/key positions, H heads, Hq/Hkv query and K/V heads, D head width,
+ * Dk/Dv key and value width, N rows, V vocabulary, P page size; `...` any leading dimensions.
+ */
+import * as tf from '../tf.js';
+
+type Tensors<Names extends string, Optional extends string = never> = Readonly<Record<Names, tf.Tensor>> &
+  Readonly<Partial<Record<Optional, tf.Tensor>>>;
+
+interface Kernel<Inputs, Attributes extends object = object> {
+  readonly inputs: Inputs;
+  readonly attrs: Attributes;
+}
+
+/** Pairs of a head that are rotated together: (2i, 2i+1), or (i, i + D/2). */
+export type RotaryStyle = 'interleaved' | 'half';
+
+export interface RotaryAttributes {
+  /** Position of the first row, when `positions` is null: row t is at start + t. */
+  readonly start: number;
+  /** Position of every row, [B, T] row-major, or null. */
+  readonly positions: Int32Array | null;
+  /** Radians per position, one for each of the D/2 pairs. Phases are position * frequency in float64. */
+  readonly frequencies: Float64Array;
+  readonly style: RotaryStyle;
+  /** Rotates by the negative angle: the gradient of a rotation. */
+  readonly inverse: boolean;
+}
+
+export interface AttentionAttributes {
+  /** Positions a query sees, itself included; null: all positions up to its own. */
+  readonly window: number | null;
+  /** Factor of the scores before the softmax. */
+  readonly scale: number;
+}
+
+export interface CausalAttentionAttributes extends AttentionAttributes {
+  /**
+   * Absolute position of every query, [B, Tq] row-major, each below Tk; null: the queries are the last Tq of the Tk
+   * positions. Position p sees keys max(0, p - window + 1) to p.
+   */
+  readonly positions: Int32Array | null;
+}
+
+export interface PagedAttentionAttributes extends AttentionAttributes {
+  /** Positions stored in the pages; the queries are the last Tq of them. */
+  readonly length: number;
+  readonly pageSize: number;
+}
+
+export interface PageWriteAttributes {
+  /** First row of the page to write. */
+  readonly position: number;
+  /** First position of `rows` to take, and how many. */
+  readonly start: number;
+  readonly count: number;
+}
+
+export interface AdamWAttributes {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** Decoupled: the parameter is first multiplied by 1 - learningRate * weightDecay. */
+  readonly weightDecay: number;
+  /** 1 for the first update: the moments are divided by 1 - beta^step. */
+  readonly step: number;
+}
+
+export interface Kernels {
+  /** y = x * rsqrt(mean(x^2 over the last dimension) + eps) * weight. x [..., D], weight [D]. Output y. */
+  RmsNorm: Kernel<Tensors<'x', 'weight'>, { readonly eps: number }>;
+  /** Outputs dx, and dWeight if there is a weight. */
+  RmsNormGrad: Kernel<Tensors<'dy' | 'x', 'weight'>, { readonly eps: number }>;
+
+  /**
+   * Rotates pairs (a, b) of x [B,T,H,D] by phase = position * frequency: (a cos - b sin, b cos + a sin).
+   * `ops/rotary/phases.ts` has the tables. Output of the shape of x.
+   */
+  Rotary: Kernel<Tensors<'x'>, RotaryAttributes>;
+
+  /** y = silu(a) * b, equal shapes. Output y. */
+  SwiGlu: Kernel<Tensors<'a' | 'b'>>;
+  /** Outputs da, db. */
+  SwiGluGrad: Kernel<Tensors<'dy' | 'a' | 'b'>>;
+
+  /**
+   * y = x weightᵀ (+ residual). x [..., in], weight [out, in], residual and y [..., out].
+   * With `transposed`, weight is [in, out] and y = x weight: that is how gradients reach x.
+   */
+  Linear: Kernel<Tensors<'x' | 'weight', 'residual'>, { readonly transposed: boolean }>;
+  /**
+   * Several projections of one x: inputs x [..., in] and weight0, weight1, … each [out_i, in]; outputs
+   * y_i = x weight_iᵀ, `count` of them.
+   */
+  LinearGroup: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number }>;
+
+  /** Rows of weight [V,D] named by ids (int32, any shape [...]), times scale. Output [..., D]. */
+  Embedding: Kernel<Tensors<'weight' | 'ids'>, { readonly scale: number }>;
+  /** dy [..., D], ids [...]. Output dWeight [V,D]: scale times the sum of the rows of dy that belong to an id. */
+  EmbeddingGrad: Kernel<Tensors<'dy' | 'ids'>, { readonly scale: number; readonly vocabSize: number }>;
+
+  /**
+   * Softmax attention, causal, grouped heads: query head h reads K/V head floor(h / (Hq/Hkv)).
+   * q [B,Tq,Hq,D], k and v [B,Tk,Hkv,D]. Outputs: out [B,Tq,Hq,D]; logSumExp [B,Hq,Tq], the natural logarithm of the
+   * sum of exp(scale * score) over the keys a query sees. Memory beyond the outputs must not grow with Tq * Tk.
+   */
+  CausalAttention: Kernel<Tensors<'q' | 'k' | 'v'>, CausalAttentionAttributes>;
+  /** Outputs dq, dk, dv. */
+  CausalAttentionGrad: Kernel<
+    Tensors<'dy' | 'q' | 'k' | 'v' | 'out' | 'logSumExp'>,
+    CausalAttentionAttributes
+  >;
+
+  /**
+   * `CausalAttention` over keys and values in pages: inputs q [B,Tq,Hq,D], key0, value0, key1, value1, …, each
+   * [B,Hkv,P,D]; position p is row p mod P of page floor(p / P). Rows from `length` on are not to be read. Output out
+   * [B,Tq,Hq,D].
+   */
+  PagedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, PagedAttentionAttributes>;
+  /**
+   * In place: page[b, h, position + t, :] = rows[b, start + t, h, :] for t < count. page [B,H,P,D], rows [B,T,H,D].
+   * No outputs (an empty list).
+   */
+  PageWrite: Kernel<Tensors<'page' | 'rows'>, PageWriteAttributes>;
+
+  /** log sigmoid(x) / normalizer, any shape: the logarithm of gated retention's decay. */
+  LogDecay: Kernel<Tensors<'x'>, { readonly normalizer: number }>;
+  /** Output dx. */
+  LogDecayGrad: Kernel<Tensors<'dy' | 'x'>, { readonly normalizer: number }>;
+
+  /**
+   * Gated retention. Per head, S_t = exp(logDecay_t) S_{t-1} + Dk^-0.5 k_tᵀ v_t and output_t = q_t S_t.
+   * q, k [B,T,H,Dk], v [B,T,H,Dv], logDecay [B,T,H], state [B,H,Dk,Dv] (absent: zeros). Outputs: output [B,T,H,Dv];
+   * the last S, [B,H,Dk,Dv], which is kept in float32 whatever the storage type.
+   */
+  GatedRetention: Kernel<Tensors<'q' | 'k' | 'v' | 'logDecay', 'state'>>;
+  /**
+   * Inputs beside those of the forward kernel: dOutput [B,T,H,Dv], dFinalState [B,H,Dk,Dv], and finalState as the forward
+   * kernel returned it. Outputs dq, dk, dv, dLogDecay and, always, dState [B,H,Dk,Dv].
+   */
+  GatedRetentionGrad: Kernel<
+    Tensors<'dOutput' | 'dFinalState' | 'q' | 'k' | 'v' | 'logDecay' | 'finalState', 'state'>
+  >;
+
+  /** logits [N,V], targets int32 [N]. Outputs: loss [N] = logSumExp - logits[target], in nats; logSumExp [N]. */
+  CrossEntropy: Kernel<Tensors<'logits' | 'targets'>>;
+  /** dy [N]. Output dLogits. */
+  CrossEntropyGrad: Kernel<Tensors<'dy' | 'logits' | 'targets' | 'logSumExp'>>;
+
+  /**
+   * Cross-entropy of x weightᵀ without all logits at once. x [N,D], weight [V,D], targets int32 [N]. Outputs loss [N],
+   * logSumExp [N].
+   */
+  LinearCrossEntropy: Kernel<Tensors<'x' | 'weight' | 'targets'>>;
+  /** dy [N]. Outputs dx, dWeight. */
+  LinearCrossEntropyGrad: Kernel<Tensors<'dy' | 'x' | 'weight' | 'targets' | 'logSumExp'>>;
+
+  /**
+   * In place on parameter, firstMoment and secondMoment: one AdamW update with gradient * scale (scale: a scalar
+   * tensor, absent for 1). No outputs (an empty list).
+   */
+  AdamW: Kernel<Tensors<'parameter' | 'gradient' | 'firstMoment' | 'secondMoment', 'scale'>, AdamWAttributes>;
+}
+
+export type KernelName = keyof Kernels;
+
+/** A fused kernel as an engine writes it; `backend` is the engine's own backend object. */
+export type FusedKernel<Name extends KernelName, Backend> = (
+  inputs: Kernels[Name]['inputs'],
+  attrs: Kernels[Name]['attrs'],
+  backend: Backend,
+) => tf.TensorInfo | tf.TensorInfo[];
+
+/** Registers a fused kernel for a backend, in place of one that was there before. */
+export function registerFusedKernel<Name extends KernelName, Backend>(
+  backendName: string,
+  name: Name,
+  kernel: FusedKernel<Name, Backend>,
+): void {
+  if (tf.getKernel(name, backendName) as tf.KernelConfig | undefined) tf.unregisterKernel(name, backendName);
+  tf.registerKernel({
+    kernelName: name,
+    backendName,
+    kernelFunc: ({ inputs, attrs, backend }) =>
+      kernel(
+        inputs as unknown as Kernels[Name]['inputs'],
+        attrs as unknown as Kernels[Name]['attrs'],
+        backend as Backend,
+      ),
+  });
+}

@@ -1,0 +1,18 @@
+/** The plain tfjs CPU backend, for tests that need tensors but no engine: slow, complete, always there. */
+import * as tf from '../src/tf.js';
+
+/** Makes the plain backend current; call it before the first tensor of a test file. */
+export async function usePlainBackend(): Promise<void> {
+  if (tf.getBackend() !== 'cpu') await tf.setBackend('cpu');
+  await tf.ready();
+}
+
+/**
+ * Runs `body` and returns how many tensors it left behind.
+ * What `body` returns is not kept: dispose results inside.
+ */
+export function leakedTensors(body: () => void): number {
+  const before = tf.memory().numTensors;
+  body();
+  return tf.memory().numTensors - before;
+}
