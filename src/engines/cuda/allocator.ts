@@ -1,0 +1,187 @@
+import { RunError } from '../../errors.js';
+import type { EngineMemory } from '../engine.js';
+
+/** Where segments come from: the driver, or a stand-in for tests. */
+export interface DeviceMemory {
+  /** Address of a new segment, `null` when there is no room. */
+  allocate(bytes: number): number | null;
+  free(pointer: number): void;
+}
+
+/** A piece of a segment; neighbours are linked so that free pieces merge again. */
+export interface Block {
+  readonly pointer: number;
+  /** Bytes asked for: what the accounting counts. */
+  requested: number;
+  size: number;
+  free: boolean;
+  readonly segment: Segment;
+  previous: Block | null;
+  next: Block | null;
+}
+
+interface Segment {
+  readonly pointer: number;
+  readonly bytes: number;
+}
+
+const GRANULE = 512;
+const MEBIBYTE = 2 ** 20;
+/** Requests up to this come out of shared 2 MiB segments; larger ones get 32 MiB or their own. */
+const SMALL = MEBIBYTE / 2;
+const SMALL_SEGMENT = 2 * MEBIBYTE;
+const MEDIUM = 16 * MEBIBYTE;
+const MEDIUM_SEGMENT = 32 * MEBIBYTE;
+
+const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;
+
+/** Size of the segment taken from the driver for a block of `size` bytes. */
+export function segmentBytes(size: number): number {
+  if (size <= SMALL) return SMALL_SEGMENT;
+  if (size <= MEDIUM) return MEDIUM_SEGMENT;
+  return roundUp(size, SMALL_SEGMENT);
+}
+
+/**
+ * Caching allocator: freed blocks are kept and reused (best fit, split, merged with free neighbours), because the
+ * driver's allocation waits for the device and costs a thousand launches. All work is on one stream, so a block
+ * may be reused as soon as its owner is gone. When the device is full, wholly free segments go back first.
+ */
+export class CachingAllocator {
+  private readonly freeBlocks: Block[] = [];
+  private live = 0;
+  private peak = 0;
+  private reserved = 0;
+
+  constructor(private readonly device: DeviceMemory) {}
+
+  memory(): EngineMemory {
+    return { liveBytes: this.live, peakBytes: this.peak, reservedBytes: this.reserved };
+  }
+
+  resetPeak(): void {
+    this.peak = this.live;
+  }
+
+  /** Bytes of cached blocks that nothing uses. */
+  get cachedBytes(): number {
+    return this.freeBlocks.reduce((sum, block) => sum + block.size, 0);
+  }
+
+  allocate(requested: number): Block {
+    const size = Math.max(GRANULE, roundUp(requested, GRANULE));
+    const block = this.takeFree(size) ?? this.takeSegment(size);
+    block.requested = requested;
+    this.live += requested;
+    this.peak = Math.max(this.peak, this.live);
+    return block;
+  }
+
+  release(block: Block): void {
+    if (block.free) throw new Error('block released twice');
+    this.live -= block.requested;
+    block.free = true;
+    block.requested = 0;
+    this.insertFree(this.merge(block));
+  }
+
+  /** Returns wholly free segments to the driver. */
+  trim(): void {
+    for (const block of [...this.freeBlocks]) {
+      if (block.previous !== null || block.next !== null) continue;
+      this.freeBlocks.splice(this.freeBlocks.indexOf(block), 1);
+      this.device.free(block.segment.pointer);
+      this.reserved -= block.segment.bytes;
+    }
+  }
+
+  /** Smallest free block that fits, split when the rest is worth keeping. Small and large never share a segment. */
+  private takeFree(size: number): Block | null {
+    const isSmall = size <= SMALL;
+    const index = this.freeBlocks.findIndex(
+      (block) => block.size >= size && (block.segment.bytes === SMALL_SEGMENT) === isSmall,
+    );
+    const block = this.freeBlocks[index];
+    if (block === undefined) return null;
+    this.freeBlocks.splice(index, 1);
+    block.free = false;
+    this.split(block, size);
+    return block;
+  }
+
+  private takeSegment(size: number): Block {
+    const bytes = segmentBytes(size);
+    let pointer = this.device.allocate(bytes);
+    if (pointer === null) {
+      this.trim();
+      pointer = this.device.allocate(bytes);
+    }
+    if (pointer === null) {
+      const needed = (bytes / 2 ** 30).toFixed(2);
+      const held = (this.live / 2 ** 30).toFixed(2);
+      throw new RunError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
+    }
+    this.reserved += bytes;
+    const block: Block = {
+      pointer,
+      requested: 0,
+      size: bytes,
+      free: false,
+      segment: { pointer, bytes },
+      previous: null,
+      next: null,
+    };
+    this.split(block, size);
+    return block;
+  }
+
+  private split(block: Block, size: number): void {
+    const rest = block.size - size;
+    if (rest < GRANULE) return;
+    const tail: Block = {
+      pointer: block.pointer + size,
+      requested: 0,
+      size: rest,
+      free: true,
+      segment: block.segment,
+      previous: block,
+      next: block.next,
+    };
+    if (tail.next !== null) tail.next.previous = tail;
+    block.next = tail;
+    block.size = size;
+    this.insertFree(tail);
+  }
+
+  private merge(block: Block): Block {
+    const { previous, next } = block;
+    if (next?.free === true) {
+      this.removeFree(next);
+      block.size += next.size;
+      block.next = next.next;
+      if (block.next !== null) block.next.previous = block;
+    }
+    if (previous?.free !== true) return block;
+    this.removeFree(previous);
+    previous.size += block.size;
+    previous.next = block.next;
+    if (previous.next !== null) previous.next.previous = previous;
+    return previous;
+  }
+
+  private removeFree(block: Block): void {
+    this.freeBlocks.splice(this.freeBlocks.indexOf(block), 1);
+  }
+
+  /** Keeps the free list ordered by size, so that the first fit is the best fit. */
+  private insertFree(block: Block): void {
+    let low = 0;
+    let high = this.freeBlocks.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.freeBlocks[middle] as Block).size < block.size) low = middle + 1;
+      else high = middle;
+    }
+    this.freeBlocks.splice(low, 0, block);
+  }
+}

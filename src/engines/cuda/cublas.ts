@@ -1,0 +1,229 @@
+import { RunError } from '../../errors.js';
+import { type NativeLibrary, openLibrary } from './libraries.js';
+
+/** cudaDataType of a matrix. */
+export const CUDA_TYPE = { float32: 0, float16: 2, bfloat16: 14 } as const;
+export type MatrixType = keyof typeof CUDA_TYPE;
+
+/**
+ * Row-major `D[m,n] = alpha · op(A)·op(B) + beta · C`, batched with strides in elements.
+ * `A` is [m,k] (or [k,m] when transposed), `B` is [k,n] (or [n,k]); `C` and `D` share the layout of `D`.
+ */
+export interface Product {
+  m: number;
+  n: number;
+  k: number;
+  transposeA: boolean;
+  transposeB: boolean;
+  type: MatrixType;
+  outputType: MatrixType;
+  batch: number;
+  strideA: number;
+  strideB: number;
+  strideD: number;
+  /** Elements from one row of `D` to the next, for writing into a slice of a wider matrix; `n` when absent. */
+  rowD?: number;
+}
+
+interface Plan {
+  description: bigint;
+  layouts: [bigint, bigint, bigint];
+  algorithms: Uint8Array[];
+  chosen: Uint8Array;
+  tuned: boolean;
+}
+
+export interface Pointers {
+  a: number;
+  b: number;
+  d: number;
+  /** Added matrix; `beta` is 1 when given and 0 otherwise. */
+  c?: number;
+}
+
+const COMPUTE_FLOAT32 = 68;
+const DESCRIPTION = { transposeA: 3, transposeB: 4 } as const;
+const LAYOUT = { batch: 5, stride: 6 } as const;
+const PREFERENCE_WORKSPACE = 1;
+const RESULT_BYTES = 96;
+const ALGORITHM_BYTES = 64;
+const CANDIDATES = 6;
+export const WORKSPACE_BYTES = 32 * 2 ** 20;
+/** Products with at least this many operations are worth timing the candidates once. */
+const TUNE_FLOPS = 2e10;
+
+const P = 'void *';
+const U64 = 'uint64';
+
+/** Key of a plan: everything but the addresses. */
+export function productKey(product: Product): string {
+  return Object.values({ ...product, rowD: product.rowD ?? product.n }).join(' ');
+}
+
+/** Matrix products by cuBLASLt, one plan per shape; big shapes pick the fastest of the library's candidates. */
+export class MatrixProducts {
+  private readonly plans = new Map<string, Plan>();
+  private readonly handle: bigint;
+  private readonly calls: ReturnType<typeof bindCalls>;
+  private readonly alpha = new Float32Array([1]);
+  private readonly zero = new Float32Array([0]);
+  private readonly one = new Float32Array([1]);
+
+  constructor(
+    private readonly stream: number,
+    private readonly workspace: number,
+    /** Milliseconds that `run` takes on the device. */
+    private readonly time: (run: () => void) => number,
+  ) {
+    const library = openLibrary('libcublasLt', [13, 12], 'the CUDA 12 or 13 matrix library');
+    this.calls = bindCalls(library);
+    const cell = new BigUint64Array(1);
+    this.check(this.calls.create(cell), 'cublasLtCreate');
+    this.handle = cell[0] ?? 0n;
+  }
+
+  run(product: Product, pointers: Pointers): void {
+    const key = productKey(product);
+    let plan = this.plans.get(key);
+    if (plan === undefined) {
+      plan = this.plan(product);
+      this.plans.set(key, plan);
+    }
+    // An in-place accumulation cannot be repeated, so such a call leaves the tuning to a later one.
+    if (!plan.tuned && pointers.c !== pointers.d) this.tune(plan, pointers);
+    this.launch(plan, plan.chosen, pointers);
+  }
+
+  private tune(plan: Plan, pointers: Pointers): void {
+    plan.tuned = true;
+    let best = Infinity;
+    for (const algorithm of plan.algorithms) {
+      const run = (): void => {
+        this.launch(plan, algorithm, pointers);
+      };
+      run();
+      const milliseconds = this.time(run);
+      if (milliseconds >= best) continue;
+      best = milliseconds;
+      plan.chosen = algorithm;
+    }
+  }
+
+  private launch(plan: Plan, algorithm: Uint8Array, { a, b, c, d }: Pointers): void {
+    const [layoutA, layoutB, layoutD] = plan.layouts;
+    const beta = c === undefined ? this.zero : this.one;
+    const code = this.calls.matmul(
+      this.handle, plan.description, this.alpha,
+      b, layoutB, a, layoutA, beta, c ?? d, layoutD, d, layoutD,
+      algorithm, this.workspace, WORKSPACE_BYTES, this.stream,
+    ); // prettier-ignore
+    this.check(code, 'cublasLtMatmul');
+  }
+
+  /** cuBLASLt is column-major: row-major D = A·B is column-major Dᵀ = Bᵀ·Aᵀ, so the operands trade places. */
+  private plan(product: Product): Plan {
+    const { m, n, k, transposeA, transposeB, type, outputType, batch } = product;
+    const description = this.make((cell) =>
+      this.calls.createDescription(cell, COMPUTE_FLOAT32, CUDA_TYPE.float32),
+    );
+    this.setDescription(description, DESCRIPTION.transposeA, transposeB ? 1 : 0);
+    this.setDescription(description, DESCRIPTION.transposeB, transposeA ? 1 : 0);
+    const layoutA = this.layout(type, transposeA ? [m, k] : [k, m], batch, product.strideA);
+    const layoutB = this.layout(type, transposeB ? [k, n] : [n, k], batch, product.strideB);
+    const layoutD = this.layout(outputType, [n, m], batch, product.strideD, product.rowD);
+    const algorithms = this.candidates(description, layoutA, layoutB, layoutD, product);
+    const chosen = algorithms[0] as Uint8Array;
+    const tuned = algorithms.length === 1 || 2 * m * n * k * batch < TUNE_FLOPS;
+    return { description, layouts: [layoutA, layoutB, layoutD], algorithms, chosen, tuned };
+  }
+
+  private candidates(
+    description: bigint,
+    layoutA: bigint,
+    layoutB: bigint,
+    layoutD: bigint,
+    product: Product,
+  ): Uint8Array[] {
+    const preference = this.make((cell) => this.calls.createPreference(cell));
+    const workspace = new BigUint64Array([BigInt(WORKSPACE_BYTES)]);
+    this.check(
+      this.calls.setPreference(preference, PREFERENCE_WORKSPACE, workspace, 8),
+      'cublasLt preference',
+    );
+    const results = new Uint8Array(RESULT_BYTES * CANDIDATES);
+    const found = new Int32Array(1);
+    const code = this.calls.heuristic(
+      this.handle, description, layoutB, layoutA, layoutD, layoutD, preference, CANDIDATES, results, found,
+    ); // prettier-ignore
+    this.calls.destroyPreference(preference);
+    if (code !== 0 || (found[0] ?? 0) === 0) {
+      throw new RunError(`cuBLASLt has no algorithm for the product ${productKey(product)} (status ${code})`);
+    }
+    return Array.from({ length: found[0] ?? 0 }, (_, index) =>
+      results.slice(index * RESULT_BYTES, index * RESULT_BYTES + ALGORITHM_BYTES),
+    );
+  }
+
+  private layout(
+    type: MatrixType,
+    [rows, columns]: [number, number],
+    batch: number,
+    stride: number,
+    leading = rows,
+  ): bigint {
+    const layout = this.make((cell) =>
+      this.calls.createLayout(cell, CUDA_TYPE[type], rows, columns, leading),
+    );
+    if (batch > 1) {
+      this.check(this.calls.setLayout(layout, LAYOUT.batch, new Int32Array([batch]), 4), 'cublasLt layout');
+      this.check(
+        this.calls.setLayout(layout, LAYOUT.stride, new BigInt64Array([BigInt(stride)]), 8),
+        'cublasLt layout',
+      );
+    }
+    return layout;
+  }
+
+  private setDescription(description: bigint, attribute: number, value: number): void {
+    const code = this.calls.setDescription(description, attribute, new Int32Array([value]), 4);
+    this.check(code, 'cublasLtMatmulDescSetAttribute');
+  }
+
+  private make(create: (cell: BigUint64Array) => number): bigint {
+    const cell = new BigUint64Array(1);
+    this.check(create(cell), 'cublasLt create');
+    return cell[0] ?? 0n;
+  }
+
+  private check(code: number, what: string): void {
+    if (code !== 0) throw new RunError(`cuBLASLt error ${code} in ${what}`);
+  }
+}
+
+function bindCalls(library: NativeLibrary) {
+  return {
+    create: library.bind('cublasLtCreate', [P]),
+    createDescription: library.bind('cublasLtMatmulDescCreate', [P, 'int', 'int']),
+    setDescription: library.bind('cublasLtMatmulDescSetAttribute', [U64, 'int', P, U64]),
+    createLayout: library.bind('cublasLtMatrixLayoutCreate', [P, 'int', U64, U64, 'int64']),
+    setLayout: library.bind('cublasLtMatrixLayoutSetAttribute', [U64, 'int', P, U64]),
+    createPreference: library.bind('cublasLtMatmulPreferenceCreate', [P]),
+    setPreference: library.bind('cublasLtMatmulPreferenceSetAttribute', [U64, 'int', P, U64]),
+    destroyPreference: library.bind('cublasLtMatmulPreferenceDestroy', [U64]),
+    heuristic: library.bind('cublasLtMatmulAlgoGetHeuristic', [
+      U64,
+      U64,
+      U64,
+      U64,
+      U64,
+      U64,
+      U64,
+      'int',
+      P,
+      P,
+    ]),
+    matmul: library.bind('cublasLtMatmul', [
+      U64, U64, P, U64, U64, U64, U64, P, U64, U64, U64, U64, P, U64, U64, U64,
+    ]), // prettier-ignore
+  };
+}

@@ -1,0 +1,125 @@
+import { readFileSync } from 'node:fs';
+import koffi from 'koffi';
+import type { StorageType } from '../engine.js';
+import { type Block, CachingAllocator } from './allocator.js';
+import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
+import { type Driver, openDriver } from './driver.js';
+import { type KernelArgument, packArguments } from './launch.js';
+import { type Compiler, openCompiler } from './nvrtc.js';
+
+/** One GPU: its stream, memory, compiled kernels and matrix products. */
+export interface Device {
+  readonly driver: Driver;
+  readonly compiler: Compiler;
+  readonly storage: StorageType;
+  readonly allocator: CachingAllocator;
+  readonly products: MatrixProducts;
+  /** Queues kernel `name` of `sources/<file>.cu`. */
+  launch(
+    kernel: KernelName,
+    grid: Grid,
+    threads: number,
+    args: readonly KernelArgument[],
+    shared?: number,
+  ): void;
+  /** Milliseconds `run` takes on the device; waits for it. */
+  time(run: () => void): number;
+}
+
+/** A kernel and the definitions its source is compiled with, besides the storage type. */
+export interface KernelName {
+  file: string;
+  name: string;
+  defines?: Readonly<Record<string, number>>;
+  /** Storage of its float tensors where it is not the device's. */
+  storage?: StorageType;
+}
+
+export type Grid = readonly [number, number?, number?];
+
+/** `STORAGE` as the sources know it. */
+export const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0, bfloat16: 1, float16: 2 };
+
+/** The sources stay where they are written: the same relative path from `src/` and from `dist/`. */
+const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
+
+/** Text of `sources/<file>.cu` behind the shared declarations; the sources include nothing. */
+export function kernelSource(file: string): string {
+  return ['common.cuh', `${file}.cu`].map((name) => readFileSync(new URL(name, SOURCES), 'utf8')).join('\n');
+}
+
+const ARGUMENT_BYTES = 4096;
+/** Dynamic shared memory a kernel gets without asking for more. */
+const DEFAULT_SHARED_BYTES = 48 * 1024;
+
+export function openDevice(storage: StorageType): Device {
+  const driver = openDriver();
+  const compiler = openCompiler();
+  const allocator = new CachingAllocator(driver);
+  const workspace = driver.allocate(WORKSPACE_BYTES) ?? 0;
+  const time = (run: () => void): number => {
+    const [start, end] = [driver.createEvent(), driver.createEvent()];
+    driver.recordEvent(start);
+    run();
+    driver.recordEvent(end);
+    driver.waitEvent(end);
+    const milliseconds = driver.elapsed(start, end);
+    driver.destroyEvent(start);
+    driver.destroyEvent(end);
+    return milliseconds;
+  };
+  const products = new MatrixProducts(driver.stream, workspace, time);
+  return {
+    driver,
+    compiler,
+    storage,
+    allocator,
+    products,
+    time,
+    launch: kernelLauncher(driver, compiler, storage),
+  };
+}
+
+function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType): Device['launch'] {
+  const modules = new Map<string, number>();
+  const kernels = new Map<string, number>();
+  const load = (kernel: KernelName): number => {
+    const defines = { STORAGE: STORAGE_CODE[kernel.storage ?? storage], ...kernel.defines };
+    const key = `${kernel.file} ${JSON.stringify(defines)}`;
+    let module = modules.get(key);
+    if (module === undefined) {
+      const source = kernelSource(kernel.file);
+      const architecture = driver.architecture;
+      module = driver.loadModule(
+        compiler.compile({ name: `${kernel.file}.cu`, source, architecture, defines }),
+      );
+      modules.set(key, module);
+    }
+    return driver.getFunction(module, kernel.name);
+  };
+
+  const bytes = new Uint8Array(ARGUMENT_BYTES);
+  const view = new DataView(bytes.buffer);
+  const length = new BigUint64Array(1);
+  // CU_LAUNCH_PARAM_BUFFER_POINTER, the block, CU_LAUNCH_PARAM_BUFFER_SIZE, its length, CU_LAUNCH_PARAM_END
+  const extra = new BigUint64Array([1n, koffi.address(bytes), 2n, koffi.address(length), 0n]);
+  const permitted = new Set<number>();
+
+  return (kernel, [x, y = 1, z = 1], threads, args, shared = 0) => {
+    const defines = kernel.defines === undefined ? '' : JSON.stringify(kernel.defines);
+    const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${defines}`;
+    let handle = kernels.get(key);
+    if (handle === undefined) {
+      handle = load(kernel);
+      kernels.set(key, handle);
+    }
+    if (shared > DEFAULT_SHARED_BYTES && !permitted.has(handle)) {
+      driver.allowSharedMemory(handle, shared);
+      permitted.add(handle);
+    }
+    length[0] = BigInt(packArguments(view, bytes, args));
+    driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, null, extra);
+  };
+}
+
+export type { Block };

@@ -1,0 +1,159 @@
+import { RunError } from '../../errors.js';
+import { type NativeFunction, openLibrary } from './libraries.js';
+
+/** The part of the CUDA driver API the engine uses; every call throws on a non-zero result. */
+export interface Driver {
+  readonly version: number;
+  readonly deviceName: string;
+  /** `sm_90a` on Hopper: the `a` unlocks wgmma; plain `sm_XY` elsewhere. */
+  readonly architecture: string;
+  readonly multiprocessors: number;
+  allocate(bytes: number): number | null;
+  free(pointer: number): void;
+  memoryInfo(): { free: number; total: number };
+  upload(pointer: number, host: ArrayBufferView): void;
+  download(host: ArrayBufferView, pointer: number): void;
+  copy(destination: number, source: number, bytes: number): void;
+  fill(pointer: number, bytes: number, byte: number): void;
+  loadModule(image: Uint8Array): number;
+  getFunction(module: number, name: string): number;
+  allowSharedMemory(kernel: number, bytes: number): void;
+  launch: NativeFunction;
+  readonly stream: number;
+  createEvent(): number;
+  recordEvent(event: number): void;
+  waitEvent(event: number): void;
+  /** Milliseconds between two recorded events. */
+  elapsed(start: number, end: number): number;
+  destroyEvent(event: number): void;
+  synchronize(): void;
+  encodeTensorMap: NativeFunction;
+  check(code: number, what: string): void;
+}
+
+const OUT_OF_MEMORY = 2;
+const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76 } as const;
+const MAX_DYNAMIC_SHARED_SIZE = 8;
+
+const P = 'void *';
+const U64 = 'uint64';
+const I32 = 'int';
+const U32 = 'uint32';
+
+function readAddress(cell: BigUint64Array): number {
+  return Number(cell[0]);
+}
+
+/** Opens the driver and makes a context on `device`. Throws {@link RunError} where there is no driver or GPU. */
+export function openDriver(device = 0): Driver {
+  const library = openLibrary('libcuda', [1], 'it comes with the NVIDIA driver');
+  const check = (code: number, what: string): void => {
+    if (code === 0) return;
+    if (code === OUT_OF_MEMORY) throw new RunError(`out of GPU memory in ${what}`);
+    throw new RunError(`CUDA error ${code} in ${what}`);
+  };
+  const checked = (name: string, types: string[]): NativeFunction => {
+    const call = library.bind(name, types);
+    return (...args) => {
+      const code = call(...args);
+      if (code !== 0) check(code, name);
+      return code;
+    };
+  };
+
+  const cell = new BigUint64Array(2);
+  const word = new Int32Array(2);
+  const initialised = library.bind('cuInit', [U32])(0);
+  if (initialised !== 0)
+    throw new RunError(`the cuda engine found no usable NVIDIA GPU (cuInit: ${initialised})`);
+  checked('cuDeviceGet', [P, I32])(word, device);
+  const handle = word[0] ?? 0;
+  const name = Buffer.alloc(256);
+  checked('cuDeviceGetName', [P, I32, I32])(name, 255, handle);
+  const getAttribute = checked('cuDeviceGetAttribute', [P, I32, I32]);
+  const attribute = (which: number): number => {
+    getAttribute(word, which, handle);
+    return word[0] ?? 0;
+  };
+  checked('cuDriverGetVersion', [P])(word);
+  const version = word[0] ?? 0;
+  checked('cuDevicePrimaryCtxRetain', [P, I32])(cell, handle);
+  checked('cuCtxSetCurrent', [U64])(readAddress(cell));
+  const [major, minor] = [attribute(ATTRIBUTE.major), attribute(ATTRIBUTE.minor)];
+  if (major < 8) {
+    throw new RunError(
+      `the cuda engine needs compute capability 8.0 or newer; this GPU has ${major}.${minor}`,
+    );
+  }
+  checked('cuStreamCreate', [P, U32])(cell, 1);
+  const stream = readAddress(cell);
+
+  const allocate = library.bind('cuMemAlloc_v2', [P, U64]);
+  const free = checked('cuMemFree_v2', [U64]);
+  const memGetInfo = checked('cuMemGetInfo_v2', [P, P]);
+  const upload = checked('cuMemcpyHtoDAsync_v2', [U64, P, U64, U64]);
+  const download = checked('cuMemcpyDtoHAsync_v2', [P, U64, U64, U64]);
+  const copy = checked('cuMemcpyDtoDAsync_v2', [U64, U64, U64, U64]);
+  const memset = checked('cuMemsetD8Async', [U64, 'uint8', U64, U64]);
+  const moduleLoad = checked('cuModuleLoadData', [P, P]);
+  const moduleFunction = checked('cuModuleGetFunction', [P, U64, 'str']);
+  const setAttribute = checked('cuFuncSetAttribute', [U64, I32, I32]);
+  const eventCreate = checked('cuEventCreate', [P, U32]);
+  const eventRecord = checked('cuEventRecord', [U64, U64]);
+  const eventSynchronize = checked('cuEventSynchronize', [U64]);
+  const eventElapsed = checked('cuEventElapsedTime', [P, U64, U64]);
+  const eventDestroy = checked('cuEventDestroy_v2', [U64]);
+  const streamSynchronize = checked('cuStreamSynchronize', [U64]);
+  const milliseconds = new Float32Array(1);
+
+  return {
+    version,
+    deviceName: name.toString('utf8', 0, name.indexOf(0)),
+    architecture: major === 9 ? 'sm_90a' : `sm_${major}${minor}`,
+    multiprocessors: attribute(ATTRIBUTE.multiprocessors),
+    stream,
+    allocate(bytes) {
+      const code = allocate(cell, bytes);
+      if (code === OUT_OF_MEMORY) return null;
+      check(code, 'cuMemAlloc');
+      return readAddress(cell);
+    },
+    free: (pointer) => void free(pointer),
+    memoryInfo() {
+      memGetInfo(cell, cell.subarray(1));
+      return { free: Number(cell[0]), total: Number(cell[1]) };
+    },
+    // Pageable host memory: the driver has taken its copy when the call returns, so `host` may change at once.
+    upload: (pointer, host) => void upload(pointer, host, host.byteLength, stream),
+    download(host, pointer) {
+      download(host, pointer, host.byteLength, stream);
+      streamSynchronize(stream);
+    },
+    copy: (destination, source, bytes) => void copy(destination, source, bytes, stream),
+    fill: (pointer, bytes, byte) => void memset(pointer, byte, bytes, stream),
+    loadModule(image) {
+      moduleLoad(cell, image);
+      return readAddress(cell);
+    },
+    getFunction(module, kernel) {
+      moduleFunction(cell, module, kernel);
+      return readAddress(cell);
+    },
+    allowSharedMemory: (kernel, bytes) => void setAttribute(kernel, MAX_DYNAMIC_SHARED_SIZE, bytes),
+    launch: checked('cuLaunchKernel', [U64, U32, U32, U32, U32, U32, U32, U32, U64, P, P]),
+    createEvent() {
+      eventCreate(cell, 0);
+      return readAddress(cell);
+    },
+    recordEvent: (event) => void eventRecord(event, stream),
+    waitEvent: (event) => void eventSynchronize(event),
+    elapsed(start, end) {
+      eventElapsed(milliseconds, start, end);
+      return milliseconds[0] ?? 0;
+    },
+    destroyEvent: (event) => void eventDestroy(event),
+    synchronize: () => void streamSynchronize(stream),
+    encodeTensorMap: checked('cuTensorMapEncodeTiled', [P, I32, U32, U64, P, P, P, P, I32, I32, I32, I32]),
+    check,
+  };
+}

@@ -1,0 +1,27 @@
+import { type KernelFunc, type NamedAttrMap, type TensorInfo, registerKernel } from '../../../tf.js';
+import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+
+/** What a kernel computes, with its inputs, its attributes and the backend. */
+export type CudaKernel = (
+  inputs: Record<string, TensorInfo>,
+  attrs: NamedAttrMap,
+  backend: CudaBackend,
+) => TensorInfo | TensorInfo[];
+
+/** Registers `kernel` under a tfjs kernel name for the cuda backend. */
+export function register(kernelName: string, kernel: CudaKernel): void {
+  const kernelFunc: KernelFunc = ({ inputs, attrs, backend }) =>
+    kernel(inputs as unknown as Record<string, TensorInfo>, attrs ?? {}, backend as unknown as CudaBackend);
+  registerKernel({ kernelName, backendName: CUDA_BACKEND, kernelFunc });
+}
+
+/** Registers several kernels; an input list named `0, 1, …` (Concat and its kin) arrives as the object tfjs makes. */
+export function registerAll(kernels: Readonly<Record<string, CudaKernel>>): void {
+  for (const [name, kernel] of Object.entries(kernels)) register(name, kernel);
+}
+
+export function input(inputs: Record<string, TensorInfo>, name: string): TensorInfo {
+  const found = inputs[name];
+  if (found === undefined) throw new Error(`kernel input ${name} is missing`);
+  return found;
+}
