@@ -1,0 +1,109 @@
+/** Reading text files piece by piece, with errors that name the file and the place. */
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { TextDecoder } from 'node:util';
+import { RunError } from '../errors.js';
+
+const PIECE_BYTES = 1 << 20;
+
+/** Checks that `path` is a file with something in it and returns its size in bytes. */
+export function fileSize(path: string): number {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) throw new RunError(`no such file: ${path}`);
+  if (!stats.isFile()) throw new RunError(`${path} is not a file`);
+  if (stats.size === 0) throw new RunError(`${path} is empty`);
+  return stats.size;
+}
+
+/** The bytes of a file, a megabyte at a time. */
+export function* readBytes(path: string): Generator<Uint8Array> {
+  fileSize(path);
+  const descriptor = openSync(path, 'r');
+  try {
+    for (;;) {
+      const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+      const count = readSync(descriptor, buffer, 0, PIECE_BYTES, null);
+      if (count === 0) return;
+      yield buffer.subarray(0, count);
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * The text of a UTF-8 file, about a megabyte at a time, without its byte-order mark.
+ * @throws RunError for a missing, empty or binary file
+ */
+export function* readText(path: string, onBytes?: (bytes: Uint8Array) => void): Generator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let position = 0;
+  for (const bytes of readBytes(path)) {
+    onBytes?.(bytes);
+    const zero = bytes.indexOf(0);
+    if (zero >= 0) throw new RunError(`${path} is not a text file: byte ${position + zero} is zero`);
+    yield decodeBytes(decoder, bytes, path, position);
+    position += bytes.length;
+  }
+  yield decodeBytes(decoder, null, path, position);
+}
+
+function decodeBytes(decoder: TextDecoder, bytes: Uint8Array | null, path: string, position: number): string {
+  try {
+    return bytes === null ? decoder.decode() : decoder.decode(bytes, { stream: true });
+  } catch (error) {
+    const where = bytes === null ? 'at its end' : `between bytes ${position} and ${position + bytes.length}`;
+    throw new RunError(`${path} is not a text file: invalid UTF-8 ${where}`, { cause: error });
+  }
+}
+
+export interface Line {
+  /** Counted from 1. */
+  readonly number: number;
+  readonly text: string;
+}
+
+/** The lines of a UTF-8 file, without line ends. */
+export function* readLines(path: string, onBytes?: (bytes: Uint8Array) => void): Generator<Line> {
+  let number = 0;
+  let rest = '';
+  for (const piece of readText(path, onBytes)) {
+    const lines = (rest + piece).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield { number: ++number, text: line.replace(/\r$/, '') };
+  }
+  if (rest !== '') yield { number: number + 1, text: rest };
+}
+
+/**
+ * The objects of a JSON Lines file; blank lines are skipped.
+ * @param parse turns an object into what it should be, or throws an Error that says what is wrong with it
+ * @throws RunError `FILE:LINE: …` for a line that is no JSON object or that `parse` refuses
+ */
+export function* readJsonLines<T>(
+  path: string,
+  parse: (value: Readonly<Record<string, unknown>>) => T,
+  onBytes?: (bytes: Uint8Array) => void,
+): Generator<T> {
+  for (const { number, text } of readLines(path, onBytes)) {
+    if (text.trim() === '') continue;
+    try {
+      yield parse(jsonObject(text));
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      throw new RunError(`${path}:${number}: ${error.message}`, { cause: error });
+    }
+  }
+}
+
+function jsonObject(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Error('not valid JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Error('expected a JSON object');
+  }
+  return value as Readonly<Record<string, unknown>>;
+}
