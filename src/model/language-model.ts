@@ -1,0 +1,80 @@
+/** What every architecture can do. All calls compute on the current tfjs backend. */
+import type * as tf from '../tf.js';
+import type { ModelCache } from './cache.js';
+import type { ModelConfig } from './config.js';
+
+export interface CacheOptions {
+  /** Sequences decoded side by side; default 1. */
+  readonly batch?: number;
+  /** Positions the cache is going to hold at most, when known: small caches get small pages. */
+  readonly maxTokens?: number;
+}
+
+export interface LossOptions {
+  /**
+   * Positions the loss is wanted at: one ascending list per sequence, all of equal length P. YOCO runs its cross-decoder and
+   * output head at these positions only, so that the cost beside the self-decoder is P times the context. Default: all.
+   */
+  readonly positions?: readonly ArrayLike<number>[];
+  /**
+   * Keep only the inputs of every layer for the backward pass and compute the rest again: one more forward pass of
+   * time, for a fraction of the memory. Default false.
+   */
+  readonly recompute?: boolean;
+}
+
+export interface PrefillOptions {
+  /** Tokens per chunk; default 8,192. */
+  readonly chunkSize?: number;
+  /** Called after every chunk with the tokens consumed so far. */
+  readonly onProgress?: (tokens: number) => void;
+  /**
+   * Default true: leave early, that is, compute for all but the last position only what later positions need (for YOCO the
+   * self-decoder and the K/V projection). False runs every layer at every position: what the early exit saves.
+   */
+  readonly earlyExit?: boolean;
+}
+
+/** Which logits `extend` is to compute; `none` stops as early as the architecture allows. */
+export type LogitsWanted = 'none' | 'last' | 'all';
+
+export interface LanguageModel {
+  readonly config: ModelConfig;
+  /** Trainable tensors by the name they have in official checkpoints, in their order. */
+  readonly parameters: ReadonlyMap<string, tf.Variable>;
+
+  /** Logits [B, T, V] of tokens, int32 [B, T]. */
+  forward(tokens: tf.Tensor2D): tf.Tensor3D;
+
+  /**
+   * Cross-entropy in nats of every target: tokens int32 [B, T]; targets int32 [B, T], result [B, T]. With
+   * `positions`, targets and result are [B, P]. Differentiable with respect to the parameters.
+   */
+  loss(tokens: tf.Tensor2D, targets: tf.Tensor2D, options?: LossOptions): tf.Tensor2D;
+
+  createCache(options?: CacheOptions): ModelCache;
+
+  /** Appends tokens, int32 [B, T], to the cache. Logits: null, of the last position [B, V], or of all [B, T, V]. */
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'none' }): null;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'last' }): tf.Tensor2D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'all' }): tf.Tensor3D;
+  extend(
+    tokens: tf.Tensor2D,
+    cache: ModelCache,
+    options: { logits: LogitsWanted },
+  ): tf.Tensor2D | tf.Tensor3D | null;
+
+  /** Appends a prompt in chunks; the logits [B, V] of its last position. */
+  prefill(tokens: tf.Tensor2D, cache: ModelCache, options?: PrefillOptions): tf.Tensor2D;
+
+  /** Appends one token per sequence, int32 [B]; the logits [B, V] of the next. */
+  decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D;
+
+  /**
+   * Sets a parameter from values in row-major order.
+   * @throws RunError for an unknown name or another number of values than the parameter has
+   */
+  load(name: string, values: Float32Array): void;
+
+  dispose(): void;
+}
