@@ -3,7 +3,6 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -12,30 +11,19 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { describeSystemError } from '../cli/failure.js';
 import { RunError, YocoError } from '../errors.js';
+import { makeDirectory, writeFileAtomic } from '../results/files.js';
 
 /** One system call moves at most 2 GiB; less keeps the transfer interruptible. */
 const MAX_TRANSFER = 1 << 30;
 
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file or directory',
-  EACCES: 'permission denied',
-  EPERM: 'operation not permitted',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'the disk is full; free some space and run again',
-  EDQUOT: 'the disk quota is used up; free some space and run again',
-  EISDIR: 'it is a directory',
-  ENOTDIR: 'a part of the path is not a directory',
-  EFBIG: 'the file would be too large for this file system',
-  EMFILE: 'too many open files',
-};
-
-/** A system error as one line: `cannot write runs/a/model.safetensors: the disk is full; ...`. */
-export function fileError(action: string, path: string, cause: unknown): YocoError {
-  if (cause instanceof YocoError) return cause;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
-  return new RunError(`cannot ${action} ${path}: ${reason}`, { cause });
+/** Whatever went wrong with a file as one line: `cannot read runs/a/model.safetensors: permission denied`. */
+export function fileError(action: 'read' | 'write', path: string, cause: unknown): Error {
+  if (cause instanceof YocoError || !(cause instanceof Error)) return cause as Error;
+  delete (cause as NodeJS.ErrnoException).path;
+  const reason = describeSystemError(cause);
+  return reason === null ? cause : new RunError(`cannot ${action} ${path}: ${reason}`, { cause });
 }
 
 /** A name from a file as it may be shown in an error: quoted, control characters escaped, not too long. */
@@ -121,14 +109,6 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-export function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (error) {
-    throw fileError('create directory', path, error);
-  }
-}
-
 /**
  * Writes a file so that at any moment, a crash included, `path` is either what it was or complete: the content goes
  * to a temporary file beside it, is flushed to the disk and renamed. Directories are made as needed. On failure
@@ -160,10 +140,8 @@ export async function writeAtomically(
 }
 
 /** Writes `value` as indented JSON, atomically. */
-export async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeAtomically(path, (write) => {
-    write(Buffer.from(`${JSON.stringify(value, null, 2)}\n`));
-  });
+export function writeJson(path: string, value: unknown): void {
+  writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** A JSON object from a file; `RunError` names the file where it is missing, malformed or not an object. */

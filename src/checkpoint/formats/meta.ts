@@ -1,0 +1,148 @@
+/**
+ * Meta's and Mistral's own Llama layout: `params.json` and `consolidated.00.pth` (or `consolidated.safetensors`).
+ * Names are those of the official Transformer baseline, but rotary embedding pairs 2i with 2i + 1, so that the rows
+ * of W_Q and W_K change places on the way in and out.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { RunError, UsageError } from '../../errors.js';
+import type { ModelConfig, TransformerConfig } from '../../model/config.js';
+import { quote, readJson, writeJson } from '../files.js';
+import { checkFit, MappedSource } from '../mapped-source.js';
+import type { Placement } from '../mapped-source.js';
+import { parameterShapes } from '../parameters.js';
+import type { RowOrder } from '../rotary-rows.js';
+import { SafetensorsFile } from '../safetensors.js';
+import type { TensorSource } from '../tensor-source.js';
+import { TorchArchive } from '../torch-archive.js';
+import { writeTorchArchive } from '../torch-writer.js';
+import { configFrom } from './config-from.js';
+import { copyEntries } from './format.js';
+import type { Checkpoint, CheckpointFormat } from './format.js';
+import { tokenizerIn } from './tokenizer-files.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const ARCHIVE = 'consolidated.00.pth';
+const SAFETENSORS = ['consolidated.safetensors', 'consolidated.00.safetensors'] as const;
+
+function tensorFile(directory: string): string | undefined {
+  return [ARCHIVE, ...SAFETENSORS].map((name) => join(directory, name)).find((path) => existsSync(path));
+}
+
+function openTensors(directory: string): TensorSource {
+  const file = tensorFile(directory) ?? join(directory, ARCHIVE);
+  const second = join(directory, 'consolidated.01.pth');
+  if (existsSync(second)) {
+    throw new RunError(
+      `${second}: a checkpoint divided for model parallelism; merge it into ${ARCHIVE} first`,
+    );
+  }
+  return file.endsWith('.pth') ? TorchArchive.open(file) : SafetensorsFile.open(file);
+}
+
+function sizeOf(source: TensorSource, name: string, axis: number): number | undefined {
+  return source.has(name) ? source.info(name).shape[axis] : undefined;
+}
+
+/** Factors of Llama 3.1, which params.json mentions by `use_scaled_rope` only. */
+function scaling(params: Fields): Fields | null {
+  if (params.use_scaled_rope !== true) return null;
+  return {
+    type: 'llama3',
+    factor: params.rope_scaling_factor ?? 8,
+    lowFrequencyFactor: params.low_freq_factor ?? 1,
+    highFrequencyFactor: params.rope_high_freq_factor ?? 4,
+    originalContext: 8192,
+  };
+}
+
+/** Width of the feed-forward network and vocabulary are read off the tensors: files give rounding rules or -1. */
+function readConfig(file: string, params: Fields, source: TensorSource): TransformerConfig {
+  const config = configFrom(file, {
+    architecture: 'transformer',
+    dim: params.dim,
+    layers: params.n_layers,
+    hiddenDim: params.hidden_dim ?? sizeOf(source, 'layers.0.feed_forward.w1.weight', 0),
+    heads: params.n_heads,
+    kvHeads: params.n_kv_heads,
+    headDim: params.head_dim,
+    vocabSize: sizeOf(source, 'tok_embeddings.weight', 0) ?? params.vocab_size,
+    ropeTheta: params.rope_theta,
+    normEps: params.norm_eps,
+    slidingWindow: params.sliding_window,
+    tieEmbeddings: !source.has('output.weight'),
+    ropeScaling: scaling(params),
+  });
+  if (config.architecture !== 'transformer') throw new RunError(`${file}: not a Transformer`);
+  return config;
+}
+
+function placementsOf(config: TransformerConfig, to: RowOrder['to']): Map<string, Placement> {
+  const rotated = /\.attention\.w[qk]\.weight$/;
+  const rows: RowOrder = { headDim: config.headDim, to };
+  return new Map(
+    [...parameterShapes(config).keys()].map((name) => [name, rotated.test(name) ? { name, rows } : { name }]),
+  );
+}
+
+function open(directory: string): Checkpoint {
+  const file = join(directory, 'params.json');
+  const source = openTensors(directory);
+  try {
+    const config = readConfig(file, readJson(file), source);
+    const placements = placementsOf(config, 'half');
+    checkFit(source, parameterShapes(config), placements, (name) => name === 'rope.freqs');
+    const tensors = new MappedSource(source, placements);
+    return { config, tokenizer: tokenizerIn(directory), context: null, provenance: null, tensors };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function paramsOf(config: ModelConfig): Fields {
+  if (config.architecture !== 'transformer') {
+    throw new UsageError("Meta's layout has no YOCO architecture: use --to yoco or --to official");
+  }
+  const { ropeScaling } = config;
+  if (ropeScaling?.type === 'linear') {
+    throw new UsageError(`Meta's layout cannot express ropeScaling ${quote('linear')}: use --to huggingface`);
+  }
+  const scaled =
+    ropeScaling === null
+      ? {}
+      : {
+          use_scaled_rope: true,
+          rope_scaling_factor: ropeScaling.factor,
+          low_freq_factor: ropeScaling.lowFrequencyFactor,
+          rope_high_freq_factor: ropeScaling.highFrequencyFactor,
+        };
+  return {
+    dim: config.dim,
+    n_layers: config.layers,
+    head_dim: config.headDim,
+    hidden_dim: config.hiddenDim,
+    n_heads: config.heads,
+    n_kv_heads: config.kvHeads,
+    norm_eps: config.normEps,
+    vocab_size: config.vocabSize,
+    rope_theta: config.ropeTheta,
+    ...(config.slidingWindow === null ? {} : { sliding_window: config.slidingWindow }),
+    ...scaled,
+  };
+}
+
+export const metaFormat: CheckpointFormat = {
+  name: 'meta',
+  description: "params.json and consolidated.00.pth, Llama's original layout (interleaved rotary pairs)",
+  detect: (directory) => existsSync(join(directory, 'params.json')) && tensorFile(directory) !== undefined,
+  open,
+  async write(directory, { config, tensors }, { dtype }) {
+    const params = paramsOf(config);
+    if (config.architecture !== 'transformer') return;
+    const permuted = new MappedSource(tensors, placementsOf(config, 'interleaved'));
+    await writeTorchArchive(join(directory, ARCHIVE), copyEntries(permuted, dtype));
+    writeJson(join(directory, 'params.json'), params);
+  },
+};

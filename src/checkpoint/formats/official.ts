@@ -1,0 +1,161 @@
+/**
+ * The layout of the official code (microsoft/unilm, YOCO): `params.json`, the fields of `YOCOArgs` or `ModelArgs`,
+ * and `checkpoint.pth`, a state dict. Our parameter names are the official ones, and so are the conventions of
+ * rotary embedding: tensors are copied as they are. `model.safetensors` in place of `checkpoint.pth` is read too.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UsageError } from '../../errors.js';
+import type { ModelConfig, TransformerConfig, YocoConfig } from '../../model/config.js';
+import { readJson, writeJson } from '../files.js';
+import { checkFit, MappedSource } from '../mapped-source.js';
+import type { Placement } from '../mapped-source.js';
+import { parameterShapes } from '../parameters.js';
+import { hasSafetensors, openSafetensors } from '../sharded.js';
+import type { TensorSource } from '../tensor-source.js';
+import { TorchArchive } from '../torch-archive.js';
+import { writeTorchArchive } from '../torch-writer.js';
+import { copyEntries } from './format.js';
+import type { Checkpoint, CheckpointFormat } from './format.js';
+import { configFrom } from './config-from.js';
+import { tokenizerIn } from './tokenizer-files.js';
+
+type Params = Readonly<Record<string, unknown>>;
+
+/** The official code's tables of rotary phases have a multiple of 256 positions, the block size of its retention. */
+const BLOCK = 256;
+const DEFAULT_POSITIONS = 32768;
+
+function yocoInput(params: Params): Params {
+  return {
+    architecture: 'yoco',
+    dim: params.dim,
+    layers: params.n_layers,
+    hiddenDim: params.hidden_dim,
+    selfHeads: params.n_self_heads,
+    heads: params.n_attn_heads,
+    kvHeads: params.n_attn_kv_heads,
+    vocabSize: params.vocab_size,
+    slidingWindow: params.sliding_window,
+    ropeTheta: params.rope_theta,
+    normEps: params.norm_eps,
+  };
+}
+
+function transformerInput(params: Params): Params {
+  return {
+    architecture: 'transformer',
+    dim: params.dim,
+    layers: params.n_layers,
+    hiddenDim: params.hidden_dim,
+    heads: params.n_heads,
+    kvHeads: params.n_kv_heads,
+    headDim: params.head_dim,
+    vocabSize: params.vocab_size,
+    slidingWindow: params.sliding_window,
+    ropeTheta: params.rope_theta,
+    normEps: params.norm_eps,
+  };
+}
+
+/** State dicts are also saved inside others (`{"model": {...}}`, fairseq's way): the prefix of the parameters. */
+function findPrefix(source: TensorSource, first: string): string {
+  const name = source.names().find((candidate) => candidate === first || candidate.endsWith(`.${first}`));
+  return name === undefined ? '' : name.slice(0, -first.length);
+}
+
+function open(directory: string): Checkpoint {
+  const file = join(directory, 'params.json');
+  const params = readJson(file);
+  const config = configFrom(file, 'n_self_heads' in params ? yocoInput(params) : transformerInput(params));
+  const archive = join(directory, 'checkpoint.pth');
+  const source =
+    !existsSync(archive) && hasSafetensors(directory)
+      ? openSafetensors(directory)
+      : TorchArchive.open(archive);
+  const shapes = parameterShapes(config);
+  const prefix = findPrefix(
+    source,
+    config.architecture === 'yoco' ? 'embed_tokens.weight' : 'tok_embeddings.weight',
+  );
+  const placements = new Map<string, Placement>(
+    [...shapes.keys()].map((name) => [name, { name: prefix + name }]),
+  );
+  try {
+    // Beside a prefixed state dict lie optimizer states and the like.
+    checkFit(source, shapes, placements, (name) => prefix !== '' && !name.startsWith(prefix));
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+  return {
+    config,
+    tokenizer: tokenizerIn(directory),
+    context: null,
+    provenance: null,
+    tensors: new MappedSource(source, placements),
+  };
+}
+
+function refuse(what: string): never {
+  throw new UsageError(`the official layout cannot express ${what}: use --to yoco`);
+}
+
+function yocoParams(config: YocoConfig): Params {
+  if (config.crossPositions !== 'rotary') refuse(`crossPositions '${config.crossPositions}'`);
+  if (config.selfLayers * 2 !== config.layers)
+    refuse(`${config.selfLayers} self-decoder layers of ${config.layers}`);
+  return {
+    dim: config.dim,
+    n_layers: config.layers,
+    hidden_dim: config.hiddenDim,
+    n_self_heads: config.selfHeads,
+    n_attn_heads: config.heads,
+    n_attn_kv_heads: config.kvHeads,
+    vocab_size: config.vocabSize,
+  };
+}
+
+function transformerParams(config: TransformerConfig): Params {
+  if (config.ropeScaling !== null) refuse('ropeScaling');
+  return {
+    dim: config.dim,
+    n_layers: config.layers,
+    head_dim: config.headDim,
+    hidden_dim: config.hiddenDim,
+    n_heads: config.heads,
+    n_kv_heads: config.kvHeads,
+    vocab_size: config.vocabSize,
+  };
+}
+
+function paramsOf(config: ModelConfig, context: number | null): Params {
+  return {
+    ...(config.architecture === 'yoco' ? yocoParams(config) : transformerParams(config)),
+    max_batch_size: 1,
+    max_seq_len: context === null ? DEFAULT_POSITIONS : Math.ceil(context / BLOCK) * BLOCK,
+    model_parallel_size: 1,
+    load_checkpoint: false,
+    rope_theta: config.ropeTheta,
+    norm_eps: config.normEps,
+    sliding_window: config.slidingWindow,
+  };
+}
+
+export const officialFormat: CheckpointFormat = {
+  name: 'official',
+  description: 'params.json and checkpoint.pth of the official YOCO code',
+  detect: (directory) => existsSync(join(directory, 'params.json')),
+  open,
+  async write(directory, { config, context, tensors }, { dtype }) {
+    const params = paramsOf(config, context);
+    const entries = copyEntries(tensors, dtype);
+    if (config.architecture === 'transformer' && config.tieEmbeddings) {
+      // The official code has no tied head: it gets a copy of its own.
+      const embedding = entries.find(({ name }) => name === 'tok_embeddings.weight');
+      if (embedding !== undefined) entries.push({ ...embedding, name: 'output.weight' });
+    }
+    await writeTorchArchive(join(directory, 'checkpoint.pth'), entries);
+    writeJson(join(directory, 'params.json'), params);
+  },
+};

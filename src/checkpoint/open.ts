@@ -1,0 +1,62 @@
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { RunError } from '../errors.js';
+import type { Checkpoint, CheckpointFormat } from './formats/format.js';
+import { huggingFaceFormat } from './formats/hugging-face.js';
+import { metaFormat } from './formats/meta.js';
+import { nativeFormat } from './formats/native.js';
+import { officialFormat } from './formats/official.js';
+
+export { FORMAT_NAMES } from './formats/format.js';
+export type { Checkpoint, CheckpointFormat, FormatName, WriteOptions } from './formats/format.js';
+
+/** In the order of detection: `official` takes any params.json that Meta's layout has not claimed. */
+export const FORMATS: readonly CheckpointFormat[] = [
+  nativeFormat,
+  huggingFaceFormat,
+  metaFormat,
+  officialFormat,
+];
+
+/** Checkpoints of a training run are `RUN/checkpoints/step-00000400`; the newest has the largest number. */
+export const STEP_DIRECTORY = /^step-\d{8}$/;
+
+/** Finished step directories of a run, oldest first. */
+export function stepDirectories(run: string): string[] {
+  const directory = join(run, 'checkpoints');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => STEP_DIRECTORY.test(name))
+    .sort()
+    .map((name) => join(directory, name));
+}
+
+function requireDirectory(directory: string): void {
+  const stat = statSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) throw new RunError(`there is no checkpoint directory ${directory}`);
+  if (!stat.isDirectory()) {
+    throw new RunError(`${directory} is a file: give the directory that holds the checkpoint`);
+  }
+}
+
+export interface OpenCheckpoint extends Checkpoint {
+  readonly format: CheckpointFormat;
+  /** Where the files are: the newest step directory if a training run was given. */
+  readonly directory: string;
+}
+
+/**
+ * Opens a checkpoint of any known format, or the newest of a training run. Only headers are read.
+ * @throws RunError where there is none, or it is damaged or does not fit its configuration
+ */
+export function openCheckpoint(directory: string): OpenCheckpoint {
+  requireDirectory(directory);
+  const step = stepDirectories(directory).at(-1);
+  if (step !== undefined) return openCheckpoint(step);
+  const format = FORMATS.find((candidate) => candidate.detect(directory));
+  if (format === undefined) {
+    const known = FORMATS.map(({ name, description }) => `${name}: ${description}`).join('; ');
+    throw new RunError(`${directory} holds no checkpoint of a known format (${known})`);
+  }
+  return { ...format.open(directory), format, directory };
+}
