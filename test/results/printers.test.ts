@@ -1,0 +1,65 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatBytes, formatNumber, formatSeconds } from '../../src/results/display.js';
+import { printRows } from '../../src/results/printers.js';
+import type { Row, Schema } from '../../src/results/schema.js';
+
+const schema: Schema = {
+  name: 'memory',
+  columns: [
+    { name: 'preset', kind: 'key', description: '' },
+    { name: 'context', kind: 'key', description: '', display: 'count' },
+    { name: 'cache_bytes', kind: 'result', description: '', display: 'bytes' },
+    { name: 'measured_bytes', kind: 'result', description: '', display: 'bytes' },
+    { name: 'ratio', kind: 'result', description: '', digits: 2 },
+  ],
+};
+const rows: Row[] = [
+  { preset: 'tiny', context: 65536, cache_bytes: 13314398618, measured_bytes: null, ratio: 9.4123, status: 'ok' },
+  { preset: 'a|b', context: 1, cache_bytes: 0, measured_bytes: null, ratio: null, status: 'ok' },
+];
+
+const test = suite('printers');
+
+test('a table aligns, speaks in units and leaves out what was not measured', () => {
+  assert.is(
+    printRows(schema, rows, 'table'),
+    'preset  context  cache_bytes  ratio\ntiny     65,536     12.4 GiB   9.41\na|b           1          0 B      –\n',
+  );
+});
+
+test('csv and json keep every column; empty is empty, never 0', () => {
+  assert.is(
+    printRows(schema, rows, 'csv').split('\n')[1],
+    'tiny,65536,13314398618,,9.41,ok,',
+  );
+  const [first] = JSON.parse(printRows(schema, rows, 'json')) as Row[];
+  assert.equal(first, {
+    preset: 'tiny',
+    context: 65536,
+    cache_bytes: 13314398618,
+    measured_bytes: null,
+    ratio: 9.41,
+    status: 'ok',
+    error: null,
+  });
+});
+
+test('markdown escapes bars', () => {
+  assert.match(printRows(schema, rows, 'md'), '| a\\|b | 1 | 0 B | – |');
+});
+
+test('numbers read well at every size', () => {
+  assert.equal([0, 0.00012, 0.1234, 12.345, 1234.5, 7.2e9].map(formatNumber), [
+    '0',
+    '1.20e-4',
+    '0.123',
+    '12.3',
+    '1,235',
+    '7.20e+9',
+  ]);
+  assert.equal([0, 1023, 1024, 1.5 * 2 ** 40].map(formatBytes), ['0 B', '1,023 B', '1 KiB', '1.5 TiB']);
+  assert.equal([0.0000021, 0.0021, 2.1].map(formatSeconds), ['2.1 µs', '2.1 ms', '2.1 s']);
+});
+
+test.run();

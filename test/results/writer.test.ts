@@ -1,0 +1,121 @@
+import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { RunError } from '../../src/errors.js';
+import { collectProvenance } from '../../src/results/provenance.js';
+import type { Row, Schema } from '../../src/results/schema.js';
+import { ResultWriter, type WriterOptions } from '../../src/results/writer.js';
+
+const schema: Schema = {
+  name: 'sweep',
+  columns: [
+    { name: 'architecture', kind: 'key', description: '' },
+    { name: 'context', kind: 'key', description: '' },
+    { name: 'loss', kind: 'result', description: '', digits: 3 },
+    { name: 'prefill_seconds', kind: 'timing', description: '' },
+  ],
+};
+const provenance = collectProvenance({ command: ['test'], flags: {} });
+const keys = [1, 2, 3].map((context): Row => ({ architecture: 'yoco', context }));
+const measured = (key: Row, seconds = 0.5): Row => ({ ...key, loss: 1.23456, prefill_seconds: seconds });
+
+const test = suite('ResultWriter');
+let directory = '';
+test.before.each(() => (directory = mkdtempSync(join(tmpdir(), 'yoco-results-'))));
+test.after.each(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const open = (options: Partial<WriterOptions> = {}): ResultWriter =>
+  ResultWriter.open(directory, schema, { provenance, settings: { seed: 1 }, ...options });
+const text = (name: string): string => readFileSync(join(directory, name), 'utf8');
+
+test('each row is in the files as soon as it is appended, timings apart from results', () => {
+  const writer = open({ plan: keys });
+  writer.append(measured(keys[0] ?? {}));
+  assert.is(text('sweep.csv'), 'architecture,context,loss,status,error\nyoco,1,1.235,ok,\n');
+  assert.is(text('sweep.timings.csv'), 'architecture,context,prefill_seconds\nyoco,1,0.5\n');
+  assert.is((JSON.parse(text('sweep.run.json')) as { finished: string | null }).finished, null);
+  writer.close();
+  assert.ok((JSON.parse(text('sweep.run.json')) as { finished: string | null }).finished);
+  assert.equal(readdirSync(directory).sort(), [
+    'sweep.cells.jsonl',
+    'sweep.csv',
+    'sweep.run.json',
+    'sweep.timings.csv',
+  ]);
+});
+
+test('an interrupted sweep resumes and ends with the bytes of an uninterrupted one', () => {
+  const whole = open({ plan: keys });
+  for (const key of keys) whole.append(measured(key));
+  whole.close();
+  const expected = text('sweep.csv');
+  rmSync(join(directory, 'sweep.cells.jsonl'));
+
+  open({ plan: keys }).append(measured(keys[2] ?? {}));
+  appendFileSync(join(directory, 'sweep.cells.jsonl'), '{"hash":"cut sho');
+  const rest = open({ plan: keys });
+  assert.equal(
+    keys.map((key) => rest.has(key)),
+    [false, false, true],
+  );
+  rest.append(measured(keys[0] ?? {}));
+  rest.append(measured(keys[1] ?? {}));
+  rest.close();
+  assert.is(text('sweep.csv'), expected);
+});
+
+test('a cell is measured anew when what determines it has changed, or when told to', () => {
+  const writer = open();
+  writer.append(measured(keys[0] ?? {}));
+  writer.close();
+  assert.is(open().has(keys[0] ?? {}), true);
+  assert.is(open({ settings: { seed: 2 } }).has(keys[0] ?? {}), false);
+  assert.is(open({ settings: (key) => ({ twice: Number(key.context) * 2 }) }).has(keys[0] ?? {}), false);
+  assert.is(open({ resume: false }).has(keys[0] ?? {}), false);
+  assert.is(open().has(keys[0] ?? {}), false, 'starting afresh forgets the earlier cells');
+});
+
+test('the table holds the present plan only, the journal every finished cell', () => {
+  const first = open({ plan: keys.slice(0, 1) });
+  first.append(measured(keys[0] ?? {}));
+  const second = open({ plan: keys.slice(1) });
+  assert.equal(second.rows, []);
+  assert.equal(open({ plan: keys }).rows.length, 1);
+});
+
+test('without a plan, earlier rows take their places as they are asked for', () => {
+  const first = open();
+  for (const key of keys) first.append(measured(key));
+  const second = open();
+  assert.equal(second.rows, []);
+  assert.is(second.get(keys[0] ?? {})?.context, 1);
+  second.append(measured(keys[1] ?? {}));
+  assert.is(text('sweep.csv').split('\n').length, 4);
+});
+
+test('a failed cell is a row of its own and is tried again', () => {
+  const writer = open({ plan: keys });
+  writer.fail(keys[0] ?? {}, new RunError('needs 3 GiB'));
+  writer.append(measured(keys[1] ?? {}));
+  assert.is(writer.failures, 1);
+  assert.match(text('sweep.csv'), 'yoco,1,,error,needs 3 GiB\nyoco,2,1.235,ok,\n');
+  const again = open({ plan: keys });
+  assert.is(again.has(keys[0] ?? {}), false);
+  assert.is(again.has(keys[1] ?? {}), true);
+  assert.throws(() => {
+    again.fail(keys[0] ?? {}, new TypeError('a bug'));
+  }, 'a bug');
+});
+
+test('a directory that cannot be written is one clear line', () => {
+  assert.throws(
+    () => ResultWriter.open('/dev/null/results', schema, { provenance, settings: null }),
+    (error: Error) => error instanceof RunError && error.message.startsWith('cannot write /dev/null/results: '),
+  );
+});
+
+test.run();
