@@ -1,0 +1,98 @@
+/**
+ * The words of the needle-in-a-haystack test. Instruction, needle, question, cities and the range of numbers are those
+ * of the official code (microsoft/unilm, YOCO/yoco/criterions/needle_haystack.py and multi_needle.py); its list of cities
+ * repeats some, which would make a question ambiguous when several needles are hidden.
+ */
+import { UsageError } from '../errors.js';
+import type { Random } from './random.js';
+
+export const INSTRUCTION =
+  'There is a special magic number inside a lot of irrelevant text. Find it and memorize them. ' +
+  'I will quiz you about the magic number there.';
+
+export const CITIES: readonly string[] = (
+  'Almaty,Amman,Amsterdam,Antananarivo,Astana,Athens,Baghdad,Bangalore,Bangkok,Barcelona,Beirut,Belgrade,Berlin,' +
+  'Bratislava,Brussels,Bucharest,Budapest,Buenos Aires,Cairo,Chicago,Colombo,Copenhagen,Dakar,Damascus,Delhi,Doha,' +
+  'Dubai,Helsinki,Ho Chi Minh City,Istanbul,Jakarta,Johannesburg,Kampala,Khartoum,Kigali,Kuala Lumpur,Lagos,Lima,' +
+  'Lisbon,Los Angeles,Madrid,Maputo,Melbourne,Mexico City,Moscow,Mumbai,Nairobi,Oslo,Paris,Port Louis,Rabat,' +
+  'San Francisco,Santiago,Sarajevo,Seattle,Seoul,Shanghai,Sofia,Sydney,Tashkent,Thimphu,Tokyo,Toronto,Tunis,' +
+  'Vancouver,Victoria,Vienna,Yangon,Yerevan'
+).split(',');
+
+/** The line that is hidden. */
+export const needleLine = (city: string, number: number | string): string =>
+  `The special magic ${city} number is ${number} . `;
+
+/** The question; the answer is what follows its last space. */
+export const questionLine = (city: string): string =>
+  `What is the special magic ${city} number? The special magic ${city} number is `;
+
+export const LARGEST_NUMBER = 50000;
+
+/** Ways to make the test harder than the official one; the question is always the official one. */
+export const NEEDLE_VARIANTS = [
+  'standard',
+  'colon',
+  'reworded',
+  'other-attribute',
+  'near-city',
+  'long-number',
+] as const;
+export type NeedleVariant = (typeof NEEDLE_VARIANTS)[number];
+
+export const VARIANT_DESCRIPTIONS: Readonly<Record<NeedleVariant, string>> = {
+  standard: 'the official needle',
+  colon: "the wording of the official multi-needle test, 'number is: 123'",
+  reworded: 'needles in other words than the question',
+  'other-attribute': 'with three distractors that name the same city and another attribute',
+  'near-city': 'with three distractors about cities of similar names',
+  'long-number': 'numbers of 6 to 8 digits',
+};
+
+export function parseVariant(text: string): NeedleVariant {
+  const variant = NEEDLE_VARIANTS.find((name) => name === text);
+  if (variant) return variant;
+  throw new UsageError(`unknown needle variant '${text}': use ${NEEDLE_VARIANTS.join(', ')}`);
+}
+
+const REWORDED: readonly ((city: string, number: number) => string)[] = [
+  (city, number) => `Remember that the magic number of ${city} is ${number} . `,
+  (city, number) => `In ${city} they say that ${number} is the special magic number . `,
+  (city, number) => `${number} is the magic number that belongs to ${city} . `,
+];
+
+const OTHER_ATTRIBUTES: readonly string[] = ['secret', 'year', 'code', 'area', 'lucky', 'population'];
+const NEAR_NAMES: readonly string[] = ['New', 'North', 'South', 'East', 'West', 'Old', 'Little', 'Port'];
+export const DISTRACTORS = 3;
+
+export function drawNumber(variant: NeedleVariant, random: Random): number {
+  if (variant !== 'long-number') return 1 + random.below(LARGEST_NUMBER);
+  const digits = 6 + random.below(3);
+  return 10 ** (digits - 1) + random.below(9 * 10 ** (digits - 1));
+}
+
+export function variantLine(variant: NeedleVariant, city: string, number: number, random: Random): string {
+  if (variant === 'colon') return `The special magic ${city} number is: ${number}`;
+  if (variant === 'reworded') return random.pick(REWORDED)(city, number);
+  return needleLine(city, number);
+}
+
+/** Lines that could be mistaken for the needle about `city`, each with the number it carries. */
+export function distractorLines(
+  variant: NeedleVariant,
+  city: string,
+  random: Random,
+): { text: string; number: number }[] {
+  const words = variant === 'other-attribute' ? OTHER_ATTRIBUTES : variant === 'near-city' ? NEAR_NAMES : [];
+  return random
+    .shuffle([...words])
+    .slice(0, words.length > 0 ? DISTRACTORS : 0)
+    .map((word) => {
+      const number = drawNumber(variant, random);
+      const text =
+        variant === 'other-attribute'
+          ? `The special magic ${city} ${word} is ${number} . `
+          : needleLine(`${word} ${city}`, number);
+      return { text, number };
+    });
+}
