@@ -128,16 +128,16 @@ export async function writeShards(
     await writeSafetensors(join(directory, 'model.safetensors'), entries, metadata);
     return;
   }
-  const weightMap: Record<string, string> = {};
+  const weightMap: [name: string, file: string][] = [];
   for (const [index, shard] of shards.entries()) {
     const [number, count] = [index + 1, shards.length].map((value) => String(value).padStart(5, '0'));
     const file = `model-${number ?? ''}-of-${count ?? ''}.safetensors`;
     await writeSafetensors(join(directory, file), shard, metadata);
-    for (const { name } of shard) weightMap[name] = file;
+    for (const { name } of shard) weightMap.push([name, file]);
   }
   const total = entries.reduce((sum, entry) => sum + storedBytes(entry), 0);
   writeJson(join(directory, 'model.safetensors.index.json'), {
     metadata: { total_size: total },
-    weight_map: weightMap,
+    weight_map: Object.fromEntries(weightMap),
   });
 }
