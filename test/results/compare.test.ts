@@ -19,7 +19,9 @@ const schema: Schema = {
 
 const test = suite('compareResults');
 let directory = '';
-test.before.each(() => (directory = mkdtempSync(join(tmpdir(), 'yoco-compare-'))));
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-compare-'));
+});
 test.after.each(() => {
   rmSync(directory, { recursive: true, force: true });
 });

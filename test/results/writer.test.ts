@@ -23,7 +23,9 @@ const measured = (key: Row, seconds = 0.5): Row => ({ ...key, loss: 1.23456, pre
 
 const test = suite('ResultWriter');
 let directory = '';
-test.before.each(() => (directory = mkdtempSync(join(tmpdir(), 'yoco-results-'))));
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-results-'));
+});
 test.after.each(() => {
   rmSync(directory, { recursive: true, force: true });
 });

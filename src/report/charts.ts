@@ -1,0 +1,177 @@
+/**
+ * Charts as SVG text, rendered by echarts without a browser. The same data gives the same bytes.
+ *
+ * Loading echarts takes most of a second: import this module inside `run()`.
+ */
+import { createHash } from 'node:crypto';
+import { init, type EChartsOption } from 'echarts';
+import { axisOption, type Axis } from './axes.js';
+import { INK, MUTED_INK, seriesStyles } from './colors.js';
+
+export type { Axis } from './axes.js';
+
+export interface LineSeries {
+  /** Legend text; `yoco…`, `transformer…` and `paper…` always have the same colours. */
+  name: string;
+  points: readonly (readonly [x: number, y: number])[];
+  /** For what was computed rather than measured. */
+  dashed?: boolean;
+}
+
+export interface LineChart {
+  title: string;
+  /** What was measured where: model size, engine, machine. */
+  subtitle?: string;
+  x: Axis;
+  y: Axis;
+  series: readonly LineSeries[];
+}
+
+export interface HeatMap {
+  title: string;
+  subtitle?: string;
+  /** Column and row labels, left to right and top to bottom. */
+  x: { label: string; categories: readonly string[] };
+  y: { label: string; categories: readonly string[] };
+  /** `values[row][column]`; null where nothing was measured. */
+  values: readonly (readonly (number | null)[])[];
+  /** What the colours run over, worst to best. Default 0 to 1, shown in per cent. */
+  range?: readonly [worst: number, best: number];
+  /** Text of a cell and of the colour scale. Default: per cent. */
+  format?: (value: number) => string;
+}
+
+const WIDTH = 760;
+const FONT = 'Helvetica, Arial, sans-serif';
+/** Red to green through yellow, told apart by lightness too. */
+const HEAT_COLORS = ['#b2182b', '#ef8a62', '#fddbc7', '#d9f0d3', '#7fbf7b', '#1b7837'];
+
+function titleOption(title: string, subtitle: string | undefined): EChartsOption['title'] {
+  return {
+    text: title,
+    subtext: subtitle,
+    left: 16,
+    top: 10,
+    textStyle: { fontSize: 16, fontWeight: 600, color: INK },
+    subtextStyle: { fontSize: 12, color: MUTED_INK },
+  };
+}
+
+/** echarts numbers its instances and their style classes; the page needs names that differ, a file needs stable ones. */
+function stableNames(svg: string, seed: string): string {
+  const prefix = `c${createHash('sha256').update(seed).digest('hex').slice(0, 8)}`;
+  return svg.replace(/\bzr\d+-/g, `${prefix}-`);
+}
+
+function render(option: EChartsOption, height: number): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#ffffff',
+    textStyle: { fontFamily: FONT, color: INK },
+    ...option,
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return stableNames(svg, JSON.stringify(option));
+}
+
+/** A line for each series over common axes. Points without a positive value are left out on logarithmic axes. */
+export function lineChart(chart: LineChart): string {
+  const drawable = ([x, y]: readonly [number, number]): boolean =>
+    Number.isFinite(x) &&
+    Number.isFinite(y) &&
+    (chart.x.scale !== 'log' || x > 0) &&
+    (chart.y.scale !== 'log' || y > 0);
+  const styles = seriesStyles(chart.series.map(({ name }) => name));
+  const series = chart.series.map((line, index) => {
+    const points = line.points.filter(drawable).map(([x, y]) => [x, y]);
+    return {
+      type: 'line' as const,
+      name: line.name,
+      data: points,
+      ...styles[index],
+      symbolSize: 7,
+      showSymbol: points.length <= 40,
+      lineStyle: { width: 2, type: line.dashed ? ('dashed' as const) : ('solid' as const) },
+    };
+  });
+  const points = series.flatMap(({ data }) => data);
+  const values = (axis: 0 | 1): number[] => points.map((point) => point[axis] ?? NaN);
+  // Rows of at most four names, so that long legends do not run over the plot.
+  const legendRows = Math.ceil(series.length / 4);
+  const legendTop = chart.subtitle ? 60 : 40;
+  const top = legendTop + 18 + 20 * legendRows;
+  return render(
+    {
+      title: titleOption(chart.title, chart.subtitle),
+      legend: {
+        top: legendTop,
+        left: 16,
+        icon: 'circle',
+        itemWidth: 12,
+        itemGap: 28,
+        textStyle: { color: INK },
+      },
+      grid: { left: 84, right: 36, top, bottom: 58 },
+      xAxis: axisOption(chart.x, values(0), 'x'),
+      yAxis: axisOption(chart.y, values(1), 'y'),
+      series,
+    },
+    top + 296,
+  );
+}
+
+const percent = (value: number): string => `${Math.round(value * 100)} %`;
+
+/** A grid of coloured cells with their values written in them. */
+export function heatMap(chart: HeatMap): string {
+  const [worst, best] = chart.range ?? [0, 1];
+  const format = chart.format ?? percent;
+  const cells = chart.values.flatMap((row, y) =>
+    row.flatMap((value, x) => (value === null ? [] : [[x, y, value]])),
+  );
+  const category = (axis: { label: string; categories: readonly string[] }, nameGap: number): object => ({
+    type: 'category' as const,
+    data: [...axis.categories],
+    name: axis.label,
+    nameLocation: 'middle' as const,
+    nameGap,
+    nameTextStyle: { color: INK },
+    axisTick: { show: false },
+    axisLine: { show: false },
+    axisLabel: { color: INK, interval: 0 },
+  });
+  return render(
+    {
+      title: titleOption(chart.title, chart.subtitle),
+      grid: { left: 84, right: 108, top: 70, bottom: 58 },
+      xAxis: category(chart.x, 34),
+      yAxis: { ...category(chart.y, 58), inverse: true },
+      visualMap: {
+        min: Math.min(worst, best),
+        max: Math.max(worst, best),
+        right: 12,
+        top: 'middle',
+        itemHeight: 180,
+        inRange: { color: worst < best ? HEAT_COLORS : [...HEAT_COLORS].reverse() },
+        formatter: (value: unknown) => format(Number(value)),
+        calculable: true,
+        textStyle: { color: INK },
+      },
+      series: [
+        {
+          type: 'heatmap',
+          data: cells,
+          itemStyle: { borderColor: '#ffffff', borderWidth: 2 },
+          label: {
+            show: true,
+            fontSize: 11,
+            formatter: ({ value }) => format(Number((value as number[])[2])),
+          },
+        },
+      ],
+    },
+    150 + 34 * chart.y.categories.length,
+  );
+}
