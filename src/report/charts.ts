@@ -57,10 +57,16 @@ function titleOption(title: string, subtitle: string | undefined): EChartsOption
   };
 }
 
-/** echarts numbers its instances and their style classes; the page needs names that differ, a file needs stable ones. */
-function stableNames(svg: string, seed: string): string {
+/**
+ * Without what only a live page needs (hover styles, chart metadata), and with names that depend on the content:
+ * echarts numbers its instances, but files shall not differ from run to run, nor names clash within a page.
+ */
+function settle(svg: string, seed: string): string {
   const prefix = `c${createHash('sha256').update(seed).digest('hex').slice(0, 8)}`;
-  return svg.replace(/\bzr\d+-/g, `${prefix}-`);
+  return svg
+    .replace(/<style[^>]*>.*?<\/style>\n?/gs, '')
+    .replace(/ (?:class|ecmeta_\w+)="[^"]*"/g, '')
+    .replace(/\bzr\d+-/g, `${prefix}-`);
 }
 
 function render(option: EChartsOption, height: number): string {
@@ -73,7 +79,7 @@ function render(option: EChartsOption, height: number): string {
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
-  return stableNames(svg, JSON.stringify(option));
+  return settle(svg, JSON.stringify(option));
 }
 
 /** A line for each series over common axes. Points without a positive value are left out on logarithmic axes. */
