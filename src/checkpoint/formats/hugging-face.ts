@@ -93,7 +93,8 @@ export const huggingFaceFormat: CheckpointFormat = {
   },
   open,
   async write(directory, { config, tokenizer, context, tensors }, { dtype, maxShardBytes }) {
-    const stored = dtype ?? tensors.info('tok_embeddings.weight').dtype;
+    const [first = ''] = tensors.names();
+    const stored = dtype ?? tensors.info(first).dtype;
     const fields = huggingFaceConfig(config, context, TORCH_NAMES[stored] ?? 'float32');
     await writeShards(directory, copyEntries(tensors, dtype, huggingFaceName), maxShardBytes);
     copyTokenizer(tokenizer, directory);
