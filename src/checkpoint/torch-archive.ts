@@ -5,7 +5,7 @@
 import { RunError } from '../errors.js';
 import { bytesPerElement, decodeValues, elementCount } from './data-type.js';
 import type { TensorValues } from './data-type.js';
-import { quote } from './files.js';
+import { quote, RandomAccessFile } from './files.js';
 import { PickleDict, unpickle } from './pickle.js';
 import type { PickleValue } from './pickle.js';
 import type { TensorInfo, TensorSource } from './tensor-source.js';
@@ -28,6 +28,7 @@ export class TorchArchive implements TensorSource {
    * dicts and lists are joined with dots. Throws `RunError` for anything that is not plainly a checkpoint.
    */
   static open(path: string): TorchArchive {
+    refuseOldFormat(path);
     const zip = ZipArchive.open(path);
     try {
       const pickles = zip.names().filter((name) => /^[^/]+\/data\.pkl$/.test(name));
@@ -84,6 +85,18 @@ export class TorchArchive implements TensorSource {
     const tensor = this.tensors.get(name);
     if (tensor === undefined) throw new RunError(`${this.path}: there is no tensor ${quote(name)}`);
     return tensor;
+  }
+}
+
+/** Before version 1.6 torch wrote a plain sequence of pickles, which begins with the opcode PROTO. */
+function refuseOldFormat(path: string): void {
+  const file = RandomAccessFile.open(path);
+  const [first] = file.read(0, Math.min(1, file.size));
+  file.close();
+  if (first === 0x80) {
+    throw new RunError(
+      `${path}: in torch's format from before version 1.6: load and save it again with a newer torch`,
+    );
   }
 }
 

@@ -170,7 +170,7 @@ test('archives must be whole, plain and little-endian', () => {
         }),
       /"big"-endian/,
     ],
-    [() => writeBytes(at('bad.pth'), pickle('.'), new Uint8Array(100)), /no end record/],
+    [() => writeBytes(at('bad.pth'), pickle('.'), new Uint8Array(100)), /from before version 1\.6/],
     [() => writeBytes(at('bad.pth'), deflateRawSync(new Uint8Array(1e6))), /no end record/],
   ];
   for (const [make, message] of corpus) {
