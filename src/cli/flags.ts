@@ -65,8 +65,11 @@ export const modelFlags = {
     helpGroup: 'MODEL',
   })(),
   preset: Flags.string({
-    description: 'size: tiny, small, 160m … 13b, 65b, or yoco-3b, transformer-3b',
+    description:
+      'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 65b; yoco-3b, transformer-3b; several separated by commas',
     helpValue: 'NAME',
+    multiple: true,
+    delimiter: ',',
     exclusive: ['config', 'checkpoint'],
     helpGroup: 'MODEL',
   }),
@@ -88,7 +91,10 @@ export const modelFlags = {
   }),
   'self-decoder': Flags.option({
     options: SELF_DECODER_NAMES,
-    description: "mixer of YOCO's self-decoder, with --preset (default: the preset's)",
+    description: "mixer of YOCO's self-decoder, or both separated by commas (default: the preset's)",
+    multiple: true,
+    delimiter: ',',
+    helpValue: 'gated-retention,sliding-window',
     exclusive: ['config', 'checkpoint'],
     helpGroup: 'MODEL',
   })(),

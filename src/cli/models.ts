@@ -1,0 +1,145 @@
+/** From `--arch`, `--preset`, `--config` and `--checkpoint` to the models a command works on. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import type { OpenCheckpoint } from '../checkpoint/open.js';
+import { openCheckpoint } from '../checkpoint/open.js';
+import { UsageError } from '../errors.js';
+import { createConfig, type Architecture, type ModelConfig, type SelfDecoderKind } from '../model/config.js';
+import { presetArchitectures, presetConfig } from '../model/presets.js';
+import type { Json } from '../results/canonical.js';
+import type { Column, Row } from '../results/schema.js';
+import { describeSystemError } from './failure.js';
+
+/** The parsed `modelFlags`. */
+export interface ModelFlags {
+  arch?: Architecture[];
+  preset?: string[];
+  config?: string[];
+  checkpoint?: string[];
+  'self-decoder'?: SelfDecoderKind[];
+}
+
+export interface ModelChoice {
+  /** Preset, or base name of the configuration file or checkpoint directory. */
+  readonly name: string;
+  readonly config: ModelConfig;
+  /** Absent: the weights are drawn from the seed. */
+  readonly checkpoint?: OpenCheckpoint;
+}
+
+export const DEFAULT_PRESET = 'tiny';
+
+/** The key columns by which every table tells models apart. */
+export const MODEL_COLUMNS: readonly Column[] = [
+  { name: 'model', kind: 'key', description: 'preset, or name of the configuration or checkpoint' },
+  { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
+  { name: 'self_decoder', kind: 'key', description: "mixer of YOCO's self-decoder" },
+];
+
+export function modelKey({ name, config }: ModelChoice): Row {
+  const selfDecoder = config.architecture === 'yoco' ? config.selfDecoder : null;
+  return { model: name, architecture: config.architecture, self_decoder: selfDecoder };
+}
+
+/** What a person calls the model in one line: `tiny yoco (gated-retention)`. */
+export function modelLabel(choice: ModelChoice): string {
+  const { architecture } = choice.config;
+  const mixer = choice.config.architecture === 'yoco' ? ` (${choice.config.selfDecoder})` : '';
+  return choice.name.startsWith(architecture)
+    ? `${choice.name}${mixer}`
+    : `${choice.name} ${architecture}${mixer}`;
+}
+
+/**
+ * The models the flags name, in the order given; YOCO of preset `tiny` when they name none.
+ *
+ * @throws UsageError for unknown presets, invalid configurations, or an architecture none of them has
+ * @throws RunError for a damaged checkpoint
+ */
+export function chooseModels(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
+  const { arch, checkpoint, config, preset = [defaultPreset] } = flags;
+  if (checkpoint) return only(arch, checkpoint.map(fromCheckpoint));
+  if (config) return only(arch, config.map(fromFile));
+  return preset.flatMap((name) => fromPreset(name, arch, flags['self-decoder']));
+}
+
+/** The one model of a command that works on one. */
+export function chooseModel(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice {
+  const [choice, ...others] = chooseModels(flags, defaultPreset);
+  if (choice === undefined || others.length > 0) {
+    throw new UsageError(
+      'this command works on one model: name one architecture, preset, config or checkpoint',
+    );
+  }
+  return choice;
+}
+
+function only(wanted: readonly Architecture[] | undefined, choices: ModelChoice[]): ModelChoice[] {
+  for (const { name, config } of choices) {
+    if (wanted && !wanted.includes(config.architecture)) {
+      throw new UsageError(
+        `'${name}' is a ${config.architecture}, not a ${wanted.join(' or ')}: leave --arch out`,
+      );
+    }
+  }
+  return choices;
+}
+
+function fromPreset(
+  name: string,
+  wanted: readonly Architecture[] | undefined,
+  selfDecoders: readonly SelfDecoderKind[] | undefined,
+): ModelChoice[] {
+  const available = presetArchitectures(name);
+  const architectures =
+    wanted?.filter((architecture) => available.includes(architecture)) ?? available.slice(0, 1);
+  const [first = wanted?.[0] ?? 'yoco'] = architectures;
+  if (selfDecoders && !architectures.includes('yoco')) {
+    throw new UsageError(
+      `--self-decoder is for architecture yoco; preset '${name}' was asked for as ${first}`,
+    );
+  }
+  // An unknown name or one without the wanted architecture is refused by the presets themselves.
+  return (architectures.length > 0 ? architectures : [first]).flatMap((architecture) =>
+    architecture === 'yoco' && selfDecoders
+      ? selfDecoders.map((selfDecoder) => ({
+          name,
+          config: presetConfig(name, architecture, { selfDecoder }),
+        }))
+      : [{ name, config: presetConfig(name, architecture) }],
+  );
+}
+
+function readJsonObject(file: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
+  } catch (error) {
+    const system = describeSystemError(error);
+    if (system !== null) throw new UsageError(`--config ${system}`, { cause: error });
+    throw new UsageError(`--config ${file} is no JSON: ${(error as Error).message}`, { cause: error });
+  }
+  throw new UsageError(`--config ${file} holds no JSON object`);
+}
+
+function fromFile(file: string): ModelChoice {
+  return { name: basename(file).replace(/\.json$/, ''), config: createConfig(readJsonObject(file)) };
+}
+
+function fromCheckpoint(directory: string): ModelChoice {
+  const checkpoint = openCheckpoint(directory);
+  return { name: basename(resolve(directory)), config: checkpoint.config, checkpoint };
+}
+
+/** SHA-256 over the names and bytes of all tensors: the same for the same weights in any layout of files. */
+export function checkpointHash({ tensors }: OpenCheckpoint): string {
+  const hash = createHash('sha256');
+  for (const name of tensors.names()) hash.update(name).update(tensors.readBytes(name));
+  return hash.digest('hex');
+}
+
+/** Everything that determines the model: what its cells are keyed by. */
+export function modelSettings({ config, checkpoint }: ModelChoice, seed: number): Json {
+  return { config: { ...config }, weights: checkpoint ? checkpointHash(checkpoint) : { seed } };
+}
