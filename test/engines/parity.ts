@@ -1,5 +1,5 @@
 /** Runs the same computation on the CPU engine and on tfjs' plain backend and compares. */
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '../../src/tf.js';
 import * as assert from 'uvu/assert';
 import { startCpu } from '../../src/engines/cpu/index.js';
 import type { Engine } from '../../src/engines/engine.js';
@@ -74,4 +74,30 @@ export function assertClose(actual: Result[], expected: Result[], tolerance: num
       if (!same) assert.unreachable(`${message}: result ${i} at ${at} is ${other}, not ${value}`);
     });
   }
+}
+
+/** As many inputs as there are shapes; six can be named. */
+type Inputs = [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+type Operation = (inputs: Inputs) => tf.Tensor | tf.Tensor[];
+
+/**
+ * Values and gradients of an op on random inputs of the given shapes. The gradients are those of a random weighting of
+ * everything the op returns, so that no two elements count the same.
+ */
+export async function assertOpParity(
+  shapes: number[][],
+  operation: Operation,
+  options: { tolerance?: number; message?: string } = {},
+): Promise<void> {
+  const inputs = () => shapes.map((shape, i) => random(shape, 100 + i));
+  const values = (tensors: tf.Tensor[]) => [operation(tensors as Inputs)].flat();
+  const weighted = (...tensors: tf.Tensor[]) => {
+    const terms = values(tensors).map((y, i) => tf.sum(tf.mul(y, random(y.shape, 200 + i))));
+    return tf.addN(terms) as tf.Scalar;
+  };
+  await assertParity(() => values(inputs()), { ...options, message: `${options.message ?? ''} values` });
+  await assertParity(() => tf.grads(weighted)(inputs()), {
+    ...options,
+    message: `${options.message ?? ''} gradients`,
+  });
 }

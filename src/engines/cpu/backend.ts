@@ -19,6 +19,8 @@ function byteLength(values: Values): number {
 }
 
 export class CpuBackend extends MathBackendCPU {
+  private readonly vectorsOfOnes = new Map<number, Float32Array>();
+
   constructor(
     readonly pool: BufferPool,
     private readonly onnxRuntime: OnnxRuntime | undefined,
@@ -81,6 +83,43 @@ export class CpuBackend extends MathBackendCPU {
     return this.data.get(tensor.dataId).values as Floats;
   }
 
+  /** The memory of a float32 tensor that is to be changed in place: never an array that the user handed in. */
+  mutableFloats(tensor: TensorInfo): Floats {
+    const data = this.data.get(tensor.dataId);
+    const values = data.values as Floats;
+    if (this.pool.owns(values)) return values;
+    const own = this.pool.take(values.length);
+    own.set(values);
+    this.release(values);
+    data.values = own;
+    return own;
+  }
+
+  /** The memory of an int32 tensor. */
+  integers(tensor: TensorInfo): Int32Array {
+    return this.data.get(tensor.dataId).values as Int32Array;
+  }
+
+  /** A vector of ones, kept for the next time. */
+  ones(length: number): OnnxTensor {
+    const known = this.vectorsOfOnes.get(length) ?? new Float32Array(length).fill(1);
+    this.vectorsOfOnes.set(length, known);
+    return this.runtime.wrap(known, [length]);
+  }
+
+  /** Lends arrays of the given lengths, with undefined contents, while `body` runs. */
+  withScratch<const Lengths extends readonly number[]>(
+    lengths: Lengths,
+    body: (arrays: { [Index in keyof Lengths]: Floats }) => void,
+  ): void {
+    const arrays = lengths.map((length) => this.pool.take(length));
+    try {
+      body(arrays as { [Index in keyof Lengths]: Floats });
+    } finally {
+      for (const array of arrays) this.pool.give(array);
+    }
+  }
+
   /** The memory of a tensor as ONNX Runtime sees it, under another shape of the same size if one is given. */
   onnx(tensor: TensorInfo, dims: readonly number[] = tensor.shape): OnnxTensor {
     const values = this.data.get(tensor.dataId).values as Float32Array | Int32Array | Uint8Array;
@@ -108,7 +147,7 @@ export class CpuBackend extends MathBackendCPU {
   }
 
   private release(values: Values): void {
-    if (ArrayBuffer.isView(values) && this.pool.owns(values)) this.pool.give(values);
+    if (ArrayBuffer.isView(values) && this.pool.owns(values)) this.pool.give(values as Floats);
     else this.pool.countForeign(-byteLength(values));
   }
 }

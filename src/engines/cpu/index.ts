@@ -4,6 +4,7 @@ import { ready, registerBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { Engine, EngineOptions } from '../engine.js';
 import { UsageError } from '../../errors.js';
 import { CpuBackend } from './backend.js';
+import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
 import { BufferPool } from './pool.js';
 import { OnnxRuntime } from './runtime.js';
@@ -35,6 +36,7 @@ function createEngine(name: string, threads: number): Engine {
   const runtime = loadRuntime(threads);
   const backend = new CpuBackend(pool, runtime);
   registerKernels(name, runtime !== undefined);
+  if (runtime) registerFusedKernels(name);
   registerBackend(name, () => backend);
   return {
     name: 'cpu',

@@ -55,7 +55,7 @@ export class BufferPool {
   }
 
   /** Whether the memory behind `array` belongs to this pool and is in use. */
-  owns(array: ArrayBufferView): array is Float32Array<ArrayBuffer> {
+  owns(array: ArrayBufferView): boolean {
     return array.buffer instanceof ArrayBuffer && this.taken.has(array.buffer);
   }
 

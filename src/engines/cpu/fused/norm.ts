@@ -1,0 +1,58 @@
+/** RMSNorm and its gradient; formulas in `ops/rms-norm`. */
+import type { FusedKernel } from '../../../ops/kernels.js';
+import type { CpuBackend } from '../backend.js';
+import { graph } from '../graph.js';
+import { rowsOf } from './rows.js';
+
+export const rmsNorm: FusedKernel<'RmsNorm', CpuBackend> = ({ x, weight }, { eps }, backend) => {
+  const [rows, width] = rowsOf(x);
+  const y = backend.output(x.shape);
+  const define = () =>
+    graph((g) => {
+      const inputs = [g.input('x', 2), g.input('weight', 1)];
+      const attributes = { axis: -1, epsilon: { float: eps } };
+      g.output('y', 2, g.op('SimplifiedLayerNormalization', inputs, attributes));
+    });
+  const factors = weight ? backend.onnx(weight) : backend.ones(width);
+  const feeds = { x: backend.onnx(x, [rows, width]), weight: factors };
+  backend.run(`RmsNorm/${eps}`, define, feeds, { y: backend.onnx(y, [rows, width]) });
+  return [y];
+};
+
+/**
+ * With r the inverse RMS of a row and p = dy x: dx = r (dy weight - x r² mean(p weight)) and dWeight = Σ rows r p.
+ * The mean and the sum are products of p with a vector, which need no pass of their own over the elements.
+ */
+export const rmsNormGrad: FusedKernel<'RmsNormGrad', CpuBackend> = ({ dy, x, weight }, { eps }, backend) => {
+  const [rows, width] = rowsOf(x);
+  const dims = [rows, width];
+  const dx = backend.output(x.shape);
+  const dWeight = weight ? backend.output([width]) : undefined;
+  const define = () =>
+    graph((g) => {
+      const [dy, x, weight] = [g.input('dy', 2), g.input('x', 2), g.input('weight', 1)] as const;
+      const sumOfSquares = g.op('ReduceSumSquare', [x, g.integers(1)], { keepdims: 1 });
+      const meanSquare = g.op('Mul', [sumOfSquares, g.input('inverseWidth', 1)]);
+      const rms = g.op('Sqrt', [g.op('Add', [meanSquare, g.scalar(eps)])]);
+      const p = g.op('Mul', [dy, x]);
+      const along = g.product(p, g.op('Unsqueeze', [weight, g.integers(1)]));
+      const mean = g.op('Mul', [along, 'inverseWidth']);
+      const scale = g.op('Div', [mean, g.op('Mul', [rms, rms])]);
+      const dNormed = dWeight ? g.op('Mul', [dy, weight]) : dy;
+      const difference = g.op('Sub', [dNormed, g.op('Mul', [x, scale])]);
+      g.output('dx', 2, g.op('Div', [difference, rms]));
+      if (dWeight) g.output('dWeight', 2, g.product(g.op('Reciprocal', [rms]), p, { transA: 1 }));
+    });
+  const feeds = {
+    dy: backend.onnx(dy, dims),
+    x: backend.onnx(x, dims),
+    weight: weight ? backend.onnx(weight) : backend.ones(width),
+    inverseWidth: backend.runtime.wrap(Float32Array.of(1 / width), [1]),
+  };
+  const fetches = {
+    dx: backend.onnx(dx, dims),
+    ...(dWeight && { dWeight: backend.onnx(dWeight, [1, width]) }),
+  };
+  backend.run(`RmsNormGrad/${eps}/${dWeight ? 'weight' : ''}`, define, feeds, fetches);
+  return dWeight ? [dx, dWeight] : [dx];
+};

@@ -1,0 +1,31 @@
+import { registerFusedKernel } from '../../../ops/kernels.js';
+import { logDecay, logDecayGrad } from './decay.js';
+import { embedding, embeddingGrad } from './embedding.js';
+import { linear, linearGroup } from './linear.js';
+import { crossEntropy, crossEntropyGrad, linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
+import { rmsNorm, rmsNormGrad } from './norm.js';
+import { adamW } from './optimizer.js';
+import { pageWrite } from './pages.js';
+import { rotary } from './rotary.js';
+import { swiGlu, swiGluGrad } from './swiglu.js';
+
+/** Registers the engine's fused kernels, whose names and meanings are in `ops/kernels.ts`. */
+export function registerFusedKernels(backend: string): void {
+  registerFusedKernel(backend, 'AdamW', adamW);
+  registerFusedKernel(backend, 'CrossEntropy', crossEntropy);
+  registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
+  registerFusedKernel(backend, 'Embedding', embedding);
+  registerFusedKernel(backend, 'EmbeddingGrad', embeddingGrad);
+  registerFusedKernel(backend, 'Linear', linear);
+  registerFusedKernel(backend, 'LinearCrossEntropy', linearCrossEntropy);
+  registerFusedKernel(backend, 'LinearCrossEntropyGrad', linearCrossEntropyGrad);
+  registerFusedKernel(backend, 'LinearGroup', linearGroup);
+  registerFusedKernel(backend, 'LogDecay', logDecay);
+  registerFusedKernel(backend, 'LogDecayGrad', logDecayGrad);
+  registerFusedKernel(backend, 'PageWrite', pageWrite);
+  registerFusedKernel(backend, 'RmsNorm', rmsNorm);
+  registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad);
+  registerFusedKernel(backend, 'Rotary', rotary);
+  registerFusedKernel(backend, 'SwiGlu', swiGlu);
+  registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad);
+}

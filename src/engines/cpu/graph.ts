@@ -1,0 +1,87 @@
+/** Writes graphs of several operators the way one writes expressions. */
+import type { Attribute, Constant, ElementType, Graph, Node, Value } from './onnx.js';
+
+type Attributes = Readonly<Record<string, Attribute>>;
+
+export class GraphBuilder {
+  private readonly inputs: Value[] = [];
+  private readonly outputs: Value[] = [];
+  private readonly nodes: Node[] = [];
+  private readonly constants: Constant[] = [];
+  /** Values that are outputs of the graph, by the name they had before. */
+  private readonly renamed = new Map<string, string>();
+
+  input(name: string, rank: number, type: ElementType = 'float32'): string {
+    this.inputs.push({ name, rank, type });
+    return name;
+  }
+
+  /** A scalar that broadcasts. */
+  scalar(value: number): string {
+    return this.constant('float32', [value], [1]);
+  }
+
+  /** A vector of integers, as axes and shapes are given. */
+  integers(...values: number[]): string {
+    return this.constant('int64', values, [values.length]);
+  }
+
+  /** The (first) result of an ONNX operator. An absent optional input is an empty string. */
+  op(operator: string, inputs: readonly string[], attributes?: Attributes): string {
+    return this.append({ op: operator, inputs, outputs: [this.fresh()], attributes });
+  }
+
+  /** The first result of one of ONNX Runtime's own operators, of which `count` results exist. */
+  own(operator: string, inputs: readonly string[], attributes?: Attributes): string {
+    return this.append({
+      op: operator,
+      inputs,
+      outputs: [this.fresh()],
+      attributes,
+      domain: 'com.microsoft',
+    });
+  }
+
+  /** op(a) op(b) · alpha, the leading dimensions broadcast. */
+  product(a: string, b: string, { transA = 0, transB = 0, alpha = 1 } = {}): string {
+    return this.own('FusedMatMul', [a, b], { transA, transB, alpha: { float: alpha } });
+  }
+
+  /** Makes a value an output of the graph, under a name of its own. */
+  output(name: string, rank: number, value: string, type: ElementType = 'float32'): void {
+    this.outputs.push({ name, rank, type });
+    this.renamed.set(value, name);
+  }
+
+  build(): Graph {
+    const rename = (names: readonly string[]) => names.map((name) => this.renamed.get(name) ?? name);
+    const nodes = this.nodes.map((item) => ({
+      ...item,
+      inputs: rename(item.inputs),
+      outputs: rename(item.outputs),
+    }));
+    return { inputs: this.inputs, outputs: this.outputs, nodes, constants: this.constants };
+  }
+
+  private constant(type: 'float32' | 'int64', values: readonly number[], dims: readonly number[]): string {
+    const name = `constant${this.constants.length}`;
+    this.constants.push({ name, type, values, dims });
+    return name;
+  }
+
+  private fresh(): string {
+    return `value${this.nodes.length}`;
+  }
+
+  private append(item: Node): string {
+    this.nodes.push(item);
+    return item.outputs[0] ?? '';
+  }
+}
+
+/** The graph that `write` writes. */
+export function graph(write: (g: GraphBuilder) => void): Graph {
+  const builder = new GraphBuilder();
+  write(builder);
+  return builder.build();
+}
