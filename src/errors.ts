@@ -20,3 +20,6 @@ export class UsageError extends YocoError {
 export class RunError extends YocoError {
   override readonly exitCode = 1;
 }
+
+/** A sweep that ran to its end although some of its cells could not be measured. */
+export class FailedCellsError extends RunError {}

@@ -1,0 +1,30 @@
+import { Command } from '@oclif/core';
+import { chalkStderr } from 'chalk';
+import { quietFlag } from './flags.js';
+import { createProgress, type Progress, type ProgressOptions } from './progress.js';
+
+/** Parent of all commands: how they speak to the person at the terminal. */
+export abstract class PlainCommand extends Command {
+  static override baseFlags = quietFlag;
+
+  protected isQuiet = false;
+
+  override async init(): Promise<void> {
+    await super.init();
+    this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
+  }
+
+  protected progress(options: Omit<ProgressOptions, 'quiet'>): Progress {
+    return createProgress({ ...options, quiet: this.isQuiet });
+  }
+
+  /** A remark for the person at the terminal: stderr, silent with `--quiet`. */
+  protected note(line: string): void {
+    if (!this.isQuiet) process.stderr.write(`${chalkStderr.dim(line)}\n`);
+  }
+
+  /** Something the person should know although the work goes on: stderr, always. */
+  protected caution(line: string): void {
+    process.stderr.write(`${chalkStderr.yellow(`warning: ${line}`)}\n`);
+  }
+}

@@ -1,0 +1,42 @@
+/** What repeated measurements come to. */
+export interface Summary {
+  median: number;
+  mean: number;
+  /** Sample standard deviation (n - 1); null for a single measurement. */
+  deviation: number | null;
+  min: number;
+  max: number;
+}
+
+export function median(samples: readonly number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const upper = sorted[Math.floor(middle)] ?? NaN;
+  return Number.isInteger(middle) ? ((sorted[middle - 1] ?? NaN) + upper) / 2 : upper;
+}
+
+export function summarize(samples: readonly number[]): Summary {
+  const n = samples.length;
+  const mean = samples.reduce((sum, value) => sum + value, 0) / n;
+  const squares = samples.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return {
+    median: median(samples),
+    mean,
+    deviation: n > 1 ? Math.sqrt(squares / (n - 1)) : null,
+    min: Math.min(...samples),
+    max: Math.max(...samples),
+  };
+}
+
+/**
+ * The exponent p of y ≈ c·xᵖ by least squares on logarithms: 1 is linear growth, 2 quadratic. Null with fewer than
+ * two different x.
+ */
+export function growthExponent(points: readonly (readonly [x: number, y: number])[]): number | null {
+  const logs = points.map(([x, y]) => [Math.log(x), Math.log(y)] as const);
+  const mean = (axis: 0 | 1): number => logs.reduce((sum, point) => sum + point[axis], 0) / logs.length;
+  const [meanX, meanY] = [mean(0), mean(1)];
+  const spread = logs.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+  const together = logs.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
+  return spread > 0 ? together / spread : null;
+}

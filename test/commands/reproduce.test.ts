@@ -1,0 +1,75 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { experimentNames, loadExperiment } from '../../src/cli/experiment.js';
+import { ExperimentLog } from '../../src/cli/experiment-log.js';
+import { runCli } from '../cli/run.js';
+
+const test = suite('reproduce');
+let directory = '';
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-reproduce-'));
+});
+test.after.each(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const write = (content: unknown): string => {
+  const file = join(directory, 'experiment.json');
+  writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
+  return file;
+};
+
+test('what is no experiment is refused in one line that names the file', async () => {
+  const out = directory;
+  const step = { title: 'a', command: 'train', args: [] };
+  const cases: [unknown, number, RegExp][] = [
+    ['{', 1, /experiment\.json is no JSON/],
+    [{ out, steps: [step] }, 1, /'description' must be a text/],
+    [{ description: 'x', out, steps: [] }, 1, /'steps' must be a list/],
+    [
+      { description: 'x', out, steps: [step, { ...step, args: [1] }] },
+      1,
+      /step 2: 'args' must be a list of texts/,
+    ],
+    [{ description: 'x', out, steps: [{ ...step, command: 'trian' }] }, 2, /no command 'trian'/],
+  ];
+  for (const [content, status, line] of cases) {
+    const { stderr, exitCode } = await runCli('reproduce', write(content));
+    assert.match(stderr, line);
+    assert.is(stderr.trimEnd().split('\n').length, 1);
+    assert.is(exitCode, status);
+  }
+  const absent = await runCli('reproduce', 'nowhere');
+  assert.match(absent.stderr, /no experiment 'nowhere'/);
+  assert.is(absent.exitCode, 2);
+});
+
+test('every shipped experiment is well-formed', () => {
+  for (const name of experimentNames()) assert.is(loadExperiment(name).name, name);
+});
+
+test('a step is done while it, the steps before it and its files are what they were', () => {
+  const steps = ['one', 'two'].map((title) => ({ title, command: 'train', args: [title] }));
+  const hashes = ExperimentLog.hashes(steps, '1');
+  const [first = '', second = ''] = hashes;
+  const file = join(directory, 'train.csv');
+  const started = Date.now();
+  writeFileSync(file, 'a');
+  new ExperimentLog(directory, true).record(first, 'one', started - 1000);
+  assert.is(new ExperimentLog(directory, true).isDone(first), true);
+  assert.is(new ExperimentLog(directory, true).isDone(second), false);
+  assert.is(new ExperimentLog(directory, false).isDone(first), false);
+  const changed = ExperimentLog.hashes(
+    [{ title: 'one', command: 'train', args: ['other'] }, ...steps.slice(1)],
+    '1',
+  );
+  assert.ok(changed.every((hash) => !hashes.includes(hash)));
+  rmSync(file);
+  assert.is(new ExperimentLog(directory, true).isDone(first), false);
+  assert.ok(existsSync(join(directory, 'reproduce.json')));
+});
+
+test.run();
