@@ -16,17 +16,19 @@ export function runKernel<Name extends KernelName>(
   compose: () => tf.Tensor[],
 ): tf.Tensor[] {
   if (!hasKernel(name)) return tf.tidy(compose);
-  const present = Object.entries(inputs as Record<string, tf.Tensor | undefined>).filter(
-    (entry): entry is [string, tf.Tensor] => entry[1] !== undefined,
-  );
   const out = tf
     .engine()
-    .runKernel<tf.Tensor | tf.Tensor[]>(
-      name,
-      Object.fromEntries(present),
-      attrs as unknown as tf.NamedAttrMap,
-    );
+    .runKernel<tf.Tensor | tf.Tensor[]>(name, present(inputs), attrs as unknown as tf.NamedAttrMap);
   return Array.isArray(out) ? out : [out];
+}
+
+type NamedTensors = Readonly<Record<string, tf.Tensor | undefined>>;
+
+/** Leaves out the optional inputs that are not given. */
+function present(inputs: NamedTensors): Record<string, tf.Tensor> {
+  return Object.fromEntries(
+    Object.entries(inputs).filter((entry): entry is [string, tf.Tensor] => entry[1] !== undefined),
+  );
 }
 
 /** Whether the current backend registered a fused kernel under this name. */
@@ -39,7 +41,7 @@ export type InputGradients = Readonly<Record<string, tf.Tensor | (() => tf.Tenso
 
 export interface DifferentiableOp {
   /** Inputs with gradients (all float32). Integer inputs are captured by the functions below instead. */
-  readonly inputs: Readonly<Record<string, tf.Tensor>>;
+  readonly inputs: NamedTensors;
   /** Computes the outputs; `save` keeps tensors for `backward`. Temporaries are disposed. */
   readonly forward: (save: (tensors: tf.Tensor[]) => void) => tf.Tensor[];
   /**
@@ -62,7 +64,7 @@ interface GradientEngine {
 export function differentiable(op: DifferentiableOp): tf.Tensor[] {
   const engine = tf.engine() as unknown as GradientEngine;
   return engine.runKernelFunc({
-    inputs: op.inputs,
+    inputs: present(op.inputs),
     forwardFunc: (_, save) => op.forward(save),
     backwardsFunc: (dys, saved) => gradientsOf(op, Array.isArray(dys) ? dys : [dys], saved),
   });
@@ -90,7 +92,7 @@ function gradientsOf(
     Object.assign(computed, op.backward(dys, saved));
     return Object.values(computed).filter((value): value is tf.Tensor => typeof value !== 'function');
   });
-  const names = Object.keys(op.inputs);
+  const names = Object.keys(present(op.inputs));
   const later = new Set(names.filter((name) => typeof computed[name] === 'function'));
   if (later.size === 0) release();
 

@@ -1,0 +1,35 @@
+/** AdamW (Loshchilov and Hutter, arXiv 1711.05101). */
+import * as tf from '../../tf.js';
+import { hasKernel, runKernel } from '../dispatch.js';
+import type { AdamWAttributes } from '../kernels.js';
+
+export type AdamWOptions = AdamWAttributes & {
+  /** Factor of the gradient, a scalar tensor (gradient clipping without reading the norm back); default 1. */
+  readonly scale?: tf.Scalar;
+};
+
+/** One update, in place, of a parameter and its two moments (which start at zero); all of one shape. */
+export function adamW(
+  parameter: tf.Variable,
+  gradient: tf.Tensor,
+  firstMoment: tf.Variable,
+  secondMoment: tf.Variable,
+  options: AdamWOptions,
+): void {
+  const { scale, ...attrs } = options;
+  if (hasKernel('AdamW')) {
+    runKernel('AdamW', { parameter, gradient, firstMoment, secondMoment, scale }, attrs, () => []);
+    return;
+  }
+  tf.tidy(() => {
+    const { learningRate, beta1, beta2, epsilon, weightDecay, step } = attrs;
+    const scaled = scale ? tf.mul(gradient, scale) : gradient;
+    const first = tf.add(tf.mul(firstMoment, beta1), tf.mul(scaled, 1 - beta1));
+    const second = tf.add(tf.mul(secondMoment, beta2), tf.mul(tf.square(scaled), 1 - beta2));
+    const deviation = tf.add(tf.sqrt(tf.div(second, 1 - beta2 ** step)), epsilon);
+    const change = tf.mul(tf.div(first, deviation), learningRate / (1 - beta1 ** step));
+    parameter.assign(tf.sub(tf.mul(parameter, 1 - learningRate * weightDecay), change));
+    firstMoment.assign(first);
+    secondMoment.assign(second);
+  });
+}

@@ -1,0 +1,140 @@
+/** Keys and values of a growing context, in pages of equal size: nothing is copied when it grows, and forks share. */
+import * as tf from '../../tf.js';
+import { RunError } from '../../errors.js';
+import { hasKernel, runKernel } from '../dispatch.js';
+
+export interface PageOptions {
+  readonly batch: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Positions per page; default 4,096, or the power of two that holds `maxTokens` if that is smaller. */
+  readonly pageSize?: number;
+  /** Positions the pages are going to hold at most; more are refused. */
+  readonly maxTokens?: number;
+}
+
+/** Keys and values of pageSize positions, each [B, Hkv, P, D]; rows that are not filled yet are zero. */
+export interface Page {
+  readonly key: tf.Tensor4D;
+  readonly value: tf.Tensor4D;
+}
+
+const LARGEST_PAGE = 4096;
+const SMALLEST_PAGE = 16;
+
+function defaultPageSize(maxTokens: number | undefined): number {
+  if (maxTokens === undefined) return LARGEST_PAGE;
+  const fitting = 2 ** Math.ceil(Math.log2(Math.max(1, maxTokens)));
+  return Math.min(LARGEST_PAGE, Math.max(SMALLEST_PAGE, fitting));
+}
+
+export class KeyValuePages {
+  readonly pageSize: number;
+  readonly pages: Page[] = [];
+  private tokens = 0;
+  /** Whether the last page, partly filled, also belongs to a fork: then it is copied before the next write. */
+  private tailShared = false;
+
+  constructor(readonly options: PageOptions) {
+    this.pageSize = options.pageSize ?? defaultPageSize(options.maxTokens);
+  }
+
+  /** Positions stored. */
+  get length(): number {
+    return this.tokens;
+  }
+
+  /** Bytes of the pages as float32, rows not filled yet included; pages shared with forks count in each. */
+  get bytes(): number {
+    const { batch, kvHeads, headDim } = this.options;
+    return this.pages.length * 2 * batch * kvHeads * this.pageSize * headDim * 4;
+  }
+
+  /**
+   * Stores the keys and values of the next T positions.
+   * @param k [B, T, Hkv, D]
+   * @param v [B, T, Hkv, D]
+   * @throws RunError beyond `maxTokens`
+   */
+  append(k: tf.Tensor4D, v: tf.Tensor4D): void {
+    const count = k.shape[1];
+    const { maxTokens } = this.options;
+    if (maxTokens !== undefined && this.tokens + count > maxTokens) {
+      throw new RunError(
+        `the key/value cache holds ${maxTokens} tokens and cannot take ${this.tokens + count}: create it with a larger maxTokens`,
+      );
+    }
+    for (let start = 0; start < count;) {
+      const position = this.tokens % this.pageSize;
+      const rows = Math.min(this.pageSize - position, count - start);
+      this.writePage(position, k, v, start, rows);
+      this.tokens += rows;
+      start += rows;
+    }
+  }
+
+  private writePage(position: number, k: tf.Tensor4D, v: tf.Tensor4D, start: number, count: number): void {
+    const old = position === 0 ? undefined : this.pages.pop();
+    const inPlace = hasKernel('PageWrite');
+    const write = (page: tf.Tensor4D | undefined, rows: tf.Tensor4D): tf.Tensor4D => {
+      const attrs = { position, start, count };
+      if (!inPlace) return this.rewritten(page, rows, attrs);
+      const target = page && !this.tailShared ? page : this.emptyPage(page);
+      runKernel('PageWrite', { page: target, rows }, attrs, () => []);
+      return target;
+    };
+    const page = { key: write(old?.key, k), value: write(old?.value, v) };
+    if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
+    this.tailShared = false;
+    this.pages.push(page);
+  }
+
+  private get pageShape(): [number, number, number, number] {
+    const { batch, kvHeads, headDim } = this.options;
+    return [batch, kvHeads, this.pageSize, headDim];
+  }
+
+  /** A page of its own memory: a copy of `page`, or zeros. */
+  private emptyPage(page?: tf.Tensor4D): tf.Tensor4D {
+    return tf.keep(tf.tidy(() => (page ? tf.add(page, 0) : tf.zeros<tf.Rank.R4>(this.pageShape))));
+  }
+
+  /** Without an in-place kernel: a new page made of the old rows, the new ones and zeros. */
+  private rewritten(
+    page: tf.Tensor4D | undefined,
+    rows: tf.Tensor4D,
+    { position, start, count }: { position: number; start: number; count: number },
+  ): tf.Tensor4D {
+    const [batch, heads, size, width] = this.pageShape;
+    return tf.keep(
+      tf.tidy(() => {
+        const fresh = tf.transpose(
+          tf.slice(rows, [0, start, 0, 0], [batch, count, heads, width]),
+          [0, 2, 1, 3],
+        );
+        const parts: tf.Tensor4D[] = [fresh];
+        if (page) parts.unshift(tf.slice(page, [0, 0, 0, 0], [batch, heads, position, width]));
+        const rest = size - position - count;
+        if (rest > 0) parts.push(tf.zeros([batch, heads, rest, width]));
+        return tf.concat(parts, 2);
+      }),
+    );
+  }
+
+  /** The same contents, independent from here on: full pages are shared, the last one when it is written to. */
+  fork(): KeyValuePages {
+    const copy = new KeyValuePages({ ...this.options, pageSize: this.pageSize });
+    for (const { key, value } of this.pages) {
+      copy.pages.push({ key: tf.keep(tf.clone(key)), value: tf.keep(tf.clone(value)) });
+    }
+    copy.tokens = this.tokens;
+    copy.tailShared = this.tailShared = this.tokens % this.pageSize !== 0;
+    return copy;
+  }
+
+  dispose(): void {
+    for (const { key, value } of this.pages) tf.dispose([key, value]);
+    this.pages.length = 0;
+    this.tokens = 0;
+  }
+}

@@ -1,0 +1,52 @@
+/** Causal attention of new queries over a paged cache. For inference: it records no gradient. */
+import * as tf from '../../tf.js';
+import { runKernel } from '../dispatch.js';
+import { firstKey, queryBlocks, type Visibility } from './blocks.js';
+import { attendBlocks, type AttentionOptions, type KeyBlock } from './causal-attention.js';
+import type { KeyValuePages } from './key-value-pages.js';
+
+/**
+ * @param q [B, Tq, Hq, D]: the queries of the last Tq positions that the pages hold
+ * @returns [B, Tq, Hq, D]
+ */
+export function pagedAttention(
+  q: tf.Tensor4D,
+  pages: KeyValuePages,
+  options: Omit<AttentionOptions, 'positions'> = {},
+): tf.Tensor4D {
+  const { window = null, scale = q.shape[3] ** -0.5 } = options;
+  const { length, pageSize } = pages;
+  const inputs: Record<string, tf.Tensor> = { q };
+  for (const [i, { key, value }] of pages.pages.entries()) {
+    inputs[`key${i}`] = key;
+    inputs[`value${i}`] = value;
+  }
+  const [out] = runKernel('PagedAttention', inputs, { window, scale, length, pageSize }, () => [
+    compose(q, pages, window, scale),
+  ]);
+  return out as tf.Tensor4D;
+}
+
+function compose(q: tf.Tensor4D, pages: KeyValuePages, window: number | null, scale: number): tf.Tensor4D {
+  const [batch, queries, heads] = q.shape;
+  const { length, pageSize } = pages;
+  const { kvHeads, headDim } = pages.options;
+  const visibility: Visibility = { positions: null, window, batch, queries, keys: length };
+  const read = (index: number, rows: number): [tf.Tensor4D, tf.Tensor4D] => {
+    const page = pages.pages[index];
+    if (!page) throw new RangeError(`page ${index} of ${pages.pages.length}`);
+    const take = (x: tf.Tensor4D): tf.Tensor4D =>
+      rows === pageSize ? x : tf.slice(x, [0, 0, 0, 0], [batch, kvHeads, rows, headDim]);
+    return [take(page.key), take(page.value)];
+  };
+  const parts = queryBlocks(visibility, heads, Math.min(pageSize, length)).map((block) => {
+    const blocks: KeyBlock[] = [];
+    for (let i = Math.floor(firstKey(block, window) / pageSize); i * pageSize <= block.last; i++) {
+      const start = i * pageSize;
+      const rows = Math.min(pageSize, length - start);
+      blocks.push({ start, length: rows, read: () => read(i, rows) });
+    }
+    return attendBlocks(q, kvHeads, visibility, block, scale, blocks)[0];
+  });
+  return tf.concat(parts, 1);
+}

@@ -1,0 +1,19 @@
+/** The ops that models are written in. */
+export { adamW, type AdamWOptions } from './adamw/adamw.js';
+export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
+export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
+export { pagedAttention } from './attention/paged-attention.js';
+export { crossEntropy } from './cross-entropy/cross-entropy.js';
+export { linearCrossEntropy } from './cross-entropy/linear-cross-entropy.js';
+export { embedding } from './embedding/embedding.js';
+export {
+  gatedRetention,
+  logDecay,
+  type RetentionOptions,
+  type RetentionResult,
+} from './gated-retention/gated-retention.js';
+export { linear, linearGroup } from './linear/linear.js';
+export { reshape } from './reshape.js';
+export { rmsNorm } from './rms-norm/rms-norm.js';
+export { rotary, type RotaryOptions } from './rotary/rotary.js';
+export { swiglu } from './swiglu/swiglu.js';

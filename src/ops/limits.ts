@@ -1,0 +1,16 @@
+/**
+ * How much the composed ops (those without a fused kernel) hold at a time. An engine may set what suits it when it
+ * starts; tests lower them to see several blocks on small shapes. Results do not depend on them but for rounding.
+ */
+export const limits = {
+  /** Attention: scores [B, Hq, queries, keys] of a block, in elements. */
+  scoreElements: 2 ** 22,
+  /** Attention: keys per block, where they lie in one tensor. */
+  keyBlock: 1024,
+  /** Linear cross-entropy: logits of a block of rows, in elements. */
+  logitElements: 2 ** 23,
+  /** Gradient of the embedding: one-hot matrix of a block of rows, in elements. */
+  oneHotElements: 2 ** 24,
+  /** Gated retention: positions per chunk. */
+  retentionChunk: 64,
+};

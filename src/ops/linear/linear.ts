@@ -1,0 +1,84 @@
+/** Matrix products with weights kept as [out, in], as PyTorch and the official checkpoints do. No biases. */
+import * as tf from '../../tf.js';
+import { differentiable, runKernel } from '../dispatch.js';
+import { asRows } from '../reshape.js';
+
+/**
+ * y = x weightᵀ (+ residual).
+ * @param x [..., in]
+ * @param weight [out, in]
+ * @param residual [..., out], added in the same pass
+ * @returns [..., out]
+ */
+export function linear(x: tf.Tensor, weight: tf.Tensor, residual?: tf.Tensor): tf.Tensor {
+  const inputs = { x, weight, residual };
+  const [y] = differentiable({
+    inputs,
+    forward: (save) => {
+      save([x, weight]);
+      return [product(x, weight, false, residual)];
+    },
+    backward: ([dy], saved) => {
+      const [x, weight] = saved as [tf.Tensor, tf.Tensor];
+      const gradient = dy as tf.Tensor;
+      return {
+        x: () => product(gradient, weight, true),
+        weight: () => weightGradient(gradient, x),
+        ...(residual && { residual: () => tf.clone(gradient) }),
+      };
+    },
+  });
+  return y as tf.Tensor;
+}
+
+/**
+ * Several projections of the same x in one step.
+ * @param x [..., in]
+ * @param weights each [out_i, in]
+ * @returns x weight_iᵀ, each [..., out_i]
+ */
+export function linearGroup(x: tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor[] {
+  const named = Object.fromEntries(weights.map((weight, i) => [`weight${i}`, weight]));
+  return differentiable({
+    inputs: { x, ...named },
+    forward: (save) => {
+      save([x, ...weights]);
+      return runKernel('LinearGroup', { x, ...named }, { count: weights.length }, () =>
+        weights.map((weight) => product(x, weight, false)),
+      );
+    },
+    backward: (dys, saved) => {
+      const [x, ...weights] = saved as [tf.Tensor, ...tf.Tensor[]];
+      const weightGradients = dys.map((dy, i): [string, () => tf.Tensor] => [
+        `weight${i}`,
+        () => weightGradient(dy, x),
+      ]);
+      return { x: () => groupInputGradient(dys, weights), ...Object.fromEntries(weightGradients) };
+    },
+  });
+}
+
+/** dx = sum of dy_i weight_i, each product added to the one before. */
+function groupInputGradient(dys: readonly tf.Tensor[], weights: readonly tf.Tensor[]): tf.Tensor {
+  return tf.tidy(() =>
+    dys.reduce<tf.Tensor | undefined>(
+      (sum, dy, i) => product(dy, weights[i] as tf.Tensor, true, sum),
+      undefined,
+    ),
+  ) as tf.Tensor;
+}
+
+function product(x: tf.Tensor, weight: tf.Tensor, transposed: boolean, residual?: tf.Tensor): tf.Tensor {
+  const inputs = { x, weight, residual };
+  const [y] = runKernel('Linear', inputs, { transposed }, () => {
+    const width = weight.shape[transposed ? 1 : 0] as number;
+    const rows = tf.matMul(asRows(x), weight, false, !transposed);
+    const y = tf.reshape(rows, [...x.shape.slice(0, -1), width]);
+    return [residual ? tf.add(y, residual) : y];
+  });
+  return y as tf.Tensor;
+}
+
+function weightGradient(dy: tf.Tensor, x: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => tf.matMul(asRows(dy), asRows(x), true, false));
+}

@@ -1,0 +1,57 @@
+/**
+ * Root-mean-square normalisation (Zhang and Sennrich, arXiv 1910.07467) over the last dimension:
+ * y = x * rsqrt(mean(x^2) + eps) * weight.
+ */
+import * as tf from '../../tf.js';
+import { differentiable, runKernel } from '../dispatch.js';
+import { asRows } from '../reshape.js';
+
+/**
+ * @param x [..., D]
+ * @param weight [D], or null for none
+ */
+export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor | null, eps: number): T {
+  const attrs = { eps };
+  const inputs = { x, weight: weight ?? undefined };
+  const [y] = differentiable({
+    inputs,
+    forward: (save) => {
+      save(weight === null ? [x] : [x, weight]);
+      return runKernel('RmsNorm', inputs, attrs, () => {
+        const normed = tf.mul(x, inverseRms(x, eps));
+        return [weight === null ? normed : tf.mul(normed, weight)];
+      });
+    },
+    backward: ([dy], saved) => {
+      const [x, weight] = saved as [tf.Tensor, tf.Tensor | undefined];
+      const [dx, dWeight] = rmsNormGradient(dy as tf.Tensor, x, weight, eps) as [tf.Tensor, tf.Tensor];
+      return { x: dx, ...(weight && { weight: dWeight }) };
+    },
+  });
+  return y as T;
+}
+
+function inverseRms(x: tf.Tensor, eps: number): tf.Tensor {
+  return tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), eps));
+}
+
+/**
+ * With n = x * r the normed input, r the inverse RMS, and dn = dy * weight: dx = r (dn - n mean(dn n)) and
+ * dWeight = sum over rows of dy n.
+ */
+function rmsNormGradient(
+  dy: tf.Tensor,
+  x: tf.Tensor,
+  weight: tf.Tensor | undefined,
+  eps: number,
+): tf.Tensor[] {
+  const inputs = { dy, x, weight };
+  return runKernel('RmsNormGrad', inputs, { eps }, () => {
+    const r = inverseRms(x, eps);
+    const normed = tf.mul(x, r);
+    const dNormed = weight ? tf.mul(dy, weight) : dy;
+    const along = tf.mean(tf.mul(dNormed, normed), -1, true);
+    const dx = tf.mul(r, tf.sub(dNormed, tf.mul(normed, along)));
+    return weight ? [dx, tf.sum(asRows(tf.mul(dy, normed)), 0)] : [dx];
+  });
+}

@@ -1,0 +1,29 @@
+/** The gated activation of SwiGLU networks (Shazeer, arXiv 2002.05202): silu(a) * b, silu(a) = a sigmoid(a). */
+import * as tf from '../../tf.js';
+import { differentiable, runKernel } from '../dispatch.js';
+
+/** @param a the activated, @param b the linear factor, of equal shape */
+export function swiglu<T extends tf.Tensor>(a: T, b: T): T {
+  const [y] = differentiable({
+    inputs: { a, b },
+    forward: (save) => {
+      save([a, b]);
+      return runKernel('SwiGlu', { a, b }, {}, () => [tf.mul(tf.mul(a, tf.sigmoid(a)), b)]);
+    },
+    backward: ([dy], [a, b]) => {
+      const [da, db] = swigluGradient(dy as T, a as T, b as T) as [T, T];
+      return { a: da, b: db };
+    },
+  });
+  return y as T;
+}
+
+/** With s = sigmoid(a): da = dy b s (1 + a (1 - s)), db = dy a s. */
+function swigluGradient<T extends tf.Tensor>(dy: T, a: T, b: T): tf.Tensor[] {
+  return runKernel('SwiGluGrad', { dy, a, b }, {}, () => {
+    const s = tf.sigmoid(a);
+    const activated = tf.mul(a, s);
+    const slope = tf.add(s, tf.sub(activated, tf.mul(activated, s)));
+    return [tf.mul(tf.mul(dy, b), slope), tf.mul(dy, activated)];
+  });
+}

@@ -1,0 +1,118 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { adamW, crossEntropy, linearCrossEntropy } from '../../src/ops/index.js';
+import { registerFusedKernel } from '../../src/ops/kernels.js';
+import * as tf from '../../src/tf.js';
+import { leakedTensors, usePlainBackend } from '../plain-backend.js';
+import { close, compareOp, withLimits } from './compare.js';
+import * as reference from './reference.js';
+
+const test = suite('ops: losses and optimizer');
+test.before(usePlainBackend);
+
+const targets = [4, 0, 2, 2, 6];
+
+test('crossEntropy, with large logits', () => {
+  compareOp({
+    shapes: [[5, 7]],
+    op: (logits) => [crossEntropy(logits as tf.Tensor2D, tf.tensor1d(targets, 'int32'))],
+    reference: (logits) => [reference.crossEntropy(logits, targets)],
+    prepare: (values) => values.map((value) => 20 * value),
+  });
+});
+
+test('linearCrossEntropy is crossEntropy of the product', () => {
+  compareOp({
+    shapes: [
+      [5, 3],
+      [7, 3],
+    ],
+    op: (x, weight) => [
+      linearCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, tf.tensor1d(targets, 'int32')),
+    ],
+    reference: (x, weight) => [reference.crossEntropy(reference.linear(x, weight), targets)],
+  });
+});
+
+test('linearCrossEntropy and the gradient of embedding in several blocks of rows', () => {
+  withLimits({ logitElements: 14, oneHotElements: 14 }, () => {
+    compareOp({
+      shapes: [
+        [5, 3],
+        [7, 3],
+      ],
+      op: (x, weight) => [
+        linearCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, tf.tensor1d(targets, 'int32')),
+      ],
+      reference: (x, weight) => [reference.crossEntropy(reference.linear(x, weight), targets)],
+    });
+  });
+});
+
+/** Three updates of two parameters, by the definition. */
+function adamWByHand(start: number[], gradients: number[][], scale: number): number[] {
+  return start.map((value, i) => {
+    let [parameter, first, second] = [value, 0, 0];
+    for (const [t, gradient] of gradients.entries()) {
+      const g = (gradient[i] as number) * scale;
+      first = 0.9 * first + 0.1 * g;
+      second = 0.95 * second + 0.05 * g * g;
+      const change = first / (1 - 0.9 ** (t + 1)) / (Math.sqrt(second / (1 - 0.95 ** (t + 1))) + 1e-8);
+      parameter = parameter * (1 - 0.01 * 0.1) - 0.01 * change;
+    }
+    return parameter;
+  });
+}
+
+test('adamW follows its definition, in place', () => {
+  const gradients = [
+    [0.5, -2],
+    [1, 0],
+    [-0.3, 4],
+  ];
+  for (const scale of [1, 0.25]) {
+    const variables = [
+      tf.variable(tf.tensor1d([1, -3])),
+      tf.variable(tf.zeros([2])),
+      tf.variable(tf.zeros([2])),
+    ];
+    const [parameter, first, second] = variables as [tf.Variable, tf.Variable, tf.Variable];
+    const left = leakedTensors(() => {
+      tf.tidy(() => {
+        for (const [i, gradient] of gradients.entries()) {
+          adamW(parameter, tf.tensor1d(gradient), first, second, {
+            learningRate: 0.01,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weightDecay: 0.1,
+            step: i + 1,
+            ...(scale !== 1 && { scale: tf.scalar(scale) }),
+          });
+        }
+      });
+    });
+    assert.is(left, 0);
+    close(parameter, adamWByHand([1, -3], gradients, scale), 1e-5, `parameter, scale ${scale}`);
+    tf.dispose(variables);
+  }
+});
+
+test('a fused kernel takes the place of the composition', () => {
+  let calls = 0;
+  registerFusedKernel('cpu', 'CrossEntropy', ({ logits }) => {
+    calls += 1;
+    return [tf.zeros([logits.shape[0]]), tf.zeros([logits.shape[0]])];
+  });
+  try {
+    tf.tidy(() => {
+      const loss = crossEntropy(tf.ones([2, 3]), tf.tensor1d([0, 1], 'int32'));
+      assert.equal([...loss.dataSync()], [0, 0]);
+    });
+    assert.is(calls, 1);
+  } finally {
+    tf.unregisterKernel('CrossEntropy', 'cpu');
+  }
+});
+
+test.run();

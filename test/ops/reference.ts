@@ -1,0 +1,190 @@
+/**
+ * The ops as plain float64 loops, straight from their definitions: what the tests hold values and, by finite
+ * differences, gradients to. Slow on purpose.
+ */
+export interface Array64 {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
+export const size = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
+
+export function zeros(shape: readonly number[]): Array64 {
+  return { shape, data: new Float64Array(size(shape)) };
+}
+
+/** Element access by indices; the checks of bounds are what a test wants. */
+export function at(x: Array64, ...indices: number[]): number {
+  return x.data[offset(x, indices)] as number;
+}
+
+function offset(x: Array64, indices: readonly number[]): number {
+  return indices.reduce((position, index, axis) => {
+    const extent = x.shape[axis] as number;
+    if (index < 0 || index >= extent) throw new RangeError(`index ${index} of axis ${axis} (${extent})`);
+    return position * extent + index;
+  }, 0);
+}
+
+/** An array whose elements are computed from their indices. */
+export function build(shape: readonly number[], value: (...indices: number[]) => number): Array64 {
+  const result = zeros(shape);
+  const indices = shape.map(() => 0);
+  for (let i = 0; i < result.data.length; i++) {
+    result.data[i] = value(...indices);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      indices[axis] = (indices[axis] as number) + 1;
+      if ((indices[axis] as number) < (shape[axis] as number)) break;
+      indices[axis] = 0;
+    }
+  }
+  return result;
+}
+
+export function sumOver(count: number, term: (i: number) => number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += term(i);
+  return sum;
+}
+
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+export function rmsNorm(x: Array64, weight: Array64 | null, eps: number): Array64 {
+  const width = x.shape[x.shape.length - 1] as number;
+  const result = zeros(x.shape);
+  for (let row = 0; row < x.data.length; row += width) {
+    const values = x.data.subarray(row, row + width);
+    const meanSquare = values.reduce((sum, value) => sum + value * value, 0) / width;
+    for (let i = 0; i < width; i++) {
+      result.data[row + i] =
+        ((values[i] as number) / Math.sqrt(meanSquare + eps)) * (weight ? at(weight, i) : 1);
+    }
+  }
+  return result;
+}
+
+export function rotary(
+  x: Array64,
+  position: (batch: number, time: number) => number,
+  frequencies: Float64Array,
+  style: 'interleaved' | 'half',
+): Array64 {
+  const pairs = frequencies.length;
+  return build(x.shape, (b = 0, t = 0, h = 0, d = 0) => {
+    const first = style === 'interleaved' ? d % 2 === 0 : d < pairs;
+    const pair = style === 'interleaved' ? Math.floor(d / 2) : d % pairs;
+    const step = style === 'interleaved' ? 1 : pairs;
+    const phase = position(b, t) * (frequencies[pair] as number);
+    const other = at(x, b, t, h, first ? d + step : d - step);
+    return at(x, b, t, h, d) * Math.cos(phase) + (first ? -other : other) * Math.sin(phase);
+  });
+}
+
+export function swiglu(a: Array64, b: Array64): Array64 {
+  return {
+    shape: a.shape,
+    data: a.data.map((value, i) => value * sigmoid(value) * (b.data[i] as number)),
+  };
+}
+
+/** x [..., in], weight [out, in]. */
+export function linear(x: Array64, weight: Array64, residual?: Array64): Array64 {
+  const [outWidth, inWidth] = weight.shape as [number, number];
+  const rows = x.data.length / inWidth;
+  const flat = { shape: [rows, inWidth], data: x.data };
+  const y = build(
+    [rows, outWidth],
+    (row = 0, o = 0) =>
+      sumOver(inWidth, (i) => at(flat, row, i) * at(weight, o, i)) +
+      (residual ? (residual.data[row * outWidth + o] as number) : 0),
+  );
+  return { shape: [...x.shape.slice(0, -1), outWidth], data: y.data };
+}
+
+export function embedding(weight: Array64, ids: ArrayLike<number>, scale: number): Array64 {
+  const width = weight.shape[1] as number;
+  return build([ids.length, width], (row = 0, d = 0) => scale * at(weight, ids[row] as number, d));
+}
+
+/** q [B,Tq,Hq,D], k and v [B,Tk,Hkv,D]. */
+export function attention(
+  q: Array64,
+  k: Array64,
+  v: Array64,
+  options: { window?: number; scale?: number; position?: (batch: number, query: number) => number } = {},
+): Array64 {
+  const [batch, queries, heads, width] = q.shape as [number, number, number, number];
+  const [, keys, kvHeads] = k.shape as [number, number, number, number];
+  const { window = Infinity, scale = width ** -0.5 } = options;
+  const position = options.position ?? ((_, t) => keys - queries + t);
+  const result = zeros(q.shape);
+  for (let b = 0; b < batch; b++) {
+    for (let t = 0; t < queries; t++) {
+      for (let h = 0; h < heads; h++) {
+        const kv = Math.floor(h / (heads / kvHeads));
+        const own = position(b, t);
+        const seen = Array.from({ length: own + 1 }, (_, j) => j).filter((j) => j > own - window);
+        const scores = seen.map((j) => scale * sumOver(width, (d) => at(q, b, t, h, d) * at(k, b, j, kv, d)));
+        const peak = Math.max(...scores);
+        const weights = scores.map((score) => Math.exp(score - peak));
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        for (let d = 0; d < width; d++) {
+          const weighted = sumOver(
+            seen.length,
+            (i) => (weights[i] as number) * at(v, b, seen[i] as number, kv, d),
+          );
+          result.data[offset(result, [b, t, h, d])] = weighted / total;
+        }
+      }
+    }
+  }
+  return result;
+}
+
+export function logDecay(x: Array64, normalizer: number): Array64 {
+  return { shape: x.shape, data: x.data.map((value) => Math.log(sigmoid(value)) / normalizer) };
+}
+
+/** The recurrence: q, k [B,T,H,Dk], v [B,T,H,Dv], decay (logarithms) [B,T,H], state [B,H,Dk,Dv]. */
+export function retention(
+  q: Array64,
+  k: Array64,
+  v: Array64,
+  decay: Array64,
+  initial?: Array64,
+): { output: Array64; state: Array64 } {
+  const [batch, time, heads, keyWidth] = q.shape as [number, number, number, number];
+  const valueWidth = v.shape[3] as number;
+  const state = initial
+    ? { shape: initial.shape, data: initial.data.slice() }
+    : zeros([batch, heads, keyWidth, valueWidth]);
+  const output = zeros([batch, time, heads, valueWidth]);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let t = 0; t < time; t++) {
+        const fade = Math.exp(at(decay, b, t, h));
+        for (let i = 0; i < keyWidth; i++) {
+          for (let j = 0; j < valueWidth; j++) {
+            const update = keyWidth ** -0.5 * at(k, b, t, h, i) * at(v, b, t, h, j);
+            const next = fade * at(state, b, h, i, j) + update;
+            state.data[offset(state, [b, h, i, j])] = next;
+            const out = offset(output, [b, t, h, j]);
+            output.data[out] = (output.data[out] as number) + at(q, b, t, h, i) * next;
+          }
+        }
+      }
+    }
+  }
+  return { output, state };
+}
+
+/** logits [N,V]. */
+export function crossEntropy(logits: Array64, targets: ArrayLike<number>): Array64 {
+  const [rows, width] = logits.shape as [number, number];
+  return build([rows], (row = 0) => {
+    const values = logits.data.subarray(row * width, (row + 1) * width);
+    const peak = Math.max(...values);
+    const total = values.reduce((sum, value) => sum + Math.exp(value - peak), 0);
+    return peak + Math.log(total) - (values[targets[row] as number] as number);
+  });
+}
