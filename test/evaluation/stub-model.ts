@@ -1,0 +1,130 @@
+/**
+ * A language model whose mathematics one can see through: the logits after a token depend on it and on the one before,
+ * by a fixed random table. It counts what it is asked to compute.
+ */
+import { Random } from '../../src/data/random.js';
+import type { ModelCache } from '../../src/model/cache.js';
+import { createConfig } from '../../src/model/config.js';
+import type { LanguageModel, LogitsWanted } from '../../src/model/language-model.js';
+import { crossEntropy } from '../../src/ops/index.js';
+import * as tf from '../../src/tf.js';
+
+class StubCache implements ModelCache {
+  readonly batch = 1;
+  disposed = false;
+
+  constructor(
+    private readonly model: StubModel,
+    readonly tokens: number[] = [],
+  ) {
+    model.openCaches += 1;
+  }
+
+  get length(): number {
+    return this.tokens.length;
+  }
+
+  fork(): StubCache {
+    this.model.forks += 1;
+    return new StubCache(this.model, [...this.tokens]);
+  }
+
+  bytes(): { keyValue: number; state: number } {
+    return { keyValue: 4 * this.length, state: 0 };
+  }
+
+  dispose(): void {
+    if (this.disposed) throw new Error('disposed twice');
+    this.disposed = true;
+    this.model.openCaches -= 1;
+  }
+}
+
+export class StubModel implements LanguageModel {
+  readonly config;
+  readonly parameters = new Map<string, tf.Variable>();
+  /** Tokens consumed by caches; tokens of them whose logits were computed; tokens passed to `loss`. */
+  consumed = 0;
+  logitsComputed = 0;
+  lossTokens = 0;
+  forks = 0;
+  openCaches = 0;
+
+  /** @param next overrides the table: the token that shall follow `token` after `before` with certainty, if any */
+  constructor(
+    readonly vocabSize: number,
+    private readonly next?: (context: readonly number[]) => number | null,
+  ) {
+    this.config = createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize });
+  }
+
+  /** Logits after `context`. */
+  row(context: readonly number[]): number[] {
+    const certain = this.next?.(context) ?? null;
+    const random = new Random(`row ${context.at(-1)} ${context.at(-2)}`);
+    return Array.from({ length: this.vocabSize }, (_, id) => (id === certain ? 50 : 3 * random.uniform()));
+  }
+
+  /** log p(token | context), computed plainly. */
+  logProbability(context: readonly number[], token: number): number {
+    const row = this.row(context);
+    return (row[token] ?? NaN) - Math.log(row.reduce((sum, value) => sum + Math.exp(value), 0));
+  }
+
+  forward(tokens: tf.Tensor2D): tf.Tensor3D {
+    const [batch, length] = tokens.shape;
+    const ids = [...tokens.dataSync()];
+    const rows = ids.map((_, at) => this.row(ids.slice(at - (at % length), at + 1)));
+    return tf.tensor3d(rows.flat(), [batch, length, this.vocabSize]);
+  }
+
+  loss(tokens: tf.Tensor2D, targets: tf.Tensor2D): tf.Tensor2D {
+    this.lossTokens += tokens.size;
+    const logits = this.forward(tokens).reshape<tf.Tensor2D>([-1, this.vocabSize]);
+    return crossEntropy(logits, targets.reshape<tf.Tensor1D>([-1])).reshape<tf.Tensor2D>(tokens.shape);
+  }
+
+  createCache(): ModelCache {
+    return new StubCache(this);
+  }
+
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'none' }): null;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'last' }): tf.Tensor2D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'all' }): tf.Tensor3D;
+  extend(
+    tokens: tf.Tensor2D,
+    cache: ModelCache,
+    { logits }: { logits: LogitsWanted },
+  ): tf.Tensor2D | tf.Tensor3D | null {
+    if (!(cache instanceof StubCache)) throw new Error("another model's cache");
+    const stub = cache;
+    if (stub.disposed) throw new Error('the cache has been disposed');
+    const rows: number[][] = [];
+    for (const id of tokens.dataSync()) {
+      stub.tokens.push(id);
+      rows.push(logits === 'none' ? [] : this.row(stub.tokens));
+    }
+    this.consumed += rows.length;
+    if (logits === 'none') return null;
+    this.logitsComputed += logits === 'all' ? rows.length : 1;
+    return logits === 'all'
+      ? tf.tensor3d(rows.flat(), [1, rows.length, this.vocabSize])
+      : tf.tensor2d(rows.at(-1) ?? [], [1, this.vocabSize]);
+  }
+
+  prefill(tokens: tf.Tensor2D, cache: ModelCache): tf.Tensor2D {
+    return this.extend(tokens, cache, { logits: 'last' });
+  }
+
+  decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D {
+    return this.extend(tokens.reshape([1, 1]), cache, { logits: 'last' });
+  }
+
+  load(): void {
+    throw new Error('a stub has no parameters');
+  }
+
+  dispose(): void {
+    // Holds nothing.
+  }
+}
