@@ -53,7 +53,11 @@ export class CachingAllocator {
   private peak = 0;
   private reserved = 0;
 
-  constructor(private readonly device: DeviceMemory) {}
+  constructor(
+    private readonly device: DeviceMemory,
+    /** Called with every block handed out. */
+    private readonly prepare: (block: Block) => void = () => undefined,
+  ) {}
 
   memory(): EngineMemory {
     return { liveBytes: this.live, peakBytes: this.peak, reservedBytes: this.reserved };
@@ -74,6 +78,7 @@ export class CachingAllocator {
     block.requested = requested;
     this.live += requested;
     this.peak = Math.max(this.peak, this.live);
+    this.prepare(block);
     return block;
   }
 

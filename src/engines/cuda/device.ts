@@ -52,10 +52,16 @@ const ARGUMENT_BYTES = 4096;
 /** Dynamic shared memory a kernel gets without asking for more. */
 const DEFAULT_SHARED_BYTES = 48 * 1024;
 
-export function openDevice(storage: StorageType): Device {
+/** Fills memory with a byte that makes every float a NaN: what a kernel fails to write shows. */
+const POISON = 0xff;
+
+/** @param poison poison every block when it is allocated, for tests */
+export function openDevice(storage: StorageType, poison = false): Device {
   const driver = openDriver();
   const compiler = openCompiler();
-  const allocator = new CachingAllocator(driver);
+  const allocator = new CachingAllocator(driver, (block) => {
+    if (poison) driver.fill(block.pointer, block.size, POISON);
+  });
   const workspace = driver.allocate(WORKSPACE_BYTES) ?? 0;
   const time = (run: () => void): number => {
     const [start, end] = [driver.createEvent(), driver.createEvent()];

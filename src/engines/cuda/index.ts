@@ -1,35 +1,68 @@
-import { registerBackend, setBackend } from '../../tf.js';
-import type { Engine, EngineOptions } from '../engine.js';
+import type { KernelName } from '../../ops/kernels.js';
+import * as tf from '../../tf.js';
+import type { Engine, EngineOptions, StorageType } from '../engine.js';
 import { CUDA_BACKEND, CudaBackend } from './backend.js';
 import { type Device, openDevice } from './device.js';
+import { registerAttention } from './kernels/attention.js';
+import { registerCrossEntropy } from './kernels/cross-entropy.js';
 import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
+import { registerFused } from './kernels/fused.js';
 import { registerLayout } from './kernels/layout.js';
 import { registerMatrixProducts } from './kernels/matmul.js';
+import { registerNorms } from './kernels/norm.js';
 import { registerReductions } from './kernels/reduce.js';
-
-let registered = false;
+import { registerRetention } from './kernels/retention.js';
 
 /**
  * Starts the CUDA engine and makes it the current tfjs backend. Storage defaults to bfloat16: logical float32
  * tensors in 16 bits, all accumulation in float32.
  *
+ * @param options `poison` fills new memory with NaNs, for tests
  * @throws RunError where the driver, a GPU, NVRTC or cuBLASLt is missing, naming which.
  */
-export async function startCuda(options: EngineOptions = {}): Promise<Engine> {
-  const device = openDevice(options.storage ?? 'bfloat16');
+export async function startCuda(options: EngineOptions & { poison?: boolean } = {}): Promise<Engine> {
+  const device = openDevice(options.storage ?? 'bfloat16', options.poison);
   const backend = new CudaBackend(device);
+  registerKernels(device.storage);
+  // Starting again, with another storage say, replaces the backend and frees what it held.
+  if (CUDA_BACKEND in tf.engine().registry) tf.removeBackend(CUDA_BACKEND);
+  tf.registerBackend(CUDA_BACKEND, () => backend);
+  await tf.setBackend(CUDA_BACKEND);
+  return describe(device);
+}
+
+/** Fused kernels that exist for 16-bit storage only: under float32 the composed form keeps full precision. */
+const HALF_PRECISION_ONLY: readonly KernelName[] = [
+  'CausalAttention',
+  'CausalAttentionGrad',
+  'PagedAttention',
+  'GatedRetention',
+  'GatedRetentionGrad',
+];
+
+let registered = false;
+
+/** The kernels are those of the backend's name: once in a process, but for those that depend on the storage. */
+function registerKernels(storage: StorageType): void {
   if (!registered) {
-    registered = true;
     registerElementwise(hostKernel);
     registerLayout();
     registerReductions(hostKernel);
     registerMatrixProducts();
     registerFallbacks();
+    registerNorms();
+    registerFused();
+    registerCrossEntropy();
   }
-  registerBackend(CUDA_BACKEND, () => backend);
-  await setBackend(CUDA_BACKEND);
-  return describe(device);
+  registered = true;
+  if (storage === 'float32') {
+    const present = new Set(tf.getKernelsForBackend(CUDA_BACKEND).map(({ kernelName }) => kernelName));
+    for (const name of HALF_PRECISION_ONLY) if (present.has(name)) tf.unregisterKernel(name, CUDA_BACKEND);
+  } else {
+    registerAttention();
+    registerRetention();
+  }
 }
 
 function describe({ driver, compiler, allocator, storage }: Device): Engine {

@@ -104,3 +104,71 @@ DEVICE float block_max(float x) {
   __syncthreads();
   return warp_max(lane < warps ? partial[lane] : -__int_as_float(0x7f800000));
 }
+
+#if STORAGE != 0
+// Tensor-core building blocks (PTX ISA, "Matrix multiply-accumulate": mma.m16n8k16 and ldmatrix fragments).
+#if STORAGE == 1
+#define PTX_TYPE "bf16"
+#else
+#define PTX_TYPE "f16"
+#endif
+#define LOG2_E 1.4426950408889634f
+
+DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+DEVICE void load_matrices(u32 (&r)[4], const scalar* p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(p)));
+}
+DEVICE void load_matrices_turned(u32 (&r)[4], const scalar* p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(p)));
+}
+// d[16,8] += a[16,16] · b[16,8]
+DEVICE void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." PTX_TYPE "." PTX_TYPE
+               ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// Fragments out of shared tiles with rows of `pitch` elements. `A`: 16×16 at (row, column). `B`: two 16×8 operands
+// (b[0..1], b[2..3]) of which the tile holds rows n and columns k; `Turned`: the tile holds the transpose.
+DEVICE void load_a(u32 (&a)[4], const scalar* tile, int pitch, int row, int column) {
+  const int lane = threadIdx.x & 31;
+  load_matrices(a, tile + (row + (lane & 15)) * pitch + column + (lane >> 4) * 8);
+}
+DEVICE void load_a_turned(u32 (&a)[4], const scalar* tile, int pitch, int row, int column) {
+  const int lane = threadIdx.x & 31;
+  load_matrices_turned(a, tile + (column + (lane & 7) + (lane >> 4) * 8) * pitch + row + ((lane >> 3) & 1) * 8);
+}
+DEVICE void load_b(u32 (&b)[4], const scalar* tile, int pitch, int n, int k) {
+  const int lane = threadIdx.x & 31;
+  load_matrices(b, tile + (n + (lane & 7) + (lane >> 4) * 8) * pitch + k + ((lane >> 3) & 1) * 8);
+}
+DEVICE void load_b_turned(u32 (&b)[4], const scalar* tile, int pitch, int n, int k) {
+  const int lane = threadIdx.x & 31;
+  load_matrices_turned(b, tile + (k + (lane & 15)) * pitch + n + (lane >> 4) * 8);
+}
+// The accumulators of two neighbouring 16×8 tiles as one 16×16 operand A.
+DEVICE void pack_a(u32 (&a)[4], const float (&left)[4], const float (&right)[4]) {
+  a[0] = pack2(left[0], left[1]);
+  a[1] = pack2(left[2], left[3]);
+  a[2] = pack2(right[0], right[1]);
+  a[3] = pack2(right[2], right[3]);
+}
+DEVICE void copy_async(scalar* to, const scalar* from, bool valid) {
+  const int bytes = valid ? 16 : 0;  // the rest of the 16 bytes becomes zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+}
+DEVICE void copy_commit() { asm volatile("cp.async.commit_group;"); }
+template <int PENDING>
+DEVICE void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
+}
+#endif

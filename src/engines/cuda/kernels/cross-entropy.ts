@@ -1,0 +1,171 @@
+import { registerFusedKernel } from '../../../ops/kernels.js';
+import type { TensorInfo } from '../../../tf.js';
+import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import { int64, pointer } from '../launch.js';
+import { product } from './matmul.js';
+
+const file = 'cross_entropy';
+const THREADS = 512;
+/** Float32 logits that exist at once in the fused product: 256 MiB. */
+const BLOCK_BYTES = 2 ** 28;
+
+/** Rows of logits per block, a multiple of 128 so that the products stay aligned. */
+export function rowsPerBlock(rows: number, vocabulary: number): number {
+  const fitting = Math.floor(BLOCK_BYTES / (4 * vocabulary) / 128) * 128;
+  return Math.min(rows, Math.max(128, fitting));
+}
+
+function crossEntropy(backend: CudaBackend, logits: TensorInfo, targets: TensorInfo): TensorInfo[] {
+  const [rows = 0, vocabulary = 1] = logits.shape;
+  const outs = [0, 1].map(() => backend.output([rows], 'float32', 'float32'));
+  const args = [
+    pointer(backend.pointer(logits)),
+    pointer(backend.pointer(targets)),
+    ...outs.map((out) => pointer(backend.pointer(out, 'float32'))),
+    int64(vocabulary),
+  ];
+  backend.launch({ file, name: 'cross_entropy' }, [rows], THREADS, args);
+  return outs;
+}
+
+function crossEntropyGrad(
+  backend: CudaBackend,
+  dy: TensorInfo,
+  logits: TensorInfo,
+  targets: TensorInfo,
+  logSumExp: TensorInfo,
+): TensorInfo {
+  const [rows = 0, vocabulary = 1] = logits.shape;
+  const out = backend.output(logits.shape);
+  const args = [
+    pointer(backend.pointer(logits)),
+    pointer(backend.pointer(targets)),
+    pointer(backend.pointer(logSumExp, 'float32')),
+    pointer(backend.pointer(dy, 'float32')),
+    pointer(backend.pointer(out)),
+    int64(vocabulary),
+  ];
+  backend.launch({ file, name: 'cross_entropy_grad' }, [rows], THREADS, args);
+  return out;
+}
+
+interface Operands {
+  x: TensorInfo;
+  weight: TensorInfo;
+  targets: TensorInfo;
+}
+
+/** Calls `use` for each block of rows with its float32 logits. */
+function forEachBlock(
+  backend: CudaBackend,
+  { x, weight }: Operands,
+  use: (logits: number, first: number, rows: number) => void,
+): void {
+  const [total = 0, width = 1] = x.shape;
+  const vocabulary = weight.shape[0] ?? 1;
+  const step = rowsPerBlock(total, vocabulary);
+  const rowBytes = width * backend.elementBytes('float32');
+  backend.scratch(step * vocabulary * 4, (logits) => {
+    for (let first = 0; first < total; first += step) {
+      const rows = Math.min(step, total - first);
+      const from = backend.pointer(x) + first * rowBytes;
+      product(
+        backend,
+        [rows, vocabulary, width],
+        from,
+        backend.pointer(weight),
+        logits,
+        { transposeB: true },
+        'float32',
+      );
+      use(logits, first, rows);
+    }
+  });
+}
+
+function linearCrossEntropy(backend: CudaBackend, operands: Operands): TensorInfo[] {
+  const rows = operands.x.shape[0] ?? 0;
+  const vocabulary = operands.weight.shape[0] ?? 1;
+  const outs = [0, 1].map(() => backend.output([rows], 'float32', 'float32'));
+  const [loss = 0, logSumExp = 0] = outs.map((out) => backend.pointer(out, 'float32'));
+  const targets = backend.pointer(operands.targets);
+  forEachBlock(backend, operands, (logits, first, count) => {
+    const addresses = [logits, targets + 4 * first, loss + 4 * first, logSumExp + 4 * first];
+    backend.launch({ file, name: 'cross_entropy_raw' }, [count], THREADS, [
+      ...addresses.map(pointer),
+      int64(vocabulary),
+    ]);
+  });
+  return outs;
+}
+
+/** Logits are computed again block by block; dWeight is summed over the blocks in float32. */
+function linearCrossEntropyGrad(
+  backend: CudaBackend,
+  operands: Operands,
+  dy: TensorInfo,
+  logSumExp: TensorInfo,
+): TensorInfo[] {
+  const { x, weight } = operands;
+  const width = x.shape[1] ?? 1;
+  const vocabulary = weight.shape[0] ?? 1;
+  const [dx, dWeight] = [backend.output(x.shape), backend.output(weight.shape)];
+  const bytes = backend.elementBytes('float32');
+  const [targets, shift, factor] = [
+    backend.pointer(operands.targets),
+    backend.pointer(logSumExp, 'float32'),
+    backend.pointer(dy, 'float32'),
+  ];
+  const step = rowsPerBlock(x.shape[0] ?? 0, vocabulary);
+  backend.scratch(vocabulary * width * 4, (sums) => {
+    backend.scratch(step * vocabulary * bytes, (dLogits) => {
+      forEachBlock(backend, operands, (logits, first, rows) => {
+        const inputs = [logits, targets + 4 * first, shift + 4 * first, factor + 4 * first, dLogits];
+        const args = [...inputs.map(pointer), int64(vocabulary)];
+        backend.launch({ file, name: 'cross_entropy_grad_raw' }, [rows], THREADS, args);
+        const offset = first * width * bytes;
+        product(
+          backend,
+          [rows, width, vocabulary],
+          dLogits,
+          backend.pointer(weight),
+          backend.pointer(dx) + offset,
+        );
+        const options = { transposeA: true, add: first === 0 ? undefined : sums };
+        product(
+          backend,
+          [vocabulary, width, rows],
+          dLogits,
+          backend.pointer(x) + offset,
+          sums,
+          options,
+          'float32',
+        );
+      });
+    });
+    backend.cast('raw_float32', sums, backend.pointer(dWeight), vocabulary * width);
+  });
+  return [dx, dWeight];
+}
+
+export function registerCrossEntropy(): void {
+  const on = CUDA_BACKEND;
+  registerFusedKernel(on, 'CrossEntropy', ({ logits, targets }, _attrs, backend: CudaBackend) =>
+    crossEntropy(backend, logits, targets),
+  );
+  registerFusedKernel(
+    on,
+    'CrossEntropyGrad',
+    ({ dy, logits, targets, logSumExp }, _attrs, backend: CudaBackend) =>
+      crossEntropyGrad(backend, dy, logits, targets, logSumExp),
+  );
+  registerFusedKernel(on, 'LinearCrossEntropy', (inputs, _attrs, backend: CudaBackend) =>
+    linearCrossEntropy(backend, inputs),
+  );
+  registerFusedKernel(
+    on,
+    'LinearCrossEntropyGrad',
+    ({ dy, logSumExp, ...operands }, _attrs, backend: CudaBackend) =>
+      linearCrossEntropyGrad(backend, operands, dy, logSumExp),
+  );
+}

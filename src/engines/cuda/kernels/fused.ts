@@ -1,0 +1,272 @@
+import { type AdamWAttributes, type RotaryAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import type { TensorInfo } from '../../../tf.js';
+import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { float32, int32, int64, pointer } from '../launch.js';
+import { sizeOf } from '../walk.js';
+import { product } from './matmul.js';
+
+const file = 'fused';
+/** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
+const WIDE = 8;
+
+function addresses(backend: CudaBackend, ...infos: TensorInfo[]) {
+  return infos.map((info) => pointer(backend.pointer(info)));
+}
+
+/** Device copies of frequency tables, by content. They live as long as the process. */
+const tables = new WeakMap<CudaBackend, Map<string, number>>();
+
+function tableAddress(backend: CudaBackend, values: Float64Array): number {
+  const known = tables.get(backend) ?? new Map<string, number>();
+  tables.set(backend, known);
+  const key = values.join(' ');
+  let address = known.get(key);
+  if (address === undefined) {
+    address = backend.device.allocator.allocate(values.byteLength).pointer;
+    backend.device.driver.upload(address, values);
+    known.set(key, address);
+  }
+  return address;
+}
+
+function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): TensorInfo {
+  const [batch = 1, time = 1, heads = 1, width = 2] = x.shape;
+  const out = backend.output(x.shape);
+  const table = tableAddress(backend, attrs.frequencies);
+  const launch = (positions: number): void => {
+    const args = [
+      ...addresses(backend, x, out),
+      pointer(table),
+      pointer(positions),
+      ...[attrs.start, time, heads, width].map(int32),
+      float32(attrs.inverse ? -1 : 1),
+    ];
+    const threads = Math.min(THREADS, Math.max(32, Math.ceil((heads * width) / WIDE / 32) * 32));
+    backend.launch(
+      { file: 'rotary', name: `rotary_${attrs.style}` },
+      [batch * time],
+      threads,
+      args,
+      width * 4,
+    );
+  };
+  const { positions } = attrs;
+  if (positions === null) launch(0);
+  else {
+    backend.scratch(positions.byteLength, (address) => {
+      backend.device.driver.upload(address, positions);
+      launch(address);
+    });
+  }
+  return out;
+}
+
+function linear(
+  backend: CudaBackend,
+  x: TensorInfo,
+  weight: TensorInfo,
+  residual: TensorInfo | undefined,
+  transposed: boolean,
+): TensorInfo {
+  const [rowsW = 1, columnsW = 1] = weight.shape;
+  const [inner, width] = transposed ? [rowsW, columnsW] : [columnsW, rowsW];
+  const rows = sizeOf(x.shape) / Math.max(1, inner);
+  const out = backend.output([...x.shape.slice(0, -1), width]);
+  const add = residual === undefined ? undefined : backend.pointer(residual);
+  const options = { transposeB: !transposed, add };
+  product(
+    backend,
+    [rows, width, inner],
+    backend.pointer(x),
+    backend.pointer(weight),
+    backend.pointer(out),
+    options,
+  );
+  return out;
+}
+
+function embedding(backend: CudaBackend, weight: TensorInfo, ids: TensorInfo, scale: number): TensorInfo {
+  const [vocabulary = 1, width = 1] = weight.shape;
+  const out = backend.output([...ids.shape, width]);
+  const size = sizeOf(out.shape);
+  const args = [
+    ...addresses(backend, weight, ids, out),
+    int64(size),
+    int32(vocabulary),
+    int32(width),
+    float32(scale),
+  ];
+  backend.launch({ file, name: 'embedding' }, backend.blocks(size), THREADS, args);
+  return out;
+}
+
+function embeddingGrad(
+  backend: CudaBackend,
+  dy: TensorInfo,
+  ids: TensorInfo,
+  scale: number,
+  vocabulary: number,
+): TensorInfo {
+  const width = dy.shape.at(-1) ?? 1;
+  const out = backend.output([vocabulary, width]);
+  const bytes = vocabulary * width * 8;
+  backend.scratch(bytes, (sums) => {
+    backend.device.driver.fill(sums, bytes, 0);
+    const size = sizeOf(dy.shape);
+    const args = [
+      ...addresses(backend, dy, ids),
+      pointer(sums),
+      int64(size),
+      int32(vocabulary),
+      int32(width),
+    ];
+    backend.launch({ file, name: 'embedding_grad' }, backend.blocks(size), THREADS, args);
+    const total = vocabulary * width;
+    const finish = [pointer(sums), ...addresses(backend, out), int64(total), float32(scale)];
+    backend.launch({ file, name: 'embedding_grad_finish' }, backend.blocks(total), THREADS, finish);
+  });
+  return out;
+}
+
+interface AdamWInputs {
+  parameter: TensorInfo;
+  gradient: TensorInfo;
+  firstMoment: TensorInfo;
+  secondMoment: TensorInfo;
+  scale?: TensorInfo;
+}
+
+/** Moments and a master copy of the parameter are float32; the 16-bit parameter is rounded from the master. */
+function adamW(backend: CudaBackend, inputs: AdamWInputs, attrs: AdamWAttributes): TensorInfo[] {
+  const { parameter, gradient, firstMoment, secondMoment, scale } = inputs;
+  const size = sizeOf(parameter.shape);
+  const stored = backend.pointer(parameter);
+  const constant = scale === undefined ? 1 : backend.constant(scale);
+  const args = [
+    pointer(backend.writable(parameter, 'float32', true)),
+    pointer(stored),
+    pointer(backend.pointer(gradient)),
+    pointer(backend.writable(firstMoment, 'float32')),
+    pointer(backend.writable(secondMoment, 'float32')),
+    pointer(scale === undefined || constant !== null ? 0 : backend.pointer(scale, 'float32')),
+    int64(size),
+    ...[
+      constant ?? 1,
+      attrs.learningRate,
+      attrs.beta1,
+      attrs.beta2,
+      attrs.epsilon,
+      attrs.weightDecay,
+      1 - attrs.beta1 ** attrs.step,
+      1 - attrs.beta2 ** attrs.step,
+    ].map(float32),
+  ];
+  backend.launch({ file, name: 'adamw' }, backend.blocks(size), THREADS, args);
+  return [];
+}
+
+interface PageWriteAttributes {
+  position: number;
+  start: number;
+  count: number;
+}
+
+function pageWrite(
+  backend: CudaBackend,
+  page: TensorInfo,
+  rows: TensorInfo,
+  attrs: PageWriteAttributes,
+): TensorInfo[] {
+  const [batch = 1, heads = 1, pageSize = 1, width = 1] = page.shape;
+  const perPack = 16 / backend.elementBytes('float32');
+  const isWide = width % perPack === 0;
+  const columns = isWide ? width / perPack : width;
+  const size = batch * heads * attrs.count * columns;
+  const args = [
+    pointer(backend.writable(page)),
+    pointer(backend.pointer(rows)),
+    int64(size),
+    ...[heads, columns, pageSize, rows.shape[1] ?? 1, attrs.position, attrs.start, attrs.count].map(int32),
+  ];
+  backend.launch(
+    { file, name: isWide ? 'page_write_wide' : 'page_write' },
+    backend.blocks(size),
+    THREADS,
+    args,
+  );
+  return [];
+}
+
+function swiglu(backend: CudaBackend, inputs: TensorInfo[], outputs: number): TensorInfo[] {
+  const shape = inputs[0]?.shape ?? [];
+  const size = sizeOf(shape);
+  const outs = Array.from({ length: outputs }, () => backend.output(shape));
+  const args = [...addresses(backend, ...inputs, ...outs), int64(size)];
+  backend.launch(
+    { file, name: outputs === 1 ? 'swiglu' : 'swiglu_grad' },
+    backend.blocks(size, WIDE),
+    THREADS,
+    args,
+  );
+  return outs;
+}
+
+function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number): TensorInfo {
+  const out = backend.output(x.shape, 'float32', 'float32');
+  const size = sizeOf(x.shape);
+  const args = [
+    pointer(backend.pointer(x)),
+    pointer(backend.pointer(out, 'float32')),
+    int64(size),
+    float32(1 / normalizer),
+  ];
+  backend.launch({ file, name: 'log_decay' }, backend.blocks(size), THREADS, args);
+  return out;
+}
+
+function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, normalizer: number): TensorInfo {
+  const out = backend.output(x.shape);
+  const size = sizeOf(x.shape);
+  const args = [
+    pointer(backend.pointer(dy, 'float32')),
+    ...addresses(backend, x, out),
+    int64(size),
+    float32(1 / normalizer),
+  ];
+  backend.launch({ file, name: 'log_decay_grad' }, backend.blocks(size), THREADS, args);
+  return out;
+}
+
+/** Registers the fused ops whose kernels are bound by memory, and the linear layers. */
+export function registerFused(): void {
+  const on = CUDA_BACKEND;
+  registerFusedKernel(on, 'Rotary', ({ x }, attrs, backend: CudaBackend) => rotary(backend, x, attrs));
+  registerFusedKernel(on, 'SwiGlu', ({ a, b }, _attrs, backend: CudaBackend) => swiglu(backend, [a, b], 1));
+  registerFusedKernel(on, 'SwiGluGrad', ({ dy, a, b }, _attrs, backend: CudaBackend) =>
+    swiglu(backend, [dy, a, b], 2),
+  );
+  registerFusedKernel(on, 'Linear', ({ x, weight, residual }, { transposed }, backend: CudaBackend) =>
+    linear(backend, x, weight, residual, transposed),
+  );
+  registerFusedKernel(on, 'LinearGroup', (inputs, { count }, backend: CudaBackend) =>
+    Array.from({ length: count }, (_, index) =>
+      linear(backend, inputs.x as TensorInfo, inputs[`weight${index}`] as TensorInfo, undefined, false),
+    ),
+  );
+  registerFusedKernel(on, 'Embedding', ({ weight, ids }, { scale }, backend: CudaBackend) =>
+    embedding(backend, weight, ids, scale),
+  );
+  registerFusedKernel(on, 'EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend: CudaBackend) =>
+    embeddingGrad(backend, dy, ids, scale, vocabSize),
+  );
+  registerFusedKernel(on, 'AdamW', (inputs, attrs, backend: CudaBackend) => adamW(backend, inputs, attrs));
+  registerFusedKernel(on, 'PageWrite', ({ page, rows }, attrs, backend: CudaBackend) =>
+    pageWrite(backend, page, rows, attrs),
+  );
+  registerFusedKernel(on, 'LogDecay', ({ x }, { normalizer }, backend: CudaBackend) =>
+    logDecay(backend, x, normalizer),
+  );
+  registerFusedKernel(on, 'LogDecayGrad', ({ dy, x }, { normalizer }, backend: CudaBackend) =>
+    logDecayGrad(backend, dy, x, normalizer),
+  );
+}

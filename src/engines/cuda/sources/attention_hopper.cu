@@ -1,0 +1,293 @@
+// Causal softmax attention forward for Hopper: asynchronous warpgroup products (wgmma) fed by the tensor copy engine.
+// One producer warpgroup streams K and V tiles through a ring of shared memory; two consumer warpgroups hold 64 query
+// rows each, overlap the softmax of one tile with the products of the next, and take turns on the tensor cores (the
+// schedule of Shah et al. 2024, FlashAttention-3). HEAD is 64 or 128. K/V are one array or pages of a multiple of 128
+// positions, each with its tensor map, whose bounds make rows that do not exist zeros.
+#ifndef HEAD
+#define HEAD 128
+#endif
+#define ROWS 128
+#define KEYS 128
+#define STAGES 2
+#define HALVES (HEAD / 64)          // 128-byte wide column blocks, the width of the swizzle
+#define HALF_BYTES (128 * 64 * 2)   // one column block of 128 rows
+#define TILE_BYTES (HALVES * HALF_BYTES)
+#define INFINITE __int_as_float(0x7f800000)
+
+struct alignas(64) TensorMap {
+  u64 words[16];
+};
+
+DEVICE void barrier_init(u32 barrier, int count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count));
+}
+DEVICE void barrier_expect(u32 barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+DEVICE void barrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+DEVICE void barrier_wait(u32 barrier, int parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nAGAIN_%=:\n"
+      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
+      "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(barrier), "r"(parity)
+      : "memory");
+}
+// One box of 64 columns × 128 positions at (column, position, head, batch).
+DEVICE void fetch(u32 to, const TensorMap* map, u32 barrier, int column, int position, int head, int batch) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::
+          "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(position), "r"(head), "r"(batch)
+      : "memory");
+}
+DEVICE void acquire_map(const TensorMap* map) {
+  asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
+}
+
+// Shared-memory matrix descriptor with 128-byte swizzle (PTX ISA, "Matrix descriptor format").
+DEVICE u64 descriptor(u32 address, int leadingBytes, int strideBytes) {
+  return (u64)((address & 0x3ffff) >> 4) | (u64)(leadingBytes >> 4) << 16 | (u64)(strideBytes >> 4) << 32 | 1ull << 62;
+}
+DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int PENDING>
+DEVICE void products_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+#define D8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define D32(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24)
+#define R32                                                                                                   \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
+  "%23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define R64                                                                                                       \
+  R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "    \
+      "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TYPES ".f32." PTX_TYPE "." PTX_TYPE " "
+
+// scores[64,128] (+)= Q[64,16]·K[128,16]ᵀ, both in shared memory
+DEVICE void product_scores(float (&d)[64], u64 a, u64 b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
+               "}, %64, %65, p, 1, 1, 0, 0;\n}"
+               : D32(0), D32(32)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+// out[64,HEAD] += P[64,16] (registers)·V[16,HEAD]; V's rows are the inner dimension, hence the transposed B
+DEVICE void product_values(float (&d)[64], const u32 (&a)[4], u64 b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+               : D32(0), D32(32)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+DEVICE void product_values(float (&d)[32], const u32 (&a)[4], u64 b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16" TYPES "{" R32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+               : D32(0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+struct Tiles {
+  int first, count;  // key tiles, walked from the last to the first
+};
+struct Problem {
+  int tq, tk, heads, kvHeads, window;
+  int pageSize;  // positions of a page; of all pages together at least tk
+  float factor;  // scale · log2 e
+};
+
+DEVICE void produce(const TensorMap* mapQ, const TensorMap* mapsK, const TensorMap* mapsV, u32 shared, u32 bars,
+                    const Problem& s, Tiles tiles, int first, int head, int batch) {
+  const u32 fullQ = bars, fullK = bars + 8, fullV = fullK + 8 * STAGES, emptyK = fullV + 8 * STAGES,
+            emptyV = emptyK + 8 * STAGES;
+  const int kvHead = head / (s.heads / s.kvHeads);
+  barrier_expect(fullQ, TILE_BYTES);
+  for (int h = 0; h < HALVES; h++) fetch(shared + h * HALF_BYTES, mapQ, fullQ, h * 64, first, head, batch);
+  const u32 ringK = shared + TILE_BYTES, ringV = ringK + STAGES * TILE_BYTES;
+  int known = -1;
+  for (int i = 0; i < tiles.count; i++) {
+    const int start = (tiles.first + tiles.count - 1 - i) * KEYS;
+    const int page = start / s.pageSize, row = start - page * s.pageSize;
+    const int stage = i % STAGES, parity = (i / STAGES) & 1;
+    if (page != known) {
+      acquire_map(mapsK + page);
+      acquire_map(mapsV + page);
+      known = page;
+    }
+    barrier_wait(emptyK + 8 * stage, parity ^ 1);
+    barrier_expect(fullK + 8 * stage, TILE_BYTES);
+    for (int h = 0; h < HALVES; h++)
+      fetch(ringK + stage * TILE_BYTES + h * HALF_BYTES, mapsK + page, fullK + 8 * stage, h * 64, row, kvHead, batch);
+    barrier_wait(emptyV + 8 * stage, parity ^ 1);
+    barrier_expect(fullV + 8 * stage, TILE_BYTES);
+    for (int h = 0; h < HALVES; h++)
+      fetch(ringV + stage * TILE_BYTES + h * HALF_BYTES, mapsV + page, fullV + 8 * stage, h * 64, row, kvHead, batch);
+  }
+}
+
+DEVICE void issue_scores(float (&s)[64], u32 tileQ, u32 tileK) {
+#pragma unroll
+  for (int k = 0; k < HEAD / 16; k++) {
+    const u32 offset = (k >> 2) * HALF_BYTES + (k & 3) * 32;
+    product_scores(s, descriptor(tileQ + offset, 16, 1024), descriptor(tileK + offset, 16, 1024), k > 0);
+  }
+}
+DEVICE void issue_values(float (&o)[HEAD / 2], const u32 (&p)[KEYS / 16][4], u32 tileV) {
+#pragma unroll
+  for (int k = 0; k < KEYS / 16; k++)
+    product_values(o, p[k], descriptor(tileV + k * 16 * 128, HALF_BYTES, 1024));
+}
+
+// Masks and exponentiates a tile of scores; returns in `shrink` what earlier sums and outputs are multiplied by.
+DEVICE void softmax(float (&s)[64], float (&peak)[2], float (&sum)[2], float (&shrink)[2], const Problem& problem,
+                    const int (&position)[2], int start, bool masked) {
+  const int lane = threadIdx.x & 31;
+  if (masked) {
+#pragma unroll
+    for (int i = 0; i < 64; i++) {
+      const int r = (i >> 1) & 1, key = start + (i >> 2) * 8 + (lane & 3) * 2 + (i & 1);
+      const bool seen = key <= position[r] && (problem.window == 0 || key > position[r] - problem.window);
+      s[i] = seen ? s[i] : -INFINITE;
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    float top = peak[r];
+#pragma unroll
+    for (int j = 0; j < 16; j++) top = fmaxf(top, fmaxf(s[j * 4 + 2 * r], s[j * 4 + 2 * r + 1]));
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+    const float shift = top == -INFINITE ? 0.0f : top * problem.factor;
+    shrink[r] = exp2_fast(peak[r] * problem.factor - shift);
+    peak[r] = top;
+    float total = 0.0f;
+#pragma unroll
+    for (int j = 0; j < 16; j++)
+#pragma unroll
+      for (int c = 0; c < 2; c++) {
+        float& x = s[j * 4 + 2 * r + c];
+        x = exp2_fast(x * problem.factor - shift);
+        total += x;
+      }
+    sum[r] = sum[r] * shrink[r] + total;
+  }
+}
+DEVICE void convert(u32 (&p)[KEYS / 16][4], const float (&s)[64]) {
+#pragma unroll
+  for (int k = 0; k < KEYS / 16; k++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) p[k][i] = pack2(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
+}
+
+// Named barriers by which the two consumer warpgroups take turns; ids 1 and 2.
+DEVICE void turn_wait(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
+DEVICE void turn_pass(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory"); }
+
+DEVICE void consume(u32 shared, u32 bars, const Problem& problem, Tiles tiles, int first, int head, int batch,
+                    scalar* out, float* logSumExp) {
+  const u32 fullQ = bars, fullK = bars + 8, fullV = fullK + 8 * STAGES, emptyK = fullV + 8 * STAGES,
+            emptyV = emptyK + 8 * STAGES;
+  const int group = (threadIdx.x >> 7) - 1, warp = (threadIdx.x >> 5) & 3, lane = threadIdx.x & 31;
+  const bool leader = (threadIdx.x & 127) == 0;
+  const u32 tileQ = shared + group * 64 * 128, ringK = shared + TILE_BYTES, ringV = ringK + STAGES * TILE_BYTES;
+  const int top = first + group * 64;  // first row of the warpgroup
+  const int row = top + warp * 16 + (lane >> 2);
+  const int offset = problem.tk - problem.tq;
+  const int position[2] = {offset + row, offset + row + 8};
+  float o[HEAD / 2], s[64], peak[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f}, shrink[2];
+#pragma unroll
+  for (int i = 0; i < HEAD / 2; i++) o[i] = 0.0f;
+  u32 p[KEYS / 16][4];
+  auto start_of = [&](int i) { return (tiles.first + tiles.count - 1 - i) * KEYS; };
+  auto masked = [&](int start) {
+    return start + KEYS - 1 > offset + top || (problem.window != 0 && start <= offset + top + 63 - problem.window);
+  };
+
+  if (group == 1) turn_pass(1);
+  barrier_wait(fullQ, 0);
+  barrier_wait(fullK, 0);
+  products_begin();
+  issue_scores(s, tileQ, ringK);
+  products_commit();
+  products_wait<0>();
+  if (leader) barrier_arrive(emptyK);
+  softmax(s, peak, sum, shrink, problem, position, start_of(0), masked(start_of(0)));
+  convert(p, s);
+  for (int i = 1; i < tiles.count; i++) {
+    const int stage = i % STAGES, before = (i - 1) % STAGES;
+    barrier_wait(fullK + 8 * stage, (i / STAGES) & 1);
+    turn_wait(group);
+    products_begin();
+    issue_scores(s, tileQ, ringK + stage * TILE_BYTES);
+    products_commit();
+    barrier_wait(fullV + 8 * before, ((i - 1) / STAGES) & 1);
+    issue_values(o, p, ringV + before * TILE_BYTES);
+    products_commit();
+    turn_pass(group);
+    products_wait<1>();
+    if (leader) barrier_arrive(emptyK + 8 * stage);
+    const int start = start_of(i);
+    softmax(s, peak, sum, shrink, problem, position, start, masked(start));
+    products_wait<0>();
+    if (leader) barrier_arrive(emptyV + 8 * before);
+#pragma unroll
+    for (int j = 0; j < HEAD / 2; j++) o[j] *= shrink[(j >> 1) & 1];
+    convert(p, s);
+  }
+  const int last = tiles.count - 1;
+  barrier_wait(fullV + 8 * (last % STAGES), (last / STAGES) & 1);
+  products_begin();
+  issue_values(o, p, ringV + (last % STAGES) * TILE_BYTES);
+  products_commit();
+  products_wait<0>();
+
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int query = row + 8 * r;
+    float total = sum[r] + __shfl_xor_sync(0xffffffffu, sum[r], 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    if (query >= problem.tq) continue;
+    const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
+    scalar* to = out + (((i64)batch * problem.tq + query) * problem.heads + head) * HEAD + (lane & 3) * 2;
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j++)
+      *(u32*)(to + j * 8) = pack2(o[j * 4 + 2 * r] * inverse, o[j * 4 + 2 * r + 1] * inverse);
+    if (logSumExp && (lane & 3) == 0)
+      logSumExp[((i64)batch * problem.heads + head) * problem.tq + query] =
+          (peak[r] * problem.factor + log2f(total)) / LOG2_E;
+  }
+}
+
+// Grid: query blocks × heads × batch in one dimension, heads of one K/V head together so that its keys stay in L2.
+KERNEL __launch_bounds__(384, 1)
+    attention_forward(const __grid_constant__ TensorMap mapQ, const TensorMap* mapsK, const TensorMap* mapsV,
+                      scalar* out, float* logSumExp, const Problem problem) {
+  extern __shared__ __align__(1024) unsigned char memory[];
+  __shared__ __align__(8) u64 barriers[1 + 4 * STAGES];
+  const u32 shared = (shared_address(memory) + 1023) & ~1023u, bars = shared_address(barriers);
+  const int group = problem.heads / problem.kvHeads, blocks = (problem.tq + ROWS - 1) / ROWS;
+  int at = blockIdx.x;
+  const int member = at % group;
+  at /= group;
+  const int first = (blocks - 1 - at % blocks) * ROWS;
+  at /= blocks;
+  const int head = at % problem.kvHeads * group + member, batch = at / problem.kvHeads;
+  const int offset = problem.tk - problem.tq;
+  const int lastKey = min(problem.tk, offset + first + ROWS), firstKey = problem.window ? max(0, offset + first - problem.window + 1) : 0;
+  Tiles tiles;
+  tiles.first = firstKey / KEYS;
+  tiles.count = (lastKey + KEYS - 1) / KEYS - tiles.first;
+  if (threadIdx.x == 0) {
+    barrier_init(bars, 1);
+    for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + i), 1);
+    for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + 2 * STAGES + i), 2);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  }
+  __syncthreads();
+  if (threadIdx.x < 128) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x == 0) produce(&mapQ, mapsK, mapsV, shared, bars, problem, tiles, first, head, batch);
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    consume(shared, bars, problem, tiles, first, head, batch, out, logSumExp);
+  }
+}

@@ -1,0 +1,117 @@
+// Small fused operations bound by memory: SwiGLU, retention's decay, embedding, AdamW, writing of K/V pages.
+
+DEVICE float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
+
+KERNEL swiglu(const scalar* a, const scalar* b, scalar* y, i64 size) {
+  const i64 wide = size / WIDTH;
+  for (i64 i = global_thread(); i < wide; i += global_threads()) {
+    Wide p = ((const Wide*)a)[i];
+    const Wide q = ((const Wide*)b)[i];
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) {
+      const float x = to_float(p.v[j]);
+      p.v[j] = from_float(x * sigmoid(x) * to_float(q.v[j]));
+    }
+    ((Wide*)y)[i] = p;
+  }
+  for (i64 i = wide * WIDTH + global_thread(); i < size; i += global_threads()) {
+    const float x = to_float(a[i]);
+    y[i] = from_float(x * sigmoid(x) * to_float(b[i]));
+  }
+}
+
+DEVICE void swiglu_grad_one(scalar& dy_da, scalar& a_db, scalar b) {
+  const float d = to_float(dy_da), x = to_float(a_db), s = sigmoid(x);
+  dy_da = from_float(d * to_float(b) * s * (1.0f + x * (1.0f - s)));
+  a_db = from_float(d * x * s);
+}
+KERNEL swiglu_grad(const scalar* dy, const scalar* a, const scalar* b, scalar* da, scalar* db, i64 size) {
+  const i64 wide = size / WIDTH;
+  for (i64 i = global_thread(); i < wide; i += global_threads()) {
+    Wide d = ((const Wide*)dy)[i], x = ((const Wide*)a)[i];
+    const Wide q = ((const Wide*)b)[i];
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) swiglu_grad_one(d.v[j], x.v[j], q.v[j]);
+    ((Wide*)da)[i] = d;
+    ((Wide*)db)[i] = x;
+  }
+  for (i64 i = wide * WIDTH + global_thread(); i < size; i += global_threads()) {
+    scalar d = dy[i], x = a[i];
+    swiglu_grad_one(d, x, b[i]);
+    da[i] = d;
+    db[i] = x;
+  }
+}
+
+// log sigmoid(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
+KERNEL log_decay(const scalar* x, float* y, i64 size, float inverse) {
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const float v = to_float(x[i]);
+    y[i] = (fminf(v, 0.0f) - log1pf(expf(-fabsf(v)))) * inverse;
+  }
+}
+KERNEL log_decay_grad(const float* dy, const scalar* x, scalar* dx, i64 size, float inverse) {
+  for (i64 i = global_thread(); i < size; i += global_threads())
+    dx[i] = from_float(dy[i] * inverse / (1.0f + expf(to_float(x[i]))));
+}
+
+// Rows of [vocabulary, width] by id, times scale; an id outside gives zeros.
+KERNEL embedding(const scalar* weight, const int* ids, scalar* out, i64 size, int vocabulary, int width, float scale) {
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const int id = ids[i / width];
+    out[i] = from_float(id >= 0 && id < vocabulary ? scale * to_float(weight[(i64)id * width + i % width]) : 0.0f);
+  }
+}
+// Sums of rows of equal id in fixed point: integer addition has no order, so the result does not depend on timing.
+#define FIXED 1099511627776.0f  // 2^40: range ±8e6, resolution 1e-12
+KERNEL embedding_grad(const scalar* rows, const int* ids, u64* sums, i64 size, int vocabulary, int width) {
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const int id = ids[i / width];
+    if (id < 0 || id >= vocabulary) continue;
+    atomicAdd(&sums[(i64)id * width + i % width], (u64)__double2ll_rn((double)to_float(rows[i]) * FIXED));
+  }
+}
+KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale) {
+  for (i64 i = global_thread(); i < size; i += global_threads())
+    out[i] = from_float((float)((double)sums[i] * (scale / (double)FIXED)));
+}
+
+// Decoupled weight decay (Loshchilov and Hutter 2019) on the float32 master copy; `stored` is the 16-bit parameter.
+KERNEL adamw(float* parameter, scalar* stored, const scalar* gradient, float* m, float* v, const float* scale, i64 size,
+             float constant, float rate, float beta1, float beta2, float epsilon, float decay, float correction1,
+             float correction2) {
+  const float factor = scale ? constant * *scale : constant;
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const float g = to_float(gradient[i]) * factor;
+    const float first = beta1 * m[i] + (1.0f - beta1) * g;
+    const float second = beta2 * v[i] + (1.0f - beta2) * g * g;
+    m[i] = first;
+    v[i] = second;
+    const float step = rate * (first / correction1) / (sqrtf(second / correction2) + epsilon);
+    const float next = parameter[i] * (1.0f - rate * decay) - step;
+    parameter[i] = next;
+    if (STORAGE != 0) stored[i] = from_float(next);
+  }
+}
+
+// page[b,h,position+t,:] = rows[b,start+t,h,:]; `packs` of 16 bytes (or elements) a row.
+template <typename T>
+DEVICE void write_page(T* page, const T* rows, i64 size, int heads, int width, int pageSize, int time, int position,
+                       int start, int count) {
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const int column = i % width;
+    const i64 rest = i / width;
+    const int head = rest % heads, t = rest / heads % count;
+    const i64 b = rest / ((i64)heads * count);
+    page[((b * heads + head) * pageSize + position + t) * width + column] =
+        rows[((b * time + start + t) * heads + head) * width + column];
+  }
+}
+KERNEL page_write(scalar* page, const scalar* rows, i64 size, int heads, int width, int pageSize, int time,
+                  int position, int start, int count) {
+  write_page(page, rows, size, heads, width, pageSize, time, position, start, count);
+}
+KERNEL page_write_wide(Wide* page, const Wide* rows, i64 size, int heads, int width, int pageSize, int time,
+                       int position, int start, int count) {
+  write_page(page, rows, size, heads, width, pageSize, time, position, start, count);
+}

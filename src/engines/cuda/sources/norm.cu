@@ -1,0 +1,122 @@
+// RMSNorm: y = x · rsqrt(mean(x²) + eps) · weight, and its gradient. Bound by memory: a row is read once and kept in
+// registers; 16-byte accesses.
+
+#define KEPT 4  // packs of a row that one thread holds
+
+// `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
+KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
+  const i64 row = global_thread() / lanes;
+  const int lane = threadIdx.x & (lanes - 1);
+  const Wide* from = (const Wide*)x + (row < rows ? row : 0) * packs;
+  Wide kept[KEPT];
+  float sum = 0.0f;
+#pragma unroll
+  for (int j = 0; j < KEPT; j++) {
+    const int at = lane + j * lanes;
+    if (at >= packs) continue;
+    kept[j] = from[at];
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
+  }
+  for (int offset = lanes >> 1; offset > 0; offset >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  const float factor = rsqrtf(sum / (packs * WIDTH) + eps);
+  if (row >= rows) return;
+  Wide* to = (Wide*)y + row * packs;
+#pragma unroll
+  for (int j = 0; j < KEPT; j++) {
+    const int at = lane + j * lanes;
+    if (at >= packs) continue;
+    Wide w;
+    if (weight) w = ((const Wide*)weight)[at];
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++)
+      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(w.v[i]) : 1.0f));
+    to[at] = kept[j];
+  }
+}
+
+// One block a row of at most KEPT·blockDim packs.
+KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
+  const Wide* from = (const Wide*)x + (i64)blockIdx.x * packs;
+  Wide kept[KEPT];
+  float sum = 0.0f;
+#pragma unroll
+  for (int j = 0; j < KEPT; j++) {
+    const int at = threadIdx.x + j * blockDim.x;
+    if (at >= packs) continue;
+    kept[j] = from[at];
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
+  }
+  const float factor = rsqrtf(block_sum(sum) / (packs * WIDTH) + eps);
+  Wide* to = (Wide*)y + (i64)blockIdx.x * packs;
+#pragma unroll
+  for (int j = 0; j < KEPT; j++) {
+    const int at = threadIdx.x + j * blockDim.x;
+    if (at >= packs) continue;
+    Wide w;
+    if (weight) w = ((const Wide*)weight)[at];
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++)
+      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(w.v[i]) : 1.0f));
+    to[at] = kept[j];
+  }
+}
+
+// Any width, one block a row.
+KERNEL rms_norm_any(const scalar* x, const scalar* weight, scalar* y, i64 rows, int width, int lanes, float eps) {
+  const scalar* from = x + (i64)blockIdx.x * width;
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(from[i]) * to_float(from[i]);
+  const float factor = rsqrtf(block_sum(sum) / width + eps);
+  for (int i = threadIdx.x; i < width; i += blockDim.x)
+    y[(i64)blockIdx.x * width + i] = from_float(to_float(from[i]) * factor * (weight ? to_float(weight[i]) : 1.0f));
+}
+
+// dx = r·dy·w − x·r³·mean(dy·w·x); each block walks rows and keeps its share of dWeight = Σ dy·x·r for its columns,
+// one column a thread at a time, in `partial` [blocks, width].
+KERNEL rms_norm_grad(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx, float* partial, i64 rows,
+                     int width, float eps) {
+  extern __shared__ float sums[];
+  for (int i = threadIdx.x; i < width; i += blockDim.x) sums[i] = 0.0f;
+  for (i64 row = blockIdx.x; row < rows; row += gridDim.x) {
+    const scalar* xs = x + row * width;
+    const scalar* dys = dy + row * width;
+    float square = 0.0f, product = 0.0f;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      const float v = to_float(xs[i]);
+      square += v * v;
+      product += v * to_float(dys[i]) * (weight ? to_float(weight[i]) : 1.0f);
+    }
+    const float factor = rsqrtf(block_sum(square) / width + eps);
+    const float shift = block_sum(product) / width * factor * factor * factor;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      const float v = to_float(xs[i]), d = to_float(dys[i]);
+      dx[row * width + i] = from_float(d * (weight ? to_float(weight[i]) : 1.0f) * factor - v * shift);
+      sums[i] += d * v * factor;
+    }
+  }
+  if (partial)
+    for (int i = threadIdx.x; i < width; i += blockDim.x) partial[(i64)blockIdx.x * width + i] = sums[i];
+}
+// The same for narrow rows (width ≤ 256): one warp a row, no weight gradient wanted.
+KERNEL rms_norm_grad_narrow(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx, i64 rows, int width,
+                            float eps) {
+  const int lane = threadIdx.x & 31;
+  const i64 row = global_thread() >> 5;
+  if (row >= rows) return;
+  float v[8], d[8], square = 0.0f, product = 0.0f;
+#pragma unroll
+  for (int j = 0; j < 8; j++) {
+    const int i = lane + 32 * j;
+    v[j] = i < width ? to_float(x[row * width + i]) : 0.0f;
+    d[j] = i < width ? to_float(dy[row * width + i]) * (weight ? to_float(weight[i]) : 1.0f) : 0.0f;
+    square += v[j] * v[j];
+    product += v[j] * d[j];
+  }
+  const float factor = rsqrtf(warp_sum(square) / width + eps);
+  const float shift = warp_sum(product) / width * factor * factor * factor;
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    if (lane + 32 * j < width) dx[row * width + lane + 32 * j] = from_float(d[j] * factor - v[j] * shift);
+}

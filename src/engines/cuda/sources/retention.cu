@@ -1,0 +1,411 @@
+// Gated retention, chunkwise on tensor cores with a float32 state (Sun et al. 2024, section 3.2). With G the sum of
+// log decays since the chunk's start, inclusive, and k' = Dk^-½ k:
+//   o_i = Σ_{j≤i} e^{G_i−G_j} (q_i·k'_j) v_j + e^{G_i} q_i S,   S' = e^{G_C} S + Σ_j e^{G_C−G_j} k'_jᵀ v_j.
+// Three passes: every chunk's own contribution to the state (parallel), the recurrence over chunks (element-wise), and
+// the outputs (parallel). The gradient runs the same recurrence backwards. HEAD: larger width rounded up to 32, 64, 128.
+#ifndef HEAD
+#define HEAD 128
+#endif
+#define PITCH (HEAD + 8)
+#define STEPS (HEAD / 16)
+#define CHUNK 128
+#define ROWS 64
+#define THREADS 128
+
+extern __shared__ __align__(16) scalar tiles[];
+
+struct Shape {
+  int time, heads, keyWidth, valueWidth, chunks;
+};
+
+DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width) {
+  const int packs = HEAD / 8;
+  for (int i = threadIdx.x; i < ROWS * packs; i += THREADS) {
+    const int row = i / packs, column = i % packs * 8, t = first + row;
+    Wide p = {};
+    if (t < s.time && column < width) {
+      const scalar* from = x + (((i64)batch * s.time + t) * s.heads + head) * width + column;
+      if ((width & 7) == 0) {
+        p = *(const Wide*)from;
+      } else {
+        for (int j = 0; j < 8 && column + j < width; j++) p.v[j] = from[j];
+      }
+    }
+    *(Wide*)(tile + row * PITCH + column) = p;
+  }
+}
+// A chunk's state, [HEAD, HEAD] in storage, into a tile of HEAD rows.
+DEVICE void load_state(scalar* tile, const scalar* state) {
+  for (int i = threadIdx.x; i < HEAD * HEAD / 8; i += THREADS) {
+    const int row = i / (HEAD / 8), column = i % (HEAD / 8) * 8;
+    *(Wide*)(tile + row * PITCH + column) = ((const Wide*)state)[i];
+  }
+}
+// sums[t] = Σ_{u ≤ t} logDecay of the chunk from `first` on; by the first warp, followed by a barrier.
+DEVICE void sum_decays(float* sums, const float* logDecay, const Shape& s, int batch, int head, int first) {
+  if (threadIdx.x < 32) {
+    float carried = 0.0f;
+    for (int start = 0; start < CHUNK; start += 32) {
+      const int t = first + start + threadIdx.x;
+      float x = t < s.time ? logDecay[((i64)batch * s.time + t) * s.heads + head] : 0.0f;
+      for (int offset = 1; offset < 32; offset <<= 1) {
+        const float before = __shfl_up_sync(0xffffffffu, x, offset);
+        if (threadIdx.x >= offset) x += before;
+      }
+      sums[start + threadIdx.x] = carried + x;
+      carried += __shfl_sync(0xffffffffu, x, 31);
+    }
+  }
+  __syncthreads();
+}
+
+// contributions[b,h,chunk] = Σ_t w_t·a_tᵀ b_t, [HEAD, HEAD] float32. Forward: a = k, b = v, w = Dk^-½ e^{G_C−G_t};
+// backward: a = q, b = dOutput, w = e^{G_t}. Also the whole chunk's decay. Grid (chunks, heads, batch).
+KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const scalar* b, const float* logDecay,
+                                                         float* contributions, float* decays, const Shape s,
+                                                         int backward) {
+  scalar *tileA = tiles, *tileB = tiles + ROWS * PITCH;
+  __shared__ float sums[CHUNK];
+  const int chunk = blockIdx.x, head = blockIdx.y, batch = blockIdx.z;
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const i64 at = ((i64)batch * s.heads + head) * s.chunks + chunk;
+  sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
+  const float scale = rsqrtf((float)s.keyWidth);
+  constexpr int MINE = (STEPS + 3) / 4;  // 16-row tiles of the result a warp holds
+  float o[MINE][HEAD / 8][4] = {};
+  for (int start = 0; start < CHUNK; start += ROWS) {
+    __syncthreads();
+    load_tile(tileA, a, s, batch, head, chunk * CHUNK + start, s.keyWidth);
+    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth);
+    __syncthreads();
+    for (int i = threadIdx.x; i < ROWS * HEAD; i += THREADS) {
+      const int row = i / HEAD, column = i % HEAD;
+      const float g = sums[start + row];
+      const float weight = backward ? __expf(g) : scale * __expf(sums[CHUNK - 1] - g);
+      scalar& x = tileB[row * PITCH + column];
+      x = from_float(to_float(x) * weight);
+    }
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < MINE; m++) {
+      const int tile = warp + 4 * m;
+      if (tile >= STEPS) continue;
+#pragma unroll
+      for (int k = 0; k < ROWS / 16; k++) {
+        u32 left[4], right[4];
+        load_a_turned(left, tileA, PITCH, tile * 16, k * 16);
+#pragma unroll
+        for (int j = 0; j < HEAD / 8; j += 2) {
+          load_b_turned(right, tileB, PITCH, j * 8, k * 16);
+          multiply(o[m][j], left, right[0], right[1]);
+          multiply(o[m][j + 1], left, right[2], right[3]);
+        }
+      }
+    }
+  }
+  float* to = contributions + at * HEAD * HEAD;
+#pragma unroll
+  for (int m = 0; m < MINE; m++) {
+    const int tile = warp + 4 * m;
+    if (tile >= STEPS) continue;
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j++)
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const int row = tile * 16 + (lane >> 2) + 8 * r, column = j * 8 + (lane & 3) * 2;
+        *(float2*)(to + row * HEAD + column) = make_float2(o[m][j][2 * r], o[m][j][2 * r + 1]);
+      }
+  }
+  if (threadIdx.x == 0) decays[at] = __expf(sums[CHUNK - 1]);
+}
+
+// S' = decay·S + contribution from chunk to chunk, forwards or backwards; `states` receives, in storage, the S before
+// each step (its counterpart from behind when backwards). One thread an element; grid (elements, heads, batch).
+KERNEL retention_recurrence(const float* contributions, const float* decays, const float* first, scalar* states,
+                            float* last, const Shape s, int backward) {
+  const int element = blockIdx.x * blockDim.x + threadIdx.x, row = element / HEAD, column = element % HEAD;
+  const i64 unit = (i64)blockIdx.z * s.heads + blockIdx.y;
+  const bool inside = row < s.keyWidth && column < s.valueWidth;
+  const i64 at = (unit * s.keyWidth + row) * s.valueWidth + column;
+  float state = inside && first ? first[at] : 0.0f;
+#pragma unroll 4
+  for (int i = 0; i < s.chunks; i++) {
+    const i64 chunk = unit * s.chunks + (backward ? s.chunks - 1 - i : i);
+    const i64 place = chunk * HEAD * HEAD + element;
+    const float x = contributions[place];
+    if (states) states[place] = from_float(state);
+    state = decays[chunk] * state + x;
+  }
+  if (inside) last[at] = state;
+}
+
+// s[16, COUNT·8] = rows of a · (rows of b)ᵀ
+template <int COUNT>
+DEVICE void score(float (&s)[COUNT][4], const scalar* a, int row, const scalar* b) {
+#pragma unroll
+  for (int j = 0; j < COUNT; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
+#pragma unroll
+  for (int k = 0; k < STEPS; k++) {
+    u32 left[4], right[4];
+    load_a(left, a, PITCH, row, k * 16);
+#pragma unroll
+    for (int j = 0; j < COUNT; j += 2) {
+      load_b(right, b, PITCH, j * 8, k * 16);
+      multiply(s[j], left, right[0], right[1]);
+      multiply(s[j + 1], left, right[2], right[3]);
+    }
+  }
+}
+// o[16, HEAD] += p[16, COUNT·8] · (rows of b)
+template <int COUNT>
+DEVICE void accumulate(float (&o)[HEAD / 8][4], float (&p)[COUNT][4], const scalar* b) {
+#pragma unroll
+  for (int k = 0; k < COUNT / 2; k++) {
+    u32 left[4], right[4];
+    pack_a(left, p[2 * k], p[2 * k + 1]);
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j += 2) {
+      load_b_turned(right, b, PITCH, j * 8, k * 16);
+      multiply(o[j], left, right[0], right[1]);
+      multiply(o[j + 1], left, right[2], right[3]);
+    }
+  }
+}
+// o[16, HEAD] += rows of a · m, or · mᵀ; m is a state tile
+template <bool TURNED>
+DEVICE void through_state(float (&o)[HEAD / 8][4], const scalar* a, int row, const scalar* m) {
+#pragma unroll
+  for (int k = 0; k < STEPS; k++) {
+    u32 left[4], right[4];
+    load_a(left, a, PITCH, row, k * 16);
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j += 2) {
+      if (TURNED) load_b(right, m, PITCH, j * 8, k * 16);
+      else load_b_turned(right, m, PITCH, j * 8, k * 16);
+      multiply(o[j], left, right[0], right[1]);
+      multiply(o[j + 1], left, right[2], right[3]);
+    }
+  }
+}
+DEVICE void scale_rows(float (&o)[HEAD / 8][4], float low, float high) {
+#pragma unroll
+  for (int j = 0; j < HEAD / 8; j++) {
+    o[j][0] *= low;
+    o[j][1] *= low;
+    o[j][2] *= high;
+    o[j][3] *= high;
+  }
+}
+DEVICE void store_rows(float (&o)[HEAD / 8][4], scalar* out, const Shape& s, int batch, int head, int first, int width) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int t = first + warp * 16 + (lane >> 2) + 8 * r;
+    if (t >= s.time) continue;
+    scalar* to = out + (((i64)batch * s.time + t) * s.heads + head) * width;
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j++) {
+      const int column = j * 8 + (lane & 3) * 2;
+      if ((width & 1) == 0) {
+        if (column < width) *(u32*)(to + column) = pack2(o[j][2 * r], o[j][2 * r + 1]);
+      } else {
+        if (column < width) to[column] = from_float(o[j][2 * r]);
+        if (column + 1 < width) to[column + 1] = from_float(o[j][2 * r + 1]);
+      }
+    }
+  }
+}
+// dots[b,t,h] = Σ over the width of accumulators · the tile's row: before rounding, for the gradient of the decay.
+DEVICE void store_dots(float (&o)[HEAD / 8][4], const scalar* tile, float* dots, const Shape& s, int batch, int head,
+                       int first) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int row = warp * 16 + (lane >> 2) + 8 * r;
+    float sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < HEAD / 8; j++)
+#pragma unroll
+      for (int c = 0; c < 2; c++) sum += o[j][2 * r + c] * to_float(tile[row * PITCH + j * 8 + (lane & 3) * 2 + c]);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if ((lane & 3) == 0 && first + row < s.time) dots[((i64)batch * s.time + first + row) * s.heads + head] = sum;
+  }
+}
+// Decay between positions of a chunk, 0 where the key is later: row i, column j of tiles at `rowStart`, `columnStart`.
+template <int COUNT>
+DEVICE void apply_decay(float (&p)[COUNT][4], const float* sums, int rowStart, int columnStart, bool turned, float scale) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+  for (int j = 0; j < COUNT; j++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const int row = rowStart + warp * 16 + (lane >> 2) + 8 * (e >> 1);
+      const int column = columnStart + j * 8 + (lane & 3) * 2 + (e & 1);
+      const int i = turned ? column : row, k = turned ? row : column;
+      p[j][e] = k <= i ? p[j][e] * scale * __expf(sums[i] - sums[k]) : 0.0f;
+    }
+}
+
+// Grid (tiles of 64 positions, heads, batch). Forward: a = q, b = k, c = v, states = S, factor Dk^-½ and the result is
+// the output. Backward: a = dOutput, b = v, c = k gives dq; `dots` receives q·dq.
+template <bool BACKWARD>
+DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const scalar* q, const float* logDecay,
+                    const scalar* states, scalar* out, float* dots, const Shape& s) {
+  scalar *tileA = tiles, *tileB = tileA + ROWS * PITCH, *tileC = tileB + ROWS * PITCH, *tileS = tileC + ROWS * PITCH;
+  __shared__ float sums[CHUNK];
+  const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * ROWS;
+  const int chunk = first / CHUNK, inside = first % CHUNK;
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int widthA = BACKWARD ? s.valueWidth : s.keyWidth, widthC = BACKWARD ? s.keyWidth : s.valueWidth;
+  load_tile(tileA, a, s, batch, head, first, widthA);
+  load_state(tileS, states + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
+  sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
+  const float scale = rsqrtf((float)s.keyWidth);
+  float o[HEAD / 8][4] = {};
+  through_state<BACKWARD>(o, tileA, warp * 16, tileS);
+  const int row = inside + warp * 16 + (lane >> 2);
+  scale_rows(o, __expf(sums[row]), __expf(sums[row + 8]));
+  for (int start = 0; start <= inside; start += ROWS) {
+    __syncthreads();
+    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, widthA);
+    load_tile(tileC, c, s, batch, head, chunk * CHUNK + start, widthC);
+    __syncthreads();
+    float p[ROWS / 8][4];
+    score(p, tileA, warp * 16, tileB);
+    apply_decay(p, sums, inside, start, false, scale);
+    accumulate(o, p, tileC);
+  }
+  if (BACKWARD) {
+    __syncthreads();
+    load_tile(tileB, q, s, batch, head, first, widthC);
+    __syncthreads();
+    store_dots(o, tileB, dots, s, batch, head, first);
+  }
+  store_rows(o, out, s, batch, head, first, widthC);
+}
+KERNEL __launch_bounds__(THREADS) retention_output(const scalar* q, const scalar* k, const scalar* v,
+                                                   const float* logDecay, const scalar* states, scalar* out,
+                                                   const Shape s) {
+  rows_of<false>(q, k, v, nullptr, logDecay, states, out, nullptr, s);
+}
+KERNEL __launch_bounds__(THREADS) retention_grad_query(const scalar* dOut, const scalar* q, const scalar* k,
+                                                       const scalar* v, const float* logDecay, const scalar* states,
+                                                       scalar* dq, float* dots, const Shape s) {
+  rows_of<true>(dOut, v, k, q, logDecay, states, dq, dots, s);
+}
+
+// dk and dv of 64 positions; `dStates` are the gradients of the state behind each chunk; `dots` receives k·dk.
+KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const scalar* q, const scalar* k,
+                                                     const scalar* v, const float* logDecay, const scalar* dStates,
+                                                     scalar* dk, scalar* dv, float* dots, const Shape s) {
+  scalar *tileK = tiles, *tileV = tileK + ROWS * PITCH, *tileQ = tileV + ROWS * PITCH, *tileD = tileQ + ROWS * PITCH;
+  scalar* tileS = tileQ;  // HEAD ≤ 128 rows: the room of the two tiles that come later
+  __shared__ float sums[CHUNK];
+  const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * ROWS;
+  const int chunk = first / CHUNK, inside = first % CHUNK;
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  load_tile(tileK, k, s, batch, head, first, s.keyWidth);
+  load_tile(tileV, v, s, batch, head, first, s.valueWidth);
+  load_state(tileS, dStates + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
+  sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
+  const float scale = rsqrtf((float)s.keyWidth);
+  float gradK[HEAD / 8][4] = {}, gradV[HEAD / 8][4] = {};
+  through_state<true>(gradK, tileV, warp * 16, tileS);
+  through_state<false>(gradV, tileK, warp * 16, tileS);
+  const int row = inside + warp * 16 + (lane >> 2);
+  const float low = scale * __expf(sums[CHUNK - 1] - sums[row]), high = scale * __expf(sums[CHUNK - 1] - sums[row + 8]);
+  scale_rows(gradK, low, high);
+  scale_rows(gradV, low, high);
+  for (int start = inside; start < CHUNK; start += ROWS) {
+    __syncthreads();
+    load_tile(tileQ, q, s, batch, head, chunk * CHUNK + start, s.keyWidth);
+    load_tile(tileD, dOut, s, batch, head, chunk * CHUNK + start, s.valueWidth);
+    __syncthreads();
+#pragma unroll
+    for (int part = 0; part < ROWS; part += 32) {
+      float p[4][4];
+      score(p, tileV, warp * 16, tileD + part * PITCH);
+      apply_decay(p, sums, inside, start + part, true, scale);
+      accumulate(gradK, p, tileQ + part * PITCH);
+      score(p, tileK, warp * 16, tileQ + part * PITCH);
+      apply_decay(p, sums, inside, start + part, true, scale);
+      accumulate(gradV, p, tileD + part * PITCH);
+    }
+  }
+  store_dots(gradK, tileK, dots, s, batch, head, first);
+  store_rows(gradK, dk, s, batch, head, first, s.keyWidth);
+  store_rows(gradV, dv, s, batch, head, first, s.valueWidth);
+}
+
+// dLogDecay_t = Σ_{i≥t} (q_i·dq_i − k_i·dk_i) + ⟨last state, its gradient⟩: every term of o_i carries e^{G_i}, every
+// key e^{−G_j}. Grid (heads, batch), 1024 threads, each with a run of positions.
+KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const float* state, const float* dState,
+                            float* out, const Shape s) {
+  __shared__ float totals[1024];
+  const int head = blockIdx.x, batch = blockIdx.y, thread = threadIdx.x;
+  const i64 size = (i64)s.keyWidth * s.valueWidth, unit = ((i64)batch * s.heads + head) * size;
+  float product = 0.0f;
+  for (i64 i = thread; i < size; i += 1024) product += state[unit + i] * dState[unit + i];
+  product = block_sum(product);
+  const int run = (s.time + 1023) / 1024, begin = thread * run, end = min(s.time, begin + run);
+  auto at = [&](int t) { return ((i64)batch * s.time + t) * s.heads + head; };
+  float total = 0.0f;
+  for (int t = begin; t < end; t++) total += queryDots[at(t)] - keyDots[at(t)];
+  totals[thread] = total;
+  __syncthreads();
+  for (int offset = 1; offset < 1024; offset <<= 1) {  // sums over this and all later threads
+    const float later = thread + offset < 1024 ? totals[thread + offset] : 0.0f;
+    __syncthreads();
+    totals[thread] += later;
+    __syncthreads();
+  }
+  float sum = product + (thread + 1 < 1024 ? totals[thread + 1] : 0.0f);
+  for (int t = end - 1; t >= begin; t--) {
+    sum += queryDots[at(t)] - keyDots[at(t)];
+    out[at(t)] = sum;
+  }
+}
+
+// The recurrence itself, for a few positions: 32 value columns a block, 8 threads a column. Grid (columns / 32, heads,
+// batch), 256 threads.
+KERNEL retention_step(const scalar* q, const scalar* k, const scalar* v, const float* logDecay, const float* first,
+                      scalar* out, float* last, const Shape s) {
+  __shared__ float partial[8][32];
+  constexpr int MINE = HEAD / 8;
+  const int lane = threadIdx.x & 31, part = threadIdx.x >> 5;
+  const int head = blockIdx.y, batch = blockIdx.z, column = blockIdx.x * 32 + lane;
+  const bool inside = column < s.valueWidth;
+  const i64 unit = ((i64)batch * s.heads + head) * s.keyWidth;
+  const float scale = rsqrtf((float)s.keyWidth);
+  float state[MINE];
+#pragma unroll
+  for (int i = 0; i < MINE; i++) {
+    const int row = part * MINE + i;
+    state[i] = first && inside && row < s.keyWidth ? first[(unit + row) * s.valueWidth + column] : 0.0f;
+  }
+  for (int t = 0; t < s.time; t++) {
+    const i64 at = ((i64)batch * s.time + t) * s.heads + head;
+    const float decay = __expf(logDecay[at]), value = inside ? to_float(v[at * s.valueWidth + column]) * scale : 0.0f;
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < MINE; i++) {
+      const int row = part * MINE + i;
+      if (row >= s.keyWidth) continue;
+      state[i] = decay * state[i] + to_float(k[at * s.keyWidth + row]) * value;
+      sum += to_float(q[at * s.keyWidth + row]) * state[i];
+    }
+    partial[part][lane] = sum;
+    __syncthreads();
+    if (part == 0 && inside) {
+      for (int other = 1; other < 8; other++) sum += partial[other][lane];
+      out[at * s.valueWidth + column] = from_float(sum);
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < MINE; i++) {
+    const int row = part * MINE + i;
+    if (inside && row < s.keyWidth) last[(unit + row) * s.valueWidth + column] = state[i];
+  }
+}

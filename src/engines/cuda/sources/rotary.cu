@@ -1,0 +1,70 @@
+// Rotary position embedding of x [B,T,H,D]. A block takes one position: the D/2 phases are computed once in float64
+// (at a million positions float32 phases are off by 0.1 rad), reduced to one turn, and shared by all heads.
+
+template <bool HALF>
+DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start, int time,
+                   int heads, int width, float direction) {
+  extern __shared__ float table[];  // cos, sin of each pair
+  const int pairs = width / 2;
+  const i64 row = blockIdx.x;
+  const int position = positions ? positions[row] : start + (int)(row % time);
+  for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
+    const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
+    const float phase = (float)((turns - rint(turns)) * 6.28318530717958647692528);
+    table[2 * i] = cosf(phase);
+    table[2 * i + 1] = direction * sinf(phase);
+  }
+  __syncthreads();
+  const scalar* from = x + row * heads * width;
+  scalar* to = y + row * heads * width;
+  const int unit = WIDTH / 2;  // pairs that one thread turns at a time
+  if (pairs % (HALF ? WIDTH : unit) != 0) {
+    for (int i = threadIdx.x; i < heads * pairs; i += blockDim.x) {
+      const int head = i / pairs, pair = i % pairs;
+      const int a = head * width + (HALF ? pair : 2 * pair), b = HALF ? a + pairs : a + 1;
+      const float p = to_float(from[a]), q = to_float(from[b]), c = table[2 * pair], s = table[2 * pair + 1];
+      to[a] = from_float(p * c - q * s);
+      to[b] = from_float(q * c + p * s);
+    }
+    return;
+  }
+  if (HALF) {
+    const int packs = pairs / WIDTH;
+    for (int i = threadIdx.x; i < heads * packs; i += blockDim.x) {
+      const int head = i / packs, pack = i % packs;
+      const int at = head * packs * 2 + pack;
+      Wide a = ((const Wide*)from)[at], b = ((const Wide*)from)[at + packs];
+#pragma unroll
+      for (int j = 0; j < WIDTH; j++) {
+        const float p = to_float(a.v[j]), q = to_float(b.v[j]);
+        const float c = table[2 * (pack * WIDTH + j)], s = table[2 * (pack * WIDTH + j) + 1];
+        a.v[j] = from_float(p * c - q * s);
+        b.v[j] = from_float(q * c + p * s);
+      }
+      ((Wide*)to)[at] = a;
+      ((Wide*)to)[at + packs] = b;
+    }
+  } else {
+    const int packs = pairs / unit;
+    for (int i = threadIdx.x; i < heads * packs; i += blockDim.x) {
+      const int pack = i % packs;
+      Wide a = ((const Wide*)from)[i];
+#pragma unroll
+      for (int j = 0; j < unit; j++) {
+        const float p = to_float(a.v[2 * j]), q = to_float(a.v[2 * j + 1]);
+        const float c = table[2 * (pack * unit + j)], s = table[2 * (pack * unit + j) + 1];
+        a.v[2 * j] = from_float(p * c - q * s);
+        a.v[2 * j + 1] = from_float(q * c + p * s);
+      }
+      ((Wide*)to)[i] = a;
+    }
+  }
+}
+KERNEL rotary_interleaved(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start,
+                          int time, int heads, int width, float direction) {
+  rotate<false>(x, y, frequencies, positions, start, time, heads, width, direction);
+}
+KERNEL rotary_half(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start, int time,
+                   int heads, int width, float direction) {
+  rotate<true>(x, y, frequencies, positions, start, time, heads, width, direction);
+}

@@ -1,0 +1,255 @@
+import { suite } from 'uvu';
+import { startCuda } from '../../../src/engines/cuda/index.js';
+import {
+  KeyValuePages, adamW, causalAttention, crossEntropy, embedding, gatedRetention, linear, linearCrossEntropy, linearGroup,
+  logDecay, pagedAttention, rmsNorm, rotary, swiglu,
+} from '../../../src/ops/index.js'; // prettier-ignore
+import * as tf from '../../../src/tf.js';
+import { type Input, Inputs, TOLERANCE, compare, whyNoGpu, withGradients } from './gpu.js';
+
+const reason = await whyNoGpu();
+type T1 = tf.Tensor1D;
+type T2 = tf.Tensor2D;
+type T3 = tf.Tensor3D;
+type T4 = tf.Tensor4D;
+
+/** [batch, queries, keys, heads, kvHeads, width, window] */
+type AttentionCase = [number, number, number, number, number, number, number | null];
+const ATTENTION: AttentionCase[] = [
+  [1, 128, 128, 1, 1, 128, null],
+  [2, 300, 300, 4, 2, 128, null],
+  [1, 200, 333, 3, 1, 64, null],
+  [1, 300, 300, 2, 2, 128, 100],
+  [2, 150, 290, 2, 1, 64, 33],
+  [1, 40, 90, 4, 2, 40, null],
+  [2, 33, 70, 2, 1, 16, 7],
+  [1, 70, 70, 2, 1, 256, null],
+  [1, 1, 1000, 6, 2, 128, null],
+  [2, 3, 777, 4, 1, 64, 500],
+];
+/** [batch, time, heads, keyWidth, valueWidth, with state] */
+const RETENTION: [number, number, number, number, number, boolean][] = [
+  [1, 128, 1, 128, 128, false],
+  [2, 300, 2, 128, 128, true],
+  [1, 333, 3, 64, 64, true],
+  [2, 96, 2, 16, 24, true],
+  [1, 5, 2, 128, 128, true],
+  [2, 1, 3, 32, 32, true],
+];
+
+function attentionInputs(
+  inputs: Inputs,
+  [batch, queries, keys, heads, kvHeads, width]: AttentionCase,
+): Input[] {
+  const kv = [batch, keys, kvHeads, width];
+  return [inputs.normal([batch, queries, heads, width], 1.5), inputs.normal(kv), inputs.normal(kv)];
+}
+
+for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
+  const test = suite(`cuda fused kernels, ${storage}`);
+  const tolerance = TOLERANCE[storage];
+  const add = (name: string, body: (inputs: Inputs) => Promise<void>): void => {
+    if (reason === null) test(name, () => body(new Inputs(23)));
+    else test.skip(`${name} (${reason})`);
+  };
+  test.before(async () => {
+    if (reason === null) await startCuda({ storage, poison: true });
+  });
+  test.after(async () => {
+    await tf.setBackend('cpu');
+  });
+
+  add('RMSNorm', async (inputs) => {
+    for (const [rows, width] of [
+      [5, 128],
+      [3, 3072],
+      [70, 64],
+      [9, 100],
+      [300, 24],
+    ] as const) {
+      const x = inputs.normal([rows, width], 2);
+      const dy = inputs.normal([rows, width]);
+      const weighted = withGradients((x, w) => rmsNorm(x, w as T1, 1e-5), dy);
+      await compare(`RmsNorm ${width}`, tolerance, [x, inputs.normal([width], 0.2, 1)], weighted);
+      await compare(
+        `RmsNorm ${width}, plain`,
+        tolerance,
+        [x],
+        withGradients((x) => rmsNorm(x, null, 1e-5), dy),
+      );
+    }
+  });
+
+  add('rotary', async (inputs) => {
+    for (const style of ['interleaved', 'half'] as const) {
+      for (const width of [128, 32, 12]) {
+        const frequencies = Float64Array.from({ length: width / 2 }, (_, i) => 10000 ** (-i / (width / 2)));
+        const x = inputs.normal([2, 9, 3, width]);
+        const options = { start: 1_000_000, frequencies, style };
+        const body = withGradients((x) => rotary(x as T4, options), inputs.normal([2, 9, 3, width]));
+        await compare(`Rotary ${style} ${width}`, tolerance, [x], body);
+        const positions = Int32Array.from({ length: 18 }, (_, i) => i * 7919);
+        await compare('Rotary positions', tolerance, [x], (x) => [
+          rotary(x as T4, { positions, frequencies, style }),
+        ]);
+      }
+    }
+  });
+
+  add('SwiGLU, decay, linear layers, embedding', async (inputs) => {
+    for (const shape of [
+      [7, 129],
+      [4, 2, 64],
+    ]) {
+      const pair = [inputs.normal(shape, 3), inputs.normal(shape)];
+      await compare(
+        'SwiGlu',
+        tolerance,
+        pair,
+        withGradients((a, b) => swiglu(a, b), inputs.normal(shape)),
+      );
+      await compare(
+        'LogDecay',
+        tolerance,
+        [inputs.normal(shape, 4)],
+        withGradients((x) => logDecay(x, 16), inputs.normal(shape)),
+      );
+    }
+    const [x, w, r] = [inputs.normal([2, 33, 48]), inputs.normal([80, 48]), inputs.normal([2, 33, 80])];
+    const dy = inputs.normal([2, 33, 80]);
+    await compare(
+      'Linear',
+      tolerance,
+      [x, w],
+      withGradients((x, w) => linear(x, w), dy),
+    );
+    await compare(
+      'Linear + residual',
+      tolerance,
+      [x, w, r],
+      withGradients((x, w, r) => linear(x, w, r), dy),
+    );
+    await compare('LinearGroup', tolerance, [x, w, inputs.normal([24, 48])], (x, v, w) =>
+      linearGroup(x, [v, w]),
+    );
+    const ids = inputs.integers([3, 50], 20);
+    const embed = (w: tf.Tensor): tf.Tensor => embedding(w, tf.tensor(ids.values, ids.shape, 'int32'), 3);
+    await compare(
+      'Embedding',
+      tolerance,
+      [inputs.normal([20, 36])],
+      withGradients(embed, inputs.normal([3, 50, 36])),
+    );
+  });
+
+  add('cross-entropy', async (inputs) => {
+    const targets = inputs.integers([37], 501);
+    const ids = (): T1 => tf.tensor1d(targets.values, 'int32');
+    const dy = inputs.normal([37]);
+    const fromLogits = withGradients((l) => crossEntropy(l as T2, ids()), dy);
+    await compare('CrossEntropy', tolerance, [inputs.normal([37, 501], 3)], fromLogits);
+    const operands = [inputs.normal([37, 40]), inputs.normal([501, 40], 0.5)];
+    const fused = withGradients((x, w) => linearCrossEntropy(x as T2, w as T2, ids()), dy);
+    await compare('LinearCrossEntropy', tolerance, operands, fused);
+  });
+
+  add('AdamW', async (inputs) => {
+    const options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
+    await compare('AdamW', tolerance, [inputs.normal([333]), inputs.normal([333])], (start, gradient) => {
+      const [parameter, m, v] = [start, tf.zerosLike(start), tf.zerosLike(start)].map((t) =>
+        tf.variable(t),
+      ) as [tf.Variable, tf.Variable, tf.Variable];
+      for (let step = 1; step <= 3; step++) {
+        adamW(parameter, tf.mul(gradient, step), m, v, { ...options, step, scale: tf.scalar(0.5) });
+      }
+      const results = [parameter, m, v].map((t) => tf.mul(t, 1));
+      tf.dispose([parameter, m, v]);
+      return results;
+    });
+  });
+
+  add('causal attention', async (inputs) => {
+    for (const shape of ATTENTION) {
+      const window = shape[6];
+      const operands = attentionInputs(inputs, shape);
+      const name = `CausalAttention ${shape.join()}`;
+      await compare(name, tolerance, operands, (q, k, v) => [
+        causalAttention(q as T4, k as T4, v as T4, { window }),
+      ]);
+      if (shape[5] > 128) continue;
+      const body = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor): tf.Tensor =>
+        causalAttention(q as T4, k as T4, v as T4, { window });
+      await compare(
+        `${name}, gradient`,
+        tolerance,
+        operands,
+        withGradients(body, inputs.normal([...(operands[0] as Input).shape])),
+      );
+    }
+    const positions = Int32Array.from([3, 60, 17, 59, 0, 33]);
+    const operands = attentionInputs(inputs, [2, 3, 61, 4, 2, 64, null]);
+    const body = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor): tf.Tensor =>
+      causalAttention(q as T4, k as T4, v as T4, { positions });
+    await compare('positions', tolerance, operands, withGradients(body, inputs.normal([2, 3, 4, 64])));
+  });
+
+  add('paged attention', async (inputs) => {
+    for (const pageSize of [16, 128, 256]) {
+      for (const [batch, queries, keys, heads, kvHeads, width, window] of ATTENTION) {
+        if (width > 128 || keys < queries) continue;
+        const operands = attentionInputs(inputs, [batch, queries, keys, heads, kvHeads, width, window]);
+        await compare(`PagedAttention ${pageSize} ${width}`, tolerance, operands, (q, k, v) => {
+          const pages = new KeyValuePages({ batch, kvHeads, headDim: width, pageSize });
+          const first = Math.floor(keys / 3);
+          for (const [start, count] of [
+            [0, first],
+            [first, keys - first],
+          ] as const) {
+            const part = (x: tf.Tensor): T4 =>
+              tf.slice(x as T4, [0, start, 0, 0], [batch, count, kvHeads, width]);
+            if (count > 0) pages.append(part(k), part(v));
+          }
+          const out = pagedAttention(q as T4, pages, { window });
+          pages.dispose();
+          return [out];
+        });
+      }
+    }
+  });
+
+  add('gated retention', async (inputs) => {
+    for (const [batch, time, heads, keyWidth, valueWidth, withState] of RETENTION) {
+      const keys = [batch, time, heads, keyWidth];
+      const operands = [
+        inputs.normal(keys),
+        inputs.normal(keys),
+        inputs.normal([batch, time, heads, valueWidth]),
+        inputs.normal([batch, time, heads], 0.02, -0.06),
+        ...(withState ? [inputs.normal([batch, heads, keyWidth, valueWidth])] : []),
+      ];
+      const run = (...[q, k, v, g, state]: tf.Tensor[]) =>
+        gatedRetention(q as T4, k as T4, v as T4, g as T3, { state: state as T4 | undefined });
+      const name = `GatedRetention ${time} ${keyWidth} ${valueWidth}`;
+      await compare(name, tolerance, operands, (...t) => {
+        const { output, state } = run(...t);
+        return [output, state];
+      });
+      const [dOut, dState] = [
+        inputs.normal([batch, time, heads, valueWidth]),
+        inputs.normal([batch, heads, keyWidth, valueWidth]),
+      ];
+      await compare(`${name}, gradient`, tolerance, operands, (...t) => {
+        const loss = (...inputs: tf.Tensor[]): tf.Scalar => {
+          const { output, state } = run(...inputs);
+          return tf.add(
+            tf.sum(tf.mul(output, tf.tensor(dOut.values, dOut.shape))),
+            tf.sum(tf.mul(state, tf.tensor(dState.values, dState.shape))),
+          );
+        };
+        return tf.grads(loss)(t);
+      });
+    }
+  });
+
+  test.run();
+}
