@@ -110,7 +110,8 @@ export interface Kernels {
   /**
    * Softmax attention, causal, grouped heads: query head h reads K/V head floor(h / (Hq/Hkv)).
    * q [B,Tq,Hq,D], k and v [B,Tk,Hkv,D]. Outputs: out [B,Tq,Hq,D]; logSumExp [B,Hq,Tq], the natural logarithm of the
-   * sum of exp(scale * score) over the keys a query sees. Memory beyond the outputs must not grow with Tq * Tk.
+   * sum of exp(scale * score) over the keys a query sees, or [0] where the engine's own CausalAttentionGrad has no use
+   * for it. Memory beyond the outputs must not grow with Tq * Tk.
    */
   CausalAttention: Kernel<Tensors<'q' | 'k' | 'v'>, CausalAttentionAttributes>;
   /** Outputs dq, dk, dv. */

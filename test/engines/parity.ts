@@ -67,7 +67,7 @@ export function assertClose(actual: Result[], expected: Result[], tolerance: num
     const got = actual[i] as Result;
     assert.equal(got.shape, want.shape, `${message}: shape of result ${i}`);
     const finite = want.values.filter((value) => Number.isFinite(value));
-    const scale = finite.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-3);
+    const scale = finite.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-2);
     want.values.forEach((value, at) => {
       const other = got.values[at] as number;
       const same = Object.is(value, other) || value === other || Math.abs(value - other) <= tolerance * scale;

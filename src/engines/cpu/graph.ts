@@ -31,7 +31,7 @@ export class GraphBuilder {
     return this.append({ op: operator, inputs, outputs: [this.fresh()], attributes });
   }
 
-  /** The first result of one of ONNX Runtime's own operators, of which `count` results exist. */
+  /** The (first) result of one of ONNX Runtime's own operators. */
   own(operator: string, inputs: readonly string[], attributes?: Attributes): string {
     return this.append({
       op: operator,
@@ -40,6 +40,13 @@ export class GraphBuilder {
       attributes,
       domain: 'com.microsoft',
     });
+  }
+
+  /** The same for an operator with several results. */
+  ownAll(operator: string, count: number, inputs: readonly string[], attributes?: Attributes): string[] {
+    const outputs = Array.from({ length: count }, (_, i) => `${this.fresh()}_${i}`);
+    this.append({ op: operator, inputs, outputs, attributes, domain: 'com.microsoft' });
+    return outputs;
   }
 
   /** op(a) op(b) · alpha, the leading dimensions broadcast. */

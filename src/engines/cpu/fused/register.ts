@@ -1,4 +1,6 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
+import { causalAttention } from './attention.js';
+import { causalAttentionGrad } from './attention-grad.js';
 import { logDecay, logDecayGrad } from './decay.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { linear, linearGroup } from './linear.js';
@@ -12,6 +14,8 @@ import { swiGlu, swiGluGrad } from './swiglu.js';
 /** Registers the engine's fused kernels, whose names and meanings are in `ops/kernels.ts`. */
 export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'AdamW', adamW);
+  registerFusedKernel(backend, 'CausalAttention', causalAttention);
+  registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad);
   registerFusedKernel(backend, 'CrossEntropy', crossEntropy);
   registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
   registerFusedKernel(backend, 'Embedding', embedding);
