@@ -6,6 +6,7 @@ import type { LanguageModel } from '../model/language-model.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { requestTree, treeTokens, type RequestTree } from './request-tree.js';
 import { scorePadded } from './padded-scoring.js';
+import type { SharedPrefix } from './shared-prefix.js';
 import { scoreTree } from './tree-scoring.js';
 
 /** The likelihood of `tokens[start …]` given `tokens[0 … start - 1]` is asked; start is at least 1. */
@@ -24,6 +25,8 @@ export interface Score {
 }
 
 export interface ScoreOptions {
+  /** What all requests begin with, before the first scored token. */
+  readonly prefix?: SharedPrefix;
   /** Also find out whether each continuation is what greedy decoding gives. */
   readonly greedy?: boolean;
 }
@@ -35,12 +38,12 @@ const SAVING_WORTH_FORKS = 0.3;
 export async function scoreRequests(
   model: LanguageModel,
   requests: readonly ScoreRequest[],
-  { greedy = false }: ScoreOptions = {},
+  { greedy = false, prefix }: ScoreOptions = {},
 ): Promise<Score[]> {
-  checkRequests(requests);
-  const tree = requestTree(requests);
-  return greedy || sharingPays(requests, tree)
-    ? scoreTree(model, requests, tree, greedy)
+  checkRequests(requests, prefix);
+  const tree = requestTree(requests, prefix?.tokens.length);
+  return greedy || prefix !== undefined || sharingPays(requests, tree)
+    ? scoreTree(model, requests, tree, { greedy, prefix })
     : scorePadded(model, requests);
 }
 
@@ -49,9 +52,10 @@ function sharingPays(requests: readonly ScoreRequest[], tree: RequestTree): bool
   return treeTokens(tree) <= (1 - SAVING_WORTH_FORKS) * all;
 }
 
-function checkRequests(requests: readonly ScoreRequest[]): void {
+function checkRequests(requests: readonly ScoreRequest[], prefix: SharedPrefix | undefined): void {
   for (const { tokens, start } of requests) {
-    if (start >= 1 && start < tokens.length) continue;
+    const first = prefix ? prefix.tokens.length + 1 : 1;
+    if (start >= first && start < tokens.length && (prefix?.begins(tokens) ?? true)) continue;
     throw new RangeError(`a request of ${tokens.length} tokens cannot be scored from ${start} on`);
   }
 }

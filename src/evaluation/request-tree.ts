@@ -12,11 +12,12 @@ export interface RequestTree {
   readonly children: readonly RequestTree[];
 }
 
-export function requestTree(requests: readonly ScoreRequest[]): RequestTree {
+/** @param from tokens that all requests are known to share and that the tree leaves out */
+export function requestTree(requests: readonly ScoreRequest[], from = 0): RequestTree {
   const order = requests.map((_, index) => index);
   const tokensOf = (index: number): Int32Array => (requests[index] as ScoreRequest).tokens;
   order.sort((a, b) => compare(tokensOf(a), tokensOf(b)) || a - b);
-  return grow(order, tokensOf, 0);
+  return grow(order, tokensOf, from);
 }
 
 /** Tokens a model must consume for the whole tree. */

@@ -5,6 +5,7 @@ import type * as tf from '../tf.js';
 import { consume, consumeForAll, consumeForLast, scoringChunk } from './consume.js';
 import type { Score, ScoreRequest } from './likelihood.js';
 import type { RequestTree } from './request-tree.js';
+import type { SharedPrefix } from './shared-prefix.js';
 import { scoreTokens } from './token-scores.js';
 
 interface Sum {
@@ -20,15 +21,21 @@ interface Wanted {
   readonly requests: readonly number[];
 }
 
+export interface TreeOptions {
+  readonly greedy: boolean;
+  /** What comes before the tree. */
+  readonly prefix?: SharedPrefix;
+}
+
 export async function scoreTree(
   model: LanguageModel,
   requests: readonly ScoreRequest[],
   tree: RequestTree,
-  greedy: boolean,
+  { greedy, prefix }: TreeOptions,
 ): Promise<Score[]> {
   const walk = new Walk(model, requests, greedy);
-  const cache = model.createCache({ maxTokens: Math.max(0, ...requests.map(({ tokens }) => tokens.length)) });
-  await walk.visit(tree, cache);
+  const maxTokens = Math.max(0, ...requests.map(({ tokens }) => tokens.length));
+  await walk.visit(tree, prefix?.fork() ?? model.createCache({ maxTokens }));
   return walk.sums.map((sum) => ({ ...sum, greedy: greedy ? sum.greedy : null }));
 }
 

@@ -5,6 +5,7 @@ import { loadTokenizer } from '../../src/data/tokenizer.js';
 import { encodeRequest, scoreRequests, type ScoreRequest } from '../../src/evaluation/likelihood.js';
 import { scorePadded } from '../../src/evaluation/padded-scoring.js';
 import { requestTree, treeTokens } from '../../src/evaluation/request-tree.js';
+import { SharedPrefix } from '../../src/evaluation/shared-prefix.js';
 import { scoreTree } from '../../src/evaluation/tree-scoring.js';
 import * as tf from '../../src/tf.js';
 import { usePlainBackend } from '../plain-backend.js';
@@ -42,7 +43,7 @@ test('both routes give the definition, whatever the requests share', async () =>
   await fc.assert(
     fc.asyncProperty(arbitraryRequests, async (requests) => {
       const model = new StubModel(5);
-      const tree = await scoreTree(model, requests, requestTree(requests), true);
+      const tree = await scoreTree(model, requests, requestTree(requests), { greedy: true });
       const padded = await scorePadded(model, requests);
       for (const [index, one] of requests.entries()) {
         close(tree[index]?.logLikelihood, expected(model, one));
@@ -141,6 +142,28 @@ test('of texts beyond the limit the end is kept, with something before the conti
   const cl100k = await loadTokenizer('cl100k_base');
   const { tokens, start } = encodeRequest(cl100k, 'one two three four', ' five', 3);
   assert.equal([tokens.length, start, tokens[0]], [3, 2, 0]);
+});
+
+test('a prefix that was consumed before is not consumed again', async () => {
+  const model = new StubModel(12);
+  const tokens = [3, 1, 4, 1, 5];
+  const prefix = SharedPrefix.prefill(model, Int32Array.from(tokens));
+  const requests = [
+    request([...tokens, 9, 2, 6], 6),
+    request([...tokens, 9, 2, 7], 7),
+    request([...tokens, 8, 1], 6),
+  ];
+  for (let round = 0; round < 2; round++) {
+    model.consumed = 0;
+    const scores = await scoreRequests(model, requests, { prefix });
+    requests.forEach((one, index) => {
+      close(scores[index]?.logLikelihood, expected(model, one));
+    });
+    assert.is(model.consumed, 3);
+  }
+  prefix.dispose();
+  assert.is(model.openCaches, 0);
+  assert.not(prefix.begins(Int32Array.from(tokens)));
 });
 
 test('requests without context or continuation are bugs', async () => {

@@ -1,0 +1,104 @@
+/** The models an evaluation compares, each with the tokenizer that belongs to it. */
+import { relative } from 'node:path';
+import { checkpointHash, modelKey, type ModelChoice } from '../cli/models.js';
+import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
+import { UsageError } from '../errors.js';
+import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
+import type { LanguageModel } from '../model/language-model.js';
+import type { Json } from '../results/canonical.js';
+import type { Column, Row } from '../results/schema.js';
+
+export interface Candidate {
+  readonly choice: ModelChoice;
+  readonly tokenizer: Tokenizer;
+  /** The cells that tell this model from the others in a table. */
+  readonly key: Row;
+  /** Everything that determines the model: configuration, weights, tokenizer. */
+  readonly settings: Json;
+  /** SHA-256 of the checkpoint's tensors; null for random weights. */
+  readonly weightsHash: string | null;
+  /** Tokens the model was trained on at once; null where unknown. */
+  readonly trainedContext: number | null;
+  /** Loads the weights into the current engine, or draws them. */
+  open(): Promise<LanguageModel>;
+}
+
+/** Says in every table whether weights were trained. */
+export const WEIGHTS_COLUMN: Column = {
+  name: 'weights',
+  kind: 'result',
+  description: 'checkpoint, or random: drawn from the seed and not trained',
+};
+
+export const weightsCell = ({ choice }: Candidate): Row => ({
+  weights: choice.checkpoint ? 'checkpoint' : 'random',
+});
+
+/**
+ * @param tokenizer overrides what the checkpoints say; without either, the size of the vocabulary tells
+ * @throws UsageError when a tokenizer does not fit a model's vocabulary
+ */
+export async function loadCandidates(
+  choices: readonly ModelChoice[],
+  { seed, tokenizer }: { seed: number; tokenizer?: string },
+): Promise<Candidate[]> {
+  const loaded = new Map<string, Promise<Tokenizer>>();
+  const load = (spec: string): Promise<Tokenizer> => {
+    const known = loaded.get(spec) ?? loadTokenizer(spec);
+    loaded.set(spec, known);
+    return known;
+  };
+  return Promise.all(
+    distinctNames(choices).map(async (choice) => {
+      const used = await load(tokenizer ?? tokenizerOf(choice));
+      checkVocabulary(used, choice.config.vocabSize);
+      return candidate(choice, used, seed);
+    }),
+  );
+}
+
+function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Candidate {
+  const { config, checkpoint } = choice;
+  const weightsHash = checkpoint ? checkpointHash(checkpoint) : null;
+  return {
+    choice,
+    tokenizer,
+    key: modelKey(choice),
+    settings: {
+      config: { ...config },
+      weights: weightsHash ?? { seed },
+      tokenizer: tokenizerIdentity(tokenizer),
+    },
+    weightsHash,
+    trainedContext: checkpoint?.context ?? null,
+    open: async () => {
+      if (checkpoint) return (await import('../checkpoint/load.js')).modelOf(checkpoint);
+      return (await import('../model/index.js')).createModel(config, { seed });
+    },
+  };
+}
+
+/** Paths differ from machine to machine; the size tells a file's vocabulary well enough beside the weights. */
+const tokenizerIdentity = ({ name, vocabSize }: Tokenizer): Json =>
+  name.includes('.json') ? `tokenizer.json of ${vocabSize}` : name;
+
+/** What `loadTokenizer` is to be given for a model. @throws UsageError where nothing tells */
+export function tokenizerOf({ name, config, checkpoint }: ModelChoice): string {
+  if (checkpoint?.tokenizer) return checkpoint.tokenizer;
+  if (config.vocabSize === BYTE_VOCABULARY) return 'bytes';
+  if (config.vocabSize === CL100K_VOCABULARY) return 'cl100k_base';
+  throw new UsageError(
+    `'${name}' does not say which tokenizer its ${config.vocabSize} tokens are of: give --tokenizer ` +
+      `(bytes has ${BYTE_VOCABULARY} tokens, cl100k_base ${CL100K_VOCABULARY}; or the path of a tokenizer.json)`,
+  );
+}
+
+/** Checkpoints of one base name are told apart by their paths. */
+function distinctNames(choices: readonly ModelChoice[]): ModelChoice[] {
+  const text = (choice: ModelChoice): string => JSON.stringify(modelKey(choice));
+  return choices.map((choice) => {
+    const alike = choices.filter((other) => text(other) === text(choice));
+    if (alike.length === 1 || !choice.checkpoint) return choice;
+    return { ...choice, name: relative(process.cwd(), choice.checkpoint.directory) || '.' };
+  });
+}
