@@ -1,0 +1,75 @@
+/** `report.html` from a results directory: every picture and table for which there are results. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { RunError, UsageError } from '../errors.js';
+import { formatBytes } from '../results/display.js';
+import { makeDirectory, writeFileAtomic } from '../results/files.js';
+import { escapeHtml, htmlPage } from './html.js';
+import { findRuns, type RunInfo } from './runs.js';
+import type { Section, SectionBuilder } from './section.js';
+import { memorySection } from './sections/memory.js';
+import { ratioSection } from './sections/ratios.js';
+import { prefillSection, throughputSection } from './sections/speed.js';
+import { trainingSection } from './sections/training.js';
+
+const SECTIONS: readonly SectionBuilder[] = [
+  ratioSection,
+  memorySection,
+  prefillSection,
+  throughputSection,
+  trainingSection,
+];
+
+const unique = (texts: readonly (string | undefined)[]): string[] => [
+  ...new Set(texts.filter((text): text is string => text !== undefined)),
+];
+
+/** Where and with what the results were measured; several when the directory holds several runs. */
+function provenanceLine(runs: readonly RunInfo[]): string {
+  const machines = unique(
+    runs.map(
+      ({ machine }) =>
+        machine && `${machine.cpu}, ${machine.cores} cores, ${formatBytes(machine.memoryBytes)}`,
+    ),
+  );
+  const engines = unique(runs.map(({ engine }) => engine?.description));
+  const versions = unique(
+    runs.map(({ versions: found }) => found && `yoco ${found.yoco ?? ''}, Node ${found.node ?? ''}`),
+  );
+  return [...engines, ...machines, ...versions].join(' · ');
+}
+
+function commandList(runs: readonly RunInfo[]): string {
+  const commands = unique(runs.map(({ command }) => command?.join(' ')));
+  return commands.length === 0
+    ? ''
+    : `<h2>Commands</h2>\n<p>What was run; the same commands give the same tables, timings aside.</p>\n<pre>${escapeHtml(commands.join('\n'))}</pre>`;
+}
+
+/**
+ * Writes `report.html` and its charts as `figures/*.svg`.
+ *
+ * @returns the page's path
+ * @throws UsageError when the directory does not exist, RunError when it holds no results
+ */
+export function buildReport(directory: string): string {
+  if (!existsSync(directory)) throw new UsageError(`there is no directory ${directory}`);
+  const sections = SECTIONS.map((build) => build(directory)).filter(
+    (section): section is Section => section !== null,
+  );
+  if (sections.length === 0)
+    throw new RunError(`${directory} holds no results: run a measuring command with --out ${directory}`);
+  const runs = findRuns(directory);
+  const body = sections.map(({ title, body: html }) => `<h2>${escapeHtml(title)}</h2>\n${html}`).join('\n');
+  makeDirectory(join(directory, 'figures'));
+  for (const [name, svg] of sections.flatMap(({ figures }) => Object.entries(figures))) {
+    writeFileAtomic(join(directory, 'figures', `${name}.svg`), `${svg}\n`);
+  }
+  const page = join(directory, 'report.html');
+  const subtitle = provenanceLine(runs);
+  writeFileAtomic(
+    page,
+    htmlPage({ title: 'You Only Cache Once, measured', subtitle, body: `${body}\n${commandList(runs)}` }),
+  );
+  return page;
+}

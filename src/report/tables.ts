@@ -1,0 +1,76 @@
+/** Finds the tables of a results directory, with timings joined to their results. */
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { readResultRows } from '../results/read.js';
+import type { Cell, Row } from '../results/schema.js';
+
+export interface Table {
+  /** Directory of the file relative to the results directory; empty at its top. */
+  readonly place: string;
+  readonly rows: readonly Row[];
+}
+
+/** Adds the timings of the rows with the same values in the columns both files have. */
+function joinTimings(rows: readonly Row[], timings: readonly Row[]): Row[] {
+  const [row = {}] = rows;
+  const [timing = {}] = timings;
+  const shared = Object.keys(timing).filter((name) => name in row);
+  const key = (candidate: Row): string => JSON.stringify(shared.map((name) => candidate[name]));
+  const byKey = new Map(timings.map((candidate) => [key(candidate), candidate]));
+  return rows.map((candidate) => ({ ...candidate, ...byKey.get(key(candidate)) }));
+}
+
+function readTable(directory: string, place: string, name: string): Table {
+  const file = (suffix: string): string => join(directory, place, name + suffix);
+  const read = (path: string): Row[] => (existsSync(path) ? readResultRows(path) : []);
+  const timings = read(file('.timings.csv'));
+  const results = read(file('.csv'));
+  const rows = results.length > 0 ? joinTimings(results, timings) : timings;
+  return { place, rows };
+}
+
+/** All tables called `name` in the directory and below it, in the order of their places. */
+export function findTables(directory: string, name: string): Table[] {
+  const wanted = [`${name}.csv`, `${name}.timings.csv`];
+  const places = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((path) => wanted.includes(basename(path)))
+    .map((path) => (dirname(path) === '.' ? '' : dirname(path)));
+  return [...new Set(places)].sort().map((place) => readTable(directory, place, name));
+}
+
+/** All measured rows of the tables called `name`. */
+export function findRows(directory: string, name: string): Row[] {
+  return findTables(directory, name).flatMap(({ rows }) => rows.filter(({ status }) => status !== 'error'));
+}
+
+export const numberIn = (row: Row, column: string): number | null => {
+  const cell: Cell | undefined = row[column];
+  return typeof cell === 'number' ? cell : null;
+};
+
+export const textIn = (row: Row, column: string): string => {
+  const cell = row[column];
+  return cell === null || cell === undefined ? '' : String(cell);
+};
+
+/** `yoco sliding-window`: what a legend calls the model of a row. Gated retention, the default, goes without saying. */
+export function legendName(row: Row, withModel: boolean): string {
+  const mixer = textIn(row, 'self_decoder') === 'sliding-window' ? ' sliding-window' : '';
+  const model = withModel ? ` ${textIn(row, 'model')}` : '';
+  return `${textIn(row, 'architecture')}${mixer}${model}`;
+}
+
+/** Rows in groups of equal `key`, groups in the order of their first rows. */
+export function groupRows(rows: readonly Row[], key: (row: Row) => string): Map<string, Row[]> {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
+  return groups;
+}
+
+/** The points of two columns, in ascending x; rows that lack one are left out. */
+export function pointsOf(rows: readonly Row[], x: string, y: string): [number, number][] {
+  return rows
+    .map((row): [number | null, number | null] => [numberIn(row, x), numberIn(row, y)])
+    .filter((point): point is [number, number] => point[0] !== null && point[1] !== null)
+    .sort(([a], [b]) => a - b);
+}
