@@ -8,6 +8,7 @@ import { crossEntropy, crossEntropyGrad, linearCrossEntropy, linearCrossEntropyG
 import { rmsNorm, rmsNormGrad } from './norm.js';
 import { adamW } from './optimizer.js';
 import { pageWrite } from './pages.js';
+import { gatedRetention, gatedRetentionGrad } from './retention.js';
 import { rotary } from './rotary.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
 
@@ -20,6 +21,8 @@ export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
   registerFusedKernel(backend, 'Embedding', embedding);
   registerFusedKernel(backend, 'EmbeddingGrad', embeddingGrad);
+  registerFusedKernel(backend, 'GatedRetention', gatedRetention);
+  registerFusedKernel(backend, 'GatedRetentionGrad', gatedRetentionGrad);
   registerFusedKernel(backend, 'Linear', linear);
   registerFusedKernel(backend, 'LinearCrossEntropy', linearCrossEntropy);
   registerFusedKernel(backend, 'LinearCrossEntropyGrad', linearCrossEntropyGrad);
