@@ -2,8 +2,10 @@ import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
+import { decodeValues, elementCount } from './data-type.js';
 import { replaceDirectory } from './files.js';
 import { storedBytes } from './tensor-source.js';
+import type { TensorSource } from './tensor-source.js';
 import { FORMATS, openCheckpoint } from './open.js';
 import type { FormatName, WriteOptions } from './open.js';
 
@@ -11,6 +13,8 @@ export interface ConvertOptions extends WriteOptions {
   readonly to: FormatName;
   /** Replace what the destination holds. */
   readonly overwrite?: boolean;
+  /** Called after each tensor with the bytes read so far and in all. */
+  readonly onProgress?: (bytes: number, total: number) => void;
 }
 
 export interface Conversion {
@@ -19,6 +23,8 @@ export interface Conversion {
   readonly config: ModelConfig;
   readonly tokenizer: string | null;
   readonly tensors: number;
+  /** Elements of all tensors. */
+  readonly parameters: number;
   /** Bytes of all tensors as they were stored in the source. */
   readonly bytes: number;
 }
@@ -34,6 +40,28 @@ function checkDestination(source: string, destination: string, overwrite: boolea
   }
 }
 
+/** The same tensors, with a count of the bytes read. */
+function watch(source: TensorSource, onRead: (bytes: number) => void): TensorSource {
+  let total = 0;
+  const readBytes = (name: string): Uint8Array => {
+    const bytes = source.readBytes(name);
+    total += bytes.byteLength;
+    onRead(total);
+    return bytes;
+  };
+  return {
+    path: source.path,
+    names: () => source.names(),
+    has: (name) => source.has(name),
+    info: (name) => source.info(name),
+    read: (name) => decodeValues(readBytes(name), source.info(name).dtype),
+    readBytes,
+    close: () => {
+      source.close();
+    },
+  };
+}
+
 /**
  * Rewrites a checkpoint in another format, one tensor at a time. Tensors keep their type and their bits unless
  * `dtype` asks for another. The destination appears when it is complete.
@@ -42,18 +70,20 @@ function checkDestination(source: string, destination: string, overwrite: boolea
 export async function convertCheckpoint(
   source: string,
   destination: string,
-  { to, overwrite = false, ...options }: ConvertOptions,
+  { to, overwrite = false, onProgress, ...options }: ConvertOptions,
 ): Promise<Conversion> {
   const checkpoint = openCheckpoint(source);
   try {
     checkDestination(source, destination, overwrite);
     const format = FORMATS.find(({ name }) => name === to);
     if (format === undefined) throw new UsageError(`unknown format '${to}'`);
-    await replaceDirectory(resolve(destination), (directory) => format.write(directory, checkpoint, options));
     const { config, tokenizer, tensors } = checkpoint;
-    const names = tensors.names();
-    const bytes = names.reduce((sum, name) => sum + storedBytes({ name, ...tensors.info(name) }), 0);
-    return { from: checkpoint.format.name, to, config, tokenizer, tensors: names.length, bytes };
+    const infos = tensors.names().map((name) => ({ name, ...tensors.info(name) }));
+    const bytes = infos.reduce((sum, info) => sum + storedBytes(info), 0);
+    const watched = { ...checkpoint, tensors: watch(tensors, (read) => onProgress?.(read, bytes)) };
+    await replaceDirectory(resolve(destination), (directory) => format.write(directory, watched, options));
+    const parameters = infos.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
+    return { from: checkpoint.format.name, to, config, tokenizer, tensors: infos.length, parameters, bytes };
   } finally {
     checkpoint.tensors.close();
   }

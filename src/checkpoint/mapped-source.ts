@@ -1,4 +1,6 @@
 import { RunError } from '../errors.js';
+import type { ModelConfig } from '../model/config.js';
+import { parameterSpecs } from '../model/parameters.js';
 import { bytesPerElement, decodeValues, isFloating } from './data-type.js';
 import type { TensorValues } from './data-type.js';
 import { quote } from './files.js';
@@ -57,6 +59,11 @@ export class MappedSource implements TensorSource {
     if (placement === undefined) throw new RunError(`${this.path}: there is no tensor ${quote(name)}`);
     return placement;
   }
+}
+
+/** Names and shapes of all parameters of a model: what a checkpoint must hold. */
+export function parameterShapes(config: ModelConfig): Map<string, readonly number[]> {
+  return new Map(parameterSpecs(config).map(({ name, shape }) => [name, shape]));
 }
 
 const show = (shape: readonly number[]): string => `[${shape.join(', ')}]`;

@@ -26,3 +26,15 @@ export function formatTokenCount(count: number): string {
   if (count >= 1024 && count % 1024 === 0) return `${count / 1024}k`;
   return String(count);
 }
+
+const BYTE_UNITS: Readonly<Record<string, number>> = { '': 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
+
+/** `5GB` → 5,000,000,000. UsageError for anything that is not a positive whole number of bytes. */
+export function parseByteCount(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?b)?$/i.exec(text.trim()) ?? [];
+  const count = Number(digits) * (BYTE_UNITS[(unit ?? '').toLowerCase().replace(/^b$/, '')] ?? NaN);
+  if (!Number.isSafeInteger(count) || count < 1) {
+    throw new UsageError(`'${text}' is not a number of bytes: write one such as 500MB or 5GB`);
+  }
+  return count;
+}

@@ -1,7 +1,7 @@
 /** Irrelevant text, as tokens, with the places where a sentence begins. */
 import { createHash } from 'node:crypto';
 import { RunError } from '../errors.js';
-import type { Corpus } from './corpus.js';
+import type { Corpus, Split } from './corpus.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** More text than this adds no variety worth its time. */
@@ -19,12 +19,12 @@ export class Haystack {
   ) {}
 
   /** @throws RunError for a corpus without words */
-  static fromCorpus(corpus: Corpus, tokenizer: Tokenizer): Haystack {
+  static fromCorpus(corpus: Corpus, tokenizer: Tokenizer, split: Split = 'all'): Haystack {
     const blocks: Int32Array[] = [];
     const starts: number[] = [];
     let length = 0;
     let characters = 0;
-    for (const sentence of sentences(corpus)) {
+    for (const sentence of sentences(corpus, split)) {
       // A leading space, as in running text, keeps the words of BPE vocabularies whole.
       const ids = tokenizer.encode(` ${sentence}`);
       starts.push(length);
@@ -82,9 +82,9 @@ export class Haystack {
 }
 
 /** Sentences with all white space between words made one space. */
-function* sentences(corpus: Corpus): Generator<string> {
+function* sentences(corpus: Corpus, split: Split): Generator<string> {
   let pending = '';
-  for (const { text, endsDocument } of corpus.pieces()) {
+  for (const { text, endsDocument } of corpus.pieces(split)) {
     pending = (pending + text).replace(/\s+/g, ' ');
     const found = pending.match(/.*?[.!?]+["'’”)\]]*(?: |$)|.+$/g) ?? [];
     // The last one may go on in the next piece.

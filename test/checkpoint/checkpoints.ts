@@ -4,7 +4,7 @@ import { Random } from '../../src/data/random.js';
 import { bytesPerElement, elementCount } from '../../src/checkpoint/data-type.js';
 import type { DataType } from '../../src/checkpoint/data-type.js';
 import { writeJson } from '../../src/checkpoint/files.js';
-import { parameterShapes } from '../../src/checkpoint/parameters.js';
+import { parameterShapes } from '../../src/checkpoint/mapped-source.js';
 import { openCheckpoint } from '../../src/checkpoint/open.js';
 import type { OpenCheckpoint } from '../../src/checkpoint/open.js';
 import { writeSafetensors } from '../../src/checkpoint/safetensors.js';

@@ -5,9 +5,9 @@ import { RunError } from '../../errors.js';
 
 import type { Json } from '../../results/canonical.js';
 import { readJson, writeJson } from '../files.js';
-import { checkFit, sameNames } from '../mapped-source.js';
-import { parameterShapes } from '../parameters.js';
+import { checkFit, parameterShapes, sameNames } from '../mapped-source.js';
 import { openSafetensors, writeShards } from '../sharded.js';
+import type { TensorEntry } from '../tensor-source.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
 import { configFrom } from './config-from.js';
@@ -43,6 +43,19 @@ function open(directory: string): Checkpoint {
   };
 }
 
+/** Writes a checkpoint of our own layout from entries with our parameter names. */
+export async function writeNative(
+  directory: string,
+  { config, tokenizer, context, provenance }: Omit<Checkpoint, 'tensors'>,
+  entries: readonly TensorEntry[],
+  maxShardBytes?: number,
+): Promise<void> {
+  await writeShards(directory, entries, maxShardBytes);
+  const name = copyTokenizer(tokenizer, directory);
+  const description = { format: MARK, model: config, tokenizer: name, context, provenance };
+  writeJson(join(directory, 'config.json'), description);
+}
+
 export const nativeFormat: CheckpointFormat = {
   name: 'yoco',
   description: 'config.json and model.safetensors of this toolkit',
@@ -52,15 +65,6 @@ export const nativeFormat: CheckpointFormat = {
   },
   open,
   async write(directory, checkpoint, { dtype, maxShardBytes }) {
-    const { config, context, provenance, tensors } = checkpoint;
-    await writeShards(directory, copyEntries(tensors, dtype), maxShardBytes);
-    const tokenizer = copyTokenizer(checkpoint.tokenizer, directory);
-    writeJson(join(directory, 'config.json'), {
-      format: MARK,
-      model: config,
-      tokenizer,
-      context,
-      provenance,
-    });
+    await writeNative(directory, checkpoint, copyEntries(checkpoint.tensors, dtype), maxShardBytes);
   },
 };

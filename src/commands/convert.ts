@@ -1,0 +1,96 @@
+import { Args, Flags } from '@oclif/core';
+import chalk from 'chalk';
+import { outputFlags, STORAGE_NAMES } from '../cli/flags.js';
+import { PlainCommand } from '../cli/plain-command.js';
+import type { Progress } from '../cli/progress.js';
+import { parseByteCount } from '../cli/sizes.js';
+import type { Schema } from '../results/schema.js';
+
+/** The layouts of `checkpoint/open.ts`, repeated here so that `--help` loads nothing. */
+const FORMATS = ['yoco', 'official', 'huggingface', 'meta'] as const;
+
+const DATA_TYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
+
+const SCHEMA: Schema = {
+  name: 'convert',
+  columns: [
+    { name: 'source', kind: 'key', description: 'directory read' },
+    { name: 'destination', kind: 'key', description: 'directory written' },
+    { name: 'from', kind: 'result', description: 'layout of the source' },
+    { name: 'to', kind: 'result', description: 'layout of the destination' },
+    { name: 'architecture', kind: 'result', description: 'yoco or transformer' },
+    { name: 'tokenizer', kind: 'result', description: 'what the checkpoint calls its tokenizer' },
+    { name: 'tensors', kind: 'result', description: 'tensors copied', display: 'count' },
+    { name: 'parameters', kind: 'result', description: 'elements of all tensors', display: 'count' },
+    {
+      name: 'tensor_bytes',
+      kind: 'result',
+      description: 'bytes of the tensors in the source',
+      display: 'bytes',
+    },
+  ],
+};
+
+export default class Convert extends PlainCommand {
+  static override summary = 'Rewrite a checkpoint in another layout.';
+  static override description =
+    'The layout of SRC is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
+    'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), meta (params.json and ' +
+    "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved). Tensors are copied one at a time " +
+    'and bit for bit, unless --dtype asks for another type. SRC may be a training run: its newest checkpoint is taken.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> runs/tiny-yoco released --to official',
+    '<%= config.bin %> <%= command.id %> TinyStories-656K baseline --to yoco',
+    '<%= config.bin %> <%= command.id %> baseline for-transformers --to huggingface --dtype bfloat16',
+  ];
+  static override args = {
+    source: Args.string({
+      name: 'SRC',
+      description: 'checkpoint directory, or a training run',
+      required: true,
+    }),
+    destination: Args.string({ name: 'DST', description: 'directory to write', required: true }),
+  };
+  static override flags = {
+    to: Flags.option({ options: FORMATS, description: 'layout to write', required: true })(),
+    dtype: Flags.option({ options: STORAGE_NAMES, description: 'type to store (default: as in SRC)' })(),
+    'max-shard': Flags.custom<number>({
+      description: 'largest safetensors file; more is divided into shards with an index',
+      helpValue: '5GB',
+      parse: (text) => Promise.resolve(parseByteCount(text)),
+    })(),
+    overwrite: Flags.boolean({ description: 'replace what DST holds' }),
+    format: outputFlags.format,
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Convert);
+    const { source, destination } = args;
+    const { convertCheckpoint } = await import('../checkpoint/convert.js');
+    const { printRows } = await import('../results/printers.js');
+    let progress: Progress | undefined;
+    const done = await convertCheckpoint(source, destination, {
+      to: flags.to,
+      dtype: flags.dtype && DATA_TYPES[flags.dtype],
+      maxShardBytes: flags['max-shard'],
+      overwrite: flags.overwrite,
+      onProgress: (bytes, total) => {
+        progress ??= this.progress({ label: 'convert', total: Math.ceil(total / 1e6), unit: 'MB' });
+        progress.update(Math.ceil(bytes / 1e6));
+      },
+    }).finally(() => progress?.stop());
+    const row = {
+      source,
+      destination,
+      from: done.from,
+      to: done.to,
+      architecture: done.config.architecture,
+      tokenizer: done.tokenizer,
+      tensors: done.tensors,
+      parameters: done.parameters,
+      tensor_bytes: done.bytes,
+      status: 'ok',
+    };
+    process.stdout.write(printRows(SCHEMA, [row], flags.format, { color: chalk.level > 0 }));
+  }
+}
