@@ -27,6 +27,8 @@ export interface Question {
 export interface Subject {
   readonly name: string;
   readonly category: MmluCategory;
+  /** Of the files read. */
+  readonly sha256: string;
   /** The examples a prompt may begin with. */
   readonly examples: readonly Question[];
   readonly questions: readonly Question[];
@@ -61,23 +63,22 @@ export function loadMmlu(directory: string, options: MmluOptions): QuestionSet {
   const { split = 'test', shots } = options;
   const root = findRoot(directory, split);
   const categories = readCategories(root);
-  const hash = createHash('sha256');
-  const read = (name: string, part: string): Question[] =>
-    readQuestions(join(root, part, `${name}_${part}.csv`), (bytes) => hash.update(bytes));
   const subjects = chooseSubjects(root, split, options.subjects).map((name): Subject => {
-    const examples = shots > 0 ? read(name, 'dev') : [];
+    const hash = createHash('sha256');
+    const read = (part: string): Question[] =>
+      readQuestions(join(root, part, `${name}_${part}.csv`), (bytes) => hash.update(bytes));
+    const examples = shots > 0 ? read('dev') : [];
     if (examples.length < shots) {
       throw new UsageError(`${name} has ${examples.length} examples: --shots ${shots} is too many`);
     }
-    return {
-      name,
-      category: categories.get(name) ?? 'other',
-      examples: examples.slice(0, shots),
-      questions: read(name, split).slice(0, options.limit),
-    };
+    const questions = read(split).slice(0, options.limit);
+    const category = categories.get(name) ?? 'other';
+    return { name, category, sha256: hash.digest('hex'), examples: examples.slice(0, shots), questions };
   });
   const isMmlu = subjects.every(({ name }) => MMLU_SUBJECTS.has(name));
-  return { name: isMmlu ? 'mmlu' : basename(root), sha256: hash.digest('hex'), subjects };
+  const hashes = subjects.map(({ sha256 }) => sha256).join('');
+  const sha256 = createHash('sha256').update(hashes).digest('hex');
+  return { name: isMmlu ? 'mmlu' : basename(root), sha256, subjects };
 }
 
 function findRoot(directory: string, split: string): string {

@@ -1,113 +1,50 @@
 /** Asks several models the same questions and writes both tables. */
-import type { QuestionSet } from '../data/mmlu.js';
-import type { Json } from '../results/canonical.js';
-import type { Provenance } from '../results/provenance.js';
-import type { Row } from '../results/schema.js';
+import type { QuestionSet, Subject } from '../data/mmlu.js';
 import { ResultWriter } from '../results/writer.js';
-import { weightsCell, type Candidate } from './candidates.js';
+import { weightsCell } from './candidates.js';
+import { answers, openItems, type ItemSweep, type RowsByUnit, type SweepTarget } from './item-sweep.js';
 import { scoreSubject, summarizeMmlu, type SubjectOutcomes } from './mmlu.js';
-import {
-  meanShots,
-  MMLU_QUESTIONS,
-  MMLU_SUMMARY,
-  outcomesOf,
-  questionKey,
-  questionRow,
-  rowsBySubject,
-} from './mmlu-tables.js';
+import { meanShots, MMLU_QUESTIONS, MMLU_SUMMARY, questionCells } from './mmlu-tables.js';
 
-export interface MmluRun {
+export interface MmluRun extends SweepTarget {
   readonly set: QuestionSet;
-  readonly candidates: readonly Candidate[];
   readonly shots: number;
-  /** Tokens of a prompt at most; undefined: what each model was trained on, where that is known. */
-  readonly maxContext?: number;
-  readonly directory: string;
-  readonly resume: boolean;
-  readonly provenance: Provenance;
-  readonly onQuestion: (candidate: Candidate, subject: string) => void;
 }
 
 /** @returns the summary and the table of questions, to be closed */
 export async function runMmlu(run: MmluRun): Promise<[summary: ResultWriter, questions: ResultWriter]> {
-  const { set, candidates } = run;
-  const keysOf = ({ key }: Candidate): Row[] =>
-    set.subjects.flatMap((subject) =>
-      subject.questions.map(({ index }) => questionKey(key, set, subject, index)),
-    );
-  const questions = ResultWriter.open(run.directory, MMLU_QUESTIONS, {
-    settings: settingsByModel(run),
-    provenance: run.provenance,
-    resume: run.resume,
-    plan: candidates.flatMap(keysOf),
-  });
+  const { set, shots, directory, provenance } = run;
+  const sweep: ItemSweep<Subject> = {
+    ...run,
+    schema: MMLU_QUESTIONS,
+    units: set.subjects,
+    settings: ({ sha256 }) => ({ sha256, shots }),
+    itemsOf: ({ questions }) => questions,
+    keyOf: (model, subject, question) => ({ ...model, data: set.name, subject: subject.name, question }),
+    score: async function* (model, { tokenizer }, subject, scoring) {
+      for await (const result of scoreSubject(model, tokenizer, subject, scoring)) {
+        yield { index: result.question.index, cells: questionCells(result) };
+      }
+    },
+  };
+  const questions = openItems(sweep);
   // What is derived from the questions is derived anew each time.
-  const summary = ResultWriter.open(run.directory, MMLU_SUMMARY, {
-    settings: { set: set.sha256 },
-    provenance: run.provenance,
+  const summary = ResultWriter.open(directory, MMLU_SUMMARY, {
+    settings: { set: set.sha256, shots },
+    provenance,
     resume: false,
   });
   let baseline: SubjectOutcomes | undefined;
-  for (const candidate of candidates) {
-    await askCandidate(run, candidate, questions);
-    const groups = rowsBySubject(
-      keysOf(candidate)
-        .map((key) => questions.get(key))
-        .filter((row) => row !== undefined),
-    );
-    const outcomes = outcomesOf(groups);
+  for await (const { candidate, rows } of answers(sweep, questions)) {
+    const outcomes = outcomesOf(rows);
     for (const row of summarizeMmlu(set, outcomes, baseline)) {
-      const shots = meanShots(set, groups, row);
-      summary.append({ ...candidate.key, data: set.name, ...weightsCell(candidate), shots, ...row });
+      const model = { ...candidate.key, data: set.name, ...weightsCell(candidate) };
+      summary.append({ ...model, shots: meanShots(set, rows, row), ...row });
     }
     baseline ??= outcomes;
   }
   return [summary, questions];
 }
 
-/** Everything that determines the result of a question, by the model that is asked. */
-function settingsByModel(run: MmluRun): (row: Row) => Json {
-  const settings = new Map(
-    run.candidates.map((candidate) => [
-      JSON.stringify(candidate.key),
-      {
-        model: candidate.settings,
-        set: run.set.sha256,
-        shots: run.shots,
-        limit: limitOf(run, candidate) ?? null,
-      },
-    ]),
-  );
-  const names = Object.keys(run.candidates[0]?.key ?? {});
-  return (row) =>
-    settings.get(JSON.stringify(Object.fromEntries(names.map((name) => [name, row[name] ?? null])))) ?? null;
-}
-
-const limitOf = (run: MmluRun, { trainedContext }: Candidate): number | undefined =>
-  run.maxContext ?? trainedContext ?? undefined;
-
-async function askCandidate(run: MmluRun, candidate: Candidate, questions: ResultWriter): Promise<void> {
-  const { set, onQuestion } = run;
-  const keyOf = (subject: QuestionSet['subjects'][number], index: number): Row =>
-    questionKey(candidate.key, set, subject, index);
-  const isKnown = set.subjects.every((subject) =>
-    subject.questions.every(({ index }) => questions.has(keyOf(subject, index))),
-  );
-  const model = isKnown ? null : await candidate.open();
-  for (const subject of set.subjects) {
-    const known = subject.questions.filter(({ index }) => questions.has(keyOf(subject, index)));
-    for (let count = 0; count < known.length; count++) onQuestion(candidate, subject.name);
-    if (model === null || known.length === subject.questions.length) continue;
-    const skip = new Set(known);
-    const results = scoreSubject(model, candidate.tokenizer, subject, {
-      limit: limitOf(run, candidate) ?? Infinity,
-      skip: (question) => skip.has(question),
-    });
-    for await (const result of results) {
-      if (skip.has(result.question)) continue;
-      questions.append(questionRow(keyOf(subject, result.question.index), result));
-      onQuestion(candidate, subject.name);
-    }
-  }
-  model?.dispose();
-}
+const outcomesOf = (rows: RowsByUnit): SubjectOutcomes =>
+  new Map([...rows].map(([subject, group]) => [subject, group.map(({ correct }) => Number(correct))]));

@@ -1,10 +1,11 @@
 /** The tables `yoco eval-mmlu` writes: one row per question, and one per subject, category and average. */
 import { MODEL_COLUMNS } from '../cli/models.js';
-import { LETTERS, type QuestionSet, type Subject } from '../data/mmlu.js';
+import { LETTERS, type QuestionSet } from '../data/mmlu.js';
 import type { Column, Row, Schema } from '../results/schema.js';
 import { ACCURACY_COLUMNS } from './accuracy.js';
 import { WEIGHTS_COLUMN } from './candidates.js';
-import type { QuestionResult, SubjectOutcomes } from './mmlu.js';
+import type { RowsByUnit } from './item-sweep.js';
+import type { QuestionResult } from './mmlu.js';
 
 const DATA_COLUMN: Column = {
   name: 'data',
@@ -50,54 +51,27 @@ export const MMLU_SUMMARY: Schema = {
   ],
 };
 
-export const questionKey = (model: Row, set: QuestionSet, subject: Subject, question: number): Row => ({
-  ...model,
-  data: set.name,
-  subject: subject.name,
-  question,
-});
-
-export function questionRow(key: Row, result: QuestionResult): Row {
+export function questionCells(result: QuestionResult): Row {
   const { question, shots, promptTokens, logLikelihoods, prediction } = result;
-  const likelihoods = LETTERS.map((letter, index) => [
+  const likelihoods = LETTERS.map((letter, index): [string, number | null] => [
     `log_likelihood_${letter.toLowerCase()}`,
     logLikelihoods[index] ?? null,
   ]);
   return {
-    ...key,
     answer: LETTERS[question.answer] ?? null,
     prediction: LETTERS[prediction] ?? null,
     correct: prediction === question.answer ? 1 : 0,
     shots,
     prompt_tokens: promptTokens,
-    ...(Object.fromEntries(likelihoods) as Row),
+    ...Object.fromEntries(likelihoods),
   };
 }
 
-/** Rows of the question table by subject. */
-export function rowsBySubject(rows: readonly Row[]): Map<string, Row[]> {
-  const groups = new Map<string, Row[]>();
-  for (const row of rows) {
-    const subject = String(row.subject);
-    const group = groups.get(subject);
-    if (group) group.push(row);
-    else groups.set(subject, [row]);
-  }
-  return groups;
-}
-
-export const outcomesOf = (groups: ReadonlyMap<string, readonly Row[]>): SubjectOutcomes =>
-  new Map([...groups].map(([subject, rows]) => [subject, rows.map(({ correct }) => Number(correct))]));
-
 /** Mean number of examples in the prompts that a summary row is about. */
-export function meanShots(
-  set: QuestionSet,
-  groups: ReadonlyMap<string, readonly Row[]>,
-  summary: Row,
-): number {
+export function meanShots(set: QuestionSet, questions: RowsByUnit, summary: Row): number {
   const concerned = set.subjects.filter(
     ({ name, category }) => summary.level === 'average' || summary.name === name || summary.name === category,
   );
-  const shots = concerned.flatMap(({ name }) => (groups.get(name) ?? []).map((row) => Number(row.shots)));
+  const shots = concerned.flatMap(({ name }) => (questions.get(name) ?? []).map((row) => Number(row.shots)));
   return shots.reduce((sum, count) => sum + count, 0) / shots.length;
 }

@@ -28,8 +28,8 @@ export interface QuestionResult {
 export interface MmluScoring {
   /** Tokens of a prompt at most; Infinity for no limit. */
   readonly limit: number;
-  /** Questions to leave out: they are known. */
-  readonly skip: (question: Question) => boolean;
+  /** Questions whose result is known: groups of them are left out. */
+  readonly isKnown: (index: number) => boolean;
 }
 
 /** Results of a subject's questions in their order. */
@@ -37,7 +37,7 @@ export async function* scoreSubject(
   model: LanguageModel,
   tokenizer: Tokenizer,
   subject: Subject,
-  { limit, skip }: MmluScoring,
+  { limit, isKnown }: MmluScoring,
 ): AsyncGenerator<QuestionResult> {
   const prompts = new MmluPrompts(subject, tokenizer, limit);
   const prefixes = new Map<number, SharedPrefix>();
@@ -45,7 +45,7 @@ export async function* scoreSubject(
     for (let from = 0; from < subject.questions.length; from += GROUP) {
       const group = subject.questions.slice(from, from + GROUP);
       // Groups are cut at fixed places and scored whole, so that a resumed run computes what an unbroken one does.
-      if (group.every(skip)) continue;
+      if (group.every(({ index }) => isKnown(index))) continue;
       yield* await scoreGroup(
         model,
         group.map((question) => prompts.prompt(question)),

@@ -9,10 +9,9 @@ import type { Candidate } from '../../src/evaluation/candidates.js';
 import { runMmlu, type MmluRun } from '../../src/evaluation/mmlu-run.js';
 import { MmluPrompts } from '../../src/evaluation/mmlu-prompts.js';
 import { scoreSubject } from '../../src/evaluation/mmlu.js';
-import { createConfig } from '../../src/model/config.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import { usePlainBackend } from '../plain-backend.js';
-import { StubModel } from './stub-model.js';
+import { stubCandidate, StubModel } from './stub-model.js';
 
 const test = suite('evaluation/mmlu');
 
@@ -56,7 +55,9 @@ test('log-likelihoods are those of the whole prompts, though the examples are co
   const [subject] = set.subjects;
   const asked = subject?.questions[3];
   assert.ok(subject && asked);
-  const results = await collect(scoreSubject(model, bytes, subject, { limit: Infinity, skip: () => false }));
+  const results = await collect(
+    scoreSubject(model, bytes, subject, { limit: Infinity, isKnown: () => false }),
+  );
   assert.is(results.length, 20);
   const prompt = [...bytes.encode(fewShotPrefix(subject, 2) + questionText(asked))];
   for (const [index, letter] of LETTERS.entries()) {
@@ -92,15 +93,7 @@ test('prompts beyond the limit have fewer examples, then lose their beginning', 
 const decided = (letter: string): StubModel =>
   new StubModel(264, (context) => (context.at(-1) === 32 ? letter.charCodeAt(0) : null));
 
-const candidate = (name: string, model: StubModel): Candidate => ({
-  choice: { name, config: createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize: 264 }) },
-  tokenizer: bytes,
-  key: { model: name, architecture: 'yoco', self_decoder: 'gated-retention' },
-  settings: name,
-  weightsHash: null,
-  trainedContext: null,
-  open: () => Promise.resolve(model),
-});
+const candidate = (name: string, model: StubModel): Candidate => stubCandidate(name, model, bytes);
 
 const runOf = (candidates: Candidate[], changes: Partial<MmluRun> = {}): MmluRun => ({
   set,
@@ -109,7 +102,7 @@ const runOf = (candidates: Candidate[], changes: Partial<MmluRun> = {}): MmluRun
   directory: join(directory, 'out'),
   resume: true,
   provenance: collectProvenance({ command: ['eval-mmlu'], flags: {} }),
-  onQuestion: () => undefined,
+  onItem: () => undefined,
   ...changes,
 });
 
@@ -148,7 +141,7 @@ test('a run that was interrupted goes on and ends with the same tables', async (
   );
   const stopping = runOf([candidate('m', new StubModel(264))], {
     directory: join(directory, 'stopped'),
-    onQuestion: (() => {
+    onItem: (() => {
       let asked = 0;
       return () => {
         if (++asked === 18) throw new Error('killed');

@@ -3,6 +3,8 @@
  * by a fixed random table. It counts what it is asked to compute.
  */
 import { Random } from '../../src/data/random.js';
+import type { Tokenizer } from '../../src/data/tokenizer.js';
+import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { ModelCache } from '../../src/model/cache.js';
 import { createConfig } from '../../src/model/config.js';
 import type { LanguageModel, LogitsWanted } from '../../src/model/language-model.js';
@@ -127,4 +129,17 @@ export class StubModel implements LanguageModel {
   dispose(): void {
     // Holds nothing.
   }
+}
+
+/** A stub as an evaluation takes it. */
+export function stubCandidate(name: string, model: StubModel, tokenizer: Tokenizer): Candidate {
+  return {
+    choice: { name, config: model.config },
+    tokenizer,
+    key: { model: name, architecture: 'yoco', self_decoder: 'gated-retention' },
+    settings: name,
+    weightsHash: null,
+    trainedContext: null,
+    open: () => Promise.resolve(model),
+  };
 }
