@@ -1,0 +1,90 @@
+/** Models from checkpoints and back, one tensor at a time: beside the model itself only its largest tensor is held. */
+import { RunError } from '../errors.js';
+import { createModel } from '../model/index.js';
+import type { LanguageModel, ModelConfig } from '../model/index.js';
+import type { Json } from '../results/canonical.js';
+import type * as tf from '../tf.js';
+import { toFloat32 } from './data-type.js';
+import { quote, replaceDirectory } from './files.js';
+import { writeNative } from './formats/native.js';
+import type { FormatName, OpenCheckpoint } from './open.js';
+import { openCheckpoint } from './open.js';
+import type { TensorEntry, TensorSource } from './tensor-source.js';
+
+/** What a checkpoint says beside its weights. */
+export interface ModelMeta {
+  /** What `loadTokenizer` takes; null where the checkpoint does not say. */
+  readonly tokenizer: string | null;
+  /** The longest sequence the model was trained on, in tokens; null where unknown. */
+  readonly context: number | null;
+  readonly provenance: Json;
+}
+
+export interface LoadedModel extends ModelMeta {
+  readonly model: LanguageModel;
+  readonly config: ModelConfig;
+  readonly format: FormatName;
+  /** Where the files are: the newest step directory if a training run was given. */
+  readonly directory: string;
+}
+
+/**
+ * Opens a checkpoint of any known format and loads its model into the current engine.
+ * @throws RunError where it is missing or damaged or does not fit its configuration
+ */
+export function loadModel(directory: string): LoadedModel {
+  const checkpoint = openCheckpoint(directory);
+  try {
+    const { config, tokenizer, context, provenance, format } = checkpoint;
+    const model = modelOf(checkpoint);
+    return {
+      model,
+      config,
+      tokenizer,
+      context,
+      provenance,
+      format: format.name,
+      directory: checkpoint.directory,
+    };
+  } finally {
+    checkpoint.tensors.close();
+  }
+}
+
+/** The model of an open checkpoint, which stays open. */
+export function modelOf({ config, tensors }: Pick<OpenCheckpoint, 'config' | 'tensors'>): LanguageModel {
+  const model = createModel(config, { weights: 'zeros' });
+  loadParameters(model, tensors);
+  return model;
+}
+
+/** Sets all parameters of a model. */
+export function loadParameters(model: LanguageModel, tensors: TensorSource): void {
+  for (const name of model.parameters.keys()) {
+    if (!tensors.has(name)) throw new RunError(`${tensors.path}: tensor ${quote(name)} is missing`);
+    model.load(name, toFloat32(tensors.read(name)));
+  }
+}
+
+/** Variables to be written as float32, read from the engine when their turn comes. */
+export function variableEntries(variables: ReadonlyMap<string, tf.Variable>): TensorEntry[] {
+  return [...variables].map(([name, variable]) => ({
+    name,
+    dtype: 'F32',
+    shape: variable.shape,
+    data: async () => Float32Array.from(await variable.data()),
+  }));
+}
+
+/** Writes a checkpoint in our own layout into an empty directory. */
+export async function writeModel(directory: string, model: LanguageModel, meta: ModelMeta): Promise<void> {
+  await writeNative(directory, { config: model.config, ...meta }, variableEntries(model.parameters));
+}
+
+/**
+ * Saves a model in our own layout; `directory` is replaced as a whole when everything is written.
+ * @throws RunError where that is impossible (disk full, no permission); what was there before is untouched
+ */
+export async function saveModel(directory: string, model: LanguageModel, meta: ModelMeta): Promise<void> {
+  await replaceDirectory(directory, (temporary) => writeModel(temporary, model, meta));
+}

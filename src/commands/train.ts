@@ -1,0 +1,183 @@
+import { Flags } from '@oclif/core';
+import chalk from 'chalk';
+import { BaseCommand } from '../cli/base-command.js';
+import type { FlagsOf } from '../cli/base-command.js';
+import { modelFlags } from '../cli/flags.js';
+import type { Progress } from '../cli/progress.js';
+import { parseTokenCount } from '../cli/sizes.js';
+import type { Row } from '../results/schema.js';
+import type { RecipeInput } from '../training/recipe.js';
+import type { TrainProgress } from '../training/run-training.js';
+import type { TrainResult } from '../training/train.js';
+
+const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
+const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
+
+export default class Train extends BaseCommand {
+  static override summary = 'Train a model, or go on with one.';
+  static override description =
+    'Leaves in --out: train.csv (loss, held-out loss, learning rate, gradient norm of every step), train.timings.csv, ' +
+    'train.run.json, and checkpoints/ (the newest two). Run again, it goes on where it was left, even by kill -9, and ends with ' +
+    'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the step at work and saves. ' +
+    '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length}.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> --preset nano --steps 300',
+    '<%= config.bin %> <%= command.id %> --arch transformer --preset tiny --data "books/*.txt" --out runs/books',
+    '<%= config.bin %> <%= command.id %> --checkpoint runs/books --data notes.jsonl --lr 1e-4 --out runs/notes',
+    '<%= config.bin %> <%= command.id %> --task needle --preset nano',
+  ];
+  static override flags = {
+    ...modelFlags,
+    task: Flags.option({
+      options: ['text', 'needle'] as const,
+      description: 'next tokens of a text (default), or finding numbers hidden in it',
+      helpGroup: 'DATA',
+    })(),
+    data: Flags.string({
+      description:
+        'sotu (default), moby-dick, or files, globs and directories of .txt and .jsonl; may be repeated',
+      multiple: true,
+      multipleNonGreedy: true,
+      helpGroup: 'DATA',
+    }),
+    tokenizer: Flags.string({
+      description: "bytes (default, or the checkpoint's), cl100k_base, or a tokenizer.json",
+      helpGroup: 'DATA',
+    }),
+    recipe: Flags.string({ description: 'JSON file of settings; flags go before it', helpValue: 'FILE' }),
+    steps: Flags.integer({ description: 'optimizer steps (default: 500; needle: 1,400)', min: 1 }),
+    batch: Flags.integer({ description: 'sequences per micro-batch (default: 8)', min: 1 }),
+    length: tokenCount({ description: 'tokens per sequence (default: 256)', helpValue: '256' }),
+    accumulate: Flags.integer({ description: 'micro-batches per step (default: 1)', min: 1 }),
+    lr: number({ description: 'peak learning rate (default: 2e-3)', helpValue: 'RATE' }),
+    'min-lr': number({
+      description: 'learning rate at the end (default: a tenth of --lr)',
+      helpValue: 'RATE',
+    }),
+    warmup: Flags.integer({
+      description: 'steps to the peak (default: a tenth of --steps, 100 at most)',
+      min: 0,
+    }),
+    decay: Flags.option({
+      options: ['cosine', 'linear'] as const,
+      description: 'course of the learning rate after the peak (default: cosine; needle: linear)',
+    })(),
+    'weight-decay': number({
+      description: 'decay of matrices (default: 0.1; needle: 0.05)',
+      helpValue: 'RATE',
+    }),
+    clip: number({ description: 'largest gradient norm; 0 does not clip (default: 1)', helpValue: 'NORM' }),
+    'eval-every': Flags.integer({
+      description: 'steps between held-out losses; 0: at the end (default: 50)',
+      min: 0,
+    }),
+    'eval-tokens': tokenCount({
+      description: 'held-out tokens measured on (default: 16k)',
+      helpValue: '16k',
+    }),
+    'checkpoint-every': Flags.integer({
+      description: 'steps between checkpoints; 0: at the end (default: 100)',
+      min: 0,
+    }),
+    recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
+    seed: Flags.integer({ description: 'seed of all randomness (default: 1)', min: 0 }),
+    resume: Flags.boolean({
+      description: 'go on with the run in --out; --no-resume starts over',
+      default: true,
+      allowNo: true,
+    }),
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(Train);
+    const { chooseModel, modelLabel } = await import('../cli/models.js');
+    const { createRecipe } = await import('../training/recipe.js');
+    const inputs = await import('../training/inputs.js');
+    const choice = chooseModel(flags);
+    const recipe = createRecipe({
+      ...(choice.checkpoint?.tokenizer ? { tokenizer: choice.checkpoint.tokenizer } : {}),
+      ...(flags.recipe === undefined ? {} : inputs.readRecipe(flags.recipe)),
+      ...recipeFlags(flags),
+    });
+    const isPreset = flags.config === undefined && flags.checkpoint === undefined;
+    const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
+    const { startEngine } = await import('../engines/start.js');
+    const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+    const { trainModel } = await import('../training/train.js');
+    const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
+    this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
+    const [signal, release] = inputs.interruption();
+    const bar = this.bar();
+    const result = await trainModel({
+      ...{ directory, config, recipe, engine, signal, flags },
+      initial: inputs.initialWeights(choice),
+      resume: flags.resume,
+      command: [this.id ?? 'train', ...this.argv],
+      onProgress: bar.show,
+    }).finally(() => {
+      bar.stop();
+      release();
+    });
+    await this.report(result, flags);
+  }
+
+  private bar(): { show: (progress: TrainProgress) => void; stop: () => void } {
+    let progress: Progress | undefined;
+    let heldOut = '';
+    return {
+      show: ({ step, steps, row }) => {
+        progress ??= this.progress({ label: 'train', total: steps, unit: 'steps' });
+        if (typeof row.held_out_loss === 'number') heldOut = `, held-out ${row.held_out_loss.toFixed(3)}`;
+        const answers = typeof row.answer_loss === 'number' ? `, answers ${row.answer_loss.toFixed(3)}` : '';
+        const speed = Math.round(Number(row.tokens_per_second)).toLocaleString('en-US');
+        progress.note(`loss ${Number(row.loss).toFixed(3)}${answers}${heldOut}, ${speed} tokens/s`);
+        progress.update(step);
+      },
+      stop: () => progress?.stop(),
+    };
+  }
+
+  private async report(result: TrainResult, flags: FlagsOf<typeof Train>): Promise<void> {
+    const { printRows } = await import('../results/printers.js');
+    const { TRAIN_SCHEMA } = await import('../training/log.js');
+    const measured = result.rows.filter(isMilestone);
+    process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, { color: chalk.level > 0 }));
+    this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
+    if (result.status === 'finished') return;
+    const command = ['yoco', this.id ?? 'train', ...this.argv].join(' ');
+    process.stderr.write(`interrupted after step ${result.step}, all saved; to go on: ${command}\n`);
+    this.exit(130);
+  }
+}
+
+/** Settings that flags give; the others are the recipe file's or the defaults. */
+function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
+  const { task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute } =
+    flags;
+  const given: RecipeInput = {
+    ...{ task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute },
+    learningRate: flags.lr,
+    minLearningRate: flags['min-lr'],
+    weightDecay: flags['weight-decay'],
+    evalEvery: flags['eval-every'],
+    evalTokens: flags['eval-tokens'],
+    checkpointEvery: flags['checkpoint-every'],
+  };
+  return Object.fromEntries(Object.entries<unknown>({ ...given }).filter(([, value]) => value !== undefined));
+}
+
+/** Rows worth a line on the terminal: those with a held-out loss, and the last. */
+function isMilestone(row: Row, index: number, rows: readonly Row[]): boolean {
+  return (
+    typeof row.held_out_loss === 'number' ||
+    typeof row.held_out_answer_loss === 'number' ||
+    index === rows.length - 1
+  );
+}
+
+async function parseNumber(text: string): Promise<number> {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value)) return value;
+  const { UsageError } = await import('../errors.js');
+  throw new UsageError(`'${text}' is not a number`);
+}

@@ -1,0 +1,57 @@
+/** From what the flags of `yoco train` name to what `trainModel` takes. */
+import { join } from 'node:path';
+import { readJson } from '../checkpoint/files.js';
+import type { ModelChoice } from '../cli/models.js';
+import { checkpointHash } from '../cli/models.js';
+import { loadTokenizer } from '../data/tokenizer.js';
+import { createConfig } from '../model/config.js';
+import type { ModelConfig } from '../model/config.js';
+import type { Recipe, RecipeInput } from './recipe.js';
+import type { TrainOptions } from './train.js';
+
+/** Settings from a JSON file; `createRecipe` checks them. @throws RunError for a file that is no JSON object */
+export function readRecipe(file: string): RecipeInput {
+  return readJson(file);
+}
+
+/** A preset is a size: it takes the vocabulary of the tokenizer in use. */
+export async function withVocabulary(config: ModelConfig, recipe: Recipe): Promise<ModelConfig> {
+  const { vocabSize } = await loadTokenizer(recipe.tokenizer);
+  return createConfig({ ...config, vocabSize });
+}
+
+/** The weights of a checkpoint to begin with, if one was named. */
+export function initialWeights({ checkpoint }: ModelChoice): TrainOptions['initial'] {
+  return checkpoint && { checkpoint, sha256: checkpointHash(checkpoint) };
+}
+
+/** `runs/tiny-yoco`, `runs/needle-nano-yoco-sliding-window`. */
+export function defaultDirectory({ name, config }: ModelChoice, { task }: Recipe): string {
+  const { architecture } = config;
+  const parts = [
+    task === 'text' ? '' : task,
+    name,
+    name.includes(architecture) ? '' : architecture,
+    config.architecture === 'yoco' && config.selfDecoder === 'sliding-window' ? config.selfDecoder : '',
+  ];
+  return join('runs', parts.filter((part) => part !== '').join('-'));
+}
+
+/**
+ * A signal that the first Ctrl-C (or a termination request) aborts; the second ends the process as usual.
+ * @returns the signal, and what stops listening
+ */
+export function interruption(): [signal: AbortSignal, release: () => void] {
+  const controller = new AbortController();
+  const names = ['SIGINT', 'SIGTERM'] as const;
+  const release = (): void => {
+    for (const name of names) process.off(name, stop);
+  };
+  const stop = (): void => {
+    release();
+    controller.abort();
+    process.stderr.write('\nfinishing this step and saving; once more to quit at once\n');
+  };
+  for (const name of names) process.on(name, stop);
+  return [controller.signal, release];
+}

@@ -1,0 +1,152 @@
+/**
+ * Where a run can be taken up again: `RUN/checkpoints/step-00000400/`, a checkpoint (config.json,
+ * model.safetensors) with the optimizer's moments (training.safetensors) and the state of the data (training.json).
+ *
+ * A snapshot is written under another name, flushed to the disk and renamed: it is there wholly or not at all, whenever
+ * the process dies. The newest two are kept.
+ */
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { RunError, UsageError } from '../errors.js';
+import { toFloat32 } from '../checkpoint/data-type.js';
+import { quote, readJson, replaceDirectory, writeJson } from '../checkpoint/files.js';
+import { loadParameters, variableEntries, writeModel } from '../checkpoint/load.js';
+import type { ModelMeta } from '../checkpoint/load.js';
+import { openCheckpoint, STEP_DIRECTORY, stepDirectories } from '../checkpoint/open.js';
+import { SafetensorsFile, writeSafetensors } from '../checkpoint/safetensors.js';
+import type { LanguageModel } from '../model/language-model.js';
+import type { Json } from '../results/canonical.js';
+import { canonicalJson } from '../results/canonical.js';
+import * as tf from '../tf.js';
+import type { Optimizer } from './optimizer.js';
+
+const KEPT = 2;
+
+/** The part of a snapshot that is not tensors. */
+export interface Progress {
+  readonly step: number;
+  readonly tokens: number;
+  readonly task: Json;
+}
+
+export interface Trained {
+  readonly model: LanguageModel;
+  readonly optimizer: Optimizer;
+}
+
+export class Snapshots {
+  /** @param settings everything that determines the run; another run's snapshots are refused */
+  constructor(
+    private readonly run: string,
+    private readonly settings: Readonly<Record<string, Json>>,
+  ) {}
+
+  /** Removes what a killed process left half-written or half-removed. */
+  clean(): void {
+    const directory = join(this.run, 'checkpoints');
+    if (!existsSync(directory)) return;
+    for (const name of readdirSync(directory)) {
+      if (!STEP_DIRECTORY.test(name)) rmSync(join(directory, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Removes all snapshots. */
+  clear(): void {
+    rmSync(join(this.run, 'checkpoints'), { recursive: true, force: true });
+  }
+
+  /** Directories of the snapshots of this run, the newest first. @throws UsageError where another run has left them */
+  list(): string[] {
+    const directories = stepDirectories(this.run).reverse();
+    const [newest] = directories;
+    if (newest !== undefined) this.checkSettings(newest);
+    return directories;
+  }
+
+  async write(progress: Progress, { model, optimizer }: Trained, meta: ModelMeta): Promise<string> {
+    const name = `step-${String(progress.step).padStart(8, '0')}`;
+    const target = join(this.run, 'checkpoints', name);
+    await replaceDirectory(target, async (directory) => {
+      await writeModel(directory, model, meta);
+      await writeSafetensors(join(directory, 'training.safetensors'), variableEntries(optimizer.state()));
+      writeJson(join(directory, 'training.json'), { ...progress, settings: this.settings });
+    });
+    for (const old of stepDirectories(this.run).slice(0, -KEPT)) remove(old);
+    return target;
+  }
+
+  /** How far the run was. @throws RunError for a damaged training.json */
+  progress(directory: string): Progress {
+    const file = join(directory, 'training.json');
+    const { step, tokens, task } = readJson(file);
+    if (typeof step !== 'number' || typeof tokens !== 'number') {
+      throw new RunError(`${file}: it has no step and tokens`);
+    }
+    return { step, tokens, task: task as Json };
+  }
+
+  /** Puts parameters and moments back. @throws RunError where files are damaged */
+  load(directory: string, { model, optimizer }: Trained): void {
+    const { tensors } = openCheckpoint(directory);
+    try {
+      loadParameters(model, tensors);
+    } finally {
+      tensors.close();
+    }
+    const file = SafetensorsFile.open(join(directory, 'training.safetensors'));
+    try {
+      for (const [name, variable] of optimizer.state()) assignValues(file, name, variable);
+    } finally {
+      file.close();
+    }
+  }
+
+  private checkSettings(directory: string): void {
+    const { settings } = readJson(join(directory, 'training.json'));
+    const earlier = (settings ?? {}) as Record<string, Json>;
+    const names = [...new Set([...Object.keys(earlier), ...Object.keys(this.settings)])];
+    const changes = names.flatMap((name) =>
+      differences(name, earlier[name] ?? null, this.settings[name] ?? null),
+    );
+    if (changes.length === 0) return;
+    const shown = changes.slice(0, 4).join(', ') + (changes.length > 4 ? ', …' : '');
+    throw new UsageError(
+      `${this.run} holds a run with other settings (${shown}): choose another --out, or --no-resume to start over`,
+    );
+  }
+}
+
+/** `learningRate 0.001 → 0.002`; objects are compared field by field. */
+function differences(name: string, before: Json, now: Json): string[] {
+  if (canonicalJson(before) === canonicalJson(now)) return [];
+  if (isRecord(before) && isRecord(now)) {
+    const fields = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+    return fields.flatMap((field) =>
+      differences(`${name}.${field}`, before[field] ?? null, now[field] ?? null),
+    );
+  }
+  return [`${name} ${canonicalJson(before)} → ${canonicalJson(now)}`];
+}
+
+function isRecord(value: Json): value is Readonly<Record<string, Json | undefined>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function assignValues(file: SafetensorsFile, name: string, variable: tf.Variable): void {
+  const values = toFloat32(file.read(name));
+  if (values.length !== variable.size) {
+    throw new RunError(
+      `${file.path}: tensor ${quote(name)} has ${values.length} values, expected ${variable.size}`,
+    );
+  }
+  tf.tidy(() => {
+    variable.assign(tf.tensor(values, variable.shape));
+  });
+}
+
+/** First out of the way, then away: a directory under its right name is always complete. */
+function remove(directory: string): void {
+  const aside = join(dirname(directory), `${basename(directory)}.${process.pid}.old`);
+  renameSync(directory, aside);
+  rmSync(aside, { recursive: true, force: true });
+}

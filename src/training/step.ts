@@ -1,0 +1,103 @@
+/** One step's arithmetic: losses and gradients of batches. */
+import { valueAndGradients } from '../model/index.js';
+import type { LanguageModel } from '../model/index.js';
+import * as tf from '../tf.js';
+import type { Batch } from './task.js';
+
+/** Sums over targets, from which means are taken. */
+export interface LossSums {
+  text: number;
+  textTargets: number;
+  answer: number;
+  answerTargets: number;
+}
+
+export const noLosses = (): LossSums => ({ text: 0, textTargets: 0, answer: 0, answerTargets: 0 });
+
+/** Mean loss in nats per target; null where there was none of the kind. */
+export function meanLosses(sums: LossSums): { text: number | null; answer: number | null } {
+  return {
+    text: sums.textTargets === 0 ? null : sums.text / sums.textTargets,
+    answer: sums.answerTargets === 0 ? null : sums.answer / sums.answerTargets,
+  };
+}
+
+function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights }: Batch): void {
+  for (let index = 0; index < losses.length; index++) {
+    const loss = losses[index] ?? 0;
+    if (answers?.[index] === 1) {
+      sums.answer += loss;
+      sums.answerTargets += 1;
+    } else if (weights?.[index] !== 0) {
+      // A weight of 0 marks a filler position, which only evens out the rows.
+      sums.text += loss;
+      sums.textTargets += 1;
+    }
+  }
+}
+
+/** Loss per target, [rows, P] nats. */
+function batchLoss(model: LanguageModel, batch: Batch, recompute: boolean): tf.Tensor2D {
+  const { rows, length, positions } = batch;
+  const tokens = tf.tensor2d(batch.tokens, [rows, length], 'int32');
+  const targets = tf.tensor2d(batch.targets, [rows, batch.targets.length / rows], 'int32');
+  return model.loss(tokens, targets, { ...(positions === null ? {} : { positions }), recompute });
+}
+
+/** What is minimised: the weighted sum of the losses, or their mean. */
+function objective(losses: tf.Tensor2D, { weights }: Batch): tf.Scalar {
+  if (weights === null) return tf.mean(losses);
+  return tf.sum(tf.mul(losses, tf.tensor2d(weights, losses.shape)));
+}
+
+export interface Gradients {
+  readonly gradients: ReadonlyMap<string, tf.Tensor>;
+  readonly losses: LossSums;
+}
+
+/** Gradients of one micro-batch's objective times `share`, by parameter name; the caller disposes them. */
+function microBatch(model: LanguageModel, batch: Batch, share: number, recompute: boolean): Gradients {
+  let kept: tf.Tensor | undefined;
+  const { value, gradients } = valueAndGradients(model, () => {
+    const losses = batchLoss(model, batch, recompute);
+    kept = tf.keep(losses.clone());
+    const total = objective(losses, batch);
+    return share === 1 ? total : tf.mul<tf.Scalar>(total, share);
+  });
+  const losses = noLosses();
+  if (kept !== undefined) addLosses(losses, kept.dataSync(), batch);
+  value.dispose();
+  kept?.dispose();
+  return { gradients, losses };
+}
+
+/** Mean gradients over micro-batches, and their losses. The caller disposes the gradients. */
+export function accumulateGradients(
+  model: LanguageModel,
+  batches: readonly Batch[],
+  recompute: boolean,
+): Gradients {
+  const gradients = new Map<string, tf.Tensor>();
+  const losses = noLosses();
+  for (const batch of batches) {
+    const part = microBatch(model, batch, 1 / batches.length, recompute);
+    for (const [name, gradient] of part.gradients) {
+      const sum = gradients.get(name);
+      gradients.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
+      if (sum !== undefined) tf.dispose([sum, gradient]);
+    }
+    for (const key of Object.keys(losses) as (keyof LossSums)[]) losses[key] += part.losses[key];
+  }
+  return { gradients, losses };
+}
+
+/** Losses without gradients. */
+export function measureLosses(model: LanguageModel, batches: Iterable<Batch>): LossSums {
+  const sums = noLosses();
+  for (const batch of batches) {
+    const losses = tf.tidy(() => batchLoss(model, batch, false));
+    addLosses(sums, losses.dataSync(), batch);
+    losses.dispose();
+  }
+  return sums;
+}

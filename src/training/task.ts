@@ -1,0 +1,75 @@
+import type { Json } from '../results/canonical.js';
+
+/** Sequences to learn from, row-major. */
+export interface Batch {
+  readonly rows: number;
+  readonly length: number;
+  /** Tokens [rows, length]. */
+  readonly tokens: Int32Array;
+  /** The token that follows each of the positions below: [rows, P], P = length where `positions` is null. */
+  readonly targets: Int32Array;
+  /** Positions with a loss, P ascending ones per row; null: all. */
+  readonly positions: readonly Int32Array[] | null;
+  /** Factors [rows, P] whose sum with the losses is minimised; null: their mean. */
+  readonly weights: Float32Array | null;
+  /** 1 where the target is part of an answer, 0 in running text, [rows, P]; null: all running text. */
+  readonly answers: Uint8Array | null;
+}
+
+/**
+ * A part of a run with sequences of one length. A run has one or several; the learning rate goes on over all of them.
+ */
+export interface Stage {
+  readonly steps: number;
+  /** Sequences per micro-batch. */
+  readonly batch: number;
+  /** Tokens per sequence. */
+  readonly length: number;
+}
+
+/** What a model is trained on. */
+export interface TrainingTask {
+  readonly name: string;
+  readonly stages: readonly Stage[];
+  /** Everything that determines the batches: a run may be continued only with an equal one. */
+  readonly identity: Json;
+  /** SHA-256 of the texts read, by name. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** The next batch of a stage. */
+  next(stage: number): Batch;
+  /** Where the task is in its data and its random numbers. */
+  state(): Json;
+  /** Goes to where `state` was taken by an equal task. @throws UsageError for what is no such state */
+  restore(state: Json): void;
+  /** Batches that are never trained on, always the same. */
+  heldOut(): Iterable<Batch>;
+  dispose(): void;
+}
+
+/** Index of the stage that `step`, counted from 1, belongs to. */
+export function stageOf(stages: readonly Stage[], step: number): number {
+  let last = 0;
+  for (const [index, stage] of stages.entries()) {
+    last += stage.steps;
+    if (step <= last) return index;
+  }
+  return stages.length - 1;
+}
+
+export function totalSteps(stages: readonly Stage[]): number {
+  return stages.reduce((sum, { steps }) => sum + steps, 0);
+}
+
+/** Windows [rows, length + 1] as a batch of next-token prediction. */
+export function windowBatch(windows: Int32Array, rows: number): Batch {
+  const width = windows.length / rows;
+  const length = width - 1;
+  const tokens = new Int32Array(rows * length);
+  const targets = new Int32Array(rows * length);
+  for (let row = 0; row < rows; row++) {
+    const start = row * width;
+    tokens.set(windows.subarray(start, start + length), row * length);
+    targets.set(windows.subarray(start + 1, start + width), row * length);
+  }
+  return { rows, length, tokens, targets, positions: null, weights: null, answers: null };
+}

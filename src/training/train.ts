@@ -1,0 +1,162 @@
+/** `trainModel`: a recipe, a configuration and a directory in; a checkpoint, a log and what came of it out. */
+import { checkVocabulary, loadTokenizer } from '../data/tokenizer.js';
+import type { Tokenizer } from '../data/tokenizer.js';
+import type { Engine } from '../engines/engine.js';
+import type { OpenCheckpoint } from '../checkpoint/open.js';
+import { loadParameters } from '../checkpoint/load.js';
+import type { ModelMeta } from '../checkpoint/load.js';
+import { createModel } from '../model/index.js';
+import type { ModelConfig } from '../model/config.js';
+import type { LanguageModel } from '../model/language-model.js';
+import type { Json } from '../results/canonical.js';
+import { collectProvenance, toolkitVersion } from '../results/provenance.js';
+import type { Provenance } from '../results/provenance.js';
+import type { Row } from '../results/schema.js';
+import { buildTask } from './build-task.js';
+import { TrainLog } from './log.js';
+import type { Recipe } from './recipe.js';
+import { runTraining } from './run-training.js';
+import type { LoopResult, TrainProgress } from './run-training.js';
+import { Snapshots } from './snapshots.js';
+import type { TrainingTask } from './task.js';
+
+export interface TrainOptions {
+  /** Where log and checkpoints go: `runs/NAME`. */
+  readonly directory: string;
+  readonly config: ModelConfig;
+  readonly recipe: Recipe;
+  readonly engine: Engine;
+  /** Weights to begin with, and their hash; without them they are drawn from the recipe's seed. */
+  readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
+  /** Go on where an earlier run in the directory was left (default true); false starts over and removes it. */
+  readonly resume?: boolean;
+  /** For the record: `['train', '--preset', 'tiny']` and the parsed flags. */
+  readonly command: readonly string[];
+  readonly flags?: Readonly<Record<string, unknown>>;
+  /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: TrainProgress) => void;
+}
+
+export interface TrainResult extends LoopResult {
+  readonly directory: string;
+  /** One per step. */
+  readonly rows: readonly Row[];
+  /** The CSV files. */
+  readonly files: readonly string[];
+}
+
+/**
+ * Trains a model, or goes on with one. The same options on the same engine give the same train.csv and the same
+ * weights, however often the run is left, killed included, and taken up again.
+ * @throws UsageError for data or a tokenizer that do not fit, or another run's directory
+ * @throws RunError where training diverges or files cannot be read or written
+ */
+export async function trainModel(options: TrainOptions): Promise<TrainResult> {
+  const { config, recipe } = options;
+  const tokenizer = await loadTokenizer(recipe.tokenizer);
+  checkVocabulary(tokenizer, config.vocabSize);
+  const task = await buildTask(recipe, tokenizer);
+  const model = createModel(config, { seed: recipe.seed, weights: options.initial ? 'zeros' : 'random' });
+  try {
+    if (options.initial !== undefined) loadParameters(model, options.initial.checkpoint.tensors);
+    return await trainOn(model, task, tokenizer, options);
+  } finally {
+    model.dispose();
+    task.dispose();
+  }
+}
+
+async function trainOn(
+  model: LanguageModel,
+  task: TrainingTask,
+  tokenizer: Tokenizer,
+  options: TrainOptions,
+): Promise<TrainResult> {
+  const { directory, recipe, engine, signal, onProgress, resume = true } = options;
+  const settings = settingsOf(options, task);
+  const provenance = provenanceOf(options, task);
+  const snapshots = new Snapshots(directory, settings);
+  if (!resume) snapshots.clear();
+  // Another run's log must not be touched: its snapshots are looked at first.
+  snapshots.list();
+  const log = TrainLog.open(directory, settings, provenance, resume);
+  const meta = metaOf(options, task, tokenizer, provenance);
+  try {
+    const result = await runTraining({
+      model,
+      task,
+      recipe,
+      engine,
+      log,
+      snapshots,
+      meta,
+      signal,
+      onProgress,
+    });
+    return { ...result, directory, rows: log.rows, files: log.files };
+  } finally {
+    log.close();
+  }
+}
+
+/** Everything that determines rows and weights. */
+function settingsOf(
+  { config, recipe, engine, initial }: TrainOptions,
+  task: TrainingTask,
+): Record<string, Json> {
+  const { learningRate, minLearningRate, warmup, decay, weightDecay, beta1, beta2, epsilon } = recipe;
+  return {
+    version: toolkitVersion(),
+    engine: engine.name,
+    storage: engine.storage,
+    model: { ...config },
+    weights: initial === undefined ? { seed: recipe.seed } : initial.sha256,
+    data: task.identity,
+    optimizer: {
+      ...{ learningRate, minLearningRate, warmup, decay, weightDecay, beta1, beta2, epsilon },
+      clip: recipe.clip,
+      accumulate: recipe.accumulate,
+    },
+    evalEvery: recipe.evalEvery,
+  };
+}
+
+function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {
+  const { command, flags = {}, engine, config, recipe, initial } = options;
+  return collectProvenance({
+    command,
+    flags,
+    engine,
+    configuration: {
+      model: { ...config },
+      recipe: { ...recipe, stages: recipe.stages.map((stage) => ({ ...stage })) },
+    },
+    inputs: {
+      ...task.inputs,
+      ...(initial === undefined ? {} : { [initial.checkpoint.directory]: initial.sha256 }),
+    },
+  });
+}
+
+/** What the checkpoint tells whoever finds it. */
+function metaOf(
+  { recipe, initial }: TrainOptions,
+  task: TrainingTask,
+  tokenizer: Tokenizer,
+  { command, versions, git, engine, inputs }: Provenance,
+): ModelMeta {
+  const longest = Math.max(...task.stages.map(({ length }) => length), initial?.checkpoint.context ?? 0);
+  return {
+    tokenizer: tokenizer.name,
+    context: longest,
+    provenance: {
+      command,
+      seed: recipe.seed,
+      version: versions.yoco ?? null,
+      commit: git?.commit ?? null,
+      engine,
+      inputs,
+    },
+  };
+}

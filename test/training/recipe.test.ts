@@ -1,0 +1,98 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { refuses } from '../checkpoint/scratch.js';
+import { createRecipe } from '../../src/training/recipe.js';
+import { learningRateAt } from '../../src/training/schedule.js';
+import { stageOf, totalSteps } from '../../src/training/task.js';
+
+const test = suite('training/recipe');
+
+test('defaults are a text run of one stage', () => {
+  const recipe = createRecipe();
+  assert.is(recipe.task, 'text');
+  assert.equal(recipe.data, ['sotu']);
+  assert.is(recipe.tokenizer, 'bytes');
+  assert.is(recipe.stages.length, 1);
+  assert.is(recipe.minLearningRate, recipe.learningRate / 10);
+  assert.is(recipe.warmup, recipe.stages[0]?.steps === undefined ? 0 : recipe.stages[0].steps / 10);
+});
+
+test('needles are learned on short sequences first', () => {
+  const { stages, decay, weightDecay } = createRecipe({ task: 'needle', steps: 1001 });
+  assert.equal(
+    stages.map(({ steps, batch, length, minNeedles, maxNeedles }) => [
+      steps,
+      batch,
+      length,
+      minNeedles,
+      maxNeedles,
+    ]),
+    [
+      [501, 64, 768, 2, 4],
+      [500, 32, 2048, 1, 12],
+    ],
+  );
+  assert.equal([decay, weightDecay], ['linear', 0.05]);
+  assert.is(createRecipe({ task: 'needle', length: 512 }).stages.length, 1);
+});
+
+test('stages come from a file as they are', () => {
+  const { stages } = createRecipe({
+    stages: [
+      { steps: 3, batch: 2, length: 64 },
+      { steps: 4, answersOnly: true },
+    ],
+  });
+  assert.is(totalSteps(stages), 7);
+  assert.equal(
+    [1, 3, 4, 7, 9].map((step) => stageOf(stages, step)),
+    [0, 0, 1, 1, 1],
+  );
+  assert.is(stages[1]?.answersOnly, true);
+});
+
+test('what cannot be meant is refused by name', () => {
+  const corpus: [input: object, message: RegExp][] = [
+    [{ step: 5 }, /unknown field step/],
+    [{ steps: 0 }, /steps must be a positive integer/],
+    [{ steps: 1.5 }, /steps must be a positive integer/],
+    [{ task: 'chess' }, /task must be one of text, needle/],
+    [{ learningRate: -1 }, /learningRate must be a positive number/],
+    [{ minLearningRate: 1 }, /minLearningRate \(1\) must not exceed/],
+    [{ warmup: 600 }, /warmup \(600\) must not exceed the 500 steps/],
+    [{ warmup: 0.5 }, /warmup must be a whole number from 0 up/],
+    [{ decay: 'step' }, /decay must be one of cosine, linear/],
+    [{ beta2: 1 }, /beta2 must be below 1/],
+    [{ clip: -1 }, /clip must be a number from 0 up/],
+    [{ clip: 'none' }, /clip must be a number from 0 up, found "none"/],
+    [{ data: [] }, /data must be a list of texts/],
+    [{ data: 'sotu' }, /data must be a list of texts/],
+    [{ tokenizer: 5 }, /tokenizer must be a text/],
+    [{ stages: [] }, /stages must be a list of at least one/],
+    [{ stages: [5] }, /stages\.0 must be an object/],
+    [{ stages: [{}, { batch: 0 }] }, /stages\.1\.batch must be a positive integer/],
+    [{ stages: [{ minNeedles: 5, maxNeedles: 4 }] }, /minNeedles \(5\) must not exceed maxNeedles \(4\)/],
+    [{ stages: [{}], steps: 5 }, /given by the stages/],
+    [{ seed: -1 }, /seed must be a whole number/],
+    [{ recompute: 1 }, /recompute must be true or false/],
+  ];
+  for (const [input, message] of corpus) {
+    refuses(() => createRecipe(input), message);
+  }
+});
+
+test('the learning rate rises to its peak and decays to its end', () => {
+  const schedule = { steps: 110, warmup: 10, learningRate: 1, minLearningRate: 0.1 };
+  const rate = (step: number, decay: 'cosine' | 'linear'): number =>
+    learningRateAt(step, { ...schedule, decay });
+  assert.is(rate(1, 'linear'), 0.1);
+  assert.is(rate(10, 'linear'), 1);
+  assert.ok(Math.abs(rate(60, 'linear') - 0.55) < 1e-12);
+  assert.ok(Math.abs(rate(60, 'cosine') - 0.55) < 1e-12);
+  assert.ok(Math.abs(rate(35, 'cosine') - (0.1 + (0.9 * (1 + Math.SQRT1_2)) / 2)) < 1e-12);
+  for (const decay of ['linear', 'cosine'] as const) assert.ok(Math.abs(rate(110, decay) - 0.1) < 1e-12);
+  assert.is(learningRateAt(5, { ...schedule, steps: 5, warmup: 5, decay: 'cosine' }), 1);
+  assert.is(learningRateAt(1, { ...schedule, steps: 1, warmup: 0, decay: 'linear' }), 0.1);
+});
+
+test.run();

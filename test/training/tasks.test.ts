@@ -1,0 +1,175 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadCorpus } from '../../src/data/corpus.js';
+import type { Corpus } from '../../src/data/corpus.js';
+import { Haystack } from '../../src/data/haystack.js';
+import { INSTRUCTION } from '../../src/data/needle-templates.js';
+import { Random } from '../../src/data/random.js';
+import { loadTokenizer } from '../../src/data/tokenizer.js';
+import { NeedleTask } from '../../src/training/needle-task.js';
+import { needleText } from '../../src/training/needle-text.js';
+import { createRecipe } from '../../src/training/recipe.js';
+import type { Batch, TrainingTask } from '../../src/training/task.js';
+import { TextTask } from '../../src/training/text-task.js';
+import { refuses } from '../checkpoint/scratch.js';
+
+const test = suite('training/tasks');
+const tokenizer = await loadTokenizer('bytes');
+let directory = '';
+let corpus: Corpus;
+
+test.before(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-tasks-'));
+  const sentences = Array.from(
+    { length: 2000 },
+    (_, index) => `Sentence ${index} tells of nothing in particular. `,
+  );
+  writeFileSync(join(directory, 'text.txt'), sentences.join(''));
+  corpus = await loadCorpus(join(directory, 'text.txt'));
+});
+test.after(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const textTask = (stages = [{ steps: 4, batch: 3, length: 32 }]): TextTask =>
+  new TextTask({ corpus, tokenizer, stages, seed: 1, evalTokens: 200 });
+
+const needleTask = (stage: object): NeedleTask =>
+  new NeedleTask({
+    corpus,
+    tokenizer,
+    stages: createRecipe({ task: 'needle', stages: [stage] }).stages,
+    seed: 1,
+    evalTokens: 1,
+  });
+
+const copies = (task: TrainingTask, count: number): Batch[] =>
+  Array.from({ length: count }, () => task.next(0));
+
+test('targets are the tokens that follow', () => {
+  const batch = textTask().next(0);
+  assert.equal([batch.rows, batch.length, batch.tokens.length], [3, 32, 96]);
+  for (let row = 0; row < 3; row++) {
+    const start = row * 32;
+    assert.equal(batch.tokens.slice(start + 1, start + 32), batch.targets.slice(start, start + 31));
+  }
+});
+
+for (const [name, make] of [
+  ['text', () => textTask()],
+  ['needle', () => needleTask({ batch: 2, length: 768 })],
+] as const) {
+  test(`${name}: continues exactly from its state`, () => {
+    const task = make();
+    copies(task, 3);
+    const state: unknown = JSON.parse(JSON.stringify(task.state()));
+    const expected = copies(task, 3);
+    const other = make();
+    other.restore(state as never);
+    assert.equal(copies(other, 3), expected);
+    refuses(() => {
+      other.restore({ nonsense: 1 });
+    }, /data cursor/);
+  });
+}
+
+test('held-out batches are always the same and not trained on', () => {
+  const task = textTask();
+  const first = [...task.heldOut()];
+  copies(task, 2);
+  assert.equal([...task.heldOut()], first);
+  const trained = Buffer.from(corpus.text('train')).toString();
+  for (const { tokens } of first) assert.not.ok(trained.includes(tokenizer.decode(tokens)));
+  assert.is(
+    first.reduce((sum, { rows }) => sum + rows, 0),
+    Math.floor(200 / 32),
+  );
+});
+
+test('a text shorter than a sequence is refused', async () => {
+  writeFileSync(join(directory, 'short.txt'), 'Too short.');
+  const short = await loadCorpus(join(directory, 'short.txt'));
+  assert.throws(
+    () =>
+      new TextTask({
+        corpus: short,
+        tokenizer,
+        stages: [{ steps: 1, batch: 1, length: 64 }],
+        seed: 1,
+        evalTokens: 64,
+      }),
+    /the training text has \d+ tokens but at least 65 are needed/,
+  );
+  assert.throws(
+    () => needleTask({ length: 100 }),
+    /sequences of 100 tokens are too short for needles: use 384/,
+  );
+});
+
+test('needle texts ask for what they hide', () => {
+  const haystack = Haystack.fromCorpus(corpus, tokenizer);
+  let instructions = 0;
+  for (let seed = 0; seed < 200; seed++) {
+    const needles = 1 + (seed % 12);
+    const length = 385 + 16 * seed;
+    const { ids, answers } = needleText({ tokens: length, needles }, haystack, tokenizer, new Random(seed));
+    assert.is(ids.length, length);
+    const text = tokenizer.decode(ids);
+    const hidden = new Map(
+      [...text.matchAll(/\nThe special magic ([A-Z][^\n]*?) number is (\d+) \. \n/g)].map(
+        ([, city, number]) => [city, number],
+      ),
+    );
+    const asked = [
+      ...text.matchAll(
+        /\nWhat is the special magic (.*?) number\? The special magic (.*?) number is (\d+) \./g,
+      ),
+    ];
+    assert.ok(hidden.size >= 1 && hidden.size <= needles, `${hidden.size} of ${needles} in ${length}`);
+    assert.ok(asked.length >= 1 && asked.length <= Math.min(6, hidden.size));
+    for (const [, first, second, number] of asked) {
+      assert.is(first, second);
+      assert.is(hidden.get(first), number);
+    }
+    const answered = tokenizer.decode(answers.map((position) => ids[position] ?? 0));
+    assert.is(answered, asked.map(([, , , number]) => `${number ?? ''} .`).join(''));
+    if (text.startsWith(INSTRUCTION)) instructions += 1;
+  }
+  assert.ok(instructions > 50 && instructions < 150);
+});
+
+test('answers weigh four times the text, whatever their number', () => {
+  const { weights, answers, targets, positions } = needleTask({ batch: 4, length: 768 }).next(0);
+  assert.ok(weights && answers && positions === null && weights.length === targets.length);
+  const sum = (flag: number): number =>
+    weights.reduce((total, weight, index) => total + (answers[index] === flag ? weight : 0), 0);
+  assert.ok(Math.abs(sum(0) - 0.5) < 1e-5);
+  assert.ok(Math.abs(sum(1) - 2) < 1e-5);
+});
+
+test('answers alone need few positions, the same ones as in full', () => {
+  const full = needleTask({ batch: 4, length: 768 }).next(0);
+  const few = needleTask({ batch: 4, length: 768, answersOnly: true }).next(0);
+  assert.equal(few.tokens, full.tokens);
+  assert.ok(few.positions && few.answers && few.weights && full.answers);
+  const count = few.targets.length / 4;
+  assert.ok(count < 60);
+  for (const [row, positions] of few.positions.entries()) {
+    assert.is(positions.length, count);
+    const chosen = [...positions].filter((_, column) => few.answers?.[row * count + column] === 1);
+    const expected = Array.from(full.answers.subarray(row * 768, (row + 1) * 768).keys()).filter(
+      (position) => full.answers?.[row * 768 + position] === 1,
+    );
+    assert.equal(chosen, expected);
+    for (const [column, position] of positions.entries()) {
+      if (column > 0) assert.ok(position > (positions[column - 1] ?? 0));
+      assert.is(few.targets[row * count + column], full.targets[row * 768 + position]);
+      assert.is(few.weights[row * count + column] === 0, few.answers[row * count + column] === 0);
+    }
+  }
+});
+
+test.run();
