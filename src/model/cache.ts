@@ -1,4 +1,7 @@
 /** What a model remembers of the tokens it has consumed, so that the next ones can be computed alone. */
+import { KeyValuePages } from '../ops/index.js';
+import * as tf from '../tf.js';
+
 export interface CacheBytes {
   /** Keys and values that grow with the context, as allocated (whole pages). */
   readonly keyValue: number;
@@ -10,8 +13,69 @@ export interface ModelCache {
   readonly batch: number;
   /** Tokens consumed so far by each sequence. */
   readonly length: number;
-  /** An independent continuation: shares the full pages of keys and values, copies the rest. */
+  /** An independent continuation: shares the full pages of keys and values, and the rest until it changes. */
   fork(): ModelCache;
   bytes(): CacheBytes;
   dispose(): void;
+}
+
+/** Tensors of constant size that a layer replaces as it consumes tokens; empty before the first. */
+export class LayerState {
+  private tensors: tf.Tensor4D[] = [];
+
+  get(): readonly tf.Tensor4D[] {
+    return this.tensors;
+  }
+
+  /** Takes the tensors over: they outlive the surrounding tidy. */
+  replace(tensors: readonly tf.Tensor4D[]): void {
+    for (const tensor of tensors) tf.keep(tensor);
+    tf.dispose(this.tensors);
+    this.tensors = [...tensors];
+  }
+
+  get bytes(): number {
+    return this.tensors.reduce((sum, tensor) => sum + 4 * tensor.size, 0);
+  }
+
+  fork(): LayerState {
+    const copy = new LayerState();
+    // States are replaced, never written to: sharing them is safe.
+    copy.replace(this.tensors.map((tensor) => tf.clone(tensor)));
+    return copy;
+  }
+
+  dispose(): void {
+    this.replace([]);
+  }
+}
+
+/** What one layer, or all layers together, remember. */
+export type Memory = LayerState | KeyValuePages;
+
+/** The memories of a model, in the order in which the model wants them. */
+export class LayerCache implements ModelCache {
+  constructor(
+    readonly batch: number,
+    readonly memories: readonly Memory[],
+    public length = 0,
+  ) {}
+
+  fork(): LayerCache {
+    const memories = this.memories.map((memory) => memory.fork());
+    return new LayerCache(this.batch, memories, this.length);
+  }
+
+  bytes(): CacheBytes {
+    let [keyValue, state] = [0, 0];
+    for (const memory of this.memories) {
+      if (memory instanceof KeyValuePages) keyValue += memory.bytes;
+      else state += memory.bytes;
+    }
+    return { keyValue, state };
+  }
+
+  dispose(): void {
+    for (const memory of this.memories) memory.dispose();
+  }
 }

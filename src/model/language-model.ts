@@ -24,19 +24,25 @@ export interface LossOptions {
 }
 
 export interface PrefillOptions {
-  /** Tokens per chunk; default 8,192. */
+  /** Tokens per chunk; default `defaultChunkSize` of `costs.ts`. */
   readonly chunkSize?: number;
   /** Called after every chunk with the tokens consumed so far. */
   readonly onProgress?: (tokens: number) => void;
   /**
-   * Default true: leave early, that is, compute for all but the last position only what later positions need (for YOCO the
-   * self-decoder and the K/V projection). False runs every layer at every position: what the early exit saves.
+   * Default true: all but the last position leave YOCO early, after the self-decoder and the K/V projection. False runs
+   * the cross-decoder at every position, to measure what that saves. A Transformer has no early exit.
    */
   readonly earlyExit?: boolean;
 }
 
 /** Which logits `extend` is to compute; `none` stops as early as the architecture allows. */
 export type LogitsWanted = 'none' | 'last' | 'all';
+
+export interface ExtendOptions {
+  readonly logits: LogitsWanted;
+  /** As in `PrefillOptions`. */
+  readonly earlyExit?: boolean;
+}
 
 export interface LanguageModel {
   readonly config: ModelConfig;
@@ -55,14 +61,10 @@ export interface LanguageModel {
   createCache(options?: CacheOptions): ModelCache;
 
   /** Appends tokens, int32 [B, T], to the cache. Logits: null, of the last position [B, V], or of all [B, T, V]. */
-  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'none' }): null;
-  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'last' }): tf.Tensor2D;
-  extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'all' }): tf.Tensor3D;
-  extend(
-    tokens: tf.Tensor2D,
-    cache: ModelCache,
-    options: { logits: LogitsWanted },
-  ): tf.Tensor2D | tf.Tensor3D | null;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'none' }): null;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'last' }): tf.Tensor2D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'all' }): tf.Tensor3D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions): tf.Tensor2D | tf.Tensor3D | null;
 
   /** Appends a prompt in chunks; the logits [B, V] of its last position. */
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options?: PrefillOptions): tf.Tensor2D;

@@ -13,6 +13,7 @@ export {
   type RetentionResult,
 } from './gated-retention/gated-retention.js';
 export { linear, linearGroup } from './linear/linear.js';
+export { recomputed } from './recompute.js';
 export { reshape } from './reshape.js';
 export { rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, type RotaryOptions } from './rotary/rotary.js';

@@ -1,0 +1,60 @@
+/** Gated retention, the constant-state mixer of YOCO's self-decoder. */
+import { gatedRetention, linear, linearGroup, logDecay, rmsNorm, swiglu } from '../../ops/index.js';
+import * as tf from '../../tf.js';
+import type { LayerState } from '../cache.js';
+import { mergeHeads, rotateHeads, splitHeads, type Rotation } from './heads.js';
+import type { Mixer, Rows } from './layer.js';
+
+/** The official code divides the logarithm of the decay by 16. */
+const GATE_NORMALIZER = 16;
+
+export interface RetentionWeights {
+  readonly query: tf.Variable;
+  readonly key: tf.Variable;
+  readonly value: tf.Variable;
+  /** Of the output gate, silu(gate x) * heads. */
+  readonly gate: tf.Variable;
+  /** Of the decay, one row per head. */
+  readonly decay: tf.Variable;
+  readonly out: tf.Variable;
+}
+
+export class GatedRetention implements Mixer<LayerState | null> {
+  constructor(
+    private readonly own: RetentionWeights,
+    private readonly heads: number,
+    private readonly rotation: Rotation,
+    private readonly normEps: number,
+  ) {}
+
+  get weights(): tf.Variable[] {
+    const { query, key, value, gate, decay, out } = this.own;
+    return [query, key, value, gate, decay, out];
+  }
+
+  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: LayerState | null): tf.Tensor3D {
+    const { query, key, value, gate, decay, out } = this.own;
+    const gated = tf.tidy(() => {
+      const [q, k, v, g, logits] = tf.tidy((): Projections => {
+        const projections = linearGroup(x, [query, key, value, gate, decay]);
+        const [q, k, v, g, logits] = projections as [
+          tf.Tensor,
+          tf.Tensor,
+          tf.Tensor,
+          tf.Tensor3D,
+          tf.Tensor3D,
+        ];
+        const rotate = (x: tf.Tensor): tf.Tensor4D =>
+          rotateHeads(splitHeads(x, this.heads), rows, this.rotation);
+        return [rotate(q), rotate(k), splitHeads(v, this.heads), g, logDecay(logits, GATE_NORMALIZER)];
+      });
+      const [state] = memory?.get() ?? [];
+      const retained = gatedRetention(q, k, v, logits, { state });
+      memory?.replace([retained.state]);
+      return swiglu(g, mergeHeads(rmsNorm(retained.output, null, this.normEps)));
+    });
+    return linear(gated, out, residual) as tf.Tensor3D;
+  }
+}
+
+type Projections = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, gate: tf.Tensor3D, logDecay: tf.Tensor3D];

@@ -1,0 +1,22 @@
+/** Between activations [B, T, H * D] and heads [B, T, H, D]. */
+import { reshape, rotary } from '../../ops/index.js';
+import type { RotaryStyle } from '../../ops/kernels.js';
+import type * as tf from '../../tf.js';
+import type { Rows } from './layer.js';
+
+export function splitHeads(x: tf.Tensor, heads: number): tf.Tensor4D {
+  const [batch, time, width] = x.shape as [number, number, number];
+  return reshape(x, [batch, time, heads, width / heads]);
+}
+
+export function mergeHeads(x: tf.Tensor4D): tf.Tensor3D {
+  const [batch, time, heads, width] = x.shape;
+  return reshape(x, [batch, time, heads * width]);
+}
+
+/** How the heads of a layer are rotated; null: not at all. */
+export type Rotation = { readonly frequencies: Float64Array; readonly style: RotaryStyle } | null;
+
+export function rotateHeads(x: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
+  return rotation === null ? x : rotary(x, { ...rows, ...rotation });
+}

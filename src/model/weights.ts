@@ -1,0 +1,82 @@
+/** The parameters of a model as tfjs variables. */
+import { Random } from '../data/random.js';
+import { RunError } from '../errors.js';
+import * as tf from '../tf.js';
+import type { ModelConfig } from './config.js';
+import { elements, parameterSpecs, type ParameterSpec } from './parameters.js';
+
+/**
+ * How weights start: `random` is the official initialisation; `repeated` has its distribution but repeats a million
+ * draws, for timing large models whose outputs do not matter; `zeros` for weights that are loaded afterwards.
+ */
+export type InitialWeights = 'random' | 'repeated' | 'zeros';
+
+/** Draws behind `repeated` weights: coprime to the usual widths, so that rows differ. */
+const REPEATED_DRAWS = 1_000_003;
+
+export class Weights {
+  readonly variables: ReadonlyMap<string, tf.Variable>;
+
+  constructor(config: ModelConfig, seed: number | string, initial: InitialWeights) {
+    const values = valueSource(seed, initial);
+    const variables = new Map<string, tf.Variable>();
+    for (const spec of parameterSpecs(config)) {
+      const tensor = tf.tensor(values(spec), [...spec.shape]);
+      variables.set(spec.name, tf.variable(tensor));
+      tensor.dispose();
+    }
+    this.variables = variables;
+  }
+
+  /** @throws RunError where the model has no such parameter */
+  get(name: string): tf.Variable {
+    const variable = this.variables.get(name);
+    if (!variable) throw new RunError(`the model has no parameter '${name}'`);
+    return variable;
+  }
+
+  load(name: string, values: Float32Array): void {
+    const variable = this.get(name);
+    if (values.length !== variable.size) {
+      throw new RunError(
+        `parameter '${name}' has shape [${variable.shape.join(', ')}], ${variable.size} values, but ${values.length} were given`,
+      );
+    }
+    tf.tidy(() => {
+      // A copy: backends keep the array they are given, and training updates parameters in place.
+      variable.assign(tf.tensor(values.slice(), variable.shape));
+    });
+  }
+
+  dispose(): void {
+    for (const variable of this.variables.values()) variable.dispose();
+  }
+}
+
+/** Values of a parameter; those of equal seed and name are equal, whatever else the model has. */
+function valueSource(seed: number | string, initial: InitialWeights): (spec: ParameterSpec) => Float32Array {
+  if (initial === 'zeros') return ({ shape }) => new Float32Array(elements(shape));
+  const source = new Random(seed);
+  if (initial === 'random') return (spec) => draw(spec, source.fork(spec.name), elements(spec.shape));
+  return (spec) => {
+    const count = elements(spec.shape);
+    const block = draw(spec, source.fork(spec.name), Math.min(count, REPEATED_DRAWS));
+    const values = new Float32Array(count);
+    for (let start = 0; start < count; start += block.length) {
+      values.set(block.subarray(0, Math.min(block.length, count - start)), start);
+    }
+    return values;
+  };
+}
+
+function draw({ initialiser }: ParameterSpec, random: Random, count: number): Float32Array {
+  const values = new Float32Array(count);
+  switch (initialiser.kind) {
+    case 'ones':
+      return values.fill(1);
+    case 'normal':
+      return random.fillNormal(values, 0, initialiser.deviation);
+    case 'uniform':
+      return random.fillUniform(values, -initialiser.bound, initialiser.bound);
+  }
+}

@@ -1,0 +1,39 @@
+/** Trades time for memory in training: activations are computed again in the backward pass instead of being kept. */
+import * as tf from '../tf.js';
+import { differentiable } from './dispatch.js';
+
+/**
+ * `compute(...inputs)`, keeping nothing but the inputs for the backward pass (Chen et al., arXiv 1604.06174).
+ * @param variables those that `compute` reads beside its inputs
+ */
+export function recomputed(
+  compute: (...inputs: tf.Tensor[]) => tf.Tensor,
+  inputs: readonly tf.Tensor[],
+  variables: readonly tf.Variable[],
+): tf.Tensor {
+  const all = [...inputs, ...variables];
+  const [y] = differentiable({
+    inputs: Object.fromEntries(all.map((tensor, i) => [String(i), tensor])),
+    forward: (save) => {
+      save([...inputs]);
+      return [compute(...inputs)];
+    },
+    backward: ([dy], saved) => {
+      const sources: tf.Tensor[] = [...saved, ...variables];
+      const gradients = nestedGradients(() => compute(...saved), sources, dy as tf.Tensor);
+      return Object.fromEntries(gradients.map((gradient, i) => [String(i), gradient]));
+    },
+  });
+  return y as tf.Tensor;
+}
+
+/** Gradients computed inside a backward pass: tfjs has one tape, which must be there again afterwards. */
+function nestedGradients(compute: () => tf.Tensor, sources: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+  const engine = tf.engine();
+  const outerTape = engine.state.activeTape;
+  try {
+    return engine.gradients(compute, sources, dy).grads;
+  } finally {
+    engine.state.activeTape = outerTape;
+  }
+}
