@@ -6,7 +6,7 @@ import { Flags } from '@oclif/core';
 import { ENGINE_NAMES } from '../engines/engine.js';
 import { RESULT_FORMATS } from '../results/formats.js';
 import { UsageError } from '../errors.js';
-import { parseTokenCount, parseTokenCounts } from './sizes.js';
+import { formatTokenCount, parseTokenCount, parseTokenCounts } from './sizes.js';
 
 export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
 export const SELF_DECODER_NAMES = ['gated-retention', 'sliding-window'] as const;
@@ -113,8 +113,7 @@ export const sweepFlags = {
     helpGroup: 'SWEEP',
   }),
   tolerance: Flags.custom<number>({
-    description: 'percent by which --check lets a figure be worse',
-    default: 0,
+    description: 'percent by which --check lets a figure be worse (default: 0)',
     helpValue: 'PERCENT',
     dependsOn: ['check'],
     helpGroup: 'SWEEP',
@@ -127,13 +126,21 @@ export const contextsFlag = Flags.custom<number[]>({
   description: 'context lengths in tokens, separated by commas; k is 1,024, m is 1,048,576',
   helpValue: '4k,64k,1m',
   parse: (text) => Promise.resolve(parseTokenCounts(text)),
+  defaultHelp: ({ options }) => Promise.resolve(formatDefault(options.default)),
 });
 
 /** A single token count: `--chunk 8k`. */
 export const tokenCountFlag = Flags.custom<number>({
   helpValue: '8k',
   parse: (text) => Promise.resolve(parseTokenCount(text)),
+  defaultHelp: ({ options }) => Promise.resolve(formatDefault([options.default])),
 });
+
+/** How the help shows a default: `4k,64k`. */
+function formatDefault(counts: unknown): string | undefined {
+  const known = Array.isArray(counts) && counts.every((count) => typeof count === 'number');
+  return known ? counts.map(formatTokenCount).join(',') : undefined;
+}
 
 function parsePercent(text: string): number {
   const value = Number(text.replace(/%$/, ''));
