@@ -1,16 +1,17 @@
 /** Feeding token ids to a model in pieces of bounded size. */
 import type { ModelCache } from '../model/cache.js';
+import type { ModelConfig } from '../model/config.js';
+import { defaultChunkSize } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
 
-/** Tokens per call where no logits are kept. */
-const CONTEXT_CHUNK = 8192;
 /** Floats of logits kept at once where they are. */
 const LOGITS_AT_ONCE = 1 << 24;
 
 /** Tokens whose logits may be asked for in one call. */
-export function scoringChunk(vocabSize: number): number {
-  return Math.max(16, Math.min(CONTEXT_CHUNK, Math.floor(LOGITS_AT_ONCE / vocabSize)));
+export function scoringChunk(config: ModelConfig): number {
+  const fitting = Math.floor(LOGITS_AT_ONCE / config.vocabSize);
+  return Math.max(16, Math.min(defaultChunkSize(config), fitting));
 }
 
 /** Int32 [1, T]. */
@@ -18,8 +19,9 @@ export const idsTensor = (ids: Int32Array): tf.Tensor2D => tf.tensor2d(ids, [1, 
 
 /** Appends tokens to the cache without computing logits. */
 export function consume(model: LanguageModel, cache: ModelCache, ids: Int32Array): void {
-  for (let at = 0; at < ids.length; at += CONTEXT_CHUNK) {
-    const tokens = idsTensor(ids.subarray(at, at + CONTEXT_CHUNK));
+  const chunk = defaultChunkSize(model.config);
+  for (let at = 0; at < ids.length; at += chunk) {
+    const tokens = idsTensor(ids.subarray(at, at + chunk));
     model.extend(tokens, cache, { logits: 'none' });
     tokens.dispose();
   }
@@ -27,7 +29,8 @@ export function consume(model: LanguageModel, cache: ModelCache, ids: Int32Array
 
 /** Appends tokens to the cache; the logits [1, V] of the last. */
 export function consumeForLast(model: LanguageModel, cache: ModelCache, ids: Int32Array): tf.Tensor2D {
-  const cut = Math.floor((ids.length - 1) / CONTEXT_CHUNK) * CONTEXT_CHUNK;
+  const chunk = defaultChunkSize(model.config);
+  const cut = Math.floor((ids.length - 1) / chunk) * chunk;
   consume(model, cache, ids.subarray(0, cut));
   const tokens = idsTensor(ids.subarray(cut));
   const logits = model.extend(tokens, cache, { logits: 'last' });

@@ -94,7 +94,7 @@ class Walk {
     needsLast: boolean,
   ): Promise<tf.Tensor2D | null> {
     const tokens = this.tokensOf(requests[0] ?? 0);
-    const size = scoringChunk(this.model.config.vocabSize);
+    const size = scoringChunk(this.model.config);
     const end = needsLast ? to : to - 1;
     let last: tf.Tensor2D | null = null;
     for (let at = Math.max(first, from); at < end; at += size) {

@@ -1,0 +1,80 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../cli/base-command.js';
+import { sweepFlags } from '../cli/flags.js';
+import { evaluationFlags, listFlag, maxContextFlag } from '../evaluation/flags.js';
+
+export default class EvalMmlu extends BaseCommand {
+  static override summary =
+    'Multiple-choice questions as in MMLU: accuracy by subject, category and on average.';
+  static override description =
+    'The answer is the likeliest of " A", " B", " C", " D" after a prompt with examples (Hendrycks et al. 2021). Leaves in --out: ' +
+    'eval-mmlu.csv (subjects, categories, micro and macro averages with standard errors; several models are compared with the ' +
+    'first on the same questions) and eval-mmlu-questions.csv (every question). Without --data it asks the 48 questions ' +
+    "of 'yoco-sample', which come with this toolkit and are not MMLU.";
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> --checkpoint runs/books',
+    '<%= config.bin %> <%= command.id %> --data data/mmlu --checkpoint runs/yoco --checkpoint runs/transformer --shots 0',
+    '<%= config.bin %> <%= command.id %> --data data/mmlu --checkpoint runs/yoco --subjects astronomy,virology --limit 20',
+    '<%= config.bin %> <%= command.id %> --preset tiny --arch yoco,transformer --format md',
+  ];
+  static override flags = {
+    ...evaluationFlags,
+    ...sweepFlags,
+    data: Flags.string({
+      description:
+        'directory with dev/, val/ and test/ in the layout of MMLU (default: our own 48 questions)',
+      helpValue: 'DIR',
+      helpGroup: 'DATA',
+    }),
+    shots: Flags.integer({ description: 'examples in a prompt', default: 5, min: 0, helpGroup: 'DATA' }),
+    subjects: listFlag({
+      description: 'subjects, separated by commas (default: all)',
+      helpValue: 'astronomy,virology',
+      helpGroup: 'DATA',
+    }),
+    split: Flags.option({
+      options: ['test', 'val'] as const,
+      description: 'which questions are asked',
+      default: 'test',
+      helpGroup: 'DATA',
+    })(),
+    limit: Flags.integer({
+      description: 'questions of each subject, from the first',
+      min: 1,
+      helpGroup: 'DATA',
+    }),
+    'max-context': maxContextFlag,
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(EvalMmlu);
+    const { loadMmlu, sampleDirectory } = await import('../data/mmlu.js');
+    const { chooseModels, modelLabel } = await import('../cli/models.js');
+    const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
+    const choices = chooseModels(flags);
+    const { startSession } = await import('../evaluation/session.js');
+    const { runMmlu } = await import('../evaluation/mmlu-run.js');
+    const command = [this.id ?? 'eval-mmlu', ...this.argv];
+    const session = await startSession({
+      ...{ command, flags, choices },
+      inputs: { [set.name]: set.sha256 },
+      note: (line) => {
+        this.note(line);
+      },
+    });
+    const questions = set.subjects.reduce((sum, subject) => sum + subject.questions.length, 0);
+    const progress = this.progress({ label: set.name, total: questions * choices.length, unit: 'questions' });
+    const tables = await runMmlu({
+      ...session,
+      ...{ set, shots: flags.shots, maxContext: flags['max-context'], resume: flags.resume },
+      directory: this.directory(flags.out),
+      onItem: ({ choice }, subject) => {
+        progress.note(`${modelLabel(choice)}, ${subject}`);
+        progress.increment();
+      },
+    }).finally(() => {
+      progress.stop();
+    });
+    await this.finish(tables, flags);
+  }
+}

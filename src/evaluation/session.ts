@@ -1,0 +1,60 @@
+/** What every evaluating command does before its work: choose the models, start the engine, describe the run. */
+import { modelLabel, type ModelChoice } from '../cli/models.js';
+import type { Engine, EngineName, StorageType } from '../engines/engine.js';
+import { startEngine } from '../engines/start.js';
+import { costs } from '../model/costs.js';
+import type { Json } from '../results/canonical.js';
+import { collectProvenance, type Provenance } from '../results/provenance.js';
+import { loadCandidates, type Candidate } from './candidates.js';
+
+export interface SessionOptions {
+  /** The command as typed: `['needle', '--ctx', '4k']`. */
+  readonly command: readonly string[];
+  readonly flags: Readonly<Record<string, unknown>> & {
+    readonly engine: EngineName | 'auto';
+    readonly threads?: number;
+    readonly dtype?: StorageType;
+    readonly seed: number;
+    readonly tokenizer?: string;
+  };
+  readonly choices: readonly ModelChoice[];
+  /** SHA-256 of the data read, by name. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** What else the flags came to. */
+  readonly configuration?: Readonly<Record<string, Json>>;
+  /** Remarks for the person at the terminal. */
+  readonly note: (line: string) => void;
+}
+
+export interface Session {
+  readonly engine: Engine;
+  readonly candidates: readonly Candidate[];
+  readonly provenance: Provenance;
+}
+
+export async function startSession(options: SessionOptions): Promise<Session> {
+  const { command, flags, choices, note } = options;
+  const candidates = await loadCandidates(choices, flags);
+  const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+  for (const { choice } of candidates) {
+    if (!choice.checkpoint)
+      note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);
+  }
+  const weights = candidates.map(({ choice, weightsHash }) => [choice.name, weightsHash] as const);
+  const inputs = {
+    ...options.inputs,
+    ...Object.fromEntries(weights.filter((entry): entry is [string, string] => entry[1] !== null)),
+  };
+  const models = candidates.map(({ choice, tokenizer }) => ({
+    name: choice.name,
+    config: { ...choice.config },
+    parameters: costs(choice.config).parameters(),
+    tokenizer: tokenizer.name,
+  }));
+  const configuration: Json = { models, ...options.configuration };
+  return {
+    engine,
+    candidates,
+    provenance: collectProvenance({ command, flags, engine, configuration, inputs }),
+  };
+}
