@@ -4,7 +4,7 @@ import type { StorageType } from '../engine.js';
 import { type Block, CachingAllocator } from './allocator.js';
 import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
-import { type KernelArgument, packArguments } from './launch.js';
+import { type ArgumentBlock, type KernelArgument, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
 
 /** One GPU: its stream, memory, compiled kernels and matrix products. */
@@ -49,6 +49,7 @@ export function kernelSource(file: string): string {
 }
 
 const ARGUMENT_BYTES = 4096;
+const MOST_ARGUMENTS = 32;
 /** Dynamic shared memory a kernel gets without asking for more. */
 const DEFAULT_SHARED_BYTES = 48 * 1024;
 
@@ -105,10 +106,12 @@ function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType
   };
 
   const bytes = new Uint8Array(ARGUMENT_BYTES);
-  const view = new DataView(bytes.buffer);
-  const length = new BigUint64Array(1);
-  // CU_LAUNCH_PARAM_BUFFER_POINTER, the block, CU_LAUNCH_PARAM_BUFFER_SIZE, its length, CU_LAUNCH_PARAM_END
-  const extra = new BigUint64Array([1n, koffi.address(bytes), 2n, koffi.address(length), 0n]);
+  const block: ArgumentBlock = {
+    bytes,
+    view: new DataView(bytes.buffer),
+    address: koffi.address(bytes),
+    pointers: new BigUint64Array(MOST_ARGUMENTS),
+  };
   const permitted = new Set<number>();
 
   return (kernel, [x, y = 1, z = 1], threads, args, shared = 0) => {
@@ -123,8 +126,8 @@ function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType
       driver.allowSharedMemory(handle, shared);
       permitted.add(handle);
     }
-    length[0] = BigInt(packArguments(view, bytes, args));
-    driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, null, extra);
+    packArguments(block, args);
+    driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, block.pointers, null);
   };
 }
 

@@ -1,4 +1,4 @@
-/** Arguments of a kernel as the driver takes them: one block of bytes laid out like the C parameter list. */
+/** One argument of a kernel. */
 export type KernelArgument =
   | { kind: 'pointer' | 'int64'; value: number }
   | { kind: 'int32'; value: number }
@@ -27,37 +27,48 @@ export function int32s(values: readonly number[], length: number): KernelArgumen
 
 const TWO_32 = 2 ** 32;
 
-/** Writes the arguments at their C offsets into `view`; returns the number of bytes used. */
-export function packArguments(view: DataView, bytes: Uint8Array, args: readonly KernelArgument[]): number {
+/** Host memory in which arguments are laid out for the driver: their bytes, and a pointer to each. */
+export interface ArgumentBlock {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Address of `bytes`. */
+  readonly address: bigint;
+  /** Address of each argument, in order. */
+  readonly pointers: BigUint64Array;
+}
+
+/**
+ * Lays out the arguments in the block. Each gets a pointer of its own, because only the driver knows the offsets of
+ * parameters: ptxas moves those of 64-byte alignment.
+ */
+export function packArguments(
+  { bytes, view, address, pointers }: ArgumentBlock,
+  args: readonly KernelArgument[],
+): void {
   let offset = 0;
-  const align = (to: number): void => {
-    offset = Math.ceil(offset / to) * to;
-  };
-  for (const argument of args) {
+  args.forEach((argument, index) => {
+    const alignment = argument.kind === 'bytes' ? Math.max(8, argument.alignment) : 8;
+    offset = Math.ceil(offset / alignment) * alignment;
+    pointers[index] = address + BigInt(offset);
     switch (argument.kind) {
       case 'pointer':
       case 'int64':
-        align(8);
         view.setUint32(offset, ((argument.value % TWO_32) + TWO_32) % TWO_32, true);
         view.setInt32(offset + 4, Math.floor(argument.value / TWO_32), true);
         offset += 8;
         break;
       case 'int32':
-        align(4);
         view.setInt32(offset, argument.value, true);
         offset += 4;
         break;
       case 'float32':
-        align(4);
         view.setFloat32(offset, argument.value, true);
         offset += 4;
         break;
       case 'bytes':
-        align(argument.alignment);
         bytes.set(argument.value, offset);
         offset += argument.value.length;
         break;
     }
-  }
-  return offset;
+  });
 }

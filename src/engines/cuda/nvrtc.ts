@@ -19,7 +19,6 @@ export function compileOptions(request: CompileRequest): string[] {
   return [
     `--gpu-architecture=${request.architecture}`,
     '--std=c++17',
-    '--default-device',
     ...defines.map(([name, value]) => `-D${name}=${value}`),
   ];
 }
@@ -77,7 +76,7 @@ export function openCompiler(): Compiler {
       const text = Buffer.alloc(Number(length[0]));
       log(handle, text);
       throw new RunError(
-        `kernel ${request.name} did not compile (NVRTC ${code}): ${text.toString().slice(0, 2000)}`,
+        `kernel ${request.name} did not compile (NVRTC ${code}): ${text.toString().replaceAll('\0', '').trim().slice(0, 2000)}`,
       );
     }
     size(handle, length);

@@ -94,9 +94,9 @@ export class KeyValuePages {
     return [batch, kvHeads, this.pageSize, headDim];
   }
 
-  /** A page of its own memory: a copy of `page`, or zeros. */
+  /** A page of its own memory: a copy of `page`, or zeros (filled by the engine; `tf.zeros` sends them from the host). */
   private emptyPage(page?: tf.Tensor4D): tf.Tensor4D {
-    return tf.keep(tf.tidy(() => (page ? tf.add(page, 0) : tf.zeros<tf.Rank.R4>(this.pageShape))));
+    return tf.keep(tf.tidy(() => (page ? tf.add(page, 0) : tf.fill<tf.Rank.R4>(this.pageShape, 0))));
   }
 
   /** Without an in-place kernel: a new page made of the old rows, the new ones and zeros. */

@@ -196,6 +196,15 @@ function split(
   });
 }
 
+/** `Problem` of attention_hopper.cu. */
+function hopperProblem(problem: Problem, pageSize: number): KernelArgument {
+  const { queries, keys, heads, kvHeads, window, scale } = problem;
+  const bytes = new ArrayBuffer(28);
+  new Int32Array(bytes, 0, 6).set([queries, keys, heads, kvHeads, window, pageSize]);
+  new Float32Array(bytes, 24, 1)[0] = scale * LOG2_E;
+  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+}
+
 const mapsOf = new WeakMap<CudaBackend, TensorMaps>();
 
 function hopper(
@@ -206,7 +215,7 @@ function hopper(
   out: number,
   logSumExp: number,
 ): void {
-  const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
+  const { batch, queries, keys, heads, kvHeads, width } = problem;
   const maps = mapsOf.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
   mapsOf.set(backend, maps);
   const mapQ = maps.encode({
@@ -240,8 +249,7 @@ function hopper(
       pointer(address + cache.keys.length * TENSOR_MAP_BYTES),
       pointer(out),
       pointer(logSumExp),
-      ...[queries, keys, heads, kvHeads, window, cache.pageSize].map(int32),
-      float32(scale * LOG2_E),
+      hopperProblem(problem, cache.pageSize),
     ];
     const blocks = Math.ceil(queries / HOPPER_ROWS) * heads * batch;
     const kernel = { file: 'attention_hopper', name: 'attention_forward', defines: { HEAD: width } };

@@ -1,5 +1,6 @@
 import { type TensorInfo, type TypedArray, getKernel, getKernelsForBackend } from '../../../tf.js';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import { withoutBanner } from '../../../tf.js';
 import { type CudaBackend, CUDA_BACKEND } from '../backend.js';
 import { sizeOf } from '../walk.js';
 import { type CudaKernel, register } from './register.js';
@@ -10,7 +11,7 @@ import { type CudaKernel, register } from './register.js';
  */
 export function hostKernel(name: string): CudaKernel {
   return (inputs, attrs, backend) => {
-    const host = new MathBackendCPU();
+    const host = withoutBanner(new MathBackendCPU());
     const kernelFunc = getKernel(name, 'cpu').kernelFunc;
     const moved = Object.fromEntries(
       Object.entries(inputs).map(([key, info]) => [key, toHost(host, backend, info)]),

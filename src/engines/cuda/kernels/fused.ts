@@ -41,7 +41,8 @@ function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): T
       ...[attrs.start, time, heads, width].map(int32),
       float32(attrs.inverse ? -1 : 1),
     ];
-    const threads = Math.min(THREADS, Math.max(32, Math.ceil((heads * width) / WIDE / 32) * 32));
+    // Up to three packs a thread, so that several loads are in flight while the phases are computed.
+    const threads = Math.min(THREADS, Math.max(32, Math.ceil((heads * width) / WIDE / 3 / 32) * 32));
     backend.launch(
       { file: 'rotary', name: `rotary_${attrs.style}` },
       [batch * time],

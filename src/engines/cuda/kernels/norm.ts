@@ -26,11 +26,12 @@ export function normLaunch(rows: number, width: number, perPack: number): NormLa
     return { name: 'rms_norm_any', blocks: rows, threads: THREADS, extent: width, lanes: 0 };
   }
   if (packs <= 32) {
-    const lanes = 2 ** Math.ceil(Math.log2(packs));
+    // Four packs a lane where the row has them: several loads in flight hide the memory's latency.
+    const lanes = 2 ** Math.ceil(Math.log2(Math.max(1, packs / KEPT)));
     const blocks = Math.ceil((rows * lanes) / THREADS);
     return { name: 'rms_norm_small', blocks, threads: THREADS, extent: packs, lanes };
   }
-  const threads = Math.min(1024, Math.ceil(packs / 2 / 32) * 32);
+  const threads = Math.min(1024, Math.ceil(packs / KEPT / 32) * 32);
   return { name: 'rms_norm', blocks: rows, threads, extent: packs, lanes: 0 };
 }
 

@@ -22,8 +22,9 @@ DEVICE const scalar* row_of(const Source& s, int batch, int head, int position) 
   const scalar* base = s.base;
   int at = position;
   if (s.pages) {
-    base = s.pages[position / s.pageSize];
-    at = position % s.pageSize;
+    const int size = (int)s.pageSize;
+    base = s.pages[position / size];
+    at = position % size;
   }
   return base + batch * s.batch + head * s.head + at * s.position;
 }

@@ -19,13 +19,20 @@ struct Cache {
 };
 
 DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 base, int start, int end) {
-  const int packs = HEAD / 8;
+  constexpr int PACKS = HEAD / 8, PER_PASS = THREADS / PACKS;  // rows the block reads at once
+  const int column = threadIdx.x % PACKS * 8, first = threadIdx.x / PACKS;
+  const int size = (int)c.pageSize, page = start / size, last = min(start + KEYS, end) - 1;
+  if (last / size == page) {
+    const scalar* from = pages[page] + base + (i64)(start - page * size) * c.position + column;
 #pragma unroll
-  for (int i = 0; i < KEYS * packs / THREADS; i++) {
-    const int at = threadIdx.x + i * THREADS, row = at / packs, column = at % packs * 8;
-    const int position = min(start + row, end - 1);
-    const scalar* from = pages[position / c.pageSize] + base + (position % c.pageSize) * c.position + column;
-    copy_async(tile + row * PITCH + column, from, start + row < end);
+    for (int row = first; row < KEYS; row += PER_PASS)
+      copy_async(tile + row * PITCH + column, from + (i64)min(row, last - start) * c.position, start + row <= last);
+    return;
+  }
+  for (int row = first; row < KEYS; row += PER_PASS) {
+    const int position = min(start + row, last);
+    const scalar* from = pages[position / size] + base + (i64)(position % size) * c.position + column;
+    copy_async(tile + row * PITCH + column, from, start + row <= last);
   }
 }
 

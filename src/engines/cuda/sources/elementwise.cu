@@ -81,7 +81,19 @@ struct Broadcast {
 
 template <typename A, typename R, typename Operation>
 DEVICE void binary(const A* a, const A* b, R* out, i64 size, int rank, const Broadcast& where, Operation operation) {
-  for (i64 i = global_thread(); i < size; i += global_threads()) {
+  i64 done = 0;
+  if (rank == 0) {  // plain arrays: eight elements at a time
+    const i64 packs = size / 8;
+    for (i64 i = global_thread(); i < packs; i += global_threads()) {
+      const Pack<A, 8> p = ((const Pack<A, 8>*)a)[i], q = ((const Pack<A, 8>*)b)[i];
+      Pack<R, 8> r;
+#pragma unroll
+      for (int j = 0; j < 8; j++) r.v[j] = operation(p.v[j], q.v[j]);
+      ((Pack<R, 8>*)out)[i] = r;
+    }
+    done = packs * 8;
+  }
+  for (i64 i = done + global_thread(); i < size; i += global_threads()) {
     i64 ia = i, ib = i;
     if (rank > 0) {
       ia = ib = 0;

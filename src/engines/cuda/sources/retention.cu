@@ -18,7 +18,9 @@ struct Shape {
   int time, heads, keyWidth, valueWidth, chunks;
 };
 
-DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width) {
+// Rows `first`, … of [B,T,H,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
+DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width,
+                      const float* weights = nullptr) {
   const int packs = HEAD / 8;
   for (int i = threadIdx.x; i < ROWS * packs; i += THREADS) {
     const int row = i / packs, column = i % packs * 8, t = first + row;
@@ -29,6 +31,11 @@ DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, 
         p = *(const Wide*)from;
       } else {
         for (int j = 0; j < 8 && column + j < width; j++) p.v[j] = from[j];
+      }
+      if (weights) {
+        const float weight = weights[row];
+#pragma unroll
+        for (int j = 0; j < 8; j++) p.v[j] = from_float(to_float(p.v[j]) * weight);
       }
     }
     *(Wide*)(tile + row * PITCH + column) = p;
@@ -65,26 +72,20 @@ KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const 
                                                          float* contributions, float* decays, const Shape s,
                                                          int backward) {
   scalar *tileA = tiles, *tileB = tiles + ROWS * PITCH;
-  __shared__ float sums[CHUNK];
+  __shared__ float sums[CHUNK], weights[CHUNK];
   const int chunk = blockIdx.x, head = blockIdx.y, batch = blockIdx.z;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const i64 at = ((i64)batch * s.heads + head) * s.chunks + chunk;
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
   const float scale = rsqrtf((float)s.keyWidth);
+  for (int i = threadIdx.x; i < CHUNK; i += THREADS)
+    weights[i] = backward ? __expf(sums[i]) : scale * __expf(sums[CHUNK - 1] - sums[i]);
   constexpr int MINE = (STEPS + 3) / 4;  // 16-row tiles of the result a warp holds
   float o[MINE][HEAD / 8][4] = {};
   for (int start = 0; start < CHUNK; start += ROWS) {
     __syncthreads();
     load_tile(tileA, a, s, batch, head, chunk * CHUNK + start, s.keyWidth);
-    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth);
-    __syncthreads();
-    for (int i = threadIdx.x; i < ROWS * HEAD; i += THREADS) {
-      const int row = i / HEAD, column = i % HEAD;
-      const float g = sums[start + row];
-      const float weight = backward ? __expf(g) : scale * __expf(sums[CHUNK - 1] - g);
-      scalar& x = tileB[row * PITCH + column];
-      x = from_float(to_float(x) * weight);
-    }
+    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth, weights + start);
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < MINE; m++) {

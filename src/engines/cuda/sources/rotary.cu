@@ -1,23 +1,44 @@
 // Rotary position embedding of x [B,T,H,D]. A block takes one position: the D/2 phases are computed once in float64
 // (at a million positions float32 phases are off by 0.1 rad), reduced to one turn, and shared by all heads.
 
+#define KEPT 4  // packs a thread loads before the phases are known
+
+// Neighbouring pairs of a pack by the (cos, sin) at `table`.
+DEVICE void turn(Wide& a, const float* table) {
+#pragma unroll
+  for (int j = 0; j < WIDTH; j += 2) {
+    const float p = to_float(a.v[j]), q = to_float(a.v[j + 1]), c = table[j], s = table[j + 1];
+    a.v[j] = from_float(p * c - q * s);
+    a.v[j + 1] = from_float(q * c + p * s);
+  }
+}
+
 template <bool HALF>
 DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start, int time,
                    int heads, int width, float direction) {
   extern __shared__ float table[];  // cos, sin of each pair
   const int pairs = width / 2;
   const i64 row = blockIdx.x;
-  const int position = positions ? positions[row] : start + (int)(row % time);
-  for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
-    const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
-    const float phase = (float)((turns - rint(turns)) * 6.28318530717958647692528);
-    table[2 * i] = cosf(phase);
-    table[2 * i + 1] = direction * sinf(phase);
-  }
-  __syncthreads();
   const scalar* from = x + row * heads * width;
   scalar* to = y + row * heads * width;
   const int unit = WIDTH / 2;  // pairs that one thread turns at a time
+  Wide kept[KEPT];
+  if (!HALF && pairs % unit == 0) {
+#pragma unroll
+    for (int j = 0; j < KEPT; j++) {
+      const int i = threadIdx.x + j * blockDim.x;
+      if (i < heads * pairs / unit) kept[j] = ((const Wide*)from)[i];
+    }
+  }
+  const int position = positions ? positions[row] : start + (int)(row % time);
+  for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
+    const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
+    float sine, cosine;
+    sincospif(2.0f * (float)(turns - rint(turns)), &sine, &cosine);
+    table[2 * i] = cosine;
+    table[2 * i + 1] = direction * sine;
+  }
+  __syncthreads();
   if (pairs % (HALF ? WIDTH : unit) != 0) {
     for (int i = threadIdx.x; i < heads * pairs; i += blockDim.x) {
       const int head = i / pairs, pair = i % pairs;
@@ -46,16 +67,14 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
     }
   } else {
     const int packs = pairs / unit;
-    for (int i = threadIdx.x; i < heads * packs; i += blockDim.x) {
-      const int pack = i % packs;
-      Wide a = ((const Wide*)from)[i];
 #pragma unroll
-      for (int j = 0; j < unit; j++) {
-        const float p = to_float(a.v[2 * j]), q = to_float(a.v[2 * j + 1]);
-        const float c = table[2 * (pack * unit + j)], s = table[2 * (pack * unit + j) + 1];
-        a.v[2 * j] = from_float(p * c - q * s);
-        a.v[2 * j + 1] = from_float(q * c + p * s);
-      }
+    for (int j = 0; j < KEPT; j++) {
+      const int i = threadIdx.x + j * blockDim.x;
+      if (i < heads * packs) turn(kept[j], table + i % packs * WIDTH), ((Wide*)to)[i] = kept[j];
+    }
+    for (int i = threadIdx.x + KEPT * blockDim.x; i < heads * packs; i += blockDim.x) {
+      Wide a = ((const Wide*)from)[i];
+      turn(a, table + i % packs * WIDTH);
       ((Wide*)to)[i] = a;
     }
   }
