@@ -1,10 +1,8 @@
 /** Cross-entropy, with and without the logits given; `ops/cross-entropy`. */
 import type { FusedKernel } from '../../../ops/kernels.js';
+import { limits } from '../../../ops/limits.js';
 import type { CpuBackend, Floats } from '../backend.js';
 import { graph } from '../graph.js';
-
-/** Largest number of logits held at once when they are not given: 64 MiB. */
-const LOGITS_AT_ONCE = 2 ** 24;
 
 /** loss and logSumExp of the rows from `row` on, from their logits and log-probabilities. */
 function pickTargets(
@@ -69,7 +67,7 @@ export const crossEntropyGrad: FusedKernel<'CrossEntropyGrad', CpuBackend> = (
 
 /** Calls `body` with the first row and the number of rows of each block. */
 function inBlocks(rows: number, vocabSize: number, body: (row: number, count: number) => void): void {
-  const block = Math.max(16, Math.floor(LOGITS_AT_ONCE / vocabSize));
+  const block = Math.max(1, Math.floor(limits.logitElements / vocabSize));
   for (let row = 0; row < rows; row += block) body(row, Math.min(block, rows - row));
 }
 

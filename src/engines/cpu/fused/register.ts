@@ -7,6 +7,7 @@ import { linear, linearGroup } from './linear.js';
 import { crossEntropy, crossEntropyGrad, linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
 import { rmsNorm, rmsNormGrad } from './norm.js';
 import { adamW } from './optimizer.js';
+import { pagedAttention } from './paged-attention.js';
 import { pageWrite } from './pages.js';
 import { gatedRetention, gatedRetentionGrad } from './retention.js';
 import { rotary } from './rotary.js';
@@ -29,6 +30,7 @@ export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'LinearGroup', linearGroup);
   registerFusedKernel(backend, 'LogDecay', logDecay);
   registerFusedKernel(backend, 'LogDecayGrad', logDecayGrad);
+  registerFusedKernel(backend, 'PagedAttention', pagedAttention);
   registerFusedKernel(backend, 'PageWrite', pageWrite);
   registerFusedKernel(backend, 'RmsNorm', rmsNorm);
   registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad);
