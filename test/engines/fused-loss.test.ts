@@ -17,39 +17,33 @@ function targets(rows: number, vocabSize: number): tf.Tensor1D {
 }
 
 for (const [rows, vocabSize] of [
-  [1, 1],
+  [1, 2],
   [37, 50],
   [5, 3001],
 ] as const)
-  // prettier-ignore
   test(`crossEntropy, ${rows} rows of ${vocabSize}`, () =>
     assertOpParity([[rows, vocabSize]], ([x]) =>
       crossEntropy(tf.mul<tf.Tensor2D>(x, 30), targets(rows, vocabSize)),
     ));
 
-for (const [rows, width, vocabSize] of [
-  [1, 1, 1],
-  [37, 9, 50],
-  [40, 3, 2 ** 20],
-] as const)
-  // prettier-ignore
-  test(`linearCrossEntropy, ${rows} rows of ${width} over ${vocabSize}`, () =>
-    assertOpParity([[rows, width], [vocabSize, width]], ([x, weight]) => // prettier-ignore
-      linearCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, targets(rows, vocabSize)),
-    ));
+const linearLoss = (rows: number, width: number, vocabSize: number) =>
+  assertOpParity(
+    [
+      [rows, width],
+      [vocabSize, width],
+    ],
+    ([x, weight]) => linearCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, targets(rows, vocabSize)),
+  );
+
+test('linearCrossEntropy', async () => {
+  await linearLoss(1, 1, 2);
+  await linearLoss(37, 9, 50);
+});
 
 test('linearCrossEntropy in blocks of rows', async () => {
   const before = limits.logitElements;
   limits.logitElements = 500;
-  await assertOpParity(
-    [
-      [37, 9],
-      [50, 9],
-    ],
-    ([x, weight]) =>
-      // prettier-ignore
-      linearCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, targets(37, 50)),
-  );
+  await linearLoss(37, 9, 50);
   limits.logitElements = before;
 });
 
