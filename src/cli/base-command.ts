@@ -6,9 +6,22 @@ import type { ResultFormat } from '../results/formats.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
+import type { Progress, ProgressOptions } from './progress.js';
 
 /** The parsed flags of command class `C`, its base flags included. */
 export type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<C['baseFlags'] & C['flags']>;
+
+/** What a library function that runs a whole command needs of the command line. */
+export interface RunContext {
+  /** As typed, for the record: `['needle', '--ctx', '4k']`. */
+  command: readonly string[];
+  flags: Readonly<Record<string, unknown>>;
+  /** Where results go. */
+  directory: string;
+  progress(options: Omit<ProgressOptions, 'quiet'>): Progress;
+  /** A remark for the person at the terminal. */
+  note(line: string): void;
+}
 
 /** What `finish` needs to know of a command's flags. */
 export interface FinishOptions {
@@ -24,6 +37,19 @@ export abstract class BaseCommand extends PlainCommand {
   /** Where this command writes when `--out` is absent. */
   protected directory(out: string | undefined): string {
     return out ?? `results/${this.id ?? 'yoco'}`;
+  }
+
+  /** This run of the command, as the library is to know it. */
+  protected context(flags: { out?: string } & Readonly<Record<string, unknown>>): RunContext {
+    return {
+      command: [this.id ?? '', ...this.argv],
+      flags,
+      directory: this.directory(flags.out),
+      progress: (options) => this.progress(options),
+      note: (line) => {
+        this.note(line);
+      },
+    };
   }
 
   /**

@@ -102,6 +102,7 @@ class Bar extends Reporter {
 
 class Lines extends Reporter {
   private shownAt = -Infinity;
+  private shown = '';
 
   protected show(): void {
     const now = this.elapsed();
@@ -115,7 +116,10 @@ class Lines extends Reporter {
   }
 
   private print(): void {
-    process.stderr.write(`${this.options.label}: ${this.status()}, ${formatDuration(this.elapsed())}\n`);
+    const status = this.status();
+    if (status === this.shown) return;
+    this.shown = status;
+    process.stderr.write(`${this.options.label}: ${status}, ${formatDuration(this.elapsed())}\n`);
   }
 }
 

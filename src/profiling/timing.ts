@@ -1,30 +1,14 @@
 import type { Engine } from '../engines/engine.js';
 
-export interface Repetitions {
-  /** Runs that are not counted: they load, compile and warm what later runs find ready. */
-  warmUp: number;
-  repetitions: number;
-}
-
-/** Seconds of each counted run of `work`, the engine's queued work included. */
-export async function timeRuns(
-  engine: Engine,
-  { warmUp, repetitions }: Repetitions,
-  work: () => void,
-): Promise<number[]> {
+/** Seconds of each of `count` runs of `work`, from an idle engine to an idle engine. */
+export async function timeRuns(engine: Engine, count: number, work: () => void): Promise<number[]> {
   const seconds: number[] = [];
-  for (let run = 0; run < warmUp + repetitions; run++) {
-    const elapsed = await timeOnce(engine, work);
-    if (run >= warmUp) seconds.push(elapsed);
+  for (let run = 0; run < count; run++) {
+    await engine.synchronize();
+    const started = performance.now();
+    work();
+    await engine.synchronize();
+    seconds.push((performance.now() - started) / 1000);
   }
   return seconds;
-}
-
-/** Seconds from an idle engine to an idle engine. */
-export async function timeOnce(engine: Engine, work: () => void): Promise<number> {
-  await engine.synchronize();
-  const started = performance.now();
-  work();
-  await engine.synchronize();
-  return (performance.now() - started) / 1000;
 }

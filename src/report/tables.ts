@@ -60,13 +60,6 @@ export function legendName(row: Row, withModel: boolean): string {
   return `${textIn(row, 'architecture')}${mixer}${model}`;
 }
 
-/** Rows in groups of equal `key`, groups in the order of their first rows. */
-export function groupRows(rows: readonly Row[], key: (row: Row) => string): Map<string, Row[]> {
-  const groups = new Map<string, Row[]>();
-  for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
-  return groups;
-}
-
 /** The points of two columns, in ascending x; rows that lack one are left out. */
 export function pointsOf(rows: readonly Row[], x: string, y: string): [number, number][] {
   return rows

@@ -1,8 +1,9 @@
+import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, paragraph } from '../html.js';
 import type { Section } from '../section.js';
-import { findRows, groupRows, legendName, pointsOf, textIn } from '../tables.js';
+import { findRows, legendName, pointsOf, textIn } from '../tables.js';
 
 function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
   const series: LineSeries[] = [

@@ -1,11 +1,12 @@
 /** Prefill time and decode rate against context. */
 import { formatNumber, formatSeconds } from '../../results/display.js';
+import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { formatTokenCount } from '../../cli/sizes.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
-import { findRows, groupRows, legendName, numberIn, pointsOf, textIn } from '../tables.js';
+import { findRows, legendName, numberIn, pointsOf, textIn } from '../tables.js';
 
 const severalModels = (rows: readonly Row[]): boolean =>
   new Set(rows.map((row) => textIn(row, 'model'))).size > 1;

@@ -1,0 +1,54 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../cli/base-command.js';
+import { contextsFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+
+const K = 1024;
+
+export default class ProfileMemory extends BaseCommand {
+  static override summary =
+    'Memory of inference against context: computed for any preset, measured where it fits.';
+  static override description =
+    'Weights, K/V cache, recurrent state, activations and their total, batch 1. The computed columns follow from the ' +
+    'configuration; the measured ones are what the engine allocated while it prefilled a random prompt. With both ' +
+    'architectures, a second table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
+    "layer's keys and values that the official Transformer makes when it appends to its cache (torch.cat); the cache here makes none.";
+  static override examples = [
+    {
+      description: "The paper's K/V cache of a 65B model, 80 times smaller",
+      command: '<%= config.bin %> <%= command.id %> --arch yoco,transformer --preset 65b --ctx 1m --analytic',
+    },
+    {
+      description: "The paper's 9.4 times less memory at a million tokens, 3B",
+      command:
+        '<%= config.bin %> <%= command.id %> --preset yoco-3b,transformer-3b --ctx 32k,1m --chunk 32k --analytic',
+    },
+    {
+      description: 'Measured on this machine up to 64k tokens',
+      command:
+        '<%= config.bin %> <%= command.id %> --arch yoco,transformer --ctx 1k,16k,64k --measure-up-to 64k',
+    },
+  ];
+  static override flags = {
+    ctx: contextsFlag({
+      default: [256, K, 4 * K, 16 * K, 64 * K, 256 * K, K * K],
+    }),
+    chunk: tokenCountFlag({ description: 'tokens prefilled at a time', default: 8 * K }),
+    analytic: Flags.boolean({
+      description: 'compute only; without --dtype at 2 bytes per element (bfloat16)',
+    }),
+    'measure-up-to': tokenCountFlag({
+      description: 'longest context that is also measured',
+      default: 16 * K,
+      exclusive: ['analytic'],
+    }),
+    ...modelFlags,
+    ...sweepFlags,
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(ProfileMemory);
+    const { profileMemory } = await import('../profiling/profile-memory.js');
+    const { writer, derived } = await profileMemory(flags, this.context(flags));
+    await this.finish(writer, flags, derived);
+  }
+}

@@ -1,0 +1,53 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../cli/base-command.js';
+import { contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { parseTokenCount } from '../cli/sizes.js';
+
+const K = 1024;
+
+export default class ProfilePrefill extends BaseCommand {
+  static override summary = 'Time to the first token against context, with and without the early exit.';
+  static override description =
+    'Prefills random prompts, batch 1, after a warm-up, and reports median, mean, standard deviation, extremes, tokens/s and ' +
+    'FLOP/s (matrix products, by formula), and the exponent with which time grows with context. With both architectures, a ' +
+    'further table divides the Transformer by YOCO. Contexts that do not fit in memory are refused before they start, and ' +
+    'the sweep goes on.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> --arch yoco,transformer --ctx 1k,4k,16k',
+    '<%= config.bin %> <%= command.id %> --ctx 64k,1m --early-exit on --repetitions 1',
+    '<%= config.bin %> <%= command.id %> --self-decoder gated-retention,sliding-window --ctx 16k --format md',
+    '<%= config.bin %> <%= command.id %> --ctx 4k --check results/laptop/profile-prefill.timings.csv --tolerance 20',
+  ];
+  static override flags = {
+    ctx: contextsFlag({ default: [K, 4 * K, 16 * K] }),
+    chunk: Flags.custom<number | 'auto'>({
+      description: 'tokens prefilled at a time; auto measures which size is fastest',
+      default: 'auto',
+      helpValue: 'auto|8k',
+      parse: (text) => Promise.resolve(text === 'auto' ? text : parseTokenCount(text)),
+    })(),
+    'early-exit': Flags.option({
+      options: ['on', 'off'] as const,
+      description: 'off runs every layer at every position: what the early exit saves',
+      multiple: true,
+      delimiter: ',',
+      default: ['on', 'off'],
+      helpValue: 'on,off',
+    })(),
+    warmup: Flags.integer({
+      description: 'runs that are not counted, of two chunks at most',
+      default: 1,
+      min: 0,
+    }),
+    repetitions: Flags.integer({ description: 'runs that are counted', default: 5, min: 1 }),
+    ...modelFlags,
+    ...sweepFlags,
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(ProfilePrefill);
+    const { profilePrefill } = await import('../profiling/profile-prefill.js');
+    const { writer, derived } = await profilePrefill(flags, this.context(flags));
+    await this.finish(writer, flags, derived);
+  }
+}

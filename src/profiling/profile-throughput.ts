@@ -1,0 +1,88 @@
+/** `yoco profile-throughput`. */
+import type { RunContext } from '../cli/base-command.js';
+import { modelLabel } from '../cli/models.js';
+import { formatTokenCount } from '../cli/sizes.js';
+import type { Engine } from '../engines/engine.js';
+import { costs, defaultChunkSize } from '../model/costs.js';
+import type { DerivedTable } from '../results/derived.js';
+import type { ResultWriter } from '../results/writer.js';
+import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
+import { ratioTable } from './ratios.js';
+import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
+import type { LoadedModel } from './sweep.js';
+import { GrowingContext, measureDecoding, THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './throughput.js';
+
+export interface ProfileThroughputFlags extends ProfileFlags {
+  warmup: number;
+  tokens: number;
+}
+
+export async function profileThroughput(
+  flags: ProfileThroughputFlags,
+  context: RunContext,
+): Promise<{ writer: ResultWriter; derived: DerivedTable[] }> {
+  const contexts = [...flags.ctx].sort((a, b) => a - b);
+  const parts = planParts(
+    flags,
+    contexts.map((count) => ({ context: count })),
+  );
+  const engine = await startProfileEngine(flags);
+  const { tokens, warmup } = flags;
+  const writer = openTable(context, flags, {
+    schema: THROUGHPUT_SCHEMA,
+    parts,
+    engine,
+    settings: { tokens, warmup },
+  });
+  const prompts = new Prompts(Math.max(...contexts), tokens + warmup, flags.seed);
+  try {
+    await runSweep(context, flags, {
+      parts,
+      engine,
+      writer,
+      tokensOf: ({ context: count }) => Number(count),
+      measure: async (loaded, key, onProgress) => {
+        const count = Number(key.context);
+        requireContext(loaded, engine, count);
+        const cache = prompts.of(loaded).reach(count, onProgress);
+        const row = await measureDecoding(loaded.model, engine, cache, { warmUp: warmup, tokens });
+        cache.dispose();
+        return row;
+      },
+    });
+  } finally {
+    prompts.dispose();
+  }
+  return { writer, derived: [ratioTable(THROUGHPUT_SCHEMA, writer.rows, THROUGHPUT_RATIOS)] };
+}
+
+function requireContext({ choice }: LoadedModel, engine: Engine, context: number): void {
+  const bytesPerElement = ELEMENT_BYTES[engine.storage];
+  const chunk = defaultChunkSize(choice.config);
+  const need = costs(choice.config).inferenceMemory({ context, chunk, bytesPerElement });
+  requireMemory(engine, besideWeights(need), `context ${formatTokenCount(context)} of ${modelLabel(choice)}`);
+}
+
+/** The growing prompt of the model at work; the one before is let go. */
+class Prompts {
+  private owner: LoadedModel | undefined;
+  private prompt: GrowingContext | undefined;
+
+  constructor(
+    private readonly longest: number,
+    private readonly decoded: number,
+    private readonly seed: number,
+  ) {}
+
+  of(loaded: LoadedModel): GrowingContext {
+    if (this.prompt && this.owner === loaded) return this.prompt;
+    this.dispose();
+    this.owner = loaded;
+    return (this.prompt = new GrowingContext(loaded.model, this.longest, this.decoded, this.seed));
+  }
+
+  dispose(): void {
+    this.prompt?.dispose();
+    this.prompt = undefined;
+  }
+}

@@ -1,0 +1,12 @@
+import type { Row } from './schema.js';
+
+/** Rows in groups of equal `key`, groups in the order of their first rows. */
+export function groupRows(rows: readonly Row[], key: (row: Row) => string): Map<string, Row[]> {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const group = groups.get(key(row));
+    if (group) group.push(row);
+    else groups.set(key(row), [row]);
+  }
+  return groups;
+}
