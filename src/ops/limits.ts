@@ -5,6 +5,8 @@
 export const limits = {
   /** Attention: scores [B, Hq, queries, keys] of a block, in elements. */
   scoreElements: 2 ** 22,
+  /** Attention: queries per block. Only keys beyond the first query of a block need a mask. */
+  queryBlock: 256,
   /** Attention: keys per block, where they lie in one tensor. */
   keyBlock: 1024,
   /** Linear cross-entropy: logits of a block of rows, in elements. */

@@ -41,14 +41,11 @@ function positionOf(visibility: Visibility, sequence: number, query: number): nu
   return positions ? (positions[sequence * queries + query] as number) : keys - queries + query;
 }
 
-/**
- * Divides the queries so that the scores of a block against `keyBlock` keys stay small, and so that under a window few of
- * them are computed in vain.
- */
+/** Divides the queries so that the scores of a block against `keyBlock` keys stay small. */
 export function queryBlocks(visibility: Visibility, heads: number, keyBlock: number): QueryBlock[] {
-  const { batch, queries, window } = visibility;
+  const { batch, queries } = visibility;
   const fitting = Math.max(16, Math.floor(limits.scoreElements / (batch * heads * keyBlock)));
-  const most = window === null ? fitting : Math.min(fitting, Math.max(64, window));
+  const most = Math.min(fitting, limits.queryBlock);
   const blocks: QueryBlock[] = [];
   for (let start = 0; start < queries; start += most) {
     const length = Math.min(most, queries - start);

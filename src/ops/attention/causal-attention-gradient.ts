@@ -55,13 +55,15 @@ export function composeCausalAttentionGradient(
   return gradients;
 }
 
-function splitKeys({ k, v }: CausalAttentionResult): KeyGradients[] {
+function splitKeys({ q, k, v }: CausalAttentionResult): KeyGradients[] {
+  // Blocks as wide as those of the queries leave out most of what causality hides.
+  const most = q.shape[1] > limits.queryBlock ? limits.queryBlock : limits.keyBlock;
   const [batch, length, heads, width] = k.shape;
   const take = (x: tf.Tensor4D, start: number, rows: number): tf.Tensor4D =>
     tf.transpose(tf.slice(x, [0, start, 0, 0], [batch, rows, heads, width]), [0, 2, 1, 3]);
   const blocks: KeyGradients[] = [];
-  for (let start = 0; start < length; start += limits.keyBlock) {
-    const rows = Math.min(limits.keyBlock, length - start);
+  for (let start = 0; start < length; start += most) {
+    const rows = Math.min(most, length - start);
     const keys = take(k, start, rows);
     blocks.push({
       start,

@@ -78,18 +78,31 @@ function compose(
   const [keys, values] = [tf.transpose(k, [0, 2, 1, 3]), tf.transpose(v, [0, 2, 1, 3])];
   const [batch, kvHeads, , width] = keys.shape;
   const parts = queryBlocks(visibility, q.shape[2], Math.min(limits.keyBlock, k.shape[1])).map((block) => {
-    const from = firstKey(block, attrs.window);
-    const blocks: KeyBlock[] = [];
-    for (let start = from; start <= block.last; start += limits.keyBlock) {
-      const length = Math.min(limits.keyBlock, block.last + 1 - start);
-      const take = (x: tf.Tensor4D) => tf.slice(x, [0, 0, start, 0], [batch, kvHeads, length, width]);
-      blocks.push({ start, length, read: () => [take(keys), take(values)] });
-    }
+    const take = (x: tf.Tensor4D, start: number, length: number): tf.Tensor4D =>
+      tf.slice(x, [0, 0, start, 0], [batch, kvHeads, length, width]);
+    const blocks = keyRanges(block, attrs.window).map(([start, length]): KeyBlock => ({
+      start,
+      length,
+      read: () => [take(keys, start, length), take(values, start, length)],
+    }));
     return attendBlocks(q, kvHeads, visibility, block, attrs.scale, blocks);
   });
   const outputs = parts.map(([out]) => out);
   const logSumExps = parts.map(([, logSumExp]) => logSumExp);
   return [tf.concat(outputs, 1), tf.concat(logSumExps, 2)];
+}
+
+/** The keys that a block of queries sees, as runs [start, length]: those that all see first, then those beyond. */
+function keyRanges(block: QueryBlock, window: number | null): [number, number][] {
+  const ranges: [number, number][] = [];
+  const add = (from: number, to: number): void => {
+    for (let start = from; start < to; start += limits.keyBlock) {
+      ranges.push([start, Math.min(limits.keyBlock, to - start)]);
+    }
+  };
+  add(firstKey(block, window), block.first + 1);
+  add(block.first + 1, block.last + 1);
+  return ranges;
 }
 
 /** Keys and values [B, Hkv, length, D] of consecutive positions. */
