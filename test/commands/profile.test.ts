@@ -1,0 +1,177 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Row } from '../../src/results/schema.js';
+import { runCli } from '../cli/run.js';
+import { usePlainBackend } from '../plain-backend.js';
+
+const test = suite('profile commands');
+let directory = '';
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-profile-'));
+});
+test.after.each(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+test.after(usePlainBackend);
+
+const common = (out = directory): string[] => [
+  '--preset',
+  'pico',
+  '--engine',
+  'cpu',
+  '--threads',
+  '1',
+  '--quiet',
+  '--out',
+  out,
+];
+const text = (name: string): string => readFileSync(join(directory, name), 'utf8');
+const json = async (...argv: string[]): Promise<Row[]> => {
+  const { stdout, stderr, exitCode } = await runCli(...argv, '--format', 'json');
+  assert.is(exitCode, 0, stderr);
+  return JSON.parse(stdout) as Row[];
+};
+
+test('measured memory is what the formulas say', async () => {
+  const rows = await json(
+    'profile-memory',
+    ...common(),
+    '--arch',
+    'yoco,transformer',
+    '--ctx',
+    '128,256,1m',
+    '--chunk',
+    '128',
+  );
+  assert.is(rows.length, 6);
+  for (const row of rows) {
+    if (row.context === 1048576) {
+      assert.is(row.measured_peak_bytes, null);
+      continue;
+    }
+    assert.is(row.measured_weights_bytes, row.weights_bytes);
+    assert.is(row.measured_state_bytes, row.state_bytes);
+    const share = Number(row.measured_peak_bytes) / Number(row.total_bytes);
+    assert.ok(share > 0.9 && share < 1.2, `${share}`);
+  }
+  assert.match(text('profile-memory-ratio.csv'), /^model,transformer,self_decoder,context,kv_cache_ratio,/);
+});
+
+test('prefill is timed at every context, with and without early exit, and resumes without measuring again', async () => {
+  const argv = ['profile-prefill', ...common(), '--ctx', '64,128', '--chunk', '64', '--repetitions', '2'];
+  const rows = await json(...argv);
+  assert.equal(
+    rows.map((row) => [row.early_exit, row.context]),
+    [
+      [true, 64],
+      [true, 128],
+      [false, 64],
+      [false, 128],
+    ],
+  );
+  for (const row of rows) {
+    assert.ok(Number(row.seconds_min) <= Number(row.seconds_median));
+    assert.ok(Number(row.seconds_median) <= Number(row.seconds_max));
+    const rate = Number(row.context) / Number(row.seconds_median);
+    assert.ok(Math.abs(Number(row.tokens_per_second) / rate - 1) < 0.01);
+  }
+  assert.ok(Number(rows[2]?.prefill_flops) > Number(rows[0]?.prefill_flops));
+  const timings = text('profile-prefill.timings.csv');
+  await json(...argv);
+  assert.is(text('profile-prefill.timings.csv'), timings);
+  assert.is(text('profile-prefill-growth.timings.csv').split('\n').length, 4);
+});
+
+test('decoding goes on behind each context of the sweep, whatever its order', async () => {
+  const rows = await json(
+    'profile-throughput',
+    ...common(),
+    '--ctx',
+    '128,64',
+    '--tokens',
+    '2',
+    '--warmup',
+    '1',
+  );
+  assert.equal(
+    rows.map(({ context }) => context),
+    [64, 128],
+  );
+  assert.ok(Number(rows[1]?.bytes_read) > Number(rows[0]?.bytes_read));
+  assert.ok(rows.every((row) => Number(row.tokens_per_second) > 0));
+});
+
+test('a context beyond memory is a row that says so; the sweep goes on and the exit status is 1', async () => {
+  const { stdout, stderr, exitCode } = await runCli(
+    'profile-prefill',
+    ...common(),
+    ...[
+      '--ctx',
+      '1048576m,64',
+      '--chunk',
+      '64',
+      '--repetitions',
+      '1',
+      '--early-exit',
+      'on',
+      '--format',
+      'csv',
+    ],
+  );
+  assert.is(exitCode, 1);
+  assert.match(stderr, /1 of the cells failed/);
+  assert.match(
+    stdout,
+    /error,"context 1048576m of pico yoco \(gated-retention\) needs \d+ bytes .* available are \d+ bytes/,
+  );
+  assert.match(stdout, /pico,yoco,gated-retention,true,64,\d+,.*,ok,/);
+});
+
+test('--check names the rows that regressed', async () => {
+  const argv = (out: string): string[] => ['profile-memory', ...common(out), '--ctx', '64', '--analytic'];
+  await runCli(...argv(directory));
+  const check = ['--check', join(directory, 'profile-memory.csv')];
+  const same = await runCli(...argv(join(directory, 'a')), ...check);
+  assert.is(same.exitCode, 0, same.stderr);
+  const other = await runCli(
+    ...argv(join(directory, 'b')),
+    ...check,
+    '--dtype',
+    'float32',
+    '--tolerance',
+    '50',
+  );
+  assert.is(other.exitCode, 1);
+  assert.match(other.stderr, /regression: .*context=64: weights_bytes \d+, was \d+ \(100\.0 % worse\)/);
+});
+
+test('bad input is one line and exit status 2', async () => {
+  const cases: [string[], RegExp][] = [
+    [['--ctx', '12q'], /^yoco: --ctx: '12q' is not a number of tokens/],
+    [['--ctx', '0'], /'0' is not a number of tokens/],
+    [['--ctx', '-5'], /'-5' is not a number of tokens/],
+    [['--preset', 'huge'], /unknown preset 'huge': the presets are pico, nano/],
+    [['--preset', 'yoco-3b', '--arch', 'transformer'], /preset 'yoco-3b' has no architecture 'transformer'/],
+    [['--engine', 'abacus'], /--engine=abacus to be one of: auto, cpu, cuda, webgpu, tensorflow/],
+    [['--arch', 'mamba'], /--arch=mamba to be one of: yoco, transformer/],
+    [['--config', 'absent.json'], /--config absent\.json: no such file/],
+    [['--tolerance', '5'], /--check/],
+    [['--seed', '-1'], /--seed/],
+    [
+      ['--arch', 'transformer', '--self-decoder', 'sliding-window'],
+      /--self-decoder is for architecture yoco/,
+    ],
+    [['surplus'], /Unexpected argument: surplus/],
+  ];
+  for (const [argv, line] of cases) {
+    const { stderr, exitCode } = await runCli('profile-memory', '--analytic', '--out', directory, ...argv);
+    assert.match(stderr, line);
+    assert.is(stderr.trimEnd().split('\n').length, 1, stderr);
+    assert.is(exitCode, 2, stderr);
+  }
+});
+
+test.run();
