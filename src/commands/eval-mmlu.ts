@@ -54,20 +54,21 @@ export default class EvalMmlu extends BaseCommand {
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');
     const { runMmlu } = await import('../evaluation/mmlu-run.js');
-    const command = [this.id ?? 'eval-mmlu', ...this.argv];
-    const session = await startSession({
-      ...{ command, flags, choices },
+    const context = this.context(flags);
+    const session = await startSession(context, flags, {
+      choices,
       inputs: { [set.name]: set.sha256 },
-      note: (line) => {
-        this.note(line);
-      },
     });
     const questions = set.subjects.reduce((sum, subject) => sum + subject.questions.length, 0);
-    const progress = this.progress({ label: set.name, total: questions * choices.length, unit: 'questions' });
+    const progress = context.progress({
+      label: set.name,
+      total: questions * choices.length,
+      unit: 'questions',
+    });
     const tables = await runMmlu({
       ...session,
       ...{ set, shots: flags.shots, maxContext: flags['max-context'], resume: flags.resume },
-      directory: this.directory(flags.out),
+      directory: context.directory,
       onItem: ({ choice }, subject) => {
         progress.note(`${modelLabel(choice)}, ${subject}`);
         progress.increment();

@@ -45,20 +45,17 @@ export default class Eval extends BaseCommand {
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');
     const { runTasks } = await import('../evaluation/tasks-run.js');
-    const command = [this.id ?? 'eval', ...this.argv];
-    const session = await startSession({
-      ...{ command, flags, choices },
+    const context = this.context(flags);
+    const session = await startSession(context, flags, {
+      choices,
       inputs: Object.fromEntries(tasks.map(({ name, sha256 }) => [name, sha256])),
-      note: (line) => {
-        this.note(line);
-      },
     });
     const items = tasks.reduce((sum, task) => sum + task.items.length, 0);
-    const progress = this.progress({ label: 'eval', total: items * choices.length, unit: 'items' });
+    const progress = context.progress({ label: 'eval', total: items * choices.length, unit: 'items' });
     const tables = await runTasks({
       ...session,
       ...{ tasks, maxContext: flags['max-context'], resume: flags.resume },
-      directory: this.directory(flags.out),
+      directory: context.directory,
       onItem: ({ choice }, task) => {
         progress.note(`${modelLabel(choice)}, ${task}`);
         progress.increment();

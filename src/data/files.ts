@@ -107,3 +107,10 @@ function jsonObject(text: string): Readonly<Record<string, unknown>> {
   }
   return value as Readonly<Record<string, unknown>>;
 }
+
+/** The text of a stream to its end. @throws RunError when it is not UTF-8 */
+export async function readStream(stream: AsyncIterable<string | Uint8Array>): Promise<string> {
+  const parts: Uint8Array[] = [];
+  for await (const part of stream) parts.push(typeof part === 'string' ? Buffer.from(part) : part);
+  return decodeBytes(new TextDecoder('utf-8', { fatal: true }), Buffer.concat(parts), 'stdin', 0);
+}

@@ -1,6 +1,14 @@
 /** Columns every table of right and wrong answers has, and how they are computed. */
 import type { Column, Row } from '../results/schema.js';
-import { estimateDifference, estimateMacro, estimateMean, type Estimate } from './statistics.js';
+import {
+  estimateDifference,
+  estimateMacro,
+  estimateMean,
+  normalInterval,
+  wilsonInterval,
+  type Estimate,
+  type Interval,
+} from './statistics.js';
 
 export const ACCURACY_COLUMNS: readonly Column[] = [
   { name: 'questions', kind: 'result', description: 'questions asked', display: 'count' },
@@ -16,6 +24,20 @@ export const ACCURACY_COLUMNS: readonly Column[] = [
     name: 'standard_error',
     kind: 'result',
     description: 'standard error of the accuracy',
+    digits: 6,
+    display: 'percent',
+  },
+  {
+    name: 'interval_low',
+    kind: 'result',
+    description: 'lower end of the 95 % interval (Wilson; of a macro average: normal)',
+    digits: 6,
+    display: 'percent',
+  },
+  {
+    name: 'interval_high',
+    kind: 'result',
+    description: 'upper end of the 95 % interval',
     digits: 6,
     display: 'percent',
   },
@@ -41,12 +63,14 @@ export type Outcomes = readonly number[];
 
 /** Accuracy over all questions. @param baseline outcomes of the first model; absent for itself */
 export function accuracyCells(outcomes: Outcomes, chance: number | null, baseline?: Outcomes): Row {
-  return cells(
-    outcomes.length,
-    estimateMean(outcomes),
+  const right = outcomes.reduce((sum, outcome) => sum + outcome, 0);
+  return cells({
+    questions: outcomes.length,
+    accuracy: estimateMean(outcomes),
+    interval: wilsonInterval(right, outcomes.length),
     chance,
-    baseline ? estimateDifference(outcomes, baseline) : null,
-  );
+    difference: baseline ? estimateDifference(outcomes, baseline) : null,
+  });
 }
 
 /** The unweighted mean of the accuracies of groups of questions. */
@@ -55,26 +79,32 @@ export function macroCells(
   chance: number | null,
   baseline?: readonly Outcomes[],
 ): Row {
-  const questions = groups.reduce((sum, group) => sum + group.length, 0);
+  const accuracy = estimateMacro(groups.map(estimateMean));
   const differences = baseline?.map((group, index) => estimateDifference(groups[index] ?? [], group));
-  return cells(
-    questions,
-    estimateMacro(groups.map(estimateMean)),
+  return cells({
+    questions: groups.reduce((sum, group) => sum + group.length, 0),
+    accuracy,
+    interval: normalInterval(accuracy),
     chance,
-    differences ? estimateMacro(differences) : null,
-  );
+    difference: differences ? estimateMacro(differences) : null,
+  });
 }
 
-function cells(
-  questions: number,
-  accuracy: Estimate,
-  chance: number | null,
-  difference: Estimate | null,
-): Row {
+interface AccuracyFigures {
+  readonly questions: number;
+  readonly accuracy: Estimate;
+  readonly interval: Interval | null;
+  readonly chance: number | null;
+  readonly difference: Estimate | null;
+}
+
+function cells({ questions, accuracy, interval, chance, difference }: AccuracyFigures): Row {
   return {
     questions,
     accuracy: accuracy.mean,
     standard_error: accuracy.standardError,
+    interval_low: interval?.low ?? null,
+    interval_high: interval?.high ?? null,
     chance,
     difference: difference?.mean ?? null,
     difference_error: difference?.standardError ?? null,

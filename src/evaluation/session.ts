@@ -1,4 +1,5 @@
 /** What every evaluating command does before its work: choose the models, start the engine, describe the run. */
+import type { RunContext } from '../cli/base-command.js';
 import { modelLabel, type ModelChoice } from '../cli/models.js';
 import type { Engine, EngineName, StorageType } from '../engines/engine.js';
 import { startEngine } from '../engines/start.js';
@@ -7,23 +8,21 @@ import type { Json } from '../results/canonical.js';
 import { collectProvenance, type Provenance } from '../results/provenance.js';
 import { loadCandidates, type Candidate } from './candidates.js';
 
+/** The parsed flags every evaluating command has. */
+export interface EvaluationFlags {
+  readonly engine: EngineName | 'auto';
+  readonly threads?: number;
+  readonly dtype?: StorageType;
+  readonly seed: number;
+  readonly tokenizer?: string;
+}
+
 export interface SessionOptions {
-  /** The command as typed: `['needle', '--ctx', '4k']`. */
-  readonly command: readonly string[];
-  readonly flags: Readonly<Record<string, unknown>> & {
-    readonly engine: EngineName | 'auto';
-    readonly threads?: number;
-    readonly dtype?: StorageType;
-    readonly seed: number;
-    readonly tokenizer?: string;
-  };
   readonly choices: readonly ModelChoice[];
   /** SHA-256 of the data read, by name. */
   readonly inputs: Readonly<Record<string, string>>;
   /** What else the flags came to. */
   readonly configuration?: Readonly<Record<string, Json>>;
-  /** Remarks for the person at the terminal. */
-  readonly note: (line: string) => void;
 }
 
 export interface Session {
@@ -32,13 +31,16 @@ export interface Session {
   readonly provenance: Provenance;
 }
 
-export async function startSession(options: SessionOptions): Promise<Session> {
-  const { command, flags, choices, note } = options;
+export async function startSession(
+  context: RunContext,
+  flags: EvaluationFlags,
+  { choices, ...options }: SessionOptions,
+): Promise<Session> {
   const candidates = await loadCandidates(choices, flags);
   const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
-      note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);
+      context.note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);
   }
   const weights = candidates.map(({ choice, weightsHash }) => [choice.name, weightsHash] as const);
   const inputs = {
@@ -55,6 +57,12 @@ export async function startSession(options: SessionOptions): Promise<Session> {
   return {
     engine,
     candidates,
-    provenance: collectProvenance({ command, flags, engine, configuration, inputs }),
+    provenance: collectProvenance({
+      command: context.command,
+      flags: context.flags,
+      engine,
+      configuration,
+      inputs,
+    }),
   };
 }

@@ -31,6 +31,13 @@ export interface Estimate {
   readonly standardError: number | null;
 }
 
+/** The 95 % interval of an estimated share by the normal approximation; null without a standard error. */
+export function normalInterval({ mean, standardError }: Estimate): Interval | null {
+  if (standardError === null) return null;
+  const spread = Z95 * standardError;
+  return { low: Math.max(0, mean - spread), high: Math.min(1, mean + spread) };
+}
+
 /** Mean of independent values and its standard error, the sample's standard deviation divided by √n. */
 export function estimateMean(values: ArrayLike<number>): Estimate {
   const n = values.length;

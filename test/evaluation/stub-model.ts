@@ -119,7 +119,10 @@ export class StubModel implements LanguageModel {
   }
 
   decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D {
-    return this.extend(tokens.reshape([1, 1]), cache, { logits: 'last' });
+    const ids = tokens.reshape<tf.Tensor2D>([1, 1]);
+    const logits = this.extend(ids, cache, { logits: 'last' });
+    ids.dispose();
+    return logits;
   }
 
   load(): void {

@@ -19,10 +19,14 @@ export class Cl100kTokenizer implements Tokenizer {
   readonly beginOfText = BEGIN_OF_TEXT;
   readonly endOfText = END_OF_TEXT;
 
-  private constructor(private readonly encoding: typeof cl100k) {}
+  private constructor(
+    private readonly encoding: typeof cl100k,
+    private readonly ranks: readonly (string | number[])[],
+  ) {}
 
   static async load(): Promise<Cl100kTokenizer> {
-    return new Cl100kTokenizer(await import('gpt-tokenizer/encoding/cl100k_base'));
+    const { default: ranks } = await import('gpt-tokenizer/bpeRanks/cl100k_base');
+    return new Cl100kTokenizer(await import('gpt-tokenizer/encoding/cl100k_base'), ranks);
   }
 
   encode(text: string): Int32Array {
@@ -30,9 +34,14 @@ export class Cl100kTokenizer implements Tokenizer {
     return Int32Array.from(ids, (id) => id + SHIFT);
   }
 
+  /** From the bytes of the ranks: the package's own decoder drops characters that are incomplete at the end. */
   decode(ids: Iterable<number>): string {
-    const plain: number[] = [];
-    for (const id of ids) if (id >= SHIFT && id < RANKS + SHIFT) plain.push(id - SHIFT);
-    return this.encoding.decode(plain);
+    const bytes: Uint8Array[] = [];
+    for (const id of ids) {
+      const token = id >= SHIFT && id < RANKS + SHIFT ? this.ranks[id - SHIFT] : undefined;
+      if (token !== undefined)
+        bytes.push(typeof token === 'string' ? Buffer.from(token) : Uint8Array.from(token));
+    }
+    return Buffer.concat(bytes).toString('utf8');
   }
 }

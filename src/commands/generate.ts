@@ -1,0 +1,104 @@
+import { Args, Flags } from '@oclif/core';
+import type { FlagsOf } from '../cli/base-command.js';
+import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
+import { PlainCommand } from '../cli/plain-command.js';
+import type { GenerateSpeed } from '../evaluation/generate.js';
+import { evaluationFlags } from '../evaluation/flags.js';
+import type { Sampler } from '../evaluation/sampling.js';
+
+const decimal = Flags.custom<number>({
+  // An empty text would be zero.
+  parse: (text) => Promise.resolve(text.trim() === '' ? NaN : Number(text)),
+});
+
+export default class Generate extends PlainCommand {
+  static override summary = 'Continue a text.';
+  static override description =
+    'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature says otherwise. The prompt is an ' +
+    'argument, a file (--prompt-file), or stdin.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> "Once upon a time" --checkpoint TinyStories-656K',
+    '<%= config.bin %> <%= command.id %> "The state of the Union is" --checkpoint runs/books --temperature 0.8 --top-p 0.95 --seed 7',
+    '<%= config.bin %> <%= command.id %> --prompt-file chapter.txt --checkpoint runs/books --tokens 500',
+    'echo "Call me" | <%= config.bin %> <%= command.id %> --checkpoint runs/books',
+  ];
+  static override args = {
+    prompt: Args.string({ description: 'text to continue (default: read from stdin)' }),
+  };
+  static override baseFlags = { ...quietFlag, ...seedFlag, ...engineFlags };
+  static override flags = {
+    ...evaluationFlags,
+    'prompt-file': Flags.string({ description: 'file that holds the prompt', helpValue: 'FILE' }),
+    tokens: Flags.integer({ char: 'n', description: 'tokens to generate at most', default: 200, min: 1 }),
+    temperature: decimal({
+      description: 'above 0: draw tokens at random, the flatter the higher; 0: always the likeliest',
+      default: 0,
+      helpValue: 'T',
+    }),
+    'top-k': Flags.integer({ description: 'draw among the K likeliest tokens', min: 1, helpValue: 'K' }),
+    'top-p': decimal({
+      description: 'draw among the fewest tokens that have probability P together',
+      helpValue: 'P',
+    }),
+    'ignore-end': Flags.boolean({ description: 'go on after the end-of-text token' }),
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Generate);
+    const prompt = await this.prompt(args.prompt, flags['prompt-file']);
+    const sampler = await this.sampler(flags);
+    const { chooseModel, modelLabel } = await import('../cli/models.js');
+    const { loadCandidates } = await import('../evaluation/candidates.js');
+    const { generate } = await import('../evaluation/generate.js');
+    const { startEngine } = await import('../engines/start.js');
+    const choice = chooseModel(flags);
+    const [candidate] = await loadCandidates([choice], flags);
+    if (candidate === undefined) return;
+    const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+    if (!choice.checkpoint) {
+      this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
+    }
+    const model = await candidate.open();
+    const speed = await generate(model, candidate.tokenizer, engine, {
+      ...{ prompt, sampler, limit: flags.tokens, ignoreEnd: flags['ignore-end'] },
+      onText: (text) => process.stdout.write(text),
+    });
+    process.stdout.write('\n');
+    this.reportSpeed(speed);
+    model.dispose();
+  }
+
+  private async prompt(argument: string | undefined, file: string | undefined): Promise<string> {
+    const { UsageError } = await import('../errors.js');
+    if (argument !== undefined && file !== undefined) {
+      throw new UsageError('give the prompt as an argument or with --prompt-file, not both');
+    }
+    if (argument !== undefined) return argument;
+    const { readText, readStream } = await import('../data/files.js');
+    if (file !== undefined) return [...readText(file)].join('');
+    if (process.stdin.isTTY)
+      throw new UsageError('no prompt: give a text, --prompt-file FILE, or pipe one in');
+    return (await readStream(process.stdin)).replace(/\n$/, '');
+  }
+
+  private async sampler(flags: FlagsOf<typeof Generate>): Promise<Sampler> {
+    const { greedySampler, randomSampler } = await import('../evaluation/sampling.js');
+    const { temperature, 'top-k': topK, 'top-p': topP } = flags;
+    if (temperature === 0) {
+      const { UsageError } = await import('../errors.js');
+      if (topK === undefined && topP === undefined) return greedySampler;
+      throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
+    }
+    const { Random } = await import('../data/random.js');
+    const random = new Random(flags.seed).fork('generate');
+    return randomSampler({ temperature, topK: topK ?? null, topP: topP ?? null, random });
+  }
+
+  private reportSpeed(speed: GenerateSpeed): void {
+    const rate = (tokens: number, seconds: number): string =>
+      `${tokens.toLocaleString('en-US')} tokens, ${(tokens / seconds).toFixed(1)} tokens/s`;
+    this.note(
+      `prefill ${rate(speed.promptTokens, speed.prefillSeconds)}; decode ${rate(speed.generatedTokens, speed.decodeSeconds)}`,
+    );
+  }
+}
