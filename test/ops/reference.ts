@@ -91,14 +91,17 @@ export function swiglu(a: Array64, b: Array64): Array64 {
 export function linear(x: Array64, weight: Array64, residual?: Array64): Array64 {
   const [outWidth, inWidth] = weight.shape as [number, number];
   const rows = x.data.length / inWidth;
-  const flat = { shape: [rows, inWidth], data: x.data };
-  const y = build(
-    [rows, outWidth],
-    (row = 0, o = 0) =>
-      sumOver(inWidth, (i) => at(flat, row, i) * at(weight, o, i)) +
-      (residual ? (residual.data[row * outWidth + o] as number) : 0),
-  );
-  return { shape: [...x.shape.slice(0, -1), outWidth], data: y.data };
+  const y = zeros([...x.shape.slice(0, -1), outWidth]);
+  for (let row = 0; row < rows; row++) {
+    for (let o = 0; o < outWidth; o++) {
+      let sum = residual ? (residual.data[row * outWidth + o] as number) : 0;
+      for (let i = 0; i < inWidth; i++) {
+        sum += (x.data[row * inWidth + i] as number) * (weight.data[o * inWidth + i] as number);
+      }
+      y.data[row * outWidth + o] = sum;
+    }
+  }
+  return y;
 }
 
 export function embedding(weight: Array64, ids: ArrayLike<number>, scale: number): Array64 {
