@@ -6,6 +6,7 @@
  * retention is counted in its recurrent form, 4 Dk Dv per head and token: what has to be done, not what a chunkwise
  * implementation does on top.
  */
+import { limits } from '../ops/limits.js';
 import { headDim, selfHeadDim, type ModelConfig, type TransformerConfig, type YocoConfig } from './config.js';
 import { elements, parameterSpecs } from './parameters.js';
 
@@ -67,13 +68,10 @@ export interface Costs {
 /** Chunk of the official prefill. */
 const OFFICIAL_CHUNK = 32768;
 
-/** Bytes of activations in float32 that a chunk chosen by default may take. */
-const CHUNK_BYTES = 2 ** 27;
-
-/** The largest power of two of tokens, from 256 to 32,768, whose activations fit 128 MiB. */
+/** The largest power of two of tokens, from 256 to 32,768, whose activations fit `limits.chunkBytes`. */
 export function defaultChunkSize(config: ModelConfig): number {
   const perToken = 4 * activationWidth(config);
-  const fitting = 2 ** Math.floor(Math.log2(CHUNK_BYTES / perToken));
+  const fitting = 2 ** Math.floor(Math.log2(limits.chunkBytes / perToken));
   return Math.min(OFFICIAL_CHUNK, Math.max(256, fitting));
 }
 

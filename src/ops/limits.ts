@@ -9,6 +9,10 @@ export const limits = {
   queryBlock: 256,
   /** Attention: keys per block, where they lie in one tensor. */
   keyBlock: 1024,
+  /** Bytes of keys in a page, where a cache is going to hold more positions than a page has by default. */
+  keyPageBytes: 2 ** 21,
+  /** Prefill: bytes of activations in float32 of a chunk whose size is chosen by default. */
+  chunkBytes: 2 ** 27,
   /** Linear cross-entropy: logits of a block of rows, in elements. */
   logitElements: 2 ** 23,
   /** Gradient of the embedding: one-hot matrix of a block of rows, in elements. */

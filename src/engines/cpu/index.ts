@@ -3,11 +3,18 @@ import { availableParallelism, cpus } from 'node:os';
 import { ready, registerBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { Engine, EngineOptions } from '../engine.js';
 import { UsageError } from '../../errors.js';
+import { limits } from '../../ops/limits.js';
 import { CpuBackend } from './backend.js';
 import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
 import { BufferPool } from './pool.js';
 import { OnnxRuntime } from './runtime.js';
+
+/**
+ * Long pages are read at the speed of memory; the activations of a chunk of a prompt should stay in the cache.
+ * See `ops/limits.ts`.
+ */
+const LIMITS: Partial<typeof limits> = { keyPageBytes: 2 ** 25, chunkBytes: 2 ** 23 };
 
 /** Engines by their backend's name: a second start with the same number of threads gets the first one. */
 const started = new Map<string, Engine>();
@@ -26,6 +33,7 @@ export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
   const name = `yoco-cpu-${threads}`;
   const engine = started.get(name) ?? createEngine(name, threads);
   started.set(name, engine);
+  Object.assign(limits, LIMITS);
   await setBackend(name);
   await ready();
   return engine;

@@ -2,12 +2,16 @@
 import * as tf from '../../tf.js';
 import { RunError } from '../../errors.js';
 import { hasKernel, runKernel } from '../dispatch.js';
+import { limits } from '../limits.js';
 
 export interface PageOptions {
   readonly batch: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Positions per page; default 4,096, or the power of two that holds `maxTokens` if that is smaller. */
+  /**
+   * Positions per page; default 4,096. Given `maxTokens`: the power of two that holds them if that is smaller, or as many
+   * as `limits.keyPageBytes` allows if that is larger.
+   */
   readonly pageSize?: number;
   /** Positions the pages are going to hold at most; more are refused. */
   readonly maxTokens?: number;
@@ -19,13 +23,14 @@ export interface Page {
   readonly value: tf.Tensor4D;
 }
 
-const LARGEST_PAGE = 4096;
+const DEFAULT_PAGE = 4096;
 const SMALLEST_PAGE = 16;
 
-function defaultPageSize(maxTokens: number | undefined): number {
-  if (maxTokens === undefined) return LARGEST_PAGE;
+function defaultPageSize({ batch, kvHeads, headDim, maxTokens }: PageOptions): number {
+  if (maxTokens === undefined) return DEFAULT_PAGE;
   const fitting = 2 ** Math.ceil(Math.log2(Math.max(1, maxTokens)));
-  return Math.min(LARGEST_PAGE, Math.max(SMALLEST_PAGE, fitting));
+  const allowed = 2 ** Math.floor(Math.log2(limits.keyPageBytes / (batch * kvHeads * headDim * 4)));
+  return Math.min(Math.max(DEFAULT_PAGE, allowed), Math.max(SMALLEST_PAGE, fitting));
 }
 
 export class KeyValuePages {
@@ -36,7 +41,7 @@ export class KeyValuePages {
   private tailShared = false;
 
   constructor(readonly options: PageOptions) {
-    this.pageSize = options.pageSize ?? defaultPageSize(options.maxTokens);
+    this.pageSize = options.pageSize ?? defaultPageSize(options);
   }
 
   /** Positions stored. */
