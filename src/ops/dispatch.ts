@@ -26,6 +26,7 @@ type NamedTensors = Readonly<Record<string, tf.Tensor | undefined>>;
 
 /** Leaves out the optional inputs that are not given. */
 function present(inputs: NamedTensors): Record<string, tf.Tensor> {
+  if (!Object.values(inputs).includes(undefined)) return inputs as Record<string, tf.Tensor>;
   return Object.fromEntries(
     Object.entries(inputs).filter((entry): entry is [string, tf.Tensor] => entry[1] !== undefined),
   );

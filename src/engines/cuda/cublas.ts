@@ -57,7 +57,23 @@ const U64 = 'uint64';
 
 /** Key of a plan: everything but the addresses. */
 export function productKey(product: Product): string {
-  return Object.values({ ...product, rowD: product.rowD ?? product.n }).join(' ');
+  const {
+    m,
+    n,
+    k,
+    transposeA,
+    transposeB,
+    type,
+    outputType,
+    batch,
+    strideA,
+    strideB,
+    strideD,
+    rowD = n,
+  } = product;
+  const kinds = `${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'} ${type} ${outputType}`;
+  const single = `${m} ${n} ${k} ${rowD} ${kinds}`;
+  return batch === 1 ? single : `${single} ${batch} ${strideA} ${strideB} ${strideD}`;
 }
 
 /** Matrix products by cuBLASLt, one plan per shape; big shapes pick the fastest of the library's candidates. */

@@ -4,7 +4,7 @@ import type { StorageType } from '../engine.js';
 import { type Block, CachingAllocator } from './allocator.js';
 import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
-import { type ArgumentBlock, type KernelArgument, packArguments } from './launch.js';
+import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
 
 /** One GPU: its stream, memory, compiled kernels and matrix products. */
@@ -26,11 +26,12 @@ export interface Device {
   time(run: () => void): number;
 }
 
-/** A kernel and the definitions its source is compiled with, besides the storage type. */
+/** A kernel, and what its source is compiled for. */
 export interface KernelName {
   file: string;
   name: string;
-  defines?: Readonly<Record<string, number>>;
+  /** `HEAD`: the head width, where the source depends on it. */
+  head?: number;
   /** Storage of its float tensors where it is not the device's. */
   storage?: StorageType;
 }
@@ -48,8 +49,6 @@ export function kernelSource(file: string): string {
   return ['common.cuh', `${file}.cu`].map((name) => readFileSync(new URL(name, SOURCES), 'utf8')).join('\n');
 }
 
-const ARGUMENT_BYTES = 4096;
-const MOST_ARGUMENTS = 32;
 /** Dynamic shared memory a kernel gets without asking for more. */
 const DEFAULT_SHARED_BYTES = 48 * 1024;
 
@@ -91,7 +90,9 @@ function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType
   const modules = new Map<string, number>();
   const kernels = new Map<string, number>();
   const load = (kernel: KernelName): number => {
-    const defines = { STORAGE: STORAGE_CODE[kernel.storage ?? storage], ...kernel.defines };
+    const code = STORAGE_CODE[kernel.storage ?? storage];
+    const defines: Record<string, number> = { STORAGE: code };
+    if (kernel.head !== undefined) defines.HEAD = kernel.head;
     const key = `${kernel.file} ${JSON.stringify(defines)}`;
     let module = modules.get(key);
     if (module === undefined) {
@@ -105,18 +106,11 @@ function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType
     return driver.getFunction(module, kernel.name);
   };
 
-  const bytes = new Uint8Array(ARGUMENT_BYTES);
-  const block: ArgumentBlock = {
-    bytes,
-    view: new DataView(bytes.buffer),
-    address: koffi.address(bytes),
-    pointers: new BigUint64Array(MOST_ARGUMENTS),
-  };
+  const block = argumentBlock(koffi.address);
   const permitted = new Set<number>();
 
   return (kernel, [x, y = 1, z = 1], threads, args, shared = 0) => {
-    const defines = kernel.defines === undefined ? '' : JSON.stringify(kernel.defines);
-    const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${defines}`;
+    const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${kernel.head ?? ''}`;
     let handle = kernels.get(key);
     if (handle === undefined) {
       handle = load(kernel);

@@ -1,3 +1,4 @@
+import { limits } from '../../ops/limits.js';
 import type { KernelName } from '../../ops/kernels.js';
 import * as tf from '../../tf.js';
 import type { Engine, EngineOptions, StorageType } from '../engine.js';
@@ -25,12 +26,18 @@ export async function startCuda(options: EngineOptions & { poison?: boolean } = 
   const device = openDevice(options.storage ?? 'bfloat16', options.poison);
   const backend = new CudaBackend(device);
   registerKernels(device.storage);
+  Object.assign(limits, { chunkBytes: CHUNK_BYTES, keyPageBytes: KEY_PAGE_BYTES });
   // Starting again, with another storage say, replaces the backend and frees what it held.
   if (CUDA_BACKEND in tf.engine().registry) tf.removeBackend(CUDA_BACKEND);
   tf.registerBackend(CUDA_BACKEND, () => backend);
   await tf.setBackend(CUDA_BACKEND);
   return describe(device);
 }
+
+/** Chunks of a prefill: 8,192 tokens of a 3B model fill the device; larger ones only take memory. */
+const CHUNK_BYTES = 2 ** 30;
+/** Pages of 32,768 positions for 8 heads of 128: every layer and step handles all pages, so a million tokens make 32. */
+const KEY_PAGE_BYTES = 2 ** 27;
 
 /** Fused kernels that exist for 16-bit storage only: under float32 the composed form keeps full precision. */
 const HALF_PRECISION_ONLY: readonly KernelName[] = [

@@ -27,6 +27,12 @@ export function int32s(values: readonly number[], length: number): KernelArgumen
 
 const TWO_32 = 2 ** 32;
 
+const MOST_ARGUMENTS = 24;
+const SLOT_BYTES = 8;
+/** Where structs lie, behind the slots of scalar arguments. */
+const STRUCTS_AT = MOST_ARGUMENTS * SLOT_BYTES;
+const BLOCK_BYTES = 4096;
+
 /** Host memory in which arguments are laid out for the driver: their bytes, and a pointer to each. */
 export interface ArgumentBlock {
   readonly bytes: Uint8Array;
@@ -35,6 +41,22 @@ export interface ArgumentBlock {
   readonly address: bigint;
   /** Address of each argument, in order. */
   readonly pointers: BigUint64Array;
+  /** Addresses of the slots, of which argument i takes the i-th unless it is a struct. */
+  readonly slots: readonly bigint[];
+}
+
+/** @param addressOf gives the address of host memory */
+export function argumentBlock(addressOf: (bytes: Uint8Array) => bigint): ArgumentBlock {
+  const bytes = new Uint8Array(BLOCK_BYTES);
+  const address = addressOf(bytes);
+  const slots = Array.from({ length: MOST_ARGUMENTS }, (_, index) => address + BigInt(index * SLOT_BYTES));
+  return {
+    bytes,
+    view: new DataView(bytes.buffer),
+    address,
+    pointers: new BigUint64Array(MOST_ARGUMENTS),
+    slots,
+  };
 }
 
 /**
@@ -42,33 +64,33 @@ export interface ArgumentBlock {
  * parameters: ptxas moves those of 64-byte alignment.
  */
 export function packArguments(
-  { bytes, view, address, pointers }: ArgumentBlock,
+  { bytes, view, address, pointers, slots }: ArgumentBlock,
   args: readonly KernelArgument[],
 ): void {
-  let offset = 0;
-  args.forEach((argument, index) => {
-    const alignment = argument.kind === 'bytes' ? Math.max(8, argument.alignment) : 8;
-    offset = Math.ceil(offset / alignment) * alignment;
-    pointers[index] = address + BigInt(offset);
+  if (args.length > MOST_ARGUMENTS) throw new Error(`a kernel has more than ${MOST_ARGUMENTS} arguments`);
+  let structs = STRUCTS_AT;
+  for (let index = 0; index < args.length; index++) {
+    const argument = args[index] as KernelArgument;
+    const offset = index * SLOT_BYTES;
+    pointers[index] = slots[index] ?? 0n;
     switch (argument.kind) {
       case 'pointer':
       case 'int64':
         view.setUint32(offset, ((argument.value % TWO_32) + TWO_32) % TWO_32, true);
         view.setInt32(offset + 4, Math.floor(argument.value / TWO_32), true);
-        offset += 8;
         break;
       case 'int32':
         view.setInt32(offset, argument.value, true);
-        offset += 4;
         break;
       case 'float32':
         view.setFloat32(offset, argument.value, true);
-        offset += 4;
         break;
       case 'bytes':
-        bytes.set(argument.value, offset);
-        offset += argument.value.length;
+        structs = Math.ceil(structs / argument.alignment) * argument.alignment;
+        bytes.set(argument.value, structs);
+        pointers[index] = address + BigInt(structs);
+        structs += argument.value.length;
         break;
     }
-  });
+  }
 }

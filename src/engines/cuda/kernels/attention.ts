@@ -5,6 +5,7 @@ import {
   registerFusedKernel,
 } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
+import type { Block } from '../allocator.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { type KernelArgument, float32, int32, int64, int64s, pointer } from '../launch.js';
 import { BOX_POSITIONS, type RowSource, TENSOR_MAP_BYTES, TensorMaps } from '../tensor-map.js';
@@ -96,7 +97,29 @@ function uploaded(backend: CudaBackend, bytes: ArrayBufferView, use: (address: n
     use(address);
   });
 }
-const addressTable = (addresses: readonly number[]): BigUint64Array => BigUint64Array.from(addresses, BigInt);
+
+/** The page table uploaded last: every layer of a YOCO cross-decoder reads the same pages. */
+const lastTables = new WeakMap<
+  CudaBackend,
+  { addresses: readonly number[]; block: Block; capacity: number }
+>();
+
+/** Device table of the addresses of the pages' keys, then of their values. */
+function pageTable(backend: CudaBackend, cache: Cache): number {
+  const { allocator, driver } = backend.device;
+  const addresses = [...cache.keys, ...cache.values];
+  const last = lastTables.get(backend);
+  const isSame =
+    last?.addresses.length === addresses.length && last.addresses.every((at, i) => at === addresses[i]);
+  if (last !== undefined && isSame) return last.block.pointer;
+  const fits = last !== undefined && last.capacity >= addresses.length;
+  if (last !== undefined && !fits) allocator.release(last.block);
+  const capacity = fits ? last.capacity : Math.max(64, 2 * addresses.length);
+  const block = fits ? last.block : allocator.allocate(capacity * 8);
+  driver.upload(block.pointer, BigUint64Array.from(addresses, BigInt));
+  lastTables.set(backend, { addresses, block, capacity });
+  return block.pointer;
+}
 
 /** `Shape` of attention.cu; `positions` is the device copy of the query positions. */
 function shapeArguments(problem: Problem, positions: number): KernelArgument {
@@ -127,23 +150,21 @@ function general(
   logSumExp: number,
 ): void {
   const head = headWidth(problem.width);
-  const table = addressTable([...cache.keys, ...cache.values]);
-  uploaded(backend, table, (pages) => {
-    withPositions(backend, problem, (shape) => {
-      const { batchStride, positionStride, headStride, pageSize } = cache;
-      const strides = [batchStride, positionStride, headStride, pageSize] as const;
-      const args = [
-        rows(backend, q),
-        source(0, pages, ...strides),
-        source(0, pages + cache.keys.length * 8, ...strides),
-        pointer(out),
-        pointer(logSumExp),
-        shape,
-      ];
-      const grid = [Math.ceil(problem.queries / ROWS), problem.heads, problem.batch] as const;
-      const kernel = { file: 'attention', name: 'attention_forward', defines: { HEAD: head } };
-      backend.launch(kernel, grid, THREADS, args, tileBytes(head, 3 * ROWS));
-    });
+  const pages = pageTable(backend, cache);
+  withPositions(backend, problem, (shape) => {
+    const { batchStride, positionStride, headStride, pageSize } = cache;
+    const strides = [batchStride, positionStride, headStride, pageSize] as const;
+    const args = [
+      rows(backend, q),
+      source(0, pages, ...strides),
+      source(0, pages + cache.keys.length * 8, ...strides),
+      pointer(out),
+      pointer(logSumExp),
+      shape,
+    ];
+    const grid = [Math.ceil(problem.queries / ROWS), problem.heads, problem.batch] as const;
+    const kernel = { file: 'attention', name: 'attention_forward', head };
+    backend.launch(kernel, grid, THREADS, args, tileBytes(head, 3 * ROWS));
   });
 }
 
@@ -158,41 +179,39 @@ function split(
   const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
   const perSplit = keysPerSplit(problem, backend.device.driver.multiprocessors);
   const splits = Math.ceil(keys / perSplit);
-  const defines = { HEAD: width };
-  uploaded(backend, addressTable([...cache.keys, ...cache.values]), (pages) => {
-    const partialBytes = batch * kvHeads * splits * SPLIT_ROWS * (width + 2) * 4;
-    backend.scratch(partialBytes, (partial) => {
-      const view = [
-        pages,
-        pages + cache.keys.length * 8,
-        cache.batchStride,
-        cache.positionStride,
-        cache.headStride,
-      ];
-      const args = [
-        pointer(backend.pointer(q)),
-        int64s([...view, cache.pageSize], 6),
-        pointer(partial),
-        ...[queries, keys, heads, kvHeads, window].map(int32),
-        float32(scale),
-        int32(perSplit),
-      ];
-      const kernel = { file: 'attention_decode', name: 'attention_split', defines };
-      const shared = tileBytes(width, SPLIT_ROWS + 4 * SPLIT_KEYS);
-      backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, shared);
-      const join = [
-        pointer(partial),
-        pointer(out),
-        pointer(logSumExp),
-        ...[queries, heads, kvHeads, splits].map(int32),
-      ];
-      backend.launch(
-        { file: 'attention_decode', name: 'attention_join', defines },
-        [heads, queries, batch],
-        width,
-        join,
-      );
-    });
+  const pages = pageTable(backend, cache);
+  const partialBytes = batch * kvHeads * splits * SPLIT_ROWS * (width + 2) * 4;
+  backend.scratch(partialBytes, (partial) => {
+    const view = [
+      pages,
+      pages + cache.keys.length * 8,
+      cache.batchStride,
+      cache.positionStride,
+      cache.headStride,
+    ];
+    const args = [
+      pointer(backend.pointer(q)),
+      int64s([...view, cache.pageSize], 6),
+      pointer(partial),
+      ...[queries, keys, heads, kvHeads, window].map(int32),
+      float32(scale),
+      int32(perSplit),
+    ];
+    const kernel = { file: 'attention_decode', name: 'attention_split', head: width };
+    const shared = tileBytes(width, SPLIT_ROWS + 4 * SPLIT_KEYS);
+    backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, shared);
+    const join = [
+      pointer(partial),
+      pointer(out),
+      pointer(logSumExp),
+      ...[queries, heads, kvHeads, splits].map(int32),
+    ];
+    backend.launch(
+      { file: 'attention_decode', name: 'attention_join', head: width },
+      [heads, queries, batch],
+      width,
+      join,
+    );
   });
 }
 
@@ -252,7 +271,7 @@ function hopper(
       hopperProblem(problem, cache.pageSize),
     ];
     const blocks = Math.ceil(queries / HOPPER_ROWS) * heads * batch;
-    const kernel = { file: 'attention_hopper', name: 'attention_forward', defines: { HEAD: width } };
+    const kernel = { file: 'attention_hopper', name: 'attention_forward', head: width };
     // Q, two stages of K and of V, and room to align them to 1 KiB.
     backend.launch(kernel, [blocks], 384, args, 5 * HOPPER_ROWS * width * 2 + 1024);
   });
@@ -354,10 +373,9 @@ function causalAttentionGrad(
   const [dq = 0, dk = 0, dv = 0] = grads.map((info) => backend.pointer(info));
   const count = batch * queries * heads;
   backend.scratch(count * 4, (delta) => {
-    const defines = { HEAD: head };
     const deltaArgs = [dy, out].map((info) => pointer(backend.pointer(info)));
     const sizes = [int64(count), ...[queries, heads, width].map(int32)];
-    const deltaKernel = { file: 'attention', name: 'attention_delta', defines };
+    const deltaKernel = { file: 'attention', name: 'attention_delta', head };
     backend.launch(deltaKernel, [Math.ceil(count / 8)], 256, [...deltaArgs, pointer(delta), ...sizes]);
     withPositions(backend, problem, (shape) => {
       const common = [
@@ -368,7 +386,7 @@ function causalAttentionGrad(
       const shared = tileBytes(head, 2 * ROWS + 2 * 32);
       const byQuery = [Math.ceil(queries / ROWS), heads, batch] as const;
       const byKey = [Math.ceil(keys / ROWS), kvHeads, batch] as const;
-      const kernel = (name: string) => ({ file: 'attention', name, defines });
+      const kernel = (name: string) => ({ file: 'attention', name, head });
       backend.launch(
         kernel('attention_grad_query'),
         byQuery,

@@ -73,16 +73,15 @@ function scan(
   const { batch, heads, chunks, head, shape } = problem;
   const count = batch * heads * chunks;
   const flag = int32(backward ? 1 : 0);
-  const defines = { HEAD: head };
   const contributionBytes = count * head * head * 4;
   backend.scratch(contributionBytes + count * 4, (contributions) => {
     const decays = contributions + contributionBytes;
     const args = [...[a, b, logDecay, contributions, decays].map(pointer), shape, flag];
-    const kernel = { file, name: 'retention_contribution', defines };
+    const kernel = { file, name: 'retention_contribution', head };
     backend.launch(kernel, [chunks, heads, batch], THREADS, args, tileBytes(head, 2 * ROWS));
     const step = [...[contributions, decays, first, states, last].map(pointer), shape, flag];
     const grid = [(head * head) / 256, heads, batch] as const;
-    backend.launch({ file, name: 'retention_recurrence', defines }, grid, 256, step);
+    backend.launch({ file, name: 'retention_recurrence', head }, grid, 256, step);
   });
 }
 
@@ -98,11 +97,10 @@ function retention(backend: CudaBackend, { q, k, v, logDecay, state }: Operands)
   const decay = backend.pointer(logDecay, 'float32');
   const first = state === undefined ? 0 : backend.pointer(state, 'float32');
   const [to, end] = [backend.pointer(out), backend.pointer(last, 'float32')];
-  const defines = { HEAD: head };
   if (time <= FEW_POSITIONS) {
     const args = [...[inputQ, inputK, inputV, decay, first, to, end].map(pointer), shape];
     backend.launch(
-      { file, name: 'retention_step', defines },
+      { file, name: 'retention_step', head },
       [Math.ceil(valueWidth / 32), heads, batch],
       256,
       args,
@@ -114,7 +112,7 @@ function retention(backend: CudaBackend, { q, k, v, logDecay, state }: Operands)
     const args = [...[inputQ, inputK, inputV, decay, states, to].map(pointer), shape];
     const grid = [Math.ceil(time / ROWS), heads, batch] as const;
     backend.launch(
-      { file, name: 'retention_output', defines },
+      { file, name: 'retention_output', head },
       grid,
       THREADS,
       args,
@@ -150,7 +148,6 @@ function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorIn
   const decay = backend.pointer(logDecay, 'float32');
   const first = state === undefined ? 0 : backend.pointer(state, 'float32');
   const dLast = backend.pointer(dFinalState, 'float32');
-  const defines = { HEAD: head };
   const grid = [Math.ceil(time / ROWS), heads, batch] as const;
   const dotBytes = batch * time * heads * 4;
   backend.scratch(2 * dotBytes, (queryDots) => {
@@ -161,11 +158,11 @@ function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorIn
       });
       const operands = [dOut, inputQ, inputK, inputV, decay, states];
       const byQuery = [...operands, backend.pointer(dq), queryDots].map(pointer);
-      const query = { file, name: 'retention_grad_query', defines };
+      const query = { file, name: 'retention_grad_query', head };
       backend.launch(query, grid, THREADS, [...byQuery, shape], tileBytes(head, 3 * ROWS + head));
       scan(backend, problem, [inputQ, dOut, decay, dLast], states, backend.pointer(dState, 'float32'), true);
       const byKey = [...operands, backend.pointer(dk), backend.pointer(dv), keyDots].map(pointer);
-      const key = { file, name: 'retention_grad_key', defines };
+      const key = { file, name: 'retention_grad_key', head };
       backend.launch(key, grid, THREADS, [...byKey, shape], tileBytes(head, 4 * ROWS));
     });
     const end = [
@@ -175,7 +172,7 @@ function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorIn
       dLast,
       backend.pointer(dDecay, 'float32'),
     ];
-    const decayKernel = { file, name: 'retention_grad_decay', defines };
+    const decayKernel = { file, name: 'retention_grad_decay', head };
     backend.launch(decayKernel, [heads, batch], 1024, [...end.map(pointer), shape]);
   });
   return [dq, dk, dv, dDecay, dState];
