@@ -151,17 +151,13 @@ export abstract class BaseModel implements LanguageModel {
   }
 }
 
-/** One layer after the other; disposes x and what lies between. */
+/** One layer after the other; x is taken over. */
 export function runLayers<M>(
   x: tf.Tensor3D,
   layers: readonly Layer<M>[],
   step: (layer: Layer<M>, x: tf.Tensor3D, index: number) => tf.Tensor3D,
 ): tf.Tensor3D {
-  return layers.reduce((current, layer, i) => {
-    const next = step(layer, current, i);
-    current.dispose();
-    return next;
-  }, x);
+  return layers.reduce((current, layer, i) => step(layer, current, i), x);
 }
 
 /** A layer that keeps only its inputs for the backward pass: x, and what else it reads that has a gradient. */

@@ -7,8 +7,9 @@
  * depths here are the ones that produce these counts (embeddings counted once), and the rest follows the official
  * defaults: 3 dim for YOCO's feed-forward, heads of 128 in attention and 256 in gated retention (the default model of
  * 24 layers and dim 1024 has 8 and 4 heads), no grouped heads. The Transformer's feed-forward is 8/3 dim rounded up to
- * a multiple of 256, as in Llama, so that both have about the same number of parameters. `65b` has the shape of
- * Llama-65B with the 8 grouped K/V heads of its successor, the setting of the paper's K/V comparison.
+ * a multiple of 256, as in Llama, so that both have about the same number of parameters. `65b`, the setting of the
+ * paper's K/V comparison, has width, depth and heads of Llama-65B and the 8 grouped K/V heads of its successor; its
+ * feed-forward is what brings both to 65 billion.
  */
 import { UsageError } from '../errors.js';
 import { createConfig, type Architecture, type ConfigInput, type ModelConfig } from './config.js';
@@ -40,19 +41,19 @@ function bytePreset(description: string, size: ByteSize): Preset {
   return { description, slidingWindow: 128, configs: { yoco: input, transformer: input } };
 }
 
-function studyPreset(parameters: string, dim: number, layers: number, kvHeads = dim / 128): Preset {
-  const shared = { dim, layers, heads: dim / 128, kvHeads, vocabSize: CL100K_VOCABULARY };
-  const transformerHidden = Math.ceil((8 * dim) / 3 / 256) * 256;
+function studyPreset(parameters: string, dim: number, layers: number): Preset {
+  const size = { dim, layers, heads: dim / 128, kvHeads: dim / 128, vocabSize: CL100K_VOCABULARY };
   return {
     description: `${parameters} parameters, scaling study`,
     slidingWindow: 1024,
     configs: {
-      yoco: { ...shared, hiddenDim: 3 * dim, selfHeads: dim / 256 },
-      transformer: { ...shared, hiddenDim: transformerHidden },
+      yoco: { ...size, hiddenDim: 3 * dim, selfHeads: dim / 256 },
+      transformer: { ...size, hiddenDim: Math.ceil((8 * dim) / 3 / 256) * 256 },
     },
   };
 }
 
+const SIZE_65B = { dim: 8192, layers: 80, heads: 64, kvHeads: 8, vocabSize: CL100K_VOCABULARY };
 const SIZE_3B = {
   dim: 3072,
   layers: 26,
@@ -91,7 +92,14 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
   '2.7b': studyPreset('2.7 billion', 2560, 32),
   '6.8b': studyPreset('6.8 billion', 4096, 32),
   '13b': studyPreset('13 billion', 5120, 40),
-  '65b': studyPreset('65 billion', 8192, 80, 8),
+  '65b': {
+    description: '65 billion parameters with grouped heads, for the analytic tables',
+    slidingWindow: 1024,
+    configs: {
+      yoco: { ...SIZE_65B, hiddenDim: 23552, selfHeads: 32 },
+      transformer: { ...SIZE_65B, hiddenDim: 26624 },
+    },
+  },
   'yoco-3b': {
     description: '3 billion parameters, the released YOCO',
     slidingWindow: 1024,

@@ -1,6 +1,7 @@
 /**
- * How much the composed ops (those without a fused kernel) hold at a time. An engine may set what suits it when it
- * starts; tests lower them to see several blocks on small shapes. Results do not depend on them but for rounding.
+ * How much is held at a time: by the composed ops (those without a fused kernel), and by a prefill. An engine may set what
+ * suits it when it starts; tests lower them to see several blocks on small shapes. Results do not depend on them but
+ * for rounding.
  */
 export const limits = {
   /** Attention: scores [B, Hq, queries, keys] of a block, in elements. */

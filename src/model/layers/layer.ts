@@ -41,10 +41,11 @@ export class Layer<Memory> {
     return [...this.mixer.weights, this.mixerNorm, activated, gate, out, this.feedForwardNorm];
   }
 
-  /** @param x [B, T, dim] */
+  /** @param x [B, T, dim]; taken over, and let go when the mixer has added to it: before the widest moment. */
   forward(x: tf.Tensor3D, rows: Rows, memory: Memory): tf.Tensor3D {
     return tf.tidy(() => {
       const mixed = tf.tidy(() => this.mixer.mix(rmsNorm(x, this.mixerNorm, this.normEps), x, rows, memory));
+      x.dispose();
       return this.feed(mixed);
     });
   }

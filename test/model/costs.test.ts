@@ -1,0 +1,213 @@
+/** The formulas against what is allocated and computed. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  costs,
+  createConfig,
+  createModel,
+  presetConfig,
+  type ConfigInput,
+  type ModelConfig,
+} from '../../src/model/index.js';
+import { registerFusedKernel, type KernelName } from '../../src/ops/kernels.js';
+import * as tf from '../../src/tf.js';
+import { usePlainBackend } from '../plain-backend.js';
+
+const test = suite('model: costs');
+test.before(usePlainBackend);
+
+const SHAPE = { dim: 16, layers: 4, hiddenDim: 24, heads: 4, kvHeads: 2, vocabSize: 32 };
+
+const CONFIGS: Record<string, ModelConfig> = Object.fromEntries(
+  Object.entries({
+    'gated retention': { ...SHAPE, selfHeads: 2, selfLayers: 3 },
+    'sliding window': { ...SHAPE, selfHeads: 2, slidingWindow: 4 },
+    transformer: { ...SHAPE, architecture: 'transformer' },
+    'tied, wide heads': { ...SHAPE, architecture: 'transformer', headDim: 8, tieEmbeddings: true },
+    'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 3 },
+  } satisfies Record<string, ConfigInput>).map(([name, input]) => [name, createConfig(input)]),
+);
+
+const someTokens = (count: number): tf.Tensor2D => tf.zeros([1, count], 'int32');
+
+for (const [name, config] of Object.entries(CONFIGS)) {
+  test(`${name}: parameters and cache bytes are what is allocated`, () => {
+    const model = createModel(config, { weights: 'zeros' });
+    const sizes = [...model.parameters.values()].map(({ size }) => size);
+    const cost = costs(config);
+    assert.is(
+      cost.parameters(),
+      sizes.reduce((sum, size) => sum + size, 0),
+    );
+    assert.is(cost.weightBytes(4), 4 * cost.parameters());
+    const embeddings = [...model.parameters].filter(([name]) =>
+      /^(embed_tokens|output|tok_embeddings|output_projection)\./.test(name),
+    );
+    assert.is(
+      cost.embeddingParameters,
+      embeddings.reduce((sum, [, { size }]) => sum + size, 0),
+    );
+
+    const cache = model.createCache({ maxTokens: 64 });
+    tf.tidy(() => {
+      model.extend(someTokens(40), cache, { logits: 'none' });
+    });
+    // One page of 64 positions.
+    assert.equal(cache.bytes(), { keyValue: 64 * cost.keyValueBytesPerToken(4), state: cost.stateBytes(4) });
+    cache.dispose();
+    model.dispose();
+  });
+}
+
+/** Runs `body` with one fused kernel of the plain backend replaced. */
+async function withKernel(
+  name: KernelName,
+  kernel: (inputs: Record<string, tf.Tensor>) => tf.TensorInfo | tf.TensorInfo[],
+  body: () => Promise<void>,
+): Promise<void> {
+  registerFusedKernel('cpu', name, (inputs) => kernel(inputs as Record<string, tf.Tensor>));
+  try {
+    await body();
+  } finally {
+    tf.unregisterKernel(name, 'cpu');
+  }
+}
+
+/** Operations of all matrix products that `body` runs. */
+async function countedFlops(body: () => void): Promise<number> {
+  let flops = 0;
+  const { kernels } = await tf.profile(() => {
+    tf.tidy(body);
+    return tf.scalar(0);
+  });
+  for (const { name, inputShapes, outputShapes } of kernels) {
+    if (name !== 'BatchMatMul') continue;
+    const [a] = inputShapes;
+    const [out] = outputShapes;
+    const product = (shape: number[] | undefined): number => (shape ?? []).reduce((all, n) => all * n, 1);
+    const rows = product(out?.slice(0, -1));
+    flops += 2 * product(out) * (product(a) / rows);
+  }
+  return flops;
+}
+
+const copy = ({ x }: Record<string, tf.Tensor>): tf.Tensor => tf.mul(x as tf.Tensor, 1);
+
+for (const [name, config] of Object.entries(CONFIGS)) {
+  test(`${name}: operations of prefill and decode are those of the matrix products run`, async () => {
+    // One token at a time every score that is computed is used; the composed rotation is a product and not counted.
+    await withKernel('Rotary', copy, async () => {
+      const model = createModel(config, { weights: 'zeros' });
+      const cost = costs(config);
+      const tokens = 11;
+      // A retention step adds k v to the state, and fades it, without a matrix product: half of its operations.
+      const retention = config.architecture === 'yoco' && config.selfDecoder === 'gated-retention';
+      const unseen = retention ? config.selfLayers * 2 * config.dim * (config.dim / config.selfHeads) : 0;
+      for (const earlyExit of [true, false]) {
+        const cache = model.createCache({ maxTokens: 64 });
+        const counted = await countedFlops(() => {
+          model.prefill(someTokens(tokens), cache, { chunkSize: 1, earlyExit });
+        });
+        assert.is(
+          cost.prefillFlops(tokens, { earlyExit }),
+          counted + tokens * unseen,
+          `prefill, early exit ${earlyExit}`,
+        );
+        const decoded = await countedFlops(() => {
+          model.decode(tf.tensor1d([3], 'int32'), cache);
+        });
+        assert.is(cost.decodeFlops(tokens + 1), decoded + unseen, 'decode');
+        cache.dispose();
+      }
+      model.dispose();
+    });
+  });
+}
+
+test('training is three forward passes over all positions', () => {
+  for (const config of Object.values(CONFIGS)) {
+    const cost = costs(config);
+    const head = 2 * config.dim * config.vocabSize;
+    const forward = cost.prefillFlops(8, { earlyExit: false }) + 7 * head;
+    assert.is(cost.trainFlopsPerToken(8), (3 * forward) / 8);
+  }
+});
+
+/** Fused kernels that only allocate their outputs, so that a profile shows the model's own activations. */
+const ALLOCATING: Partial<Record<KernelName, (inputs: Record<string, tf.Tensor>) => tf.Tensor[]>> = {
+  RmsNorm: ({ x }) => [fresh(x?.shape)],
+  Rotary: ({ x }) => [fresh(x?.shape)],
+  SwiGlu: ({ a }) => [fresh(a?.shape)],
+  LogDecay: ({ x }) => [fresh(x?.shape)],
+  Linear: ({ x, weight }) => [fresh([...(x?.shape ?? []).slice(0, -1), weight?.shape[0] ?? 0])],
+  LinearGroup: ({ x, ...weights }) =>
+    Object.values(weights).map((weight) =>
+      fresh([...(x?.shape ?? []).slice(0, -1), weight.shape[0]]),
+    ),
+  Embedding: ({ weight, ids }) => [fresh([...(ids?.shape ?? []), weight?.shape[1] ?? 0])],
+  CausalAttention: ({ q }) => [fresh(q?.shape), tf.zeros([1])],
+  PagedAttention: ({ q }) => [fresh(q?.shape)],
+  PageWrite: () => [],
+  GatedRetention: ({ q, v }) => [
+    fresh(v?.shape),
+    fresh([1, q?.shape[2] ?? 0, q?.shape[3] ?? 0, v?.shape[3] ?? 0]),
+  ],
+};
+
+const fresh = (shape: number[] = []): tf.Tensor => tf.zeros(shape);
+
+test('peak activations of a chunk are those of the feed-forward network', async () => {
+  for (const [name, kernel] of Object.entries(ALLOCATING)) {
+    registerFusedKernel('cpu', name as KernelName, (inputs) => kernel(inputs as Record<string, tf.Tensor>));
+  }
+  try {
+    for (const selfDecoder of ['gated-retention', 'sliding-window', null] as const) {
+      const config =
+        selfDecoder === null
+          ? presetConfig('pico', 'transformer')
+          : presetConfig('pico', 'yoco', { selfDecoder });
+      const model = createModel(config, { weights: 'zeros' });
+      const chunk = 512;
+      const cache = model.createCache({ maxTokens: 2 * chunk });
+      const tokens = someTokens(chunk);
+      tf.tidy(() => {
+        model.extend(tokens, cache, { logits: 'none' });
+      });
+      const before = tf.memory().numBytes;
+      const { peakBytes } = await tf.profile(() => {
+        model.extend(tokens, cache, { logits: 'none' });
+        return tf.scalar(0);
+      });
+      const predicted = costs(config).peakActivationBytes(chunk, 4);
+      const ratio = (peakBytes - before) / predicted;
+      assert.ok(
+        ratio > 0.95 && ratio < 1.05,
+        `${config.architecture} ${String(selfDecoder)}: ${ratio} of the prediction`,
+      );
+      cache.dispose();
+      tokens.dispose();
+      model.dispose();
+    }
+  } finally {
+    for (const name of Object.keys(ALLOCATING)) tf.unregisterKernel(name, 'cpu');
+  }
+});
+
+test('the paper: 80 times less key/value cache at 65B', () => {
+  const [yoco, transformer] = (['yoco', 'transformer'] as const).map((architecture) =>
+    costs(presetConfig('65b', architecture)).keyValueBytesPerToken(2),
+  ) as [number, number];
+  assert.is(transformer / yoco, 80);
+});
+
+test('the paper: 12.4 GB and 9.4 times less memory at 1M tokens, 3B, bfloat16, chunks of 32,768', () => {
+  const question = { context: 2 ** 20, bytesPerElement: 2, concatenatedCache: true };
+  const yoco = costs(presetConfig('yoco-3b', 'yoco')).inferenceMemory(question);
+  const transformer = costs(presetConfig('transformer-3b', 'transformer')).inferenceMemory(question);
+  const gibibytes = yoco.total / 2 ** 30;
+  assert.ok(Math.abs(gibibytes - 12.4) < 0.2, `YOCO: ${gibibytes} GiB`);
+  const ratio = transformer.total / yoco.total;
+  assert.ok(Math.abs(ratio - 9.4) < 0.1, `ratio ${ratio}`);
+});
+
+test.run();
