@@ -140,9 +140,12 @@ interface Filler {
 function checkTask({ depth, needles }: NeedleTask): void {
   if (!(depth >= 0 && depth <= 100))
     throw new UsageError(`needle depth ${depth} is not between 0 and 100 percent`);
-  if (!Number.isInteger(needles) || needles < 1 || needles > CITIES.length) {
-    throw new UsageError(`${needles} needles cannot be hidden: use 1 to ${CITIES.length}, one for each city`);
-  }
+  checkNeedles(needles, String(needles));
+}
+
+function checkNeedles(needles: number, text: string): void {
+  if (Number.isInteger(needles) && needles >= 1 && needles <= CITIES.length) return;
+  throw new UsageError(`${text} needles cannot be hidden: use 1 to ${CITIES.length}, one for each city`);
 }
 
 /** The asked line first, then the others and the distractors at depths drawn at random. */
@@ -180,4 +183,11 @@ export function isExactAnswer(answer: string, expected: string): boolean {
 /** The first run of digits of a text; null without one. */
 export function firstNumber(text: string): string | null {
   return /\d+/.exec(text)?.[0] ?? null;
+}
+
+/** @throws UsageError for anything but a whole number of needles that can be hidden */
+export function parseNeedles(text: string): number {
+  const needles = /^\d+$/.test(text) ? Number(text) : NaN;
+  checkNeedles(needles, text);
+  return needles;
 }

@@ -5,24 +5,22 @@
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
 import { keyText } from '../results/cells.js';
-import type { Provenance } from '../results/provenance.js';
 import type { Row, Schema } from '../results/schema.js';
 import { ResultWriter } from '../results/writer.js';
 import type { Candidate } from './candidates.js';
+import { engineIdentity, type Session } from './session.js';
 
 /** A subject or a task. */
 export interface ItemUnit {
   readonly name: string;
 }
 
-export interface SweepTarget {
-  readonly candidates: readonly Candidate[];
+export interface SweepTarget extends Session {
   /** Tokens of a prompt at most; undefined: what each model was trained on, where that is known. */
   readonly maxContext?: number;
   readonly directory: string;
   /** Keep the items that an earlier run has answered. */
   readonly resume: boolean;
-  readonly provenance: Provenance;
   /** Called for every item that is answered or known. */
   readonly onItem: (candidate: Candidate, unit: string) => void;
 }
@@ -53,7 +51,8 @@ export function openItems<Unit extends ItemUnit>(sweep: ItemSweep<Unit>): Result
   for (const candidate of sweep.candidates) {
     for (const unit of sweep.units) {
       const limit = limitOf(sweep, candidate) ?? null;
-      const shared = { model: candidate.settings, limit, unit: sweep.settings(unit) };
+      const engine = engineIdentity(sweep.engine);
+      const shared = { model: candidate.settings, engine, limit, unit: sweep.settings(unit) };
       for (const key of keysOf(sweep, candidate, unit)) {
         plan.push(key);
         settings.set(keyText(sweep.schema, key), shared);

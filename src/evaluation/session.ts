@@ -66,3 +66,6 @@ export async function startSession(
     }),
   };
 }
+
+/** What beside model and data may change figures in their last digits: results of another engine are measured anew. */
+export const engineIdentity = ({ name, storage, threads }: Engine): Json => ({ name, storage, threads });

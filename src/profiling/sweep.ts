@@ -13,6 +13,8 @@ import { ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 export interface SweepPart {
   choice: ModelChoice;
   keys: readonly Row[];
+  /** Makes the model; default: the checkpoint's weights, or any when there is none. */
+  open?: () => Promise<LanguageModel>;
 }
 
 export interface LoadedModel {
@@ -64,18 +66,18 @@ class LazyModel {
   private loaded: LoadedModel | undefined;
 
   constructor(
-    private readonly choice: ModelChoice,
+    private readonly part: SweepPart,
     private readonly options: SweepOptions,
   ) {}
 
   async get(): Promise<LoadedModel> {
     if (this.loaded) return this.loaded;
-    const { choice } = this;
+    const { choice, open } = this.part;
     const { engine, seed } = this.options;
     const bytes = costs(choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
     requireMemory(engine, bytes, `the weights of ${modelLabel(choice)}`);
     const foreignBytes = engine.memory().liveBytes;
-    const model = await openModel(choice, seed);
+    const model = await (open?.() ?? openModel(choice, seed));
     const weightBytes = engine.memory().liveBytes - foreignBytes;
     return (this.loaded = { choice, model, foreignBytes, weightBytes });
   }
@@ -88,8 +90,9 @@ class LazyModel {
 /** Runs the sweep. A cell that fails is a row that says why, and the sweep goes on. */
 export async function sweepModels(options: SweepOptions): Promise<void> {
   const { parts, writer, measure, onCell } = options;
-  for (const { choice, keys } of parts) {
-    const model = new LazyModel(choice, options);
+  for (const part of parts) {
+    const { choice, keys } = part;
+    const model = new LazyModel(part, options);
     try {
       for (const key of keys) {
         if (!writer.has(key)) await attempt(writer, key, async () => measure(await model.get(), key));

@@ -11,7 +11,7 @@ import { MmluPrompts } from '../../src/evaluation/mmlu-prompts.js';
 import { scoreSubject } from '../../src/evaluation/mmlu.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import { usePlainBackend } from '../plain-backend.js';
-import { stubCandidate, StubModel } from './stub-model.js';
+import { stubCandidate, stubEngine, StubModel } from './stub-model.js';
 
 const test = suite('evaluation/mmlu');
 
@@ -101,6 +101,7 @@ const runOf = (candidates: Candidate[], changes: Partial<MmluRun> = {}): MmluRun
   shots: 2,
   directory: join(directory, 'out'),
   resume: true,
+  engine: stubEngine,
   provenance: collectProvenance({ command: ['eval-mmlu'], flags: {} }),
   onItem: () => undefined,
   ...changes,

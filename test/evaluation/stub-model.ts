@@ -5,6 +5,7 @@
 import { Random } from '../../src/data/random.js';
 import type { Tokenizer } from '../../src/data/tokenizer.js';
 import type { Candidate } from '../../src/evaluation/candidates.js';
+import type { Engine } from '../../src/engines/engine.js';
 import type { ModelCache } from '../../src/model/cache.js';
 import { createConfig } from '../../src/model/config.js';
 import type { LanguageModel, LogitsWanted } from '../../src/model/language-model.js';
@@ -102,11 +103,12 @@ export class StubModel implements LanguageModel {
     const stub = cache;
     if (stub.disposed) throw new Error('the cache has been disposed');
     const rows: number[][] = [];
-    for (const id of tokens.dataSync()) {
+    const ids = tokens.dataSync();
+    for (const [at, id] of ids.entries()) {
       stub.tokens.push(id);
-      rows.push(logits === 'none' ? [] : this.row(stub.tokens));
+      if (logits === 'all' || (logits === 'last' && at === ids.length - 1)) rows.push(this.row(stub.tokens));
     }
-    this.consumed += rows.length;
+    this.consumed += ids.length;
     if (logits === 'none') return null;
     this.logitsComputed += logits === 'all' ? rows.length : 1;
     return logits === 'all'
@@ -146,3 +148,17 @@ export function stubCandidate(name: string, model: StubModel, tokenizer: Tokeniz
     open: () => Promise.resolve(model),
   };
 }
+
+/** An engine that says it computes on the plain backend. */
+export const stubEngine: Engine = {
+  name: 'cpu',
+  backend: 'cpu',
+  description: 'stub',
+  device: 'none',
+  storage: 'float32',
+  threads: 1,
+  memory: () => ({ liveBytes: 0, peakBytes: 0, reservedBytes: 0 }),
+  resetPeak: () => undefined,
+  availableBytes: () => 2 ** 40,
+  synchronize: () => Promise.resolve(),
+};

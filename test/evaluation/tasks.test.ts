@@ -9,7 +9,7 @@ import { runTasks } from '../../src/evaluation/tasks-run.js';
 import { scoreTask, type ItemResult } from '../../src/evaluation/tasks.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import { usePlainBackend } from '../plain-backend.js';
-import { stubCandidate, StubModel } from './stub-model.js';
+import { stubCandidate, stubEngine, StubModel } from './stub-model.js';
 
 const test = suite('evaluation/tasks');
 
@@ -109,6 +109,7 @@ test('tables: one row per task and their average, errors, perplexity, comparison
       candidates: models.map((model, index) => stubCandidate(`m${index}`, model, bytes)),
       directory: join(directory, out),
       resume: true,
+      engine: stubEngine,
       provenance: collectProvenance({ command: ['eval'], flags: {} }),
       onItem: () => {
         if (--left === 0) throw new Error('killed');

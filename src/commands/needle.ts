@@ -1,0 +1,82 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../cli/base-command.js';
+import { contextsFlag, sweepFlags } from '../cli/flags.js';
+import { evaluationFlags, listFlag } from '../evaluation/flags.js';
+
+/** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
+const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
+
+export default class Needle extends BaseCommand {
+  static override summary = 'Needle in a haystack: find a number hidden in a long text.';
+  static override description =
+    'The protocol of the official code: a line "The special magic CITY number is NUMBER ." between the sentences of a long text, ' +
+    'the question at its end, a greedy answer. A trial counts if the first number of the answer is the hidden one. Prompts have ' +
+    'exactly the tokens asked for and are read in chunks. Leaves in --out: needle.csv (a row per context and depth, with ' +
+    "Wilson's 95 % intervals), needle-contexts.csv (all depths together), needle-trials.csv (every answer), and heat maps as SVG.";
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> --ctx 1m',
+    '<%= config.bin %> <%= command.id %> --ctx 4k,64k,1m --depths 0,10,..,100 --trials 10 --checkpoint runs/nano-needle',
+    '<%= config.bin %> <%= command.id %> --ctx 128k --needles 1,2,4,8 --haystack "novels/*.txt"',
+    '<%= config.bin %> <%= command.id %> --ctx 16k --variant standard,reworded,near-city --checkpoint runs/yoco --checkpoint runs/transformer',
+  ];
+  static override flags = {
+    ctx: contextsFlag({ default: [4096] }),
+    depths: Flags.string({
+      description: 'percent of the text before the needle; 0,10,..,100 for equal steps',
+      default: '0,50,100',
+      helpValue: '0,10,..,100',
+    }),
+    needles: listFlag({
+      description: 'needles hidden, one of which is asked',
+      default: ['1'],
+      helpValue: '1,2,4,8',
+    }),
+    trials: Flags.integer({ description: 'trials of each cell', default: 1, min: 1 }),
+    haystack: Flags.string({
+      description: 'filler text: moby-dick (default), sotu, or files, globs and directories; may be repeated',
+      multiple: true,
+      multipleNonGreedy: true,
+      default: ['moby-dick'],
+    }),
+    variant: listFlag({
+      description: `harder kinds of needles: ${VARIANTS}`,
+      default: ['standard'],
+      helpValue: 'NAME',
+    }),
+    ...evaluationFlags,
+    ...sweepFlags,
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(Needle);
+    const { parseDepths } = await import('../evaluation/depths.js');
+    const { parseVariant } = await import('../data/needle-templates.js');
+    const { parseNeedles } = await import('../data/needle.js');
+    const grid = {
+      contexts: flags.ctx,
+      depths: parseDepths(flags.depths),
+      needles: flags.needles.map(parseNeedles),
+      variants: flags.variant.map(parseVariant),
+    };
+    const { loadCorpus } = await import('../data/corpus.js');
+    const haystack = await loadCorpus(flags.haystack);
+    const { chooseNeedleModels } = await import('../evaluation/needle-models.js');
+    const choices = chooseNeedleModels(flags);
+    const { startSession } = await import('../evaluation/session.js');
+    const { runNeedle } = await import('../evaluation/needle-run.js');
+    const { writeNeedleFigures } = await import('../evaluation/needle-figures.js');
+    const context = this.context(flags);
+    const session = await startSession(context, flags, {
+      choices,
+      inputs: { [haystack.name]: haystack.sha256 },
+    });
+    const { cells, trials, contexts } = await runNeedle(context, {
+      ...{ ...session, ...grid, haystack },
+      ...{ trials: flags.trials, seed: flags.seed, resume: flags.resume },
+    });
+    trials.close();
+    const figures = writeNeedleFigures(context.directory, cells.rows);
+    this.note(`written: ${[...trials.files, ...figures].join(', ')}`);
+    await this.finish(cells, flags, [contexts]);
+  }
+}
