@@ -30,6 +30,7 @@ export default class ProfilePrefill extends BaseCommand {
       options: ['on', 'off'] as const,
       description: 'off runs every layer at every position: what the early exit saves',
       multiple: true,
+      multipleNonGreedy: true,
       delimiter: ',',
       default: ['on', 'off'],
       helpValue: 'on,off',

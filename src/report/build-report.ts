@@ -7,6 +7,7 @@ import { makeDirectory, writeFileAtomic } from '../results/files.js';
 import { escapeHtml, htmlPage } from './html.js';
 import { findRuns, type RunInfo } from './runs.js';
 import type { Section, SectionBuilder } from './section.js';
+import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
@@ -18,6 +19,8 @@ const SECTIONS: readonly SectionBuilder[] = [
   prefillSection,
   throughputSection,
   trainingSection,
+  mmluSection,
+  tasksSection,
 ];
 
 const unique = (texts: readonly (string | undefined)[]): string[] => [

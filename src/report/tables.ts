@@ -56,8 +56,9 @@ export const textIn = (row: Row, column: string): string => {
 /** `yoco sliding-window`: what a legend calls the model of a row. Gated retention, the default, goes without saying. */
 export function legendName(row: Row, withModel: boolean): string {
   const mixer = textIn(row, 'self_decoder') === 'sliding-window' ? ' sliding-window' : '';
-  const model = withModel ? ` ${textIn(row, 'model')}` : '';
-  return `${textIn(row, 'architecture')}${mixer}${model}`;
+  const [architecture, model] = [textIn(row, 'architecture'), textIn(row, 'model')];
+  if (!withModel) return architecture + mixer;
+  return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + mixer;
 }
 
 /** The points of two columns, in ascending x; rows that lack one are left out. */

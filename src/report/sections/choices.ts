@@ -1,0 +1,50 @@
+/** Multiple choice: MMLU by category, and the harness tasks. */
+import { groupRows } from '../../results/group.js';
+import type { Row } from '../../results/schema.js';
+import { htmlTable, paragraph } from '../html.js';
+import type { Section } from '../section.js';
+import { findRows, legendName, numberIn, textIn } from '../tables.js';
+
+const percent = (value: number | null): string => (value === null ? '–' : `${(value * 100).toFixed(1)} %`);
+
+/** Accuracy with its standard error. */
+function accuracy(row: Row): string {
+  const error = numberIn(row, 'standard_error');
+  const value = percent(numberIn(row, 'accuracy'));
+  return error === null ? value : `${value} ± ${(error * 100).toFixed(1)}`;
+}
+
+/** A line for each `name` of the rows, a column for each model, chance last. */
+function comparison(rows: readonly Row[], name: string, head: string): string {
+  const models = [...groupRows(rows, (row) => legendName(row, true)).keys()];
+  const lines = [...groupRows(rows, (row) => textIn(row, name))].map(([label, group]) => {
+    const cells = models.map((model) => group.find((row) => legendName(row, true) === model));
+    const [first = {}] = group;
+    return [
+      label,
+      textIn(first, 'questions'),
+      ...cells.map((row) => (row ? accuracy(row) : '–')),
+      percent(numberIn(first, 'chance')),
+    ];
+  });
+  return htmlTable({ head: [head, 'questions', ...models, 'chance'], rows: lines, words: 1 });
+}
+
+export function mmluSection(directory: string): Section | null {
+  const rows = findRows(directory, 'eval-mmlu').filter((row) => textIn(row, 'level') !== 'subject');
+  if (rows.length === 0) return null;
+  const sets = [...groupRows(rows, (row) => textIn(row, 'data'))].map(
+    ([data, group]) =>
+      paragraph(
+        `Question set: ${data}. Accuracy ± standard error; micro: over questions, macro: over subjects.`,
+      ) + comparison(group, 'name', 'category'),
+  );
+  return { title: 'Multiple choice', body: sets.join('\n'), figures: {} };
+}
+
+export function tasksSection(directory: string): Section | null {
+  const rows = findRows(directory, 'eval');
+  if (rows.length === 0) return null;
+  const text = 'Accuracy ± standard error, zero-shot, by likelihood of the options.';
+  return { title: 'Harness tasks', body: paragraph(text) + comparison(rows, 'task', 'task'), figures: {} };
+}
