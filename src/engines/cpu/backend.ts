@@ -126,6 +126,12 @@ export class CpuBackend extends MathBackendCPU {
     return this.runtime.wrap(values, dims);
   }
 
+  /** Part of a float32 tensor, as ONNX Runtime sees it: the elements of `dims` from element `from` on. */
+  part(tensor: TensorInfo, dims: readonly number[], from: number): OnnxTensor {
+    const size = dims.reduce((product, length) => product * length, 1);
+    return this.runtime.wrap(this.floats(tensor).subarray(from, from + size), dims);
+  }
+
   /** Runs a graph (see `OnnxRuntime.run`). */
   run(
     key: string,

@@ -8,7 +8,7 @@ import { forwardGraph, gradientGraph, stateGraph } from './retention-graph.js';
 /** Positions per chunk: pairs of positions cost C per position, states Dk * Dv / C. */
 const CHUNK = 64;
 /** Positions per run: what they need in between should stay in the cache. */
-const POSITIONS_AT_ONCE = 2048;
+const POSITIONS_AT_ONCE = 1024;
 
 /** A part of the work: the same `count * size` positions from `start` on of `sequences` sequences from `first` on. */
 interface Segment {

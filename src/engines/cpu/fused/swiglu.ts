@@ -1,7 +1,9 @@
 /** SwiGLU and its gradient; formulas in `ops/swiglu`. */
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend } from '../backend.js';
 import { graph } from '../graph.js';
+import { inTiles } from './rows.js';
 
 export const swiGlu: FusedKernel<'SwiGlu', CpuBackend> = ({ a, b }, _, backend) => {
   const y = backend.output(a.shape);
@@ -11,8 +13,10 @@ export const swiGlu: FusedKernel<'SwiGlu', CpuBackend> = ({ a, b }, _, backend) 
       const silu = g.own('QuickGelu', [g.input('a', 1)], { alpha: { float: 1 } });
       g.output('y', 1, g.op('Mul', [silu, g.input('b', 1)]));
     });
-  const feeds = { a: backend.onnx(a, [a.size]), b: backend.onnx(b, [b.size]) };
-  backend.run('SwiGlu', define, feeds, { y: backend.onnx(y, [a.size]) });
+  inTiles(a.size, 1, (from, to) => {
+    const part = (x: TensorInfo) => backend.part(x, [to - from], from);
+    backend.run('SwiGlu', define, { a: part(a), b: part(b) }, { y: part(y) });
+  });
   return [y];
 };
 
@@ -29,8 +33,10 @@ export const swiGluGrad: FusedKernel<'SwiGluGrad', CpuBackend> = ({ dy, a, b }, 
       const slope = g.op('Mul', [s, rest]);
       g.output('da', 1, g.op('Mul', [g.op('Mul', [dy, b]), slope]));
     });
-  const dims = [a.size];
-  const feeds = { dy: backend.onnx(dy, dims), a: backend.onnx(a, dims), b: backend.onnx(b, dims) };
-  backend.run('SwiGluGrad', define, feeds, { da: backend.onnx(da, dims), db: backend.onnx(db, dims) });
+  inTiles(a.size, 1, (from, to) => {
+    const part = (x: TensorInfo) => backend.part(x, [to - from], from);
+    const feeds = { dy: part(dy), a: part(a), b: part(b) };
+    backend.run('SwiGluGrad', define, feeds, { da: part(da), db: part(db) });
+  });
   return [da, db];
 };
