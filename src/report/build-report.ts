@@ -9,6 +9,7 @@ import { findRuns, type RunInfo } from './runs.js';
 import type { Section, SectionBuilder } from './section.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
+import { needleSection } from './sections/needle.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
 import { trainingSection } from './sections/training.js';
@@ -18,6 +19,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   memorySection,
   prefillSection,
   throughputSection,
+  needleSection,
   trainingSection,
   mmluSection,
   tasksSection,

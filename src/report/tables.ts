@@ -68,3 +68,7 @@ export function pointsOf(rows: readonly Row[], x: string, y: string): [number, n
     .filter((point): point is [number, number] => point[0] !== null && point[1] !== null)
     .sort(([a], [b]) => a - b);
 }
+
+/** 0.123 → `12.3 %`. */
+export const percent = (value: number | null): string =>
+  value === null ? '–' : `${(value * 100).toFixed(1)} %`;

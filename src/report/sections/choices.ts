@@ -3,9 +3,7 @@ import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
-import { findRows, legendName, numberIn, textIn } from '../tables.js';
-
-const percent = (value: number | null): string => (value === null ? '–' : `${(value * 100).toFixed(1)} %`);
+import { findRows, legendName, numberIn, percent, textIn } from '../tables.js';
 
 /** Accuracy with its standard error. */
 function accuracy(row: Row): string {
