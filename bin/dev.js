@@ -1,4 +1,4 @@
 #!/usr/bin/env -S node --import tsx
-import { run } from '../src/cli/main.ts';
+import { start } from '../src/cli/start.ts';
 
-await run({ development: true });
+await start({ development: true });

@@ -9,19 +9,33 @@ import { run as runOclif } from '@oclif/core/run';
 import { packageRoot } from '../package-root.js';
 import { describeFailure } from './failure.js';
 
-type PackageJson = Plugin['pjson'];
+interface LoadOptions {
+  development: boolean;
+  ignoreManifest?: boolean;
+}
 
 /**
- * oclif's configuration. In development the commands are the TypeScript sources, found by looking, whatever manifest
- * an earlier build has left.
+ * The commands as oclif knows them. In development they are the TypeScript sources, found by looking, whatever
+ * manifest an earlier build has left.
  */
-export async function loadConfig(development: boolean): Promise<Config> {
-  const pjson = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as PackageJson;
+export async function loadPlugin({
+  development,
+  ignoreManifest = development,
+}: LoadOptions): Promise<Plugin> {
+  const pjson = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as Plugin['pjson'];
   if (development) pjson.oclif = { ...pjson.oclif, commands: './src/commands' };
-  const plugin = new Plugin({ root: packageRoot, pjson, ignoreManifest: development, isRoot: true });
+  const options = { root: packageRoot, pjson, ignoreManifest, errorOnManifestCreate: true, isRoot: true };
+  const plugin = new Plugin(options);
   await plugin.load();
-  return Config.load({ root: packageRoot, pjson, plugins: new Map([[plugin.name, plugin]]) });
+  return plugin;
 }
+
+export function configOf(plugin: Plugin): Promise<Config> {
+  return Config.load({ root: packageRoot, pjson: plugin.pjson, plugins: new Map([[plugin.name, plugin]]) });
+}
+
+export const loadConfig = async (options: LoadOptions): Promise<Config> =>
+  configOf(await loadPlugin(options));
 
 /** Runs `argv` and returns the exit status; failures have been written to stderr by then. */
 export async function execute(argv: string[], config: Config): Promise<number> {
@@ -39,12 +53,12 @@ export async function execute(argv: string[], config: Config): Promise<number> {
   }
 }
 
-/** What `bin/` calls. */
+/** Runs the command line of this process. */
 export async function run({ development = false } = {}): Promise<void> {
   // A reader that has seen enough (`yoco … | head`) is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
     throw error;
   });
-  process.exitCode = await execute(process.argv.slice(2), await loadConfig(development));
+  process.exitCode = await execute(process.argv.slice(2), await loadConfig({ development }));
 }

@@ -26,7 +26,7 @@ function capture(stream: NodeJS.WriteStream): { text: () => string; release: () 
 let config: Promise<Config> | undefined;
 
 export async function runCli(...argv: string[]): Promise<CliResult> {
-  const loaded = await (config ??= loadConfig(true));
+  const loaded = await (config ??= loadConfig({ development: true }));
   const stdout = capture(process.stdout);
   const stderr = capture(process.stderr);
   try {
