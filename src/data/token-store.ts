@@ -8,8 +8,8 @@ import type { Tokenizer } from './tokenizer.js';
 
 /** Tokens beyond this many are kept on disk. */
 const TOKENS_IN_MEMORY = 2 ** 27;
-/** BPE runs on pieces of about this many characters, cut at line ends. */
-const PIECE_CHARACTERS = 1 << 20;
+/** BPE runs on pieces of about this many characters, cut at line ends: some encoders slow down on longer texts. */
+const PIECE_CHARACTERS = 1 << 16;
 
 export interface TokenStore {
   readonly length: number;
@@ -22,6 +22,8 @@ export interface TokenStore {
 export interface TokenizeOptions {
   /** Called with the number of characters done. */
   onProgress?: (characters: number) => void;
+  /** Stop when there are this many tokens (the last piece may bring some more). */
+  maxTokens?: number;
   /** For tests: tokens kept in memory before they go to disk. */
   tokensInMemory?: number;
 }
@@ -30,7 +32,7 @@ export interface TokenizeOptions {
 export function tokenize(
   pieces: Iterable<TextPiece>,
   tokenizer: Tokenizer,
-  { onProgress, tokensInMemory = TOKENS_IN_MEMORY }: TokenizeOptions = {},
+  { onProgress, maxTokens = Infinity, tokensInMemory = TOKENS_IN_MEMORY }: TokenizeOptions = {},
 ): TokenStore {
   const builder = new StoreBuilder(tokenizer.vocabSize <= 65536, tokensInMemory);
   let pending = '';
@@ -43,6 +45,7 @@ export function tokenize(
   for (const { text, endsDocument } of pieces) {
     pending += text;
     while (pending.length > PIECE_CHARACTERS) {
+      if (builder.total >= maxTokens) return builder.finish();
       const end = cutAtLine(pending);
       encode(pending.slice(0, end));
       pending = pending.slice(end);
@@ -72,6 +75,8 @@ class StoreBuilder {
   private blocks: Ids[] = [];
   private length = 0;
   private file: FileStore | null = null;
+  /** Tokens so far. */
+  total = 0;
 
   constructor(
     private readonly narrow: boolean,
@@ -81,6 +86,7 @@ class StoreBuilder {
   add(ids: Int32Array): void {
     this.blocks.push(this.narrow ? Uint16Array.from(ids) : ids);
     this.length += ids.length;
+    this.total += ids.length;
     if (this.length < this.tokensInMemory) return;
     this.file ??= new FileStore();
     this.file.append(this.merged());

@@ -1,0 +1,54 @@
+import { Args } from '@oclif/core';
+import { BaseCommand } from '../cli/base-command.js';
+import { contextsFlag, sweepFlags } from '../cli/flags.js';
+import { evaluationFlags } from '../evaluation/flags.js';
+
+export default class Perplexity extends BaseCommand {
+  static override summary = 'Loss of long documents against position: what more context is worth.';
+  static override description =
+    'Reads each document from its beginning behind one cache, so that every token sees all tokens before it, and gives the mean ' +
+    'loss of the tokens up to each position. Several documents have a mean over those that reach a position. Leaves in --out: ' +
+    'perplexity.csv and perplexity.svg.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> novel.txt --checkpoint runs/books',
+    '<%= config.bin %> <%= command.id %> "novels/*.txt" --ctx 1k,4k,16k,64k --checkpoint runs/yoco --checkpoint runs/transformer',
+    '<%= config.bin %> <%= command.id %> moby-dick --ctx 256,1k,4k --preset tiny --format csv',
+  ];
+  static override args = {
+    file: Args.string({
+      description: 'corpus (moby-dick, sotu), file, glob or directory; several may be given',
+      required: true,
+    }),
+  };
+  static override strict = false;
+  static override flags = {
+    ctx: contextsFlag({
+      description: 'positions, separated by commas (default: 256, 512, … and the end of each document)',
+    }),
+    ...evaluationFlags,
+    ...sweepFlags,
+  };
+
+  async run(): Promise<void> {
+    const { argv, flags } = await this.parse(Perplexity);
+    const { chooseModels } = await import('../cli/models.js');
+    const { loadCorpus } = await import('../data/corpus.js');
+    const files = argv.map(String);
+    const corpus = await loadCorpus(files);
+    const choices = chooseModels(flags);
+    const { startSession } = await import('../evaluation/session.js');
+    const { runPerplexity } = await import('../evaluation/perplexity-run.js');
+    const { perplexityFigure } = await import('../evaluation/perplexity-tables.js');
+    const { writeFileAtomic } = await import('../results/files.js');
+    const context = this.context(flags);
+    const inputs = { [corpus.name]: corpus.sha256 };
+    const session = await startSession(context, flags, { choices, inputs });
+    const writer = await runPerplexity(context, {
+      ...{ ...session, files, positions: flags.ctx ?? null, resume: flags.resume },
+    });
+    const figure = `${context.directory}/perplexity.svg`;
+    writeFileAtomic(figure, await perplexityFigure(writer.rows));
+    this.note(`written: ${figure}`);
+    await this.finish(writer, flags);
+  }
+}
