@@ -116,6 +116,7 @@ export abstract class BaseModel implements LanguageModel {
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
     const { chunkSize = defaultChunkSize(this.config), onProgress, earlyExit = true } = options;
     const [batch, count] = tokens.shape;
+    if (!(chunkSize >= 1)) throw new RangeError(`chunkSize must be positive, found ${chunkSize}`);
     let logits: tf.Tensor2D | null = null;
     for (let start = 0; start < count; start += chunkSize) {
       const length = Math.min(chunkSize, count - start);

@@ -1,6 +1,11 @@
 /**
  * You Only Cache Once (arXiv 2405.05254): a self-decoder of constant state, whose output gives one global set of keys and
  * values, and a cross-decoder whose layers all attend to it.
+ *
+ * The official incremental code (microsoft/unilm, YOCO/yoco/models/decoder) has limits that its parallel forward does not
+ * have: it pads every chunk of a retention prefill to 256 positions and so needs room for them in `max_seq_len`, decodes
+ * single tokens only, keeps one entry of a sliding window that no later query sees, and returns zeros where the
+ * cross-decoder is skipped. Here all routes follow the parallel forward: any chunking, window - 1 entries, no logits.
  */
 import { embedding, KeyValuePages, linearGroup, rmsNorm } from '../ops/index.js';
 import * as tf from '../tf.js';

@@ -141,9 +141,7 @@ const ALLOCATING: Partial<Record<KernelName, (inputs: Record<string, tf.Tensor>)
   LogDecay: ({ x }) => [fresh(x?.shape)],
   Linear: ({ x, weight }) => [fresh([...(x?.shape ?? []).slice(0, -1), weight?.shape[0] ?? 0])],
   LinearGroup: ({ x, ...weights }) =>
-    Object.values(weights).map((weight) =>
-      fresh([...(x?.shape ?? []).slice(0, -1), weight.shape[0]]),
-    ),
+    Object.values(weights).map((weight) => fresh([...(x?.shape ?? []).slice(0, -1), weight.shape[0]])),
   Embedding: ({ weight, ids }) => [fresh([...(ids?.shape ?? []), weight?.shape[1] ?? 0])],
   CausalAttention: ({ q }) => [fresh(q?.shape), tf.zeros([1])],
   PagedAttention: ({ q }) => [fresh(q?.shape)],

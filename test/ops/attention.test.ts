@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../src/data/random.js';
@@ -51,6 +52,24 @@ test('values and gradients: heads, groups, offsets, windows, length 1', () => {
   compareAttention({ ...base, queries: 9, keys: 9, window: 3 });
   compareAttention({ ...base, queries: 4, keys: 13, window: 1 });
   compareAttention({ ...base, queries: 5, keys: 12, window: 50, heads: 4 });
+});
+
+test('values and gradients for random shapes', () => {
+  const shapes = fc.record({
+    batch: fc.integer({ min: 1, max: 2 }),
+    queries: fc.integer({ min: 1, max: 9 }),
+    before: fc.integer({ min: 0, max: 9 }),
+    kvHeads: fc.integer({ min: 1, max: 3 }),
+    group: fc.integer({ min: 1, max: 3 }),
+    width: fc.integer({ min: 1, max: 5 }),
+    window: fc.option(fc.integer({ min: 1, max: 12 }), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(shapes, ({ before, group, ...shape }) => {
+      compareAttention({ ...shape, keys: shape.queries + before, heads: shape.kvHeads * group });
+    }),
+    { numRuns: 12, seed: 1 },
+  );
 });
 
 test('queries at given positions of each sequence', () => {

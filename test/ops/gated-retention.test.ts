@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { suite } from 'uvu';
 import { gatedRetention, type RetentionOptions } from '../../src/ops/index.js';
 import type * as tf from '../../src/tf.js';
@@ -75,6 +76,23 @@ test('chunks that do and do not divide the sequence', () => {
     compareRetention(shape, { chunkSize }, true);
     compareRetention(shape, { chunkSize }, false);
   }
+});
+
+test('values and gradients for random shapes and chunks', () => {
+  const size = fc.integer({ min: 1, max: 4 });
+  const shapes = fc.record({
+    batch: fc.integer({ min: 1, max: 2 }),
+    time: fc.integer({ min: 1, max: 15 }),
+    heads: fc.integer({ min: 1, max: 3 }),
+    keyWidth: size,
+    valueWidth: size,
+  });
+  fc.assert(
+    fc.property(shapes, fc.integer({ min: 1, max: 16 }), fc.boolean(), (shape, chunkSize, withState) => {
+      compareRetention(shape, { chunkSize }, withState);
+    }),
+    { numRuns: 12, seed: 1 },
+  );
 });
 
 test('strong decays neither overflow nor become NaN', () => {
