@@ -1,0 +1,43 @@
+/** A run that takes a second on the plain backend. */
+import type { Engine } from '../../src/engines/engine.js';
+import { createConfig } from '../../src/model/index.js';
+import { createRecipe } from '../../src/training/recipe.js';
+import type { RecipeInput } from '../../src/training/recipe.js';
+import { trainModel } from '../../src/training/train.js';
+import type { TrainOptions, TrainResult } from '../../src/training/train.js';
+import { usePlainBackend } from '../plain-backend.js';
+
+const engine: Engine = {
+  name: 'cpu',
+  backend: 'cpu',
+  description: 'plain tfjs',
+  device: 'cpu',
+  storage: 'float32',
+  memory: () => ({ liveBytes: 0, peakBytes: 0, reservedBytes: 0 }),
+  resetPeak: () => undefined,
+  availableBytes: () => Infinity,
+  synchronize: () => Promise.resolve(),
+};
+
+export const SMALL_RECIPE: RecipeInput = {
+  steps: 10,
+  batch: 2,
+  length: 16,
+  learningRate: 1e-2,
+  warmup: 2,
+  evalEvery: 4,
+  evalTokens: 32,
+  checkpointEvery: 3,
+};
+
+const config = createConfig({ dim: 16, layers: 2, hiddenDim: 24, heads: 2, kvHeads: 1, vocabSize: 264 });
+
+export async function trainSmall(
+  directory: string,
+  text: string,
+  { recipe = {}, ...options }: Partial<Omit<TrainOptions, 'recipe'>> & { recipe?: RecipeInput } = {},
+): Promise<TrainResult> {
+  await usePlainBackend();
+  const complete = createRecipe({ ...SMALL_RECIPE, data: [text], ...recipe });
+  return trainModel({ directory, config, engine, command: ['train'], ...options, recipe: complete });
+}
