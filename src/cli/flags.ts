@@ -98,7 +98,6 @@ export const modelFlags = {
     multipleNonGreedy: true,
     delimiter: ',',
     helpValue: 'gated-retention,sliding-window',
-    exclusive: ['config', 'checkpoint'],
     helpGroup: 'MODEL',
   })(),
 };

@@ -59,6 +59,9 @@ export function modelLabel(choice: ModelChoice): string {
  */
 export function chooseModels(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
   const { arch, checkpoint, config, preset = [defaultPreset] } = flags;
+  if (flags['self-decoder'] && (checkpoint ?? config)) {
+    throw new UsageError('--self-decoder goes with --preset: a configuration or checkpoint has its own');
+  }
   if (checkpoint) return only(arch, checkpoint.map(fromCheckpoint));
   if (config) return only(arch, config.map(fromFile));
   return preset.flatMap((name) => fromPreset(name, arch, flags['self-decoder']));

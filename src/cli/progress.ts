@@ -130,6 +130,6 @@ class Silent extends Reporter {
 }
 
 export function createProgress(options: ProgressOptions): Progress {
-  if (options.quiet) return new Silent(options);
+  if (options.quiet || options.total <= 0) return new Silent(options);
   return process.stderr.isTTY ? new Bar(options) : new Lines(options);
 }
