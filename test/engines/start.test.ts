@@ -1,0 +1,90 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { RunError, UsageError } from '../../src/errors.js';
+import { startEngine } from '../../src/engines/start.js';
+import { startTensorflow } from '../../src/engines/tensorflow/index.js';
+import * as tf from '../../src/tf.js';
+
+const test = suite('starting engines');
+
+/** What `run` writes to stderr. */
+async function stderrOf(run: () => Promise<unknown>): Promise<string> {
+  const write = process.stderr.write.bind(process.stderr);
+  let written = '';
+  process.stderr.write = (chunk: string | Uint8Array) => {
+    written += chunk.toString();
+    return true;
+  };
+  try {
+    await run();
+  } finally {
+    process.stderr.write = write;
+  }
+  return written;
+}
+
+async function errorOf(run: () => Promise<unknown>): Promise<unknown> {
+  try {
+    await run();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+test('cpu becomes the current backend and counts what tensors hold', async () => {
+  const engine = await startEngine('cpu', { threads: 1 });
+  assert.is(tf.getBackend(), engine.backend);
+  assert.is(engine.threads, 1);
+  const before = engine.memory();
+  engine.resetPeak();
+  const x = tf.zeros([1000, 100]);
+  const y = tf.reshape(x, [100, 1000]);
+  assert.is(engine.memory().liveBytes - before.liveBytes, 400_000);
+  const z = tf.neg(y);
+  z.dispose();
+  x.dispose();
+  assert.is(
+    engine.memory().liveBytes - before.liveBytes,
+    400_000,
+    'the reshaped tensor still holds the memory',
+  );
+  y.dispose();
+  assert.is(engine.memory().liveBytes, before.liveBytes);
+  assert.is(engine.memory().peakBytes - before.liveBytes, 800_000);
+  assert.ok(engine.memory().reservedBytes >= 400_000, 'the pool keeps memory for the next tensors');
+  assert.ok(engine.availableBytes() > 2 ** 20);
+  await engine.synchronize();
+});
+
+test('what was read from a tensor outlives it', async () => {
+  await startEngine('cpu', { threads: 2 });
+  const x = tf.fill([100, 100], 1);
+  const values = x.dataSync();
+  x.dispose();
+  tf.fill([100, 100], 2).dispose();
+  assert.is(values[5], 1);
+});
+
+test('a wrong number of threads and 16-bit storage on the CPU are usage errors', async () => {
+  assert.instance(await errorOf(() => startEngine('cpu', { threads: 0 })), UsageError);
+  assert.instance(await errorOf(() => startEngine('cpu', { storage: 'bfloat16' })), UsageError);
+});
+
+test('auto says on stderr which engine it took', async () => {
+  const said = await stderrOf(() => startEngine('auto', {}));
+  assert.match(said, /^engine: (cuda|tensorflow|webgpu|cpu) \(.+\)/m);
+});
+
+test('tensorflow, where it is not installed, says what it needs', async () => {
+  const error = await errorOf(() => startTensorflow());
+  if (error === undefined) return;
+  assert.instance(error, RunError);
+  assert.match((error as RunError).message, /Node below 23/);
+});
+
+test.after(async () => {
+  await tf.setBackend('cpu');
+});
+
+test.run();
