@@ -1,8 +1,16 @@
-/** The plain tfjs CPU backend, for tests that need tensors but no engine: slow, complete, always there. */
+/**
+ * The plain tfjs CPU backend, for tests that need tensors but no engine: slow, complete, always there. With
+ * `YOCO_TEST_ENGINE=cuda` the same tests run on the CUDA engine in float32 (`npm run test:cuda`, on a machine with a GPU).
+ */
 import * as tf from '../src/tf.js';
 
 /** Makes the plain backend current; call it before the first tensor of a test file. */
 export async function usePlainBackend(): Promise<void> {
+  if (process.env.YOCO_TEST_ENGINE === 'cuda') {
+    const { startCuda } = await import('../src/engines/cuda/index.js');
+    await startCuda({ storage: 'float32' });
+    return;
+  }
   if (tf.getBackend() !== 'cpu') await tf.setBackend('cpu');
   await tf.ready();
 }

@@ -204,8 +204,9 @@ export class CudaBackend extends KernelBackend {
       dtype: type, size, refCount, narrow: null, wide: null, host: typed, uploaded: true,
     }; // prettier-ignore
     this.data.set(dataId, stored);
-    // The caller may change its array later: small ones are copied, large ones uploaded at once.
+    // The caller may change its array later: small ones are copied, large ones uploaded at once, in the form kernels use.
     if (size <= KEEP_ON_HOST) stored.host = typed.slice();
+    else if (type === 'float32' && this.storage !== 'float32') this.narrow(stored);
     else this.wide(stored);
   }
 

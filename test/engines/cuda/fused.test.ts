@@ -35,6 +35,8 @@ const RETENTION: [number, number, number, number, number, boolean][] = [
   [2, 96, 2, 16, 24, true],
   [1, 5, 2, 128, 128, true],
   [2, 1, 3, 32, 32, true],
+  [1, 150, 2, 256, 200, true],
+  [1, 3, 2, 256, 256, true],
 ];
 
 function attentionInputs(

@@ -1,62 +1,80 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
-import { type KernelArgument, int32, int32s, pointer } from '../launch.js';
+import { type KernelArgument, int32, pointer } from '../launch.js';
+import { binary } from './elementwise.js';
 
 const file = 'retention';
 const THREADS = 128;
 /** Positions of a chunk and of a tile in retention.cu. */
 const CHUNK = 128;
 const ROWS = 64;
+/** Widest head of one launch; wider ones are cut into blocks of this. */
+const BLOCK = 128;
 /** Sequences up to this length take the recurrence itself. */
 const FEW_POSITIONS = 16;
 
+/** Columns of a head that one launch handles. */
+export interface WidthBlock {
+  offset: number;
+  width: number;
+}
+
+export function widthBlocks(width: number): WidthBlock[] {
+  return Array.from({ length: Math.ceil(width / BLOCK) }, (_, index) => ({
+    offset: index * BLOCK,
+    width: Math.min(BLOCK, width - index * BLOCK),
+  }));
+}
+
+/** The larger width, padded to what the source is compiled for. */
+export function paddedWidth(keyWidth: number, valueWidth: number): number {
+  const width = Math.max(keyWidth, valueWidth);
+  return [32, 64].find((padded) => padded >= width) ?? BLOCK;
+}
+
+/** One block of key columns against one of value columns. */
 interface Problem {
   batch: number;
   time: number;
   heads: number;
-  keyWidth: number;
-  valueWidth: number;
   chunks: number;
-  /** Padded width the source is compiled for. */
   head: number;
+  key: WidthBlock;
+  value: WidthBlock;
+  valuePitch: number;
   shape: KernelArgument;
 }
 
-/** The larger width, padded. */
-export function retentionWidth(keyWidth: number, valueWidth: number): number {
-  const width = Math.max(keyWidth, valueWidth);
-  const fitting = [32, 64, 128].find((padded) => padded >= width);
-  if (fitting === undefined) throw new Error(`gated retention has heads of at most 128, not ${width}`);
-  return fitting;
-}
-
-function problemOf(q: TensorInfo, v: TensorInfo): Problem {
-  const [batch = 1, time = 1, heads = 1, keyWidth = 1] = q.shape;
-  const valueWidth = v.shape[3] ?? 1;
+function problemOf(q: TensorInfo, v: TensorInfo, key: WidthBlock, value: WidthBlock): Problem {
+  const [batch = 1, time = 1, heads = 1, keyPitch = 1] = q.shape;
+  const valuePitch = v.shape[3] ?? 1;
   const chunks = Math.ceil(time / CHUNK);
-  const shape = int32s([time, heads, keyWidth, valueWidth, chunks], 5);
+  const bytes = new ArrayBuffer(32);
+  new Int32Array(bytes, 0, 7).set([time, heads, key.width, value.width, chunks, keyPitch, valuePitch]);
+  new Float32Array(bytes, 28, 1)[0] = keyPitch ** -0.5;
+  const shape: KernelArgument = { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
   return {
     batch,
     time,
     heads,
-    keyWidth,
-    valueWidth,
     chunks,
-    head: retentionWidth(keyWidth, valueWidth),
+    head: paddedWidth(key.width, value.width),
+    key,
+    value,
+    valuePitch,
     shape,
   };
 }
 
 const tileBytes = (head: number, rows: number): number => rows * (head + 8) * 2;
+const stateBytes = ({ batch, heads, chunks, head }: Problem): number =>
+  batch * heads * chunks * head * head * 2;
 
-interface Operands {
-  q: TensorInfo;
-  k: TensorInfo;
-  v: TensorInfo;
-  logDecay: TensorInfo;
-  state?: TensorInfo;
-}
+/** Address of a block's first column in [B,T,H,width] tensors of 16 bits, and of its corner in float32 states. */
+const columns = (address: number, block: WidthBlock): number => address + block.offset * 2;
+const corner = (address: number, { key, value, valuePitch }: Problem): number =>
+  address === 0 ? 0 : address + (key.offset * valuePitch + value.offset) * 4;
 
 /**
  * The recurrence over chunks: from each chunk's aᵀb, the state before every chunk (in storage, at `states`) and the one
@@ -85,41 +103,73 @@ function scan(
   });
 }
 
-const stateBytes = ({ batch, heads, chunks, head }: Problem): number =>
-  batch * heads * chunks * head * head * 2;
+interface Operands {
+  q: TensorInfo;
+  k: TensorInfo;
+  v: TensorInfo;
+  logDecay: TensorInfo;
+  state?: TensorInfo;
+}
 
-function retention(backend: CudaBackend, { q, k, v, logDecay, state }: Operands): TensorInfo[] {
-  const problem = problemOf(q, v);
-  const { batch, time, heads, keyWidth, valueWidth, head, shape } = problem;
-  const out = backend.output(v.shape);
-  const last = backend.output([batch, heads, keyWidth, valueWidth], 'float32', 'float32');
-  const [inputQ, inputK, inputV] = [q, k, v].map((info) => backend.pointer(info)) as [number, number, number];
-  const decay = backend.pointer(logDecay, 'float32');
-  const first = state === undefined ? 0 : backend.pointer(state, 'float32');
-  const [to, end] = [backend.pointer(out), backend.pointer(last, 'float32')];
+/** Addresses of q, k, v (at the problem's columns), the decays and the first state. */
+function addressesOf(backend: CudaBackend, { q, k, v, logDecay, state }: Operands, problem: Problem) {
+  return {
+    q: columns(backend.pointer(q), problem.key),
+    k: columns(backend.pointer(k), problem.key),
+    v: columns(backend.pointer(v), problem.value),
+    decay: backend.pointer(logDecay, 'float32'),
+    first: state === undefined ? 0 : corner(backend.pointer(state, 'float32'), problem),
+  };
+}
+
+/** Adds up the tensors; disposes of all but the result. */
+function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
+  return terms.reduce((total, term) => {
+    const next = binary(backend, 'Add', total, term);
+    backend.release(total);
+    backend.release(term);
+    return next;
+  });
+}
+
+function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
+  const { q, v } = operands;
+  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
+  const last = backend.output([batch, heads, keyWidth, v.shape[3] ?? 1], 'float32', 'float32');
+  const outs = widthBlocks(keyWidth).map((key) => {
+    const out = backend.output(v.shape);
+    for (const value of widthBlocks(v.shape[3] ?? 1)) {
+      blockOutput(backend, operands, problemOf(q, v, key, value), out, last);
+    }
+    return out;
+  });
+  return [sum(backend, outs), last];
+}
+
+function blockOutput(
+  backend: CudaBackend,
+  operands: Operands,
+  problem: Problem,
+  out: TensorInfo,
+  last: TensorInfo,
+): void {
+  const { batch, time, heads, head, shape } = problem;
+  const { q, k, v, decay, first } = addressesOf(backend, operands, problem);
+  const to = columns(backend.pointer(out), problem.value);
+  const end = corner(backend.pointer(last, 'float32'), problem);
   if (time <= FEW_POSITIONS) {
-    const args = [...[inputQ, inputK, inputV, decay, first, to, end].map(pointer), shape];
-    backend.launch(
-      { file, name: 'retention_step', head },
-      [Math.ceil(valueWidth / 32), heads, batch],
-      256,
-      args,
-    );
-    return [out, last];
+    const args = [...[q, k, v, decay, first, to, end].map(pointer), shape];
+    const grid = [Math.ceil(problem.value.width / 32), heads, batch] as const;
+    backend.launch({ file, name: 'retention_step', head }, grid, 256, args);
+    return;
   }
   backend.scratch(stateBytes(problem), (states) => {
-    scan(backend, problem, [inputK, inputV, decay, first], states, end, false);
-    const args = [...[inputQ, inputK, inputV, decay, states, to].map(pointer), shape];
+    scan(backend, problem, [k, v, decay, first], states, end, false);
+    const args = [...[q, k, v, decay, states, to].map(pointer), shape];
     const grid = [Math.ceil(time / ROWS), heads, batch] as const;
-    backend.launch(
-      { file, name: 'retention_output', head },
-      grid,
-      THREADS,
-      args,
-      tileBytes(head, 3 * ROWS + head),
-    );
+    const shared = tileBytes(head, 3 * ROWS + head);
+    backend.launch({ file, name: 'retention_output', head }, grid, THREADS, args, shared);
   });
-  return [out, last];
 }
 
 interface GradientOperands extends Operands {
@@ -128,54 +178,66 @@ interface GradientOperands extends Operands {
   finalState: TensorInfo;
 }
 
+interface Gradients {
+  dq: TensorInfo;
+  dk: TensorInfo;
+  dv: TensorInfo;
+  dDecay: TensorInfo;
+  dState: TensorInfo;
+}
+
 function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorInfo[] {
-  const { q, k, v, logDecay, state, dOutput, dFinalState, finalState } = inputs;
-  const problem = problemOf(q, v);
-  const { batch, time, heads, keyWidth, valueWidth, head, shape } = problem;
-  const [dq, dk, dv] = [q, k, v].map((info) => backend.output(info.shape)) as [
-    TensorInfo,
-    TensorInfo,
-    TensorInfo,
-  ];
-  const dDecay = backend.output(logDecay.shape, 'float32', 'float32');
-  const dState = backend.output([batch, heads, keyWidth, valueWidth], 'float32', 'float32');
-  const [inputQ, inputK, inputV, dOut] = [q, k, v, dOutput].map((info) => backend.pointer(info)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  const decay = backend.pointer(logDecay, 'float32');
-  const first = state === undefined ? 0 : backend.pointer(state, 'float32');
-  const dLast = backend.pointer(dFinalState, 'float32');
+  const { q, k, v, logDecay, finalState } = inputs;
+  const dState = backend.output(finalState.shape, 'float32', 'float32');
+  const [keys, values] = [widthBlocks(q.shape[3] ?? 1), widthBlocks(v.shape[3] ?? 1)];
+  // A query's gradient adds up over blocks of value columns, a value's over blocks of key columns.
+  const dqs = values.map(() => backend.output(q.shape));
+  const dks = values.map(() => backend.output(k.shape));
+  const dvs = keys.map(() => backend.output(v.shape));
+  const dDecays = keys.flatMap((key, a) =>
+    values.map((value, b) => {
+      const dDecay = backend.output(logDecay.shape, 'float32', 'float32');
+      const [dq, dk, dv] = [dqs[b], dks[b], dvs[a]] as [TensorInfo, TensorInfo, TensorInfo];
+      blockGradient(backend, inputs, problemOf(q, v, key, value), { dq, dk, dv, dDecay, dState });
+      return dDecay;
+    }),
+  );
+  return [sum(backend, dqs), sum(backend, dks), sum(backend, dvs), sum(backend, dDecays), dState];
+}
+
+function blockGradient(
+  backend: CudaBackend,
+  inputs: GradientOperands,
+  problem: Problem,
+  out: Gradients,
+): void {
+  const { batch, time, heads, head, key, value, shape } = problem;
+  const { q, k, v, decay, first } = addressesOf(backend, inputs, problem);
+  const dOut = columns(backend.pointer(inputs.dOutput), value);
+  const dLast = corner(backend.pointer(inputs.dFinalState, 'float32'), problem);
+  const dFirst = corner(backend.pointer(out.dState, 'float32'), problem);
   const grid = [Math.ceil(time / ROWS), heads, batch] as const;
   const dotBytes = batch * time * heads * 4;
   backend.scratch(2 * dotBytes, (queryDots) => {
     const keyDots = queryDots + dotBytes;
     backend.scratch(stateBytes(problem), (states) => {
-      backend.scratch(batch * heads * keyWidth * valueWidth * 4, (again) => {
-        scan(backend, problem, [inputK, inputV, decay, first], states, again, false);
-      });
-      const operands = [dOut, inputQ, inputK, inputV, decay, states];
-      const byQuery = [...operands, backend.pointer(dq), queryDots].map(pointer);
+      // The last state is computed again and goes where the state's gradient will be.
+      scan(backend, problem, [k, v, decay, first], states, dFirst, false);
+      const operands = [dOut, q, k, v, decay, states];
+      const byQuery = [...operands, columns(backend.pointer(out.dq), key), queryDots].map(pointer);
       const query = { file, name: 'retention_grad_query', head };
       backend.launch(query, grid, THREADS, [...byQuery, shape], tileBytes(head, 3 * ROWS + head));
-      scan(backend, problem, [inputQ, dOut, decay, dLast], states, backend.pointer(dState, 'float32'), true);
-      const byKey = [...operands, backend.pointer(dk), backend.pointer(dv), keyDots].map(pointer);
-      const key = { file, name: 'retention_grad_key', head };
-      backend.launch(key, grid, THREADS, [...byKey, shape], tileBytes(head, 4 * ROWS));
+      scan(backend, problem, [q, dOut, decay, dLast], states, dFirst, true);
+      const grads = [columns(backend.pointer(out.dk), key), columns(backend.pointer(out.dv), value), keyDots];
+      const byKey = [...operands, ...grads].map(pointer);
+      const ofKey = { file, name: 'retention_grad_key', head };
+      backend.launch(ofKey, grid, THREADS, [...byKey, shape], tileBytes(head, 4 * ROWS));
     });
-    const end = [
-      queryDots,
-      keyDots,
-      backend.pointer(finalState, 'float32'),
-      dLast,
-      backend.pointer(dDecay, 'float32'),
-    ];
-    const decayKernel = { file, name: 'retention_grad_decay', head };
-    backend.launch(decayKernel, [heads, batch], 1024, [...end.map(pointer), shape]);
+    const last = corner(backend.pointer(inputs.finalState, 'float32'), problem);
+    const end = [queryDots, keyDots, last, dLast, backend.pointer(out.dDecay, 'float32')];
+    const ofDecay = { file, name: 'retention_grad_decay', head };
+    backend.launch(ofDecay, [heads, batch], 1024, [...end.map(pointer), shape]);
   });
-  return [dq, dk, dv, dDecay, dState];
 }
 
 /** Gated retention on tensor cores; under float32 storage the composed form keeps full precision. */

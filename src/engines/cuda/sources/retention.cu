@@ -14,20 +14,23 @@
 
 extern __shared__ __align__(16) scalar tiles[];
 
+// Widths are at most HEAD. Wider heads are cut: the operation is linear in blocks of key columns (outputs add up) and
+// independent in blocks of value columns, so a launch takes one block of each. A pitch is the whole head's width.
 struct Shape {
-  int time, heads, keyWidth, valueWidth, chunks;
+  int time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch;
+  float scale;  // (whole key width)^-½
 };
 
 // Rows `first`, … of [B,T,H,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
 DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width,
-                      const float* weights = nullptr) {
+                      int pitch, const float* weights = nullptr) {
   const int packs = HEAD / 8;
   for (int i = threadIdx.x; i < ROWS * packs; i += THREADS) {
     const int row = i / packs, column = i % packs * 8, t = first + row;
     Wide p = {};
     if (t < s.time && column < width) {
-      const scalar* from = x + (((i64)batch * s.time + t) * s.heads + head) * width + column;
-      if ((width & 7) == 0) {
+      const scalar* from = x + (((i64)batch * s.time + t) * s.heads + head) * pitch + column;
+      if ((width & 7) == 0 && (pitch & 7) == 0) {
         p = *(const Wide*)from;
       } else {
         for (int j = 0; j < 8 && column + j < width; j++) p.v[j] = from[j];
@@ -77,15 +80,15 @@ KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const 
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const i64 at = ((i64)batch * s.heads + head) * s.chunks + chunk;
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
-  const float scale = rsqrtf((float)s.keyWidth);
+  const float scale = s.scale;
   for (int i = threadIdx.x; i < CHUNK; i += THREADS)
     weights[i] = backward ? __expf(sums[i]) : scale * __expf(sums[CHUNK - 1] - sums[i]);
   constexpr int MINE = (STEPS + 3) / 4;  // 16-row tiles of the result a warp holds
   float o[MINE][HEAD / 8][4] = {};
   for (int start = 0; start < CHUNK; start += ROWS) {
     __syncthreads();
-    load_tile(tileA, a, s, batch, head, chunk * CHUNK + start, s.keyWidth);
-    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth, weights + start);
+    load_tile(tileA, a, s, batch, head, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
+    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth, s.valuePitch, weights + start);
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < MINE; m++) {
@@ -127,7 +130,7 @@ KERNEL retention_recurrence(const float* contributions, const float* decays, con
   const int element = blockIdx.x * blockDim.x + threadIdx.x, row = element / HEAD, column = element % HEAD;
   const i64 unit = (i64)blockIdx.z * s.heads + blockIdx.y;
   const bool inside = row < s.keyWidth && column < s.valueWidth;
-  const i64 at = (unit * s.keyWidth + row) * s.valueWidth + column;
+  const i64 at = (unit * s.keyPitch + row) * s.valuePitch + column;
   float state = inside && first ? first[at] : 0.0f;
 #pragma unroll 4
   for (int i = 0; i < s.chunks; i++) {
@@ -197,17 +200,18 @@ DEVICE void scale_rows(float (&o)[HEAD / 8][4], float low, float high) {
     o[j][3] *= high;
   }
 }
-DEVICE void store_rows(float (&o)[HEAD / 8][4], scalar* out, const Shape& s, int batch, int head, int first, int width) {
+DEVICE void store_rows(float (&o)[HEAD / 8][4], scalar* out, const Shape& s, int batch, int head, int first, int width,
+                       int pitch) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     const int t = first + warp * 16 + (lane >> 2) + 8 * r;
     if (t >= s.time) continue;
-    scalar* to = out + (((i64)batch * s.time + t) * s.heads + head) * width;
+    scalar* to = out + (((i64)batch * s.time + t) * s.heads + head) * pitch;
 #pragma unroll
     for (int j = 0; j < HEAD / 8; j++) {
       const int column = j * 8 + (lane & 3) * 2;
-      if ((width & 1) == 0) {
+      if (((width | pitch) & 1) == 0) {
         if (column < width) *(u32*)(to + column) = pack2(o[j][2 * r], o[j][2 * r + 1]);
       } else {
         if (column < width) to[column] = from_float(o[j][2 * r]);
@@ -259,18 +263,19 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
   const int chunk = first / CHUNK, inside = first % CHUNK;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int widthA = BACKWARD ? s.valueWidth : s.keyWidth, widthC = BACKWARD ? s.keyWidth : s.valueWidth;
-  load_tile(tileA, a, s, batch, head, first, widthA);
+  const int pitchA = BACKWARD ? s.valuePitch : s.keyPitch, pitchC = BACKWARD ? s.keyPitch : s.valuePitch;
+  load_tile(tileA, a, s, batch, head, first, widthA, pitchA);
   load_state(tileS, states + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
-  const float scale = rsqrtf((float)s.keyWidth);
+  const float scale = s.scale;
   float o[HEAD / 8][4] = {};
   through_state<BACKWARD>(o, tileA, warp * 16, tileS);
   const int row = inside + warp * 16 + (lane >> 2);
   scale_rows(o, __expf(sums[row]), __expf(sums[row + 8]));
   for (int start = 0; start <= inside; start += ROWS) {
     __syncthreads();
-    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, widthA);
-    load_tile(tileC, c, s, batch, head, chunk * CHUNK + start, widthC);
+    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, widthA, pitchA);
+    load_tile(tileC, c, s, batch, head, chunk * CHUNK + start, widthC, pitchC);
     __syncthreads();
     float p[ROWS / 8][4];
     score(p, tileA, warp * 16, tileB);
@@ -279,11 +284,11 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
   }
   if (BACKWARD) {
     __syncthreads();
-    load_tile(tileB, q, s, batch, head, first, widthC);
+    load_tile(tileB, q, s, batch, head, first, widthC, pitchC);
     __syncthreads();
     store_dots(o, tileB, dots, s, batch, head, first);
   }
-  store_rows(o, out, s, batch, head, first, widthC);
+  store_rows(o, out, s, batch, head, first, widthC, pitchC);
 }
 KERNEL __launch_bounds__(THREADS) retention_output(const scalar* q, const scalar* k, const scalar* v,
                                                    const float* logDecay, const scalar* states, scalar* out,
@@ -306,11 +311,11 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
   const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * ROWS;
   const int chunk = first / CHUNK, inside = first % CHUNK;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-  load_tile(tileK, k, s, batch, head, first, s.keyWidth);
-  load_tile(tileV, v, s, batch, head, first, s.valueWidth);
+  load_tile(tileK, k, s, batch, head, first, s.keyWidth, s.keyPitch);
+  load_tile(tileV, v, s, batch, head, first, s.valueWidth, s.valuePitch);
   load_state(tileS, dStates + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
-  const float scale = rsqrtf((float)s.keyWidth);
+  const float scale = s.scale;
   float gradK[HEAD / 8][4] = {}, gradV[HEAD / 8][4] = {};
   through_state<true>(gradK, tileV, warp * 16, tileS);
   through_state<false>(gradV, tileK, warp * 16, tileS);
@@ -320,8 +325,8 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
   scale_rows(gradV, low, high);
   for (int start = inside; start < CHUNK; start += ROWS) {
     __syncthreads();
-    load_tile(tileQ, q, s, batch, head, chunk * CHUNK + start, s.keyWidth);
-    load_tile(tileD, dOut, s, batch, head, chunk * CHUNK + start, s.valueWidth);
+    load_tile(tileQ, q, s, batch, head, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
+    load_tile(tileD, dOut, s, batch, head, chunk * CHUNK + start, s.valueWidth, s.valuePitch);
     __syncthreads();
 #pragma unroll
     for (int part = 0; part < ROWS; part += 32) {
@@ -335,8 +340,8 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
     }
   }
   store_dots(gradK, tileK, dots, s, batch, head, first);
-  store_rows(gradK, dk, s, batch, head, first, s.keyWidth);
-  store_rows(gradV, dv, s, batch, head, first, s.valueWidth);
+  store_rows(gradK, dk, s, batch, head, first, s.keyWidth, s.keyPitch);
+  store_rows(gradV, dv, s, batch, head, first, s.valueWidth, s.valuePitch);
 }
 
 // dLogDecay_t = Σ_{i≥t} (q_i·dq_i − k_i·dk_i) + ⟨last state, its gradient⟩: every term of o_i carries e^{G_i}, every
@@ -345,9 +350,12 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
                             float* out, const Shape s) {
   __shared__ float totals[1024];
   const int head = blockIdx.x, batch = blockIdx.y, thread = threadIdx.x;
-  const i64 size = (i64)s.keyWidth * s.valueWidth, unit = ((i64)batch * s.heads + head) * size;
+  const i64 unit = ((i64)batch * s.heads + head) * s.keyPitch;
   float product = 0.0f;
-  for (i64 i = thread; i < size; i += 1024) product += state[unit + i] * dState[unit + i];
+  for (int i = thread; i < s.keyWidth * s.valueWidth; i += 1024) {
+    const i64 place = (unit + i / s.valueWidth) * s.valuePitch + i % s.valueWidth;
+    product += state[place] * dState[place];
+  }
   product = block_sum(product);
   const int run = (s.time + 1023) / 1024, begin = thread * run, end = min(s.time, begin + run);
   auto at = [&](int t) { return ((i64)batch * s.time + t) * s.heads + head; };
@@ -377,36 +385,36 @@ KERNEL retention_step(const scalar* q, const scalar* k, const scalar* v, const f
   const int lane = threadIdx.x & 31, part = threadIdx.x >> 5;
   const int head = blockIdx.y, batch = blockIdx.z, column = blockIdx.x * 32 + lane;
   const bool inside = column < s.valueWidth;
-  const i64 unit = ((i64)batch * s.heads + head) * s.keyWidth;
-  const float scale = rsqrtf((float)s.keyWidth);
+  const i64 unit = ((i64)batch * s.heads + head) * s.keyPitch;
+  const float scale = s.scale;
   float state[MINE];
 #pragma unroll
   for (int i = 0; i < MINE; i++) {
     const int row = part * MINE + i;
-    state[i] = first && inside && row < s.keyWidth ? first[(unit + row) * s.valueWidth + column] : 0.0f;
+    state[i] = first && inside && row < s.keyWidth ? first[(unit + row) * s.valuePitch + column] : 0.0f;
   }
   for (int t = 0; t < s.time; t++) {
     const i64 at = ((i64)batch * s.time + t) * s.heads + head;
-    const float decay = __expf(logDecay[at]), value = inside ? to_float(v[at * s.valueWidth + column]) * scale : 0.0f;
+    const float decay = __expf(logDecay[at]), value = inside ? to_float(v[at * s.valuePitch + column]) * scale : 0.0f;
     float sum = 0.0f;
 #pragma unroll
     for (int i = 0; i < MINE; i++) {
       const int row = part * MINE + i;
       if (row >= s.keyWidth) continue;
-      state[i] = decay * state[i] + to_float(k[at * s.keyWidth + row]) * value;
-      sum += to_float(q[at * s.keyWidth + row]) * state[i];
+      state[i] = decay * state[i] + to_float(k[at * s.keyPitch + row]) * value;
+      sum += to_float(q[at * s.keyPitch + row]) * state[i];
     }
     partial[part][lane] = sum;
     __syncthreads();
     if (part == 0 && inside) {
       for (int other = 1; other < 8; other++) sum += partial[other][lane];
-      out[at * s.valueWidth + column] = from_float(sum);
+      out[at * s.valuePitch + column] = from_float(sum);
     }
     __syncthreads();
   }
 #pragma unroll
   for (int i = 0; i < MINE; i++) {
     const int row = part * MINE + i;
-    if (inside && row < s.keyWidth) last[(unit + row) * s.valueWidth + column] = state[i];
+    if (inside && row < s.keyWidth) last[(unit + row) * s.valuePitch + column] = state[i];
   }
 }
