@@ -14,6 +14,6 @@ export default class Report extends PlainCommand {
   async run(): Promise<void> {
     const { args } = await this.parse(Report);
     const { buildReport } = await import('../report/build-report.js');
-    process.stdout.write(`${buildReport(args.directory)}\n`);
+    process.stdout.write(`${await buildReport(args.directory)}\n`);
   }
 }

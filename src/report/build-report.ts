@@ -10,6 +10,7 @@ import type { Section, SectionBuilder } from './section.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
 import { needleSection } from './sections/needle.js';
+import { perplexitySection } from './sections/perplexity.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
 import { trainingSection } from './sections/training.js';
@@ -20,6 +21,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   prefillSection,
   throughputSection,
   needleSection,
+  perplexitySection,
   trainingSection,
   mmluSection,
   tasksSection,
@@ -57,11 +59,13 @@ function commandList(runs: readonly RunInfo[]): string {
  * @returns the page's path
  * @throws UsageError when the directory does not exist, RunError when it holds no results
  */
-export function buildReport(directory: string): string {
+export async function buildReport(directory: string): Promise<string> {
   if (!existsSync(directory)) throw new UsageError(`there is no directory ${directory}`);
-  const sections = SECTIONS.map((build) => build(directory)).filter(
-    (section): section is Section => section !== null,
-  );
+  const sections: Section[] = [];
+  for (const build of SECTIONS) {
+    const section = await build(directory);
+    if (section) sections.push(section);
+  }
   if (sections.length === 0)
     throw new RunError(`${directory} holds no results: run a measuring command with --out ${directory}`);
   const runs = findRuns(directory);

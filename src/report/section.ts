@@ -7,4 +7,4 @@ export interface Section {
   figures: Readonly<Record<string, string>>;
 }
 
-export type SectionBuilder = (directory: string) => Section | null;
+export type SectionBuilder = (directory: string) => Section | null | Promise<Section | null>;

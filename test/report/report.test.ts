@@ -67,6 +67,45 @@ test('the page shows what the directory holds, joined with its timings, in one f
     assert.ok(existsSync(join(directory, 'figures', `${name}.svg`)), name);
 });
 
+test('needles, multiple choice, long documents and ratios each have their part', async () => {
+  write('needle.csv', [
+    'model,architecture,self_decoder,haystack,variant,needles,context,depth,trials,correct,accuracy,status,error',
+    'small,yoco,gated-retention,moby-dick,standard,1,4096,0,4,3,0.75,ok,',
+  ]);
+  write('needle-contexts.csv', [
+    'model,architecture,self_decoder,haystack,variant,needles,context,trials,accuracy,interval_low,interval_high',
+    'small,yoco,gated-retention,moby-dick,standard,1,4096,4,0.75,0.301,0.954',
+  ]);
+  write('eval-mmlu.csv', [
+    'model,architecture,self_decoder,data,level,name,questions,accuracy,standard_error,chance,status,error',
+    'small,yoco,gated-retention,mmlu,subject,astronomy,9,0.9,0.1,0.25,ok,',
+    'small,yoco,gated-retention,mmlu,average,micro,57,0.375,0.0125,0.25,ok,',
+    'other,transformer,,mmlu,average,micro,57,0.5,0.0125,0.25,ok,',
+  ]);
+  write('perplexity.csv', [
+    'model,architecture,self_decoder,document,position,loss,status,error',
+    'small,yoco,gated-retention,a.txt,256,2.5,ok,',
+    'small,yoco,gated-retention,a.txt,1024,2.25,ok,',
+  ]);
+  write('profile-memory-ratio.csv', [
+    'model,transformer,self_decoder,context,kv_cache_ratio,total_ratio',
+    'small,small,gated-retention,1048576,80,9.4',
+  ]);
+  await runCli('report', directory);
+  const html = readFileSync(join(directory, 'report.html'), 'utf8');
+  const texts = [
+    '>75 %</text>',
+    '30.1 % – 95.4 %',
+    '37.5 % ± 1.3',
+    '50.0 % ± 1.3',
+    'Long documents',
+    '80.0×',
+    '9.40×',
+  ];
+  for (const text of texts) assert.ok(html.includes(text), text);
+  assert.ok(!html.includes('astronomy'), 'subjects stay in the table');
+});
+
 test('the same results give the same page', async () => {
   writeProfiles();
   const page = async (): Promise<string> => {
