@@ -3,13 +3,18 @@ import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import type { GenerateSpeed } from '../evaluation/generate.js';
+import { UsageError } from '../errors.js';
 import { evaluationFlags } from '../evaluation/flags.js';
 import type { Sampler } from '../evaluation/sampling.js';
 
-const decimal = Flags.custom<number>({
+const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
+
+function parseDecimal(text: string): number {
+  const value = Number(text);
   // An empty text would be zero.
-  parse: (text) => Promise.resolve(text.trim() === '' ? NaN : Number(text)),
-});
+  if (text.trim() === '' || !Number.isFinite(value)) throw new UsageError(`'${text}' is not a number`);
+  return value;
+}
 
 export default class Generate extends PlainCommand {
   static override summary = 'Continue a text.';
@@ -23,7 +28,8 @@ export default class Generate extends PlainCommand {
     'echo "Call me" | <%= config.bin %> <%= command.id %> --checkpoint runs/books',
   ];
   static override args = {
-    prompt: Args.string({ description: 'text to continue (default: read from stdin)' }),
+    // Read here, since oclif would take anything for text.
+    prompt: Args.string({ description: 'text to continue (default: read from stdin)', ignoreStdin: true }),
   };
   static override baseFlags = { ...quietFlag, ...seedFlag, ...engineFlags };
   static override flags = {
@@ -69,7 +75,6 @@ export default class Generate extends PlainCommand {
   }
 
   private async prompt(argument: string | undefined, file: string | undefined): Promise<string> {
-    const { UsageError } = await import('../errors.js');
     if (argument !== undefined && file !== undefined) {
       throw new UsageError('give the prompt as an argument or with --prompt-file, not both');
     }
@@ -85,7 +90,6 @@ export default class Generate extends PlainCommand {
     const { greedySampler, randomSampler } = await import('../evaluation/sampling.js');
     const { temperature, 'top-k': topK, 'top-p': topP } = flags;
     if (temperature === 0) {
-      const { UsageError } = await import('../errors.js');
       if (topK === undefined && topP === undefined) return greedySampler;
       throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
     }

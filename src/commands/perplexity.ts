@@ -18,6 +18,7 @@ export default class Perplexity extends BaseCommand {
     file: Args.string({
       description: 'corpus (moby-dick, sotu), file, glob or directory; several may be given',
       required: true,
+      ignoreStdin: true,
     }),
   };
   static override strict = false;

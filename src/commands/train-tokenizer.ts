@@ -12,7 +12,11 @@ export default class TrainTokenizer extends PlainCommand {
     '<%= config.bin %> <%= command.id %> tokenizer.json --size 512 --data notes.jsonl --data moby-dick',
   ];
   static override args = {
-    file: Args.string({ description: 'file to write, or a directory for tokenizer.json', required: true }),
+    file: Args.string({
+      description: 'file to write, or a directory for tokenizer.json',
+      required: true,
+      ignoreStdin: true,
+    }),
   };
   static override flags = {
     size: Flags.integer({ description: 'tokens of the vocabulary, 512 to 32768', default: 4096 }),
