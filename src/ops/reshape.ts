@@ -18,3 +18,11 @@ export function reshape<R extends tf.Rank>(x: tf.Tensor, shape: tf.ShapeMap[R]):
 export function asRows(x: tf.Tensor): tf.Tensor2D {
   return tf.reshape(x, [-1, x.shape[x.rank - 1] as number]);
 }
+
+/** Entries start to start + length - 1 of one axis; x itself where that is all of them. Records no gradient. */
+export function sliceAxis<T extends tf.Tensor>(x: T, axis: number, start: number, length: number): T {
+  if (start === 0 && length === x.shape[axis]) return x;
+  const begin = x.shape.map((_, i) => (i === axis ? start : 0));
+  const size = x.shape.map((extent, i) => (i === axis ? length : extent));
+  return tf.slice<tf.Rank, T>(x, begin, size);
+}

@@ -8,6 +8,7 @@
 import * as tf from '../../tf.js';
 import type { CausalAttentionAttributes } from '../kernels.js';
 import { limits } from '../limits.js';
+import { sliceAxis } from '../reshape.js';
 
 /** Score of a key that a query does not see: its weight vanishes beside that of any key it sees. */
 const HIDDEN = -1e30;
@@ -102,7 +103,7 @@ export function groupRows(x: tf.Tensor4D, kvHeads: number, start: number, length
   const [batch, , heads, width] = x.shape;
   const group = heads / kvHeads;
   return tf.tidy(() => {
-    const rows = tf.slice(x, [0, start, 0, 0], [batch, length, heads, width]);
+    const rows = sliceAxis(x, 1, start, length);
     const split = tf.reshape(rows, [batch, length, kvHeads, group, width]);
     return tf.reshape(tf.transpose(split, [0, 2, 3, 1, 4]), [batch, kvHeads, group * length, width]);
   });

@@ -6,6 +6,7 @@
 import * as tf from '../../tf.js';
 import type { CausalAttentionAttributes } from '../kernels.js';
 import { limits } from '../limits.js';
+import { sliceAxis } from '../reshape.js';
 import {
   firstKey,
   groupRows,
@@ -58,9 +59,9 @@ export function composeCausalAttentionGradient(
 function splitKeys({ q, k, v }: CausalAttentionResult): KeyGradients[] {
   // Blocks as wide as those of the queries leave out most of what causality hides.
   const most = q.shape[1] > limits.queryBlock ? limits.queryBlock : limits.keyBlock;
-  const [batch, length, heads, width] = k.shape;
+  const [, length] = k.shape;
   const take = (x: tf.Tensor4D, start: number, rows: number): tf.Tensor4D =>
-    tf.transpose(tf.slice(x, [0, start, 0, 0], [batch, rows, heads, width]), [0, 2, 1, 3]);
+    tf.transpose(sliceAxis(x, 1, start, rows), [0, 2, 1, 3]);
   const blocks: KeyGradients[] = [];
   for (let start = 0; start < length; start += most) {
     const rows = Math.min(most, length - start);
@@ -93,7 +94,7 @@ function queryBlockGradient(
     const queries = tf.mul<tf.Tensor4D>(groupRows(q, kvHeads, start, length), scale);
     const dOut = groupRows(dy, kvHeads, start, length);
     const along: tf.Tensor4D = tf.sum(tf.mul(dOut, groupRows(out, kvHeads, start, length)), -1, true);
-    const normaliser = tf.reshape<tf.Rank.R4>(tf.slice(logSumExp, [0, 0, start], [batch, heads, length]), [
+    const normaliser = tf.reshape<tf.Rank.R4>(sliceAxis(logSumExp, 2, start, length), [
       batch,
       kvHeads,
       group * length,

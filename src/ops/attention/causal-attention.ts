@@ -3,6 +3,7 @@ import * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
 import type { CausalAttentionAttributes } from '../kernels.js';
 import { limits } from '../limits.js';
+import { sliceAxis } from '../reshape.js';
 import { composeCausalAttentionGradient } from './causal-attention-gradient.js';
 import {
   attendBlock,
@@ -76,10 +77,10 @@ function compose(
 ): tf.Tensor[] {
   const visibility = visibilityOf(q, k, attrs);
   const [keys, values] = [tf.transpose(k, [0, 2, 1, 3]), tf.transpose(v, [0, 2, 1, 3])];
-  const [batch, kvHeads, , width] = keys.shape;
+  const [, kvHeads] = keys.shape;
   const parts = queryBlocks(visibility, q.shape[2], Math.min(limits.keyBlock, k.shape[1])).map((block) => {
     const take = (x: tf.Tensor4D, start: number, length: number): tf.Tensor4D =>
-      tf.slice(x, [0, 0, start, 0], [batch, kvHeads, length, width]);
+      sliceAxis(x, 2, start, length);
     const blocks = keyRanges(block, attrs.window).map(([start, length]): KeyBlock => ({
       start,
       length,

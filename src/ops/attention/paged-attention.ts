@@ -1,6 +1,7 @@
 /** Causal attention of new queries over a paged cache. For inference: it records no gradient. */
 import * as tf from '../../tf.js';
 import { runKernel } from '../dispatch.js';
+import { sliceAxis } from '../reshape.js';
 import { firstKey, queryBlocks, type Visibility } from './blocks.js';
 import { attendBlocks, type AttentionOptions, type KeyBlock } from './causal-attention.js';
 import type { KeyValuePages } from './key-value-pages.js';
@@ -30,13 +31,12 @@ export function pagedAttention(
 function compose(q: tf.Tensor4D, pages: KeyValuePages, window: number | null, scale: number): tf.Tensor4D {
   const [batch, queries, heads] = q.shape;
   const { length, pageSize } = pages;
-  const { kvHeads, headDim } = pages.options;
+  const { kvHeads } = pages.options;
   const visibility: Visibility = { positions: null, window, batch, queries, keys: length };
   const read = (index: number, rows: number): [tf.Tensor4D, tf.Tensor4D] => {
     const page = pages.pages[index];
     if (!page) throw new RangeError(`page ${index} of ${pages.pages.length}`);
-    const take = (x: tf.Tensor4D): tf.Tensor4D =>
-      rows === pageSize ? x : tf.slice(x, [0, 0, 0, 0], [batch, kvHeads, rows, headDim]);
+    const take = (x: tf.Tensor4D): tf.Tensor4D => sliceAxis(x, 2, 0, rows);
     return [take(page.key), take(page.value)];
   };
   const parts = queryBlocks(visibility, heads, Math.min(pageSize, length)).map((block) => {

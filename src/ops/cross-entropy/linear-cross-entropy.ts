@@ -6,6 +6,7 @@
 import * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
 import { limits } from '../limits.js';
+import { sliceAxis } from '../reshape.js';
 import { embeddingGradient, embeddingRows } from '../embedding/embedding.js';
 
 /**
@@ -52,16 +53,12 @@ function rowBlocks(rows: number, vocabSize: number): [number, number][] {
   return blocks;
 }
 
-function takeRows(x: tf.Tensor2D, start: number, length: number): tf.Tensor2D {
-  return tf.slice(x, [start, 0], [length, x.shape[1]]);
-}
-
 function compose(x: tf.Tensor2D, weight: tf.Tensor2D, targets: tf.Tensor1D): tf.Tensor[] {
   const parts = rowBlocks(x.shape[0], weight.shape[0]).map(([start, length]) =>
     tf.tidy((): [tf.Tensor, tf.Tensor] => {
-      const rows = takeRows(x, start, length);
+      const rows = sliceAxis(x, 0, start, length);
       const logSumExp = tf.logSumExp(tf.matMul(rows, weight, false, true), 1);
-      const targetRows = embeddingRows(weight, tf.slice(targets, start, length), 1);
+      const targetRows = embeddingRows(weight, sliceAxis(targets, 0, start, length), 1);
       return [tf.sub(logSumExp, tf.sum(tf.mul(rows, targetRows), 1)), logSumExp];
     }),
   );
@@ -76,10 +73,10 @@ function composeGradient({ dy, x, weight, targets, logSumExp }: LossRows): tf.Te
   for (const [start, length] of rowBlocks(x.shape[0], vocabSize)) {
     const before = dWeight;
     const [dx, sum] = tf.tidy((): [tf.Tensor, tf.Tensor] => {
-      const rows = takeRows(x, start, length);
+      const rows = sliceAxis(x, 0, start, length);
       const logits = tf.matMul(rows, weight, false, true);
-      const probabilities = tf.exp(tf.sub(logits, tf.expandDims(tf.slice(logSumExp, start, length), 1)));
-      const dLogits = tf.mul<tf.Tensor2D>(probabilities, tf.slice(scale, [start, 0], [length, 1]));
+      const probabilities = tf.exp(tf.sub(logits, tf.expandDims(sliceAxis(logSumExp, 0, start, length), 1)));
+      const dLogits = tf.mul<tf.Tensor2D>(probabilities, sliceAxis(scale, 0, start, length));
       return [tf.matMul(dLogits, weight), tf.add(before, tf.matMul(dLogits, rows, true, false))];
     });
     before.dispose();

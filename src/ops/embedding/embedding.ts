@@ -2,7 +2,7 @@
 import * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
 import { limits } from '../limits.js';
-import { asRows } from '../reshape.js';
+import { asRows, sliceAxis } from '../reshape.js';
 
 /**
  * @param weight [V, D]
@@ -52,11 +52,8 @@ export function embeddingGradient(
     for (let start = 0; start < count; start += block) {
       const length = Math.min(block, count - start);
       const next = tf.tidy(() => {
-        const oneHot = tf.oneHot(tf.slice(flat, start, length), vocabSize, 1, 0, 'float32');
-        return tf.add(
-          sum,
-          tf.matMul(oneHot as tf.Tensor2D, tf.slice(rows, [start, 0], [length, width]), true),
-        );
+        const oneHot = tf.oneHot(sliceAxis(flat, 0, start, length), vocabSize, 1, 0, 'float32');
+        return tf.add(sum, tf.matMul(oneHot as tf.Tensor2D, sliceAxis(rows, 0, start, length), true));
       });
       sum.dispose();
       sum = next;

@@ -1,5 +1,6 @@
 /** What the forward and the backward composition of chunkwise gated retention share. */
 import * as tf from '../../tf.js';
+import { sliceAxis } from '../reshape.js';
 import type { RetentionInputs } from './gated-retention.js';
 
 /** Exponent of a pair in the future: exp of it is 0. */
@@ -96,7 +97,7 @@ export function fromChunks(x: tf.Tensor3D, { batch, heads, count, size, time }: 
   const width = x.shape[2];
   return tf.tidy(() => {
     const padded = tf.reshape(x, [batch, heads, count * size, width]);
-    const rows = tf.slice(padded, [0, 0, 0, 0], [batch, heads, time, width]);
+    const rows = sliceAxis(padded, 2, 0, time);
     return tf.transpose(rows, [0, 2, 1, 3]) as tf.Tensor4D;
   });
 }
