@@ -1,0 +1,68 @@
+/** What the engine is held against: ONNX Runtime called directly, reading memory, and tfjs' other CPU backends. */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { graph } from '../src/engines/cpu/graph.js';
+import type { OnnxRuntime } from '../src/engines/cpu/runtime.js';
+import * as tf from '../src/tf.js';
+
+const SIDE = 1024;
+export const PRODUCT_OPERATIONS = 2 * SIDE ** 3;
+
+function randomArray(length: number): Float32Array {
+  return Float32Array.from({ length }, (_, i) => Math.sin(i));
+}
+
+/** A 1024³ product by ONNX Runtime's MatMul, without tfjs. */
+export function directProduct(runtime: OnnxRuntime): () => void {
+  const [a, b, y] = [1, 2, 3].map(() => runtime.wrap(randomArray(SIDE * SIDE), [SIDE, SIDE]));
+  if (!a || !b || !y) throw new Error('unreachable');
+  const define = () =>
+    graph((g) => {
+      g.output('y', 2, g.op('MatMul', [g.input('a', 2), g.input('b', 2)]));
+    });
+  return () => {
+    runtime.run('bench/product', define, { a, b }, { y });
+  };
+}
+
+/** The same product by the current tfjs backend. */
+export function engineProduct(side = SIDE): () => void {
+  const [a, b] = [tf.randomNormal([side, side]), tf.randomNormal([side, side])];
+  return () => {
+    const y = tf.matMul(a, b);
+    // Backends that queue their work finish it here.
+    y.dataSync();
+    y.dispose();
+  };
+}
+
+/** Bytes that `readMemory` reads: far more than any cache holds. */
+export const READ_BYTES = 2 ** 29;
+
+/** Reads memory once, all threads, by the maxima of its rows. */
+export function readMemory(runtime: OnnxRuntime): () => void {
+  const width = 4096;
+  const rows = READ_BYTES / 4 / width;
+  const x = runtime.wrap(new Float32Array(rows * width).fill(1), [rows, width]);
+  const y = runtime.wrap(new Float32Array(rows), [rows, 1]);
+  const define = () =>
+    graph((g) => {
+      g.output('y', 2, g.op('ReduceMax', [g.input('x', 2), g.integers(1)], { keepdims: 1 }));
+    });
+  return () => {
+    runtime.run('bench/read', define, { x }, { y });
+  };
+}
+
+/** Makes tfjs' WASM backend current (one thread: its threads do not start in Node); false where it cannot run. */
+export async function useWasm(): Promise<boolean> {
+  try {
+    const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+    const entry = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm');
+    setWasmPaths(`${dirname(entry)}/`.replaceAll('\\', '/'));
+    return await tf.setBackend('wasm');
+  } catch (error) {
+    process.stderr.write(`tfjs-backend-wasm does not run here: ${String(error)}\n`);
+    return false;
+  }
+}

@@ -1,0 +1,99 @@
+/** Training steps of the 160M models in bfloat16: tokens/s, and the share of this card's rate in a large product. */
+import { linear } from '../../src/ops/index.js';
+import { costs, createModel, presetConfig, valueAndGradients } from '../../src/model/index.js';
+import { median } from '../../src/profiling/statistics.js';
+import { randomTokens } from '../../src/profiling/prompt.js';
+import { timeRuns } from '../../src/profiling/timing.js';
+import { Optimizer, globalNorm } from '../../src/training/optimizer.js';
+import * as tf from '../../src/tf.js';
+import { openSession } from './session.js';
+
+const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 6, 3];
+const SIZE = 8192;
+
+const schema = {
+  name: 'training-rate',
+  columns: [
+    { name: 'model', kind: 'key', description: 'preset' },
+    { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
+    { name: 'tokens_per_step', kind: 'result', description: 'batch times length' },
+    {
+      name: 'seconds',
+      kind: 'timing',
+      description: 'one step: loss, gradients, clipping, AdamW; median',
+      digits: 6,
+    },
+    { name: 'tokens_per_second', kind: 'timing', description: 'tokens over seconds', digits: 0 },
+    {
+      name: 'flops_per_second',
+      kind: 'timing',
+      description: 'by formula (6 N a token and attention) over seconds',
+      digits: 0,
+    },
+    {
+      name: 'product_flops_per_second',
+      kind: 'timing',
+      description: 'bfloat16 product of 8192³ in the same run',
+      digits: 0,
+    },
+    { name: 'share', kind: 'timing', description: 'of the product rate', digits: 3 },
+    { name: 'first_loss', kind: 'timing', description: 'nats per token', digits: 4 },
+    { name: 'last_loss', kind: 'timing', description: 'the same tokens again and again', digits: 4 },
+    { name: 'peak_bytes', kind: 'timing', description: 'largest sum of all tensors' },
+  ],
+} as const;
+
+const { engine, table } = await openSession(schema);
+
+async function productRate(): Promise<number> {
+  const rows = tf.randomNormal<tf.Rank.R2>([64, SIZE]);
+  const square = tf.tile(rows, [SIZE / 64, 1]);
+  const seconds = await timeRuns(engine, 8, () => {
+    for (let i = 0; i < 4; i++) linear(square, square).dispose();
+  });
+  tf.dispose([rows, square]);
+  return (4 * 2 * SIZE ** 3) / median(seconds.slice(3));
+}
+
+const rate = await productRate();
+for (const architecture of ['yoco', 'transformer'] as const) {
+  const config = presetConfig('160m', architecture);
+  const model = createModel(config, { seed: 1, weights: 'repeated' });
+  const optimizer = new Optimizer(model.parameters, {
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
+    clip: 1,
+  });
+  const tokens = tf.reshape<tf.Rank.R2>(randomTokens(config, BATCH * TIME, 1), [BATCH, TIME]);
+  const losses: number[] = [];
+  const step = (): void => {
+    const { value, gradients } = valueAndGradients(model, () => tf.mean(model.loss(tokens, tokens)));
+    optimizer.apply(gradients, losses.length + 1, 1e-3, globalNorm(gradients));
+    losses.push(value.dataSync()[0] ?? NaN);
+    tf.dispose([value, ...gradients.values()]);
+  };
+  const seconds = median((await timeRuns(engine, STEPS + WARM_UP, step)).slice(WARM_UP));
+  const count = BATCH * TIME;
+  const flops = (costs(config).trainFlopsPerToken(TIME) * count) / seconds;
+  table.append({
+    model: '160m',
+    architecture,
+    tokens_per_step: count,
+    seconds,
+    tokens_per_second: count / seconds,
+    flops_per_second: flops,
+    product_flops_per_second: rate,
+    share: flops / rate,
+    first_loss: losses[0] ?? null,
+    last_loss: losses.at(-1) ?? null,
+    peak_bytes: engine.memory().peakBytes,
+    status: 'ok',
+  });
+  optimizer.dispose();
+  model.dispose();
+  tokens.dispose();
+  engine.resetPeak();
+}
+table.close();

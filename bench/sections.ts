@@ -1,0 +1,208 @@
+/** What is measured: every section returns rows of ratios taken within its own run. */
+import { startCpu } from '../src/engines/cpu/index.js';
+import { OnnxRuntime } from '../src/engines/cpu/runtime.js';
+import { createModel, defaultChunkSize } from '../src/model/index.js';
+import * as tf from '../src/tf.js';
+import {
+  directProduct,
+  engineProduct,
+  PRODUCT_OPERATIONS,
+  READ_BYTES,
+  readMemory,
+  useWasm,
+} from './baseline.js';
+import { alternate, gigaflops, type Row } from './measure.js';
+import {
+  ids,
+  prefillOnce,
+  prefillOperations,
+  tiny,
+  trainer,
+  trainingOperations,
+  type Variant,
+} from './workloads.js';
+
+const GFLOPS = 'GFLOP/s';
+const DIRECT = 'ONNX Runtime 1024³';
+
+export interface BenchOptions {
+  readonly threads: number;
+  readonly repetitions: number;
+}
+
+type Section = (options: BenchOptions) => Promise<Row[]>;
+
+function runtimeOf({ threads }: BenchOptions): OnnxRuntime {
+  return OnnxRuntime.load(threads);
+}
+
+const matmul: Section = async (options) => {
+  await startCpu(options);
+  const times = alternate({ direct: directProduct(runtimeOf(options)), engine: engineProduct() }, 15);
+  const rate = gigaflops(PRODUCT_OPERATIONS, times.engine.median);
+  const reference = gigaflops(PRODUCT_OPERATIONS, times.direct.median);
+  const rows: Row[] = [{ what: 'matMul 1024³', rate, unit: GFLOPS, against: DIRECT, reference, target: 0.8 }];
+  await tf.setBackend('cpu');
+  const plain = gigaflops(2 * 256 ** 3, alternate({ plain: engineProduct(256) }, 1).plain.median);
+  rows.push({
+    what: 'matMul 1024³',
+    rate,
+    unit: GFLOPS,
+    against: 'tfjs cpu 256³',
+    reference: plain,
+    target: null,
+  });
+  if (await useWasm()) {
+    const wasm = gigaflops(PRODUCT_OPERATIONS, alternate({ wasm: engineProduct() }, 3).wasm.median);
+    rows.push({
+      what: 'matMul 1024³',
+      rate,
+      unit: GFLOPS,
+      against: 'tfjs wasm',
+      reference: wasm,
+      target: null,
+    });
+  }
+  return rows;
+};
+
+async function prefillRow(
+  { name, config }: Variant,
+  tokens: number,
+  target: number,
+  options: BenchOptions,
+): Promise<Row> {
+  await startCpu(options);
+  const model = createModel(config, { seed: 1 });
+  const prefill = () => {
+    prefillOnce(model, tokens);
+  };
+  const product = directProduct(runtimeOf(options));
+  const times = alternate({ prefill, product }, options.repetitions);
+  model.dispose();
+  const what = `prefill ${tokens}, ${name}, chunks of ${defaultChunkSize(config)}`;
+  return {
+    what: `${what}: ${Math.round((tokens / times.prefill.median) * 1000)} tokens/s`,
+    rate: gigaflops(prefillOperations(config, tokens), times.prefill.median),
+    unit: GFLOPS,
+    against: DIRECT,
+    reference: gigaflops(PRODUCT_OPERATIONS, times.product.median),
+    target,
+  };
+}
+
+const prefill: Section = async (options) => [
+  await prefillRow(tiny('yoco'), 8192, 0.5, options),
+  await prefillRow(tiny('yoco', true), 8192, 0.5, options),
+];
+
+const transformer: Section = async (options) => [
+  await prefillRow(tiny('transformer'), 32768, 0.5, {
+    ...options,
+    repetitions: Math.min(3, options.repetitions),
+  }),
+];
+
+/** Milliseconds per token of a training step on tfjs' plain backend or its WASM backend, on fewer tokens. */
+function smallStep(variant: Variant, length: number): number {
+  const { step, dispose } = trainer(variant.config, 1, length);
+  const { median } = alternate({ step }, 1).step;
+  dispose();
+  return median / length;
+}
+
+const training: Section = async (options) => {
+  const rows: Row[] = [];
+  const [batch, length] = [8, 1024];
+  const tokens = batch * length;
+  for (const variant of [tiny('yoco'), tiny('yoco', true)]) {
+    await startCpu(options);
+    const { step, dispose } = trainer(variant.config, batch, length);
+    const times = alternate({ step, product: directProduct(runtimeOf(options)) }, options.repetitions);
+    dispose();
+    const what = `training step ${batch} x ${length}, ${variant.name}`;
+    const perSecond = (tokens / times.step.median) * 1000;
+    rows.push({
+      what: `${what}: ${Math.round(perSecond)} tokens/s`,
+      rate: gigaflops(trainingOperations(variant.config, tokens), times.step.median),
+      unit: GFLOPS,
+      against: DIRECT,
+      reference: gigaflops(PRODUCT_OPERATIONS, times.product.median),
+      target: 0.35,
+    });
+    const compare = (against: string, milliseconds: number, target: number) =>
+      rows.push({ what, rate: perSecond, unit: 'tokens/s', against, reference: 1000 / milliseconds, target });
+    await tf.setBackend('cpu');
+    compare('tfjs cpu, 1 x 128', smallStep(variant, 128), 10);
+    if (await useWasm()) compare('tfjs wasm, 1 x 512', smallStep(variant, 512), 3);
+  }
+  return rows;
+};
+
+/** A million tokens: time per token, memory, and decoding afterwards. Takes minutes. */
+const million: Section = async (options) => {
+  const engine = await startCpu(options);
+  const { config } = tiny('yoco');
+  const model = createModel(config, { seed: 1 });
+  const perToken = (tokens: number): number => {
+    const start = performance.now();
+    prefillOnce(model, tokens);
+    return (performance.now() - start) / tokens;
+  };
+  perToken(8192);
+  const short = perToken(65536);
+  const tokens = 2 ** 20;
+  const cache = model.createCache({ maxTokens: tokens + 64 });
+  const prompt = tf.tensor2d(ids(tokens), [1, tokens], 'int32');
+  const start = performance.now();
+  model.prefill(prompt, cache).dispose();
+  const long = (performance.now() - start) / tokens;
+  const { keyValue, state } = cache.bytes();
+  const resident = process.resourceUsage().maxRSS * 1024;
+  const allowed = keyValue + state + 1.5e9;
+  const next = tf.tensor1d([65], 'int32');
+  const decode = () => {
+    const logits = model.decode(next, cache);
+    logits.dataSync();
+    logits.dispose();
+  };
+  const times = alternate({ decode, read: readMemory(runtimeOf(options)) }, 7);
+  const layers = config.architecture === 'yoco' ? config.layers - config.selfLayers : config.layers;
+  const read = (layers * keyValue * tokens) / 2 ** Math.ceil(Math.log2(tokens + 64));
+  prompt.dispose();
+  process.stderr.write(`${engine.description}: ${Math.round(resident / 1e6)} MB resident\n`);
+  return [
+    {
+      what: 'prefill 1M, yoco',
+      rate: 1000 / long,
+      unit: 'tokens/s',
+      against: 'prefill 64k',
+      reference: 1000 / short,
+      target: 1 / 1.15,
+    },
+    {
+      what: 'memory allowed at 1M (caches + 1.5 GB)',
+      rate: allowed / 1e9,
+      unit: 'GB',
+      against: 'peak resident',
+      reference: resident / 1e9,
+      target: 1,
+    },
+    {
+      what: `decode at 1M: ${(1000 / times.decode.median).toFixed(1)} tokens/s`,
+      rate: read / times.decode.median / 1e6,
+      unit: 'GB/s',
+      against: 'reading memory',
+      reference: READ_BYTES / times.read.median / 1e6,
+      target: 0.6,
+    },
+  ];
+};
+
+export const SECTIONS: Readonly<Record<string, Section>> = {
+  matmul,
+  prefill,
+  training,
+  transformer,
+  million,
+};

@@ -1,0 +1,74 @@
+/** The model's work as functions to time. */
+import {
+  costs,
+  createModel,
+  presetConfig,
+  type Architecture,
+  type LanguageModel,
+  type ModelConfig,
+} from '../src/model/index.js';
+import { valueAndGradients } from '../src/model/index.js';
+import { Optimizer, globalNorm } from '../src/training/optimizer.js';
+import * as tf from '../src/tf.js';
+
+export interface Variant {
+  readonly name: string;
+  readonly config: ModelConfig;
+}
+
+/** `tiny`, of either architecture. */
+export function tiny(architecture: Architecture, slidingWindow = false): Variant {
+  const overrides = slidingWindow ? ({ selfDecoder: 'sliding-window' } as const) : {};
+  const decoder = slidingWindow ? 'sliding window' : 'gated retention';
+  const name = architecture === 'yoco' ? `yoco, ${decoder}` : 'transformer';
+  return { name, config: presetConfig('tiny', architecture, overrides) };
+}
+
+export function ids(count: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, i) => (i * 7919) % 256);
+}
+
+/** Operations of a prefill with early exit. */
+export function prefillOperations(config: ModelConfig, tokens: number): number {
+  return costs(config).prefillFlops(tokens, { earlyExit: true });
+}
+
+export function prefillOnce(model: LanguageModel, tokens: number, chunkSize?: number): void {
+  const cache = model.createCache({ maxTokens: tokens });
+  const prompt = tf.tensor2d(ids(tokens), [1, tokens], 'int32');
+  const logits = model.prefill(prompt, cache, { chunkSize });
+  logits.dataSync();
+  tf.dispose([logits, prompt]);
+  cache.dispose();
+}
+
+/** A model and its optimizer; each call of the result is one training step on `rows` sequences of `length` tokens. */
+export function trainer(
+  config: ModelConfig,
+  rows: number,
+  length: number,
+): { step: () => void; dispose: () => void } {
+  const model = createModel(config, { seed: 1 });
+  const options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+  const optimizer = new Optimizer(model.parameters, options);
+  const tokens = tf.tensor2d(ids(rows * length), [rows, length], 'int32');
+  let steps = 0;
+  return {
+    step: () => {
+      const { value, gradients } = valueAndGradients(model, () => tf.mean(model.loss(tokens, tokens)));
+      steps += 1;
+      optimizer.apply(gradients, steps, 1e-3, globalNorm(gradients));
+      value.dataSync();
+      tf.dispose([value, ...gradients.values()]);
+    },
+    dispose: () => {
+      tf.dispose([tokens, ...optimizer.state().values()]);
+      model.dispose();
+    },
+  };
+}
+
+/** Operations of a training step by the usual count, 6 per parameter and token. */
+export function trainingOperations(config: ModelConfig, tokens: number): number {
+  return 6 * costs(config).parameters() * tokens;
+}
