@@ -23,7 +23,7 @@ export default class Needle extends BaseCommand {
     ctx: contextsFlag({ default: [4096] }),
     depths: Flags.string({
       description: 'percent of the text before the needle; 0,10,..,100 for equal steps',
-      default: '0,50,100',
+      default: '50',
       helpValue: '0,10,..,100',
     }),
     needles: listFlag({
@@ -64,6 +64,7 @@ export default class Needle extends BaseCommand {
     const choices = chooseNeedleModels(flags);
     const { startSession } = await import('../evaluation/session.js');
     const { runNeedle } = await import('../evaluation/needle-run.js');
+    const { describeAnswers } = await import('../evaluation/needle-tables.js');
     const { writeNeedleFigures } = await import('../evaluation/needle-figures.js');
     const context = this.context(flags);
     const session = await startSession(context, flags, {
@@ -75,6 +76,7 @@ export default class Needle extends BaseCommand {
       ...{ trials: flags.trials, seed: flags.seed, resume: flags.resume },
     });
     trials.close();
+    for (const line of describeAnswers(trials.rows)) this.note(line);
     const figures = writeNeedleFigures(context.directory, cells.rows);
     this.note(`written: ${[...trials.files, ...figures].join(', ')}`);
     await this.finish(cells, flags, [contexts]);

@@ -1,4 +1,6 @@
 /** The models an evaluation compares, each with the tokenizer that belongs to it. */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { checkpointHash, modelKey, type ModelChoice } from '../cli/models.js';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
@@ -78,9 +80,11 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
   };
 }
 
-/** Paths differ from machine to machine; the size tells a file's vocabulary well enough beside the weights. */
-const tokenizerIdentity = ({ name, vocabSize }: Tokenizer): Json =>
-  name.includes('.json') ? `tokenizer.json of ${vocabSize}` : name;
+/** Paths differ from machine to machine: a tokenizer that is a file is known by its content. */
+function tokenizerIdentity({ name }: Tokenizer): string {
+  if (!existsSync(name)) return name;
+  return createHash('sha256').update(readFileSync(name)).digest('hex');
+}
 
 /** What `loadTokenizer` is to be given for a model. @throws UsageError where nothing tells */
 export function tokenizerOf({ name, config, checkpoint }: ModelChoice): string {

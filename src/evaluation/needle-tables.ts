@@ -1,5 +1,6 @@
 /** The tables `yoco needle` writes: one row per trial, one per cell of the heat map, one per context. */
 import { MODEL_COLUMNS } from '../cli/models.js';
+import { formatTokenCount } from '../cli/sizes.js';
 import { groupRows } from '../results/group.js';
 import type { Column, Row, Schema } from '../results/schema.js';
 import { WEIGHTS_COLUMN } from './candidates.js';
@@ -187,4 +188,18 @@ export function groupTrials(schema: Schema, trials: readonly Row[]): { key: Row;
     key: keyOf(group[0] ?? {}),
     trials: group,
   }));
+}
+
+/** Answers are told one by one when there are at most so many. */
+const FEW = 12;
+
+/** A line for every trial of a short run: what was expected and what was answered. */
+export function describeAnswers(trials: readonly Row[]): string[] {
+  const answered = trials.filter(({ status }) => status === 'ok');
+  if (answered.length > FEW) return [];
+  return answered.map(({ context, depth, exact, expected, answer }) => {
+    const verdict = exact === 1 ? 'right' : `wrong, it was ${String(expected)}`;
+    const place = `${formatTokenCount(Number(context))} tokens, needle at ${String(depth)} %`;
+    return `${place}: answered '${String(answer)}' (${verdict})`;
+  });
 }

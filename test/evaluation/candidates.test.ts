@@ -1,0 +1,77 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { saveModel } from '../../src/checkpoint/load.js';
+import { chooseModels } from '../../src/cli/models.js';
+import { loadCandidates, weightsCell } from '../../src/evaluation/candidates.js';
+import { createConfig, createModel } from '../../src/model/index.js';
+import { usePlainBackend } from '../plain-backend.js';
+
+const test = suite('evaluation/candidates');
+
+let directory = '';
+test.before(async () => {
+  await usePlainBackend();
+  directory = mkdtempSync(join(tmpdir(), 'yoco-candidates-'));
+});
+test.after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+const config = createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize: 264 });
+
+async function failure(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('it was accepted');
+}
+
+test('the size of the vocabulary tells the tokenizer, --tokenizer overrides it, others are asked for', async () => {
+  const load = (vocabSize: number, tokenizer?: string) =>
+    loadCandidates([{ name: 'm', config: { ...config, vocabSize } }], { seed: 1, tokenizer });
+  assert.is((await load(264))[0]?.tokenizer.name, 'bytes');
+  assert.is((await load(100288))[0]?.tokenizer.name, 'cl100k_base');
+  assert.is((await load(300, 'bytes'))[0]?.tokenizer.name, 'bytes');
+  assert.match(
+    await failure(load(5000)),
+    /'m' does not say which tokenizer its 5000 tokens are of: give --tokenizer/,
+  );
+  assert.match(await failure(load(5000, 'bytes')), /264 tokens but the model's vocabulary has 5000/);
+});
+
+test('random weights are drawn from the seed and called random', async () => {
+  const [candidate] = await loadCandidates(chooseModels({ preset: ['pico'] }), { seed: 5 });
+  assert.ok(candidate);
+  assert.equal(weightsCell(candidate), { weights: 'random' });
+  const first = (await candidate.open())?.parameters.values().next().value;
+  const again = (await candidate.open())?.parameters.values().next().value;
+  assert.equal(first?.dataSync(), again?.dataSync());
+  const other = (await loadCandidates(chooseModels({ preset: ['pico'] }), { seed: 6 }))[0];
+  assert.not.equal(other?.settings, candidate.settings);
+});
+
+test('checkpoints of one base name are told apart; their weights are part of what cells are keyed by', async () => {
+  const meta = { tokenizer: 'bytes', context: 128, provenance: null };
+  for (const [run, seed] of [
+    ['a', 1],
+    ['b', 2],
+  ] as const) {
+    await saveModel(join(directory, run, 'final'), createModel(config, { seed }), meta);
+  }
+  const choices = chooseModels({ checkpoint: [join(directory, 'a/final'), join(directory, 'b/final')] });
+  const candidates = await loadCandidates(choices, { seed: 1 });
+  const names = candidates.map(({ key }) => String(key.model));
+  assert.match(names[0] ?? '', /a\/final$/);
+  assert.match(names[1] ?? '', /b\/final$/);
+  assert.not.equal(candidates[0]?.settings, candidates[1]?.settings);
+  assert.is(candidates[0]?.trainedContext, 128);
+  const [single] = await loadCandidates(choices.slice(0, 1), { seed: 1 });
+  assert.is(single?.key.model, 'final');
+});
+
+test.run();
