@@ -25,6 +25,8 @@ const CASES: Case[] = [
   { sizes: [1, 9, 81, 2, 1, 8], window: 30 },
   { sizes: [1, 1, 81, 2, 1, 8], window: 30 },
   { sizes: [1, 45, 45, 2, 2, 7], window: 13 },
+  { sizes: [2, 32, 47, 4, 2, 8], window: 16 },
+  { sizes: [1, 40, 40, 600, 300, 8], window: 30 },
   { sizes: [2, 3, 90, 4, 2, 16], positions: [4, 0, 89, 11, 12, 60] },
   { sizes: [1, 4, 90, 2, 2, 8], positions: [80, 0, 3, 79], window: 9 },
 ];

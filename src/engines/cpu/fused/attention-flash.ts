@@ -3,11 +3,10 @@
  * keys and values read where they lie.
  */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { AttentionAttributes } from '../../../ops/kernels.js';
 import type { CpuBackend, Floats } from '../backend.js';
 import { graph } from '../graph.js';
 
-/** Keys and values, [B, heads, capacity, D] each, of which the first `length` positions are filled. */
+/** Keys and values of one sequence, [heads, capacity, D] each, of which the first `length` positions are filled. */
 export interface HeadsFirst {
   readonly keys: Floats;
   readonly values: Floats;
@@ -21,45 +20,28 @@ export function flashable(q: TensorInfo): boolean {
   return (q.shape.at(-1) ?? 0) % 8 === 0;
 }
 
-/**
- * Queries [B, Tq, Hq, D] are the last Tq positions of the cache; writes [B, Tq, Hq, D] into `out`. With a window, the
- * arrays of the cache must be one head longer than their contents.
- */
-export function flashAttention(
-  backend: CpuBackend,
-  q: TensorInfo,
-  cache: HeadsFirst,
-  out: TensorInfo,
-  { window, scale }: AttentionAttributes,
-): void {
-  const [batch, time, heads, width] = q.shape as [number, number, number, number];
-  const row = heads * width;
-  const cacheSize = cache.heads * cache.capacity * width;
-  for (let b = 0; b < batch; b++) {
-    const [first, last] = [b * time * row, (b + 1) * time * row];
-    const queries: Queries = {
-      q: backend.floats(q).subarray(first, last),
-      out: backend.floats(out).subarray(first, last),
-      time,
-      heads,
-      width,
-      scale,
-    };
-    const [keys, values] = [cache.keys.subarray(b * cacheSize), cache.values.subarray(b * cacheSize)];
-    const part = { ...cache, keys, values };
-    if (window === null || window >= cache.length) flash(backend, queries, part, null);
-    else windowed(backend, queries, part, window);
-  }
-}
-
-/** Queries and outputs of one sequence, [T, heads, width] each. */
-interface Queries {
+/** Queries and outputs of one sequence, [time, heads, width] each. */
+export interface Queries {
   readonly q: Floats;
   readonly out: Floats;
   readonly time: number;
   readonly heads: number;
   readonly width: number;
   readonly scale: number;
+}
+
+/**
+ * The queries are the last positions of the cache. With a window, the arrays of the cache must be one head longer than
+ * their contents.
+ */
+export function flashAttention(
+  backend: CpuBackend,
+  queries: Queries,
+  cache: HeadsFirst,
+  window: number | null,
+): void {
+  if (window === null || window >= cache.length) flash(backend, queries, cache, null);
+  else windowed(backend, queries, cache, window);
 }
 
 /**

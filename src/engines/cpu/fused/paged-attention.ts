@@ -6,7 +6,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel, PagedAttentionAttributes } from '../../../ops/kernels.js';
 import type { CpuBackend, Floats } from '../backend.js';
 import { flashAttention, flashable, type HeadsFirst } from './attention-flash.js';
-import { attendByScores } from './attention-scores.js';
+import { attendByScores, rowsFrom } from './attention-scores.js';
 import { attendOnce, type Run } from './paged-decode.js';
 
 type Inputs = Readonly<Record<string, TensorInfo>>;
@@ -20,16 +20,10 @@ export const pagedAttention: FusedKernel<'PagedAttention', CpuBackend> = (inputs
   const keys = runsOf(backend, inputs, 'key', first, attrs);
   const values = runsOf(backend, inputs, 'value', first, attrs);
   const heads = (inputs.key0 as TensorInfo).shape[1] as number;
+  const pages: Pages = { q, out, keys, values };
   if (time === 1) attendOnce(backend, q, keys, values, out, { heads, scale: attrs.scale });
-  else if (!flashable(q)) attendToJoined(backend, { q, out, keys, values }, heads, attrs);
-  else if (keys.length === 1 && window === null) {
-    const [key, value] = [keys[0] as Run, values[0] as Run];
-    const cache = { keys: key.page, values: value.page, heads, capacity: attrs.pageSize, length };
-    flashAttention(backend, q, cache, out, attrs);
-  } else
-    withJoined(backend, { q, keys, values }, heads, (cache) => {
-      flashAttention(backend, q, cache, out, attrs);
-    });
+  else if (!flashable(q)) attendToJoined(backend, pages, heads, attrs);
+  else attendTiled(backend, pages, heads, attrs);
   return [out];
 };
 
@@ -52,48 +46,86 @@ function runsOf(
 
 interface Pages {
   readonly q: TensorInfo;
+  readonly out: TensorInfo;
   readonly keys: readonly Run[];
   readonly values: readonly Run[];
+}
+
+/** By the tiled kernel, one sequence at a time: a single page is read where it lies, several are joined. */
+function attendTiled(
+  backend: CpuBackend,
+  pages: Pages,
+  heads: number,
+  attrs: PagedAttentionAttributes,
+): void {
+  const { q, out, keys, values } = pages;
+  const [batch, time, queryHeads, width] = q.shape as [number, number, number, number];
+  const { window, scale, pageSize } = attrs;
+  for (let b = 0; b < batch; b++) {
+    const rows = { b, start: 0, length: time };
+    const queries = {
+      q: rowsFrom(backend, q, rows),
+      out: rowsFrom(backend, out, rows),
+      time,
+      heads: queryHeads,
+      width,
+      scale,
+    };
+    const [key, value] = [keys[0] as Run, values[0] as Run];
+    if (keys.length === 1 && window === null) {
+      const from = b * heads * pageSize * width;
+      const whole = { heads, capacity: pageSize, length: attrs.length };
+      const cache = { ...whole, keys: key.page.subarray(from), values: value.page.subarray(from) };
+      flashAttention(backend, queries, cache, null);
+    } else {
+      withJoined(backend, pages, { b, heads }, (cache) => {
+        flashAttention(backend, queries, cache, window);
+      });
+    }
+  }
 }
 
 function rowsIn(runs: readonly Run[]): number {
   return runs.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
-/** Lends the rows of all pages as one [B, H, length, D], with room for the views of a window. */
+/** Lends the rows of all pages of sequence `b` as one [H, length, D], with room for the views of a window. */
 function withJoined(
   backend: CpuBackend,
   { q, keys, values }: Pages,
-  heads: number,
+  { b, heads }: { readonly b: number; readonly heads: number },
   body: (cache: HeadsFirst) => void,
 ): void {
-  const [batch, , , width] = q.shape as [number, number, number, number];
+  const width = q.shape[3] as number;
   const length = rowsIn(keys);
-  const size = (batch * heads + 1) * length * width;
+  const size = (heads + 1) * length * width;
   backend.withScratch([size, size], ([allKeys, allValues]) => {
-    join(keys, batch * heads, width, allKeys);
-    join(values, batch * heads, width, allValues);
+    join(keys, { first: b * heads, heads, width }, allKeys);
+    join(values, { first: b * heads, heads, width }, allValues);
     body({ keys: allKeys, values: allValues, heads, capacity: length, length });
   });
 }
 
 /** Copies the rows of all pages, head after head. */
-function join(runs: readonly Run[], heads: number, width: number, target: Floats): void {
+function join(
+  runs: readonly Run[],
+  { first, heads, width }: { readonly first: number; readonly heads: number; readonly width: number },
+  target: Floats,
+): void {
   let to = 0;
-  for (let h = 0; h < heads; h++) {
-    for (const run of runs) {
-      const start = h * run.pageSize * width;
-      const rows = run.page.subarray(start + run.from * width, start + run.to * width);
+  for (let head = first; head < first + heads; head++)
+    for (const { page, pageSize, from, to: end } of runs) {
+      const start = head * pageSize * width;
+      const rows = page.subarray(start + from * width, start + end * width);
       target.set(rows, to);
       to += rows.length;
     }
-  }
 }
 
 /** Head widths that the tiled kernel does not take: one head after the other, as sequences of their own. */
 function attendToJoined(
   backend: CpuBackend,
-  { q, out, keys, values }: Pages & { readonly out: TensorInfo },
+  { q, out, keys, values }: Pages,
   heads: number,
   attrs: PagedAttentionAttributes,
 ): void {
