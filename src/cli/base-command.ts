@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs';
 import type { Command, Interfaces } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
-import { FailedCellsError, RunError } from '../errors.js';
+import { FailedCellsError, RunError, UsageError } from '../errors.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
 import type { ResultWriter } from '../results/writer.js';
@@ -40,7 +41,10 @@ export abstract class BaseCommand extends PlainCommand {
   }
 
   /** This run of the command, as the library is to know it. */
-  protected context(flags: { out?: string } & Readonly<Record<string, unknown>>): RunContext {
+  protected context(flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>): RunContext {
+    if (flags.check !== undefined && !existsSync(flags.check)) {
+      throw new UsageError(`--check ${flags.check}: there is no such file`);
+    }
     return {
       command: [this.id ?? '', ...this.argv],
       flags,

@@ -1,6 +1,6 @@
 /** Writing that either happens wholly or not at all, with failures a person can act on. */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { describeSystemError } from '../cli/failure.js';
 import { RunError } from '../errors.js';
 
@@ -16,8 +16,24 @@ export function writing<T>(path: string, work: () => T): T {
   }
 }
 
+/** Makes the directory and those above it. */
 export function makeDirectory(path: string): void {
-  writing(path, () => mkdirSync(path, { recursive: true }));
+  writing(path, () => {
+    makeWithParents(resolve(path));
+  });
+}
+
+/** Node's own `recursive` never returns where a parent exists but nothing can be made in it (/proc). */
+function makeWithParents(path: string): void {
+  if (existsSync(path) && statSync(path).isDirectory()) return;
+  if (existsSync(path)) throw new RunError(`cannot write into ${path}: it is a file, a directory is needed`);
+  makeWithParents(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Another process may have been quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
 }
 
 /** Writes all of `text` at the file's position; `writeSync` alone may stop half-way. */
