@@ -14,8 +14,21 @@ function sines(table: RotaryTable, inverse: boolean): Float32Array {
   return known;
 }
 
+/** Rows of the table, 0 to `count - 1`, for positions that each have their own. */
+const rowNumbers = new Map<number, BigInt64Array>();
+
+function numbersTo(count: number): BigInt64Array {
+  const known = rowNumbers.get(count) ?? BigInt64Array.from({ length: count }, (_, i) => BigInt(i));
+  rowNumbers.set(count, known);
+  return known;
+}
+
+const FROM_FIRST_ROW = BigInt64Array.of(0n);
+
 export const rotary: FusedKernel<'Rotary', CpuBackend> = ({ x }, attrs, backend) => {
   const [batch, time, heads, width] = x.shape as [number, number, number, number];
+  const { runtime } = backend;
+  const { style, inverse } = attrs;
   const ownPositions = attrs.positions !== null;
   const rows = ownPositions ? batch * time : time;
   const table = rotaryTable(attrs, rows);
@@ -23,20 +36,18 @@ export const rotary: FusedKernel<'Rotary', CpuBackend> = ({ x }, attrs, backend)
   const define = () =>
     graph((g) => {
       const tables = [g.input('cos', 2), g.input('sin', 2)];
-      const inputs = [g.input('x', 3), g.input('row', 2, 'int64'), ...tables];
-      const interleaved = attrs.style === 'interleaved' ? 1 : 0;
-      const attributes = { interleaved, num_heads: heads, rotary_embedding_dim: width };
-      g.output('y', 3, g.own('RotaryEmbedding', inputs, attributes));
+      const inputs = [g.input('x', 3), g.input('row', ownPositions ? 2 : 1, 'int64'), ...tables];
+      const attributes = { interleaved: style === 'interleaved' ? 1 : 0, num_heads: heads };
+      g.output('y', 3, g.own('RotaryEmbedding', inputs, { ...attributes, rotary_embedding_dim: width }));
     });
   const dims = [batch, time, heads * width];
-  const wrap = backend.runtime.wrap.bind(backend.runtime);
-  const row = BigInt64Array.from({ length: batch * time }, (_, i) => BigInt(i % rows));
   const feeds = {
     x: backend.onnx(x, dims),
-    row: wrap(row, [batch, time]),
-    cos: wrap(table.cos, [rows, width / 2]),
-    sin: wrap(sines(table, attrs.inverse), [rows, width / 2]),
+    row: ownPositions ? runtime.wrap(numbersTo(rows), [batch, time]) : runtime.wrap(FROM_FIRST_ROW, [1]),
+    cos: runtime.wrap(table.cos, [rows, width / 2]),
+    sin: runtime.wrap(sines(table, inverse), [rows, width / 2]),
   };
-  backend.run(`Rotary/${attrs.style}/${heads}/${width}`, define, feeds, { y: backend.onnx(y, dims) });
+  const key = `Rotary/${style}/${heads}/${width}/${ownPositions ? 'positions' : 'start'}`;
+  backend.run(key, define, feeds, { y: backend.onnx(y, dims) });
   return [y];
 };
