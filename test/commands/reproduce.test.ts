@@ -72,4 +72,42 @@ test('a step is done while it, the steps before it and its files are what they w
   assert.ok(existsSync(join(directory, 'reproduce.json')));
 });
 
+test('an experiment runs its steps, skips what is done, and says which step is unfinished', async () => {
+  const memory = {
+    title: 'Memory',
+    command: 'profile-memory',
+    args: ['--analytic', '--ctx', '1k', '--out', '{out}'],
+  };
+  const report = { title: 'Page', command: 'report', args: ['{out}'] };
+  const file = write({ description: 'x', out: join(directory, 'out'), steps: [memory, report] });
+  const first = await runCli('reproduce', file);
+  assert.is(first.exitCode, 0, first.stderr);
+  assert.match(first.stderr, /\[1\/2\] Memory {2}\(yoco profile-memory --analytic/);
+  assert.ok(existsSync(join(directory, 'out', 'report.html')));
+
+  const again = await runCli('reproduce', file);
+  assert.match(again.stderr, /\[1\/2\] Memory: done before\n.*\[2\/2\] Page: done before/);
+  assert.is(again.stdout, '');
+
+  rmSync(join(directory, 'out', 'report.html'));
+  const repaired = await runCli('reproduce', file);
+  assert.match(repaired.stderr, /Memory: done before/);
+  assert.ok(existsSync(join(directory, 'out', 'report.html')));
+
+  const afresh = await runCli('reproduce', file, '--no-resume', '--quiet');
+  assert.is(afresh.exitCode, 0);
+  assert.match(afresh.stdout, /kv_cache_bytes/);
+});
+
+test('a step that fails stops the experiment with its own line and status', async () => {
+  const steps = [{ title: 'Wrong', command: 'report', args: [join(directory, 'absent')] }];
+  const { stderr, exitCode } = await runCli(
+    'reproduce',
+    write({ description: 'x', out: directory, steps }),
+    '-q',
+  );
+  assert.match(stderr, /^yoco: there is no directory .*absent\n$/);
+  assert.is(exitCode, 2);
+});
+
 test.run();
