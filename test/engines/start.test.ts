@@ -1,9 +1,13 @@
+import { spawnSync } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RunError, UsageError } from '../../src/errors.js';
 import { startEngine } from '../../src/engines/start.js';
 import { startTensorflow } from '../../src/engines/tensorflow/index.js';
 import * as tf from '../../src/tf.js';
+
+const engineFile = new URL('../../src/engines/cpu/index.ts', import.meta.url).href;
+const tfFile = new URL('../../src/tf.ts', import.meta.url).href;
 
 const test = suite('starting engines');
 
@@ -81,6 +85,22 @@ test('tensorflow, where it is not installed, says what it needs', async () => {
   if (error === undefined) return;
   assert.instance(error, RunError);
   assert.match((error as RunError).message, /Node below 23/);
+});
+
+test('without a binary of ONNX Runtime cpu runs on plain tfjs, and says so', () => {
+  const script = `
+    Object.defineProperty(process, 'arch', { value: 'unknown' });
+    const { startCpu } = await import(${JSON.stringify(engineFile)});
+    const tf = await import(${JSON.stringify(tfFile)});
+    const engine = await startCpu();
+    const x = tf.ones([100, 100]);
+    const sum = tf.sum(tf.matMul(x, x)).dataSync()[0];
+    process.stdout.write([engine.description, sum, engine.memory().liveBytes].join('; '));`;
+  const child = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.is(child.stdout, 'tfjs cpu, 1 thread; 1000000; 80004');
+  assert.match(child.stderr, /ONNX Runtime does not load on .*-unknown/);
 });
 
 test.after(async () => {
