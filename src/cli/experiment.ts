@@ -9,7 +9,7 @@ export interface ExperimentStep {
   title: string;
   /** A command of ours: `train`. */
   command: string;
-  /** Its arguments; `{out}` stands for the experiment's output directory. */
+  /** Its arguments; `{out}` stands for the experiment's output directory. In the file, `run` holds both. */
   args: readonly string[];
 }
 
@@ -36,13 +36,10 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 
 function checkStep(file: string, step: unknown, index: number): ExperimentStep {
   const where = `${file}: step ${index + 1}`;
-  if (!isRecord(step)) throw new RunError(`${where} is no object with title, command and args`);
-  const { title, command, args } = step;
+  const { title, run } = isRecord(step) ? step : {};
   if (!isText(title)) throw new RunError(`${where}: 'title' must be a text`);
-  if (!isText(command)) throw new RunError(`${where}: 'command' must name a command of yoco`);
-  if (!Array.isArray(args) || !args.every((word): word is string => typeof word === 'string')) {
-    throw new RunError(`${where}: 'args' must be a list of texts`);
-  }
+  if (!isText(run)) throw new RunError(`${where}: 'run' must be a command of yoco with its arguments`);
+  const [command = '', ...args] = run.trim().split(/\s+/);
   return { title, command, args };
 }
 

@@ -24,17 +24,13 @@ const write = (content: unknown): string => {
 
 test('what is no experiment is refused in one line that names the file', async () => {
   const out = directory;
-  const step = { title: 'a', command: 'train', args: [] };
+  const step = { title: 'a', run: 'train' };
   const cases: [unknown, number, RegExp][] = [
     ['{', 1, /experiment\.json is no JSON/],
     [{ out, steps: [step] }, 1, /'description' must be a text/],
     [{ description: 'x', out, steps: [] }, 1, /'steps' must be a list/],
-    [
-      { description: 'x', out, steps: [step, { ...step, args: [1] }] },
-      1,
-      /step 2: 'args' must be a list of texts/,
-    ],
-    [{ description: 'x', out, steps: [{ ...step, command: 'trian' }] }, 2, /no command 'trian'/],
+    [{ description: 'x', out, steps: [step, { ...step, run: 1 }] }, 1, /step 2: 'run' must be a command/],
+    [{ description: 'x', out, steps: [{ ...step, run: 'trian --fast' }] }, 2, /no command 'trian'/],
   ];
   for (const [content, status, line] of cases) {
     const { stderr, exitCode } = await runCli('reproduce', write(content));
@@ -73,12 +69,8 @@ test('a step is done while it, the steps before it and its files are what they w
 });
 
 test('an experiment runs its steps, skips what is done, and says which step is unfinished', async () => {
-  const memory = {
-    title: 'Memory',
-    command: 'profile-memory',
-    args: ['--analytic', '--ctx', '1k', '--out', '{out}'],
-  };
-  const report = { title: 'Page', command: 'report', args: ['{out}'] };
+  const memory = { title: 'Memory', run: 'profile-memory --analytic --ctx 1k --out {out}' };
+  const report = { title: 'Page', run: 'report {out}' };
   const file = write({ description: 'x', out: join(directory, 'out'), steps: [memory, report] });
   const first = await runCli('reproduce', file);
   assert.is(first.exitCode, 0, first.stderr);
@@ -100,7 +92,7 @@ test('an experiment runs its steps, skips what is done, and says which step is u
 });
 
 test('a step that fails stops the experiment with its own line and status', async () => {
-  const steps = [{ title: 'Wrong', command: 'report', args: [join(directory, 'absent')] }];
+  const steps = [{ title: 'Wrong', run: `report ${join(directory, 'absent')}` }];
   const { stderr, exitCode } = await runCli(
     'reproduce',
     write({ description: 'x', out: directory, steps }),
