@@ -15,6 +15,7 @@ import type { Row } from '../results/schema.js';
 import { buildTask } from './build-task.js';
 import { TrainLog } from './log.js';
 import type { Recipe } from './recipe.js';
+import { checkTrainingMemory } from './memory.js';
 import { runTraining } from './run-training.js';
 import type { LoopResult, TrainProgress } from './run-training.js';
 import { Snapshots } from './snapshots.js';
@@ -50,12 +51,13 @@ export interface TrainResult extends LoopResult {
  * Trains a model, or goes on with one. The same options on the same engine give the same train.csv and the same
  * weights, however often the run is left, killed included, and taken up again.
  * @throws UsageError for data or a tokenizer that do not fit, or another run's directory
- * @throws RunError where training diverges or files cannot be read or written
+ * @throws RunError where memory does not suffice, training diverges, or files cannot be read or written
  */
 export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   const { config, recipe } = options;
   const tokenizer = await loadTokenizer(recipe.tokenizer);
   checkVocabulary(tokenizer, config.vocabSize);
+  checkTrainingMemory(config, recipe, options.engine);
   const task = await buildTask(recipe, tokenizer);
   const model = createModel(config, { seed: recipe.seed, weights: options.initial ? 'zeros' : 'random' });
   try {

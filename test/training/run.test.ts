@@ -11,7 +11,7 @@ import { createConfig } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { rejects, scratchDirectory } from '../checkpoint/scratch.js';
 import { usePlainBackend } from '../plain-backend.js';
-import { trainSmall } from './small-run.js';
+import { SMALL_ENGINE, trainSmall } from './small-run.js';
 
 const test = suite('training/run');
 const at = scratchDirectory(test);
@@ -176,6 +176,16 @@ test('damaged snapshots and unfit input are said in one line', async () => {
   rmSync(at('run'), { recursive: true });
   writeFileSync(at('run'), '');
   await rejects(trainSmall(at('run'), text), /cannot write .*run/);
+});
+
+test('what does not fit in memory is said before the work starts', async () => {
+  const text = corpus();
+  const engine = { ...SMALL_ENGINE, availableBytes: () => 200_000 };
+  await rejects(
+    trainSmall(at('run'), text, { engine }),
+    /training on 2 x 16 tokens without --recompute needs \d+ bytes \(.*\), available are 200000 bytes/,
+  );
+  assert.equal(existsSync(at('run')), false);
 });
 
 test('learns needles in stages', async () => {

@@ -7,7 +7,7 @@ import { trainModel } from '../../src/training/train.js';
 import type { TrainOptions, TrainResult } from '../../src/training/train.js';
 import { usePlainBackend } from '../plain-backend.js';
 
-const engine: Engine = {
+export const SMALL_ENGINE: Engine = {
   name: 'cpu',
   backend: 'cpu',
   description: 'plain tfjs',
@@ -39,5 +39,12 @@ export async function trainSmall(
 ): Promise<TrainResult> {
   await usePlainBackend();
   const complete = createRecipe({ ...SMALL_RECIPE, data: [text], ...recipe });
-  return trainModel({ directory, config, engine, command: ['train'], ...options, recipe: complete });
+  return trainModel({
+    directory,
+    config,
+    engine: SMALL_ENGINE,
+    command: ['train'],
+    ...options,
+    recipe: complete,
+  });
 }
