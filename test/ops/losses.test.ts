@@ -99,6 +99,7 @@ test('adamW follows its definition, in place', () => {
 });
 
 test('a fused kernel takes the place of the composition', () => {
+  if (tf.getBackend() !== 'cpu') return; // the kernel below is the plain backend's
   let calls = 0;
   registerFusedKernel('cpu', 'CrossEntropy', ({ logits }) => {
     calls += 1;

@@ -6,7 +6,7 @@ import { product } from './matmul.js';
 
 const file = 'cross_entropy';
 const THREADS = 512;
-/** Float32 logits that exist at once in the fused product: 256 MiB. */
+/** Float32 logits that exist at once in the fused product. */
 const BLOCK_BYTES = 2 ** 28;
 
 /** Rows of logits per block, a multiple of 128 so that the products stay aligned. */

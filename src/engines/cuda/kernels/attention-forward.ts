@@ -1,0 +1,166 @@
+/** The three kernels of attention forward. */
+import type { TensorInfo } from '../../../tf.js';
+import type { CudaBackend } from '../backend.js';
+import { type KernelArgument, float32, int32, int64s, pointer } from '../launch.js';
+import { type RowSource, TENSOR_MAP_BYTES, TensorMaps } from '../tensor-map.js';
+import { sizeOf } from '../walk.js';
+import {
+  type Cache, type Problem, ROWS, SPLIT_KEYS, SPLIT_ROWS, THREADS, attentionRoute, headWidth, keysPerSplit, pageTable, rows,
+  source, tileBytes, uploaded, withPositions,
+} from './attention-problem.js'; // prettier-ignore
+
+const LOG2_E = Math.LOG2E;
+/** Rows of a block of the Hopper kernel. */
+const HOPPER_ROWS = 128;
+
+function general(
+  backend: CudaBackend,
+  problem: Problem,
+  q: TensorInfo,
+  cache: Cache,
+  out: number,
+  logSumExp: number,
+): void {
+  const head = headWidth(problem.width);
+  const pages = pageTable(backend, cache);
+  withPositions(backend, problem, (shape) => {
+    const { batchStride, positionStride, headStride, pageSize } = cache;
+    const strides = [batchStride, positionStride, headStride, pageSize] as const;
+    const args = [
+      rows(backend, q),
+      source(0, pages, ...strides),
+      source(0, pages + cache.keys.length * 8, ...strides),
+      pointer(out),
+      pointer(logSumExp),
+      shape,
+    ];
+    const grid = [Math.ceil(problem.queries / ROWS), problem.heads, problem.batch] as const;
+    const kernel = { file: 'attention', name: 'attention_forward', head };
+    backend.launch(kernel, grid, THREADS, args, tileBytes(head, 3 * ROWS));
+  });
+}
+
+function split(
+  backend: CudaBackend,
+  problem: Problem,
+  q: TensorInfo,
+  cache: Cache,
+  out: number,
+  logSumExp: number,
+): void {
+  const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
+  const perSplit = keysPerSplit(problem, backend.device.driver.multiprocessors);
+  const splits = Math.ceil(keys / perSplit);
+  const pages = pageTable(backend, cache);
+  const partialBytes = batch * kvHeads * splits * SPLIT_ROWS * (width + 2) * 4;
+  backend.scratch(partialBytes, (partial) => {
+    const view = [
+      pages,
+      pages + cache.keys.length * 8,
+      cache.batchStride,
+      cache.positionStride,
+      cache.headStride,
+    ];
+    const args = [
+      pointer(backend.pointer(q)),
+      int64s([...view, cache.pageSize], 6),
+      pointer(partial),
+      ...[queries, keys, heads, kvHeads, window].map(int32),
+      float32(scale),
+      int32(perSplit),
+    ];
+    const kernel = { file: 'attention_decode', name: 'attention_split', head: width };
+    const shared = tileBytes(width, SPLIT_ROWS + 4 * SPLIT_KEYS);
+    backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, shared);
+    const join = [
+      pointer(partial),
+      pointer(out),
+      pointer(logSumExp),
+      ...[queries, heads, kvHeads, splits].map(int32),
+    ];
+    backend.launch(
+      { file: 'attention_decode', name: 'attention_join', head: width },
+      [heads, queries, batch],
+      width,
+      join,
+    );
+  });
+}
+
+/** `Problem` of attention_hopper.cu. */
+function hopperProblem(problem: Problem, pageSize: number): KernelArgument {
+  const { queries, keys, heads, kvHeads, window, scale } = problem;
+  const bytes = new ArrayBuffer(28);
+  new Int32Array(bytes, 0, 6).set([queries, keys, heads, kvHeads, window, pageSize]);
+  new Float32Array(bytes, 24, 1)[0] = scale * LOG2_E;
+  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+}
+
+const mapsOf = new WeakMap<CudaBackend, TensorMaps>();
+
+function hopper(
+  backend: CudaBackend,
+  problem: Problem,
+  q: TensorInfo,
+  cache: Cache,
+  out: number,
+  logSumExp: number,
+): void {
+  const { batch, queries, keys, heads, kvHeads, width } = problem;
+  const maps = mapsOf.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
+  mapsOf.set(backend, maps);
+  const mapQ = maps.encode({
+    address: backend.pointer(q), width, positions: queries, heads, batch,
+    positionStride: heads * width, headStride: width, batchStride: queries * heads * width,
+  }); // prettier-ignore
+  const mapOf = (address: number, page: number): Uint8Array => {
+    // Rows beyond the last key do not exist for the copy engine: it delivers zeros.
+    const positions = Math.min(cache.pageSize, keys - page * cache.pageSize);
+    const { positionStride, headStride, batchStride } = cache;
+    const view: RowSource = {
+      address,
+      width,
+      positions,
+      heads: kvHeads,
+      batch,
+      positionStride,
+      headStride,
+      batchStride,
+    };
+    return maps.encode(view);
+  };
+  const tables = new Uint8Array(cache.keys.length * 2 * TENSOR_MAP_BYTES);
+  [...cache.keys.map(mapOf), ...cache.values.map(mapOf)].forEach((map, index) => {
+    tables.set(map, index * TENSOR_MAP_BYTES);
+  });
+  uploaded(backend, tables, (address) => {
+    const args: KernelArgument[] = [
+      { kind: 'bytes', value: mapQ, alignment: 64 },
+      pointer(address),
+      pointer(address + cache.keys.length * TENSOR_MAP_BYTES),
+      pointer(out),
+      pointer(logSumExp),
+      hopperProblem(problem, cache.pageSize),
+    ];
+    const blocks = Math.ceil(queries / HOPPER_ROWS) * heads * batch;
+    const kernel = { file: 'attention_hopper', name: 'attention_forward', head: width };
+    // Q, two stages of K and of V, and room to align them to 1 KiB.
+    backend.launch(kernel, [blocks], 384, args, 5 * HOPPER_ROWS * width * 2 + 1024);
+  });
+}
+
+/** Computes attention by the kernel that suits it; `logSumExp` is an address or 0. */
+export function attend(
+  backend: CudaBackend,
+  problem: Problem,
+  q: TensorInfo,
+  cache: Cache,
+  out: TensorInfo,
+  logSumExp: number,
+): void {
+  if (sizeOf(out.shape) === 0) return;
+  const isHopper = backend.device.driver.architecture === 'sm_90a';
+  const routes = { split, hopper, general };
+  const run = routes[attentionRoute(problem, cache.pageSize, isHopper)];
+  run(backend, problem, q, cache, backend.pointer(out), logSumExp);
+}

@@ -1,0 +1,138 @@
+/** What the attention kernels have in common: the problem, the choice of a kernel, and how both reach the device. */
+import type { TensorInfo } from '../../../tf.js';
+import type { Block } from '../allocator.js';
+import type { CudaBackend } from '../backend.js';
+import { type KernelArgument, int64s } from '../launch.js';
+import { BOX_POSITIONS } from '../tensor-map.js';
+
+export const THREADS = 128;
+/** Rows of a block in attention.cu. */
+export const ROWS = 64;
+/** Most (query, head of the group) rows of the split kernel, and keys it reads at a time. */
+export const SPLIT_ROWS = 16;
+export const SPLIT_KEYS = 64;
+const LEAST_KEYS_PER_SPLIT = 256;
+/** Positions that all lie in one array. */
+export const ONE_PAGE = 2 ** 30;
+
+/** Keys and values: pages of `pageSize` positions, [B,Hkv,P,D], or one array, [B,Tk,Hkv,D]. */
+export interface Cache {
+  keys: number[];
+  values: number[];
+  pageSize: number;
+  positionStride: number;
+  headStride: number;
+  batchStride: number;
+}
+
+export interface Problem {
+  batch: number;
+  queries: number;
+  keys: number;
+  heads: number;
+  kvHeads: number;
+  width: number;
+  window: number;
+  scale: number;
+  positions: Int32Array | null;
+}
+
+/** The padded head width that the sources are compiled for. */
+export function headWidth(width: number): number {
+  const fitting = [32, 64, 128, 256].find((padded) => padded >= width);
+  if (fitting === undefined) throw new Error(`attention heads of width ${width} are wider than 256`);
+  return fitting;
+}
+
+/** Which kernel computes the problem: bound by memory, by Hopper's tensor cores, or in the general way. */
+export function attentionRoute(
+  problem: Problem,
+  pageSize: number,
+  isHopper: boolean,
+): 'split' | 'hopper' | 'general' {
+  const { queries, heads, kvHeads, width, positions } = problem;
+  if (positions !== null) return 'general';
+  const isPadded = headWidth(width) !== width;
+  if ((queries * heads) / kvHeads <= SPLIT_ROWS && !isPadded && width <= 128) return 'split';
+  const aligned = pageSize % BOX_POSITIONS === 0;
+  return isHopper && aligned && (width === 64 || width === 128) ? 'hopper' : 'general';
+}
+
+/** Keys of each split: enough blocks to fill the device a few times, whole steps of the kernel. */
+export function keysPerSplit(problem: Problem, multiprocessors: number): number {
+  const { keys, kvHeads, batch } = problem;
+  const wanted = Math.ceil((multiprocessors * 4) / (kvHeads * batch));
+  const even = Math.ceil(keys / wanted / SPLIT_KEYS) * SPLIT_KEYS;
+  return Math.max(LEAST_KEYS_PER_SPLIT, even);
+}
+
+/** Strides of [B,T,H,D] rows as the sources' `Source` takes them, with the pages' address table. */
+export function source(
+  base: number,
+  pages: number,
+  batch: number,
+  position: number,
+  head: number,
+  pageSize: number,
+): KernelArgument {
+  return int64s([base, pages, batch, position, head, pageSize], 6);
+}
+export function rows(backend: CudaBackend, info: TensorInfo): KernelArgument {
+  const [, time = 1, heads = 1, width = 1] = info.shape;
+  return source(backend.pointer(info), 0, time * heads * width, heads * width, width, ONE_PAGE);
+}
+
+/** Uploads what `bytes` holds for the length of `use`. */
+export function uploaded(backend: CudaBackend, bytes: ArrayBufferView, use: (address: number) => void): void {
+  backend.scratch(bytes.byteLength, (address) => {
+    backend.device.driver.upload(address, bytes);
+    use(address);
+  });
+}
+
+/** The page table uploaded last: every layer of a YOCO cross-decoder reads the same pages. */
+const lastTables = new WeakMap<
+  CudaBackend,
+  { addresses: readonly number[]; block: Block; capacity: number }
+>();
+
+/** Device table of the addresses of the pages' keys, then of their values. */
+export function pageTable(backend: CudaBackend, cache: Cache): number {
+  const { allocator, driver } = backend.device;
+  const addresses = [...cache.keys, ...cache.values];
+  const last = lastTables.get(backend);
+  const isSame =
+    last?.addresses.length === addresses.length && last.addresses.every((at, i) => at === addresses[i]);
+  if (last !== undefined && isSame) return last.block.pointer;
+  const fits = last !== undefined && last.capacity >= addresses.length;
+  if (last !== undefined && !fits) allocator.release(last.block);
+  const capacity = fits ? last.capacity : Math.max(64, 2 * addresses.length);
+  const block = fits ? last.block : allocator.allocate(capacity * 8);
+  driver.upload(block.pointer, BigUint64Array.from(addresses, BigInt));
+  lastTables.set(backend, { addresses, block, capacity });
+  return block.pointer;
+}
+
+/** `Shape` of attention.cu; `positions` is the device copy of the query positions. */
+function shapeArguments(problem: Problem, positions: number): KernelArgument {
+  const bytes = new ArrayBuffer(40);
+  const { queries, keys, heads, kvHeads, width, window, scale } = problem;
+  new Int32Array(bytes, 0, 6).set([queries, keys, heads, kvHeads, width, window]);
+  new Float32Array(bytes, 24, 1)[0] = scale;
+  new BigUint64Array(bytes, 32, 1)[0] = BigInt(positions);
+  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 8 };
+}
+
+export function withPositions(
+  backend: CudaBackend,
+  problem: Problem,
+  use: (shape: KernelArgument) => void,
+): void {
+  if (problem.positions === null) use(shapeArguments(problem, 0));
+  else
+    uploaded(backend, problem.positions, (address) => {
+      use(shapeArguments(problem, address));
+    });
+}
+
+export const tileBytes = (head: number, rowCount: number): number => rowCount * (head + 8) * 2;

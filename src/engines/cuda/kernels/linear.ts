@@ -1,0 +1,79 @@
+/** Linear layers: cuBLASLt for many rows, an own kernel for the few rows of decoding. */
+import type { TensorInfo } from '../../../tf.js';
+import { type CudaBackend, THREADS } from '../backend.js';
+import { int32, int64s, pointer } from '../launch.js';
+import { sizeOf } from '../walk.js';
+import { product } from './matmul.js';
+
+export function linear(
+  backend: CudaBackend,
+  x: TensorInfo,
+  weight: TensorInfo,
+  residual: TensorInfo | undefined,
+  transposed: boolean,
+): TensorInfo {
+  if (!transposed && fewRows(backend, x)) return linearFew(backend, x, [weight], residual)[0] as TensorInfo;
+  const [rowsW = 1, columnsW = 1] = weight.shape;
+  const [inner, width] = transposed ? [rowsW, columnsW] : [columnsW, rowsW];
+  const rows = sizeOf(x.shape) / Math.max(1, inner);
+  const out = backend.output([...x.shape.slice(0, -1), width]);
+  const add = residual === undefined ? undefined : backend.pointer(residual);
+  const options = { transposeB: !transposed, add };
+  product(
+    backend,
+    [rows, width, inner],
+    backend.pointer(x),
+    backend.pointer(weight),
+    backend.pointer(out),
+    options,
+  );
+  return out;
+}
+
+/** Rows up to which a product is a reading of the weights, and projections of one launch, as in linear.cu. */
+const FEW_ROWS = 4;
+const GROUP = 8;
+
+/** Whether products with these rows are bound by reading the weights, which the kernel for few rows does best. */
+function fewRows(backend: CudaBackend, x: TensorInfo): boolean {
+  const inner = x.shape.at(-1) ?? 1;
+  return sizeOf(x.shape) <= FEW_ROWS * inner && inner % (16 / backend.elementBytes('float32')) === 0;
+}
+
+/** Up to {@link GROUP} projections of at most {@link FEW_ROWS} rows in one launch. */
+function linearFew(
+  backend: CudaBackend,
+  x: TensorInfo,
+  weights: readonly TensorInfo[],
+  residual?: TensorInfo,
+): TensorInfo[] {
+  const inner = x.shape.at(-1) ?? 1;
+  const rows = sizeOf(x.shape) / inner;
+  const widths = weights.map((weight) => weight.shape[0] ?? 1);
+  const outs = widths.map((width) => backend.output([...x.shape.slice(0, -1), width]));
+  const padded = (values: number[]): number[] => [
+    ...values,
+    ...new Array<number>(GROUP - values.length).fill(0),
+  ];
+  const of = (infos: readonly TensorInfo[]): number[] => padded(infos.map((info) => backend.pointer(info)));
+  const total = widths.reduce((sum, width) => sum + width, 0);
+  const args = [
+    pointer(backend.pointer(x)),
+    int64s([...of(weights), ...of(outs), ...padded(widths)], 3 * GROUP),
+    pointer(residual === undefined ? 0 : backend.pointer(residual)),
+    int32(rows),
+    int32(inner),
+    int32(total),
+  ];
+  backend.launch({ file: 'linear', name: 'linear_few' }, [Math.ceil(total / (THREADS / 32))], THREADS, args);
+  return outs;
+}
+
+export function linearGroup(
+  backend: CudaBackend,
+  x: TensorInfo,
+  weights: readonly TensorInfo[],
+): TensorInfo[] {
+  if (weights.length <= GROUP && fewRows(backend, x)) return linearFew(backend, x, weights);
+  return weights.map((weight) => linear(backend, x, weight, undefined, false));
+}

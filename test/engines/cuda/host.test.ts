@@ -1,0 +1,283 @@
+/** The parts of the CUDA engine that need no GPU: memory, arguments, index arithmetic, keys, choice of kernels. */
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Block, CachingAllocator, segmentBytes } from '../../../src/engines/cuda/allocator.js';
+import { productKey } from '../../../src/engines/cuda/cublas.js';
+import {
+  attentionRoute,
+  headWidth,
+  keysPerSplit,
+} from '../../../src/engines/cuda/kernels/attention-problem.js';
+import { rowsPerBlock } from '../../../src/engines/cuda/kernels/cross-entropy.js';
+import { normLaunch } from '../../../src/engines/cuda/kernels/norm.js';
+import { reductionBlock } from '../../../src/engines/cuda/kernels/reduce.js';
+import { widthBlocks } from '../../../src/engines/cuda/kernels/retention.js';
+import {
+  argumentBlock,
+  float32,
+  int32,
+  int32s,
+  int64,
+  packArguments,
+  pointer,
+} from '../../../src/engines/cuda/launch.js';
+import { libraryCandidates, openLibrary } from '../../../src/engines/cuda/libraries.js';
+import { cacheFolder, cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { broadcastWalk, copyWalk, mergeAxes, sizeOf, stridesOf } from '../../../src/engines/cuda/walk.js';
+import { RunError } from '../../../src/errors.js';
+
+const test = suite('cuda engine without a GPU');
+const MIB = 2 ** 20;
+
+/** Device memory of a given size that hands out distinct addresses. */
+class FakeMemory {
+  readonly segments = new Map<number, number>();
+  private next = 2 ** 40;
+
+  constructor(private readonly capacity: number) {}
+
+  get used(): number {
+    return [...this.segments.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  allocate(bytes: number): number | null {
+    if (this.used + bytes > this.capacity) return null;
+    const address = this.next;
+    this.next += bytes + 4096;
+    this.segments.set(address, bytes);
+    return address;
+  }
+
+  free(address: number): void {
+    assert.ok(this.segments.delete(address), 'freed a segment that is not there');
+  }
+}
+
+test('the allocator never overlaps blocks, counts exactly, and returns everything', () => {
+  const step = fc.record({
+    bytes: fc.integer({ min: 0, max: 40 * MIB }),
+    free: fc.nat(),
+    small: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const memory = new FakeMemory(2 ** 40);
+      const allocator = new CachingAllocator(memory);
+      const held: [Block, number][] = [];
+      let peak = 0;
+      for (const { bytes, free, small } of steps) {
+        if (free % 3 === 0 && held.length > 0) {
+          const [[block] = []] = held.splice(free % held.length, 1);
+          allocator.release(block as Block);
+        } else {
+          const size = small ? bytes % 5000 : bytes;
+          held.push([allocator.allocate(size), size]);
+        }
+        const live = held.reduce((sum, [, size]) => sum + size, 0);
+        peak = Math.max(peak, live);
+        assert.is(allocator.memory().liveBytes, live);
+        assert.is(allocator.memory().peakBytes, peak);
+        assert.is(allocator.memory().reservedBytes, memory.used);
+        const sorted = held.map(([block, size]) => [block.pointer, size] as const).sort(([a], [b]) => a - b);
+        sorted.forEach(([start, size], i) => {
+          const after = sorted[i + 1];
+          assert.ok(after === undefined || start + size <= after[0], 'blocks overlap');
+          assert.is(start % 512, 0);
+        });
+      }
+      for (const [block] of held) allocator.release(block);
+      allocator.trim();
+      assert.equal(allocator.memory(), { liveBytes: 0, peakBytes: peak, reservedBytes: 0 });
+      assert.is(memory.used, 0);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('freed blocks are reused, and a full device gives back its free segments first', () => {
+  const memory = new FakeMemory(100 * MIB);
+  const allocator = new CachingAllocator(memory);
+  const first = allocator.allocate(60 * MIB);
+  allocator.release(first);
+  assert.is(allocator.allocate(50 * MIB).pointer, first.pointer, 'the same memory again');
+  const other = allocator.allocate(34 * MIB);
+  allocator.release(other);
+  assert.is(allocator.cachedBytes, memory.used - 50 * MIB);
+  allocator.allocate(38 * MIB);
+  assert.ok(!memory.segments.has(other.pointer), 'the free segment went back');
+  assert.throws(
+    () => allocator.allocate(90 * MIB),
+    (error: unknown) => error instanceof RunError && /out of GPU memory/.test(error.message),
+  );
+  assert.throws(() => {
+    allocator.release(other);
+  });
+  assert.is(segmentBytes(1000), 2 * MIB);
+  assert.is(segmentBytes(33 * MIB + 1), 34 * MIB);
+});
+
+test('arguments lie where their pointers say, structs aligned', () => {
+  const block = argumentBlock(() => 2n ** 40n);
+  const large = {
+    kind: 'bytes',
+    value: Uint8Array.from({ length: 128 }, (_, i) => i),
+    alignment: 64,
+  } as const;
+  packArguments(block, [
+    pointer(0x7f12_3456_7800),
+    int32(-5),
+    float32(1.5),
+    large,
+    int64(-(2 ** 33)),
+    int32s([1, -2], 3),
+  ]);
+  const at = (index: number): number => Number((block.pointers[index] ?? 0n) - block.address);
+  assert.is(block.view.getBigUint64(at(0), true), 0x7f12_3456_7800n);
+  assert.is(block.view.getInt32(at(1), true), -5);
+  assert.is(block.view.getFloat32(at(2), true), 1.5);
+  assert.is(at(3) % 64, 0);
+  assert.equal(block.bytes.slice(at(3), at(3) + 128), large.value);
+  assert.is(block.view.getBigInt64(at(4), true), -(2n ** 33n));
+  assert.equal(
+    [0, 4, 8].map((offset) => block.view.getInt32(at(5) + offset, true)),
+    [1, -2, 0],
+  );
+  packArguments(block, [int32(7), int32(8), int32(9), int32(10)]);
+  assert.is(block.view.getInt32(at(3), true), 10, 'a slot that held a struct before');
+});
+
+/** Walks as a kernel does. */
+function walkCopy(source: readonly number[], destination: number[], walk: ReturnType<typeof copyWalk>): void {
+  const factor = walk.unit;
+  const total = sizeOf(walk.shape);
+  for (let i = 0; i < total; i++) {
+    let [rest, from, to] = [i, walk.offsets[0], walk.offsets[1]];
+    for (let axis = walk.shape.length - 1; axis >= 0; axis--) {
+      const at = rest % (walk.shape[axis] ?? 1);
+      rest = Math.floor(rest / (walk.shape[axis] ?? 1));
+      from += at * (walk.strides[0]?.[axis] ?? 0);
+      to += at * (walk.strides[1]?.[axis] ?? 0);
+    }
+    for (let j = 0; j < factor; j++) destination[to * factor + j] = source[from * factor + j] ?? NaN;
+  }
+}
+
+test('strided copies transpose any shape, whatever the unit', () => {
+  const shapes = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 4 });
+  fc.assert(
+    fc.property(shapes, fc.nat(), (shape, seed) => {
+      const order = shape.map((_, axis) => axis).sort((a, b) => ((a * 7 + seed) % 5) - ((b * 7 + seed) % 5));
+      const strides = stridesOf(shape);
+      const out = order.map((axis) => shape[axis] ?? 1);
+      const source = Array.from({ length: sizeOf(shape) }, (_, i) => i);
+      const found: number[] = [];
+      walkCopy(source, found, copyWalk(out, order.map((axis) => strides[axis] ?? 0), stridesOf(out), 1)); // prettier-ignore
+      const expected = source.map((_, i) => {
+        let [rest, from] = [i, 0];
+        for (let axis = out.length - 1; axis >= 0; axis--) {
+          from += (rest % (out[axis] ?? 1)) * (strides[order[axis] ?? 0] ?? 0);
+          rest = Math.floor(rest / (out[axis] ?? 1));
+        }
+        return from;
+      });
+      assert.equal(found, expected);
+    }),
+  );
+});
+
+test('axes merge where all operands walk them as one', () => {
+  assert.equal(mergeAxes({ shape: [2, 3, 4], strides: [[12, 4, 1]] }), { shape: [24], strides: [[1]] });
+  assert.equal(broadcastWalk([2, 3], [2, 3], [2, 3]).shape, []);
+  assert.equal(broadcastWalk([5, 2, 3], [3], [5, 2, 3]), { shape: [10, 3], strides: [[3, 1], [0, 1]] }); // prettier-ignore
+  assert.is(copyWalk([4, 8], [8, 1], [16, 1], 2).unit, 16);
+  assert.is(copyWalk([4, 8], [8, 1], [16, 1], 2, 4).unit, 8);
+  assert.is(copyWalk([4, 7], [7, 1], [16, 1], 2).unit, 2);
+});
+
+test('reductions know which axes are one block', () => {
+  assert.equal(reductionBlock([2, 3, 4], [2]), [6, 4, 1]);
+  assert.equal(reductionBlock([2, 3, 4], [0, 1]), [1, 6, 4]);
+  assert.is(reductionBlock([2, 3, 4], [0, 2]), null);
+  assert.equal(reductionBlock([2, 1, 4], [0, 2]), [1, 8, 1]);
+});
+
+test('compiled kernels are keyed by content, options and compiler', () => {
+  const request = { name: 'a.cu', source: 'x', architecture: 'sm_90a', defines: { B: 2, A: 1 } };
+  assert.equal(compileOptions(request), ['--gpu-architecture=sm_90a', '--std=c++17', '-DA=1', '-DB=2']);
+  const key = cacheKey(request, 'NVRTC 13.0');
+  assert.is(cacheKey({ ...request, name: 'b.cu', defines: { A: 1, B: 2 } }, 'NVRTC 13.0'), key);
+  const others = [{ source: 'y' }, { architecture: 'sm_80' }, { defines: { A: 2, B: 2 } }];
+  for (const change of others) assert.is.not(cacheKey({ ...request, ...change }, 'NVRTC 13.0'), key);
+  assert.is.not(cacheKey(request, 'NVRTC 12.4'), key);
+  assert.is(cacheFolder({ YOCO_CACHE: '/c' }), '/c/cuda');
+});
+
+test('libraries: named folders first, then the loader; what is missing is said', () => {
+  const present = new Set(['/opt/x/lib/libq.so.12', '/opt/y/libq.so.13']);
+  const paths = libraryCandidates('libq', [13, 12], ['/opt/x/lib', '/opt/y'], (path) => present.has(path));
+  assert.equal(paths, ['/opt/x/lib/libq.so.12', '/opt/y/libq.so.13', 'libq.so.13', 'libq.so.12']);
+  assert.throws(
+    () => openLibrary('libnosuchthing', [3], 'it is needed here'),
+    (error: unknown) =>
+      error instanceof RunError && /needs libnosuchthing\.so\.3 \(it is needed here\)/.test(error.message),
+  );
+});
+
+test('kernels are chosen by shape', () => {
+  const decode = {
+    batch: 1,
+    queries: 1,
+    keys: 2 ** 20,
+    heads: 24,
+    kvHeads: 8,
+    width: 128,
+    window: 0,
+    scale: 1,
+    positions: null,
+  };
+  const prefill = { ...decode, queries: 8192 };
+  assert.is(attentionRoute(decode, 4096, true), 'split');
+  assert.is(attentionRoute(prefill, 4096, true), 'hopper');
+  assert.is(attentionRoute(prefill, 4096, false), 'general');
+  assert.is(attentionRoute(prefill, 16, true), 'general');
+  assert.is(attentionRoute({ ...prefill, width: 96 }, 4096, true), 'general');
+  assert.is(attentionRoute({ ...decode, positions: new Int32Array(1) }, 4096, true), 'general');
+  const perSplit = keysPerSplit(decode, 132);
+  assert.is(perSplit % 64, 0);
+  assert.ok(Math.ceil(decode.keys / perSplit) * 8 >= 132 * 3);
+  assert.is(headWidth(40), 64);
+  assert.equal(normLaunch(10, 128, 8), {
+    name: 'rms_norm_small',
+    blocks: 1,
+    threads: 256,
+    extent: 16,
+    lanes: 4,
+  });
+  assert.equal(normLaunch(10, 3072, 8), { name: 'rms_norm', blocks: 10, threads: 96, extent: 384, lanes: 0 });
+  assert.is(normLaunch(10, 100, 8).name, 'rms_norm_any');
+  assert.equal(widthBlocks(200), [{ offset: 0, width: 128 }, { offset: 128, width: 72 }]); // prettier-ignore
+  assert.is(rowsPerBlock(32768, 100288) % 128, 0);
+  assert.is(rowsPerBlock(50, 100288), 50);
+  const product = {
+    m: 1,
+    n: 2,
+    k: 3,
+    transposeA: false,
+    transposeB: true,
+    batch: 1,
+    strideA: 0,
+    strideB: 0,
+    strideD: 0,
+    type: 'bfloat16',
+    outputType: 'bfloat16',
+  } as const;
+  assert.is(
+    productKey(product),
+    productKey({ ...product, strideA: 9 }),
+    'strides of a single product do not matter',
+  );
+  assert.is.not(productKey(product), productKey({ ...product, transposeA: true }));
+});
+
+test.run();
