@@ -11,7 +11,7 @@ import {
 } from '../../../src/engines/cuda/kernels/attention-problem.js';
 import { rowsPerBlock } from '../../../src/engines/cuda/kernels/cross-entropy.js';
 import { normLaunch } from '../../../src/engines/cuda/kernels/norm.js';
-import { reductionBlock } from '../../../src/engines/cuda/kernels/reduce.js';
+import { reductionBlock, sliceLength } from '../../../src/engines/cuda/kernels/reduce.js';
 import { widthBlocks } from '../../../src/engines/cuda/kernels/retention.js';
 import {
   argumentBlock,
@@ -200,6 +200,11 @@ test('reductions know which axes are one block', () => {
   assert.equal(reductionBlock([2, 3, 4], [0, 1]), [1, 6, 4]);
   assert.is(reductionBlock([2, 3, 4], [0, 2]), null);
   assert.equal(reductionBlock([2, 1, 4], [0, 2]), [1, 8, 1]);
+  const slice = sliceLength(1, 77_000_001, 132) ?? 0;
+  assert.is(slice % 8, 0);
+  assert.ok(Math.ceil(77_000_001 / slice) >= 3 * 132, 'one long row occupies the device');
+  assert.is(sliceLength(1, 1000, 132), null);
+  assert.is(sliceLength(32768, 100_288, 132), null);
 });
 
 test('compiled kernels are keyed by content, options and compiler', () => {

@@ -77,6 +77,11 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     await compare('rows', tolerance, [inputs.normal([5, 3001], 2)], (x) => [
       tf.softmax(x), tf.logSoftmax(x), tf.argMax(x, 1), tf.argMin(x, 0), tf.logSumExp(x, 1),
     ]); // prettier-ignore
+    for (const extent of [200_003, 262_144]) {
+      await compare('long rows', tolerance, [inputs.normal([3, extent], 1, 0.5)], (x) => [
+        tf.sum(x), tf.mean(x, 1), tf.max(x, 1), tf.min(x),
+      ]); // prettier-ignore
+    }
     const exact = inputs.normal([9, 90], 0.1);
     await compare('cumsum', tolerance, [exact], (x) => [
       tf.cumsum(x, 1),

@@ -47,6 +47,43 @@ export function reduce(
   return reduceBlock(backend, name, x, block, shape, scale);
 }
 
+/** Shortest rows that are worth two passes, and elements of a slice of one. */
+const LONG_ROW = 2 ** 16;
+const LEAST_SLICE = 2 ** 14;
+
+/**
+ * Elements of a slice when `rows` rows of `extent` elements alone would leave multiprocessors idle; null when they would
+ * not. A multiple of 8, for wide loads.
+ */
+export function sliceLength(rows: number, extent: number, multiprocessors: number): number | null {
+  if (extent < LONG_ROW || rows >= 2 * multiprocessors) return null;
+  const wanted = Math.ceil((4 * multiprocessors) / rows);
+  return Math.ceil(Math.max(LEAST_SLICE, extent / wanted) / 8) * 8;
+}
+
+/** Long rows in two passes; the result is kept in float32, as a sum of so many deserves. */
+function reduceLong(
+  backend: CudaBackend,
+  name: Reduction,
+  x: TensorInfo,
+  [rows, extent]: readonly [number, number],
+  slice: number,
+  shape: number[],
+  scale: number,
+): TensorInfo {
+  const storage = backend.storageFor(x);
+  const out = backend.output(shape, 'float32', 'float32');
+  const slices = Math.ceil(extent / slice);
+  backend.scratch(rows * slices * 4, (partial) => {
+    const first = [pointer(backend.pointer(x, storage)), pointer(partial), int64(extent), int64(slice)];
+    backend.launch({ file, name: `slices_${name}`, storage }, [slices, rows], 512, first);
+    const to = pointer(backend.pointer(out, 'float32'));
+    const join = { file, name: `rows_${name}_float32`, storage: 'float32' } as const;
+    backend.launch(join, [rows], 128, [pointer(partial), to, int64(slices), int64(1), float32(scale)]);
+  });
+  return out;
+}
+
 function reduceBlock(
   backend: CudaBackend,
   name: Reduction,
@@ -55,6 +92,10 @@ function reduceBlock(
   shape: number[],
   scale: number,
 ): TensorInfo {
+  const slice = sliceLength(outer, extent, backend.device.driver.multiprocessors);
+  if (x.dtype === 'float32' && inner === 1 && slice !== null) {
+    return reduceLong(backend, name, x, [outer, extent], slice, shape, scale);
+  }
   const storage = backend.storageFor(x);
   const out = backend.output(shape, x.dtype, storage);
   const [from, to] = [pointer(backend.pointer(x, storage)), pointer(backend.pointer(out, storage))];

@@ -47,6 +47,25 @@ DEVICE void reduce_rows(const T* in, T* out, i64 extent, float scale, Operation 
   x = block_reduce(x, operation);
   if (threadIdx.x == 0) put(out, blockIdx.x, x * scale);
 }
+// Few long rows: block (x, y) reduces slice x of row y, eight elements a load, to float32; a second pass joins slices.
+template <typename T, typename Operation>
+DEVICE void reduce_slices(const T* in, float* out, i64 extent, i64 slice, Operation operation) {
+  const i64 first = blockIdx.x * slice, last = first + slice < extent ? first + slice : extent;
+  const T* row = in + (i64)blockIdx.y * extent;
+  float x = operation.start();
+  i64 done = first;
+  if (extent % 8 == 0 && slice % 8 == 0) {  // every slice starts at a multiple of eight elements
+    done = last;
+    for (i64 i = first / 8 + threadIdx.x; i < last / 8; i += blockDim.x) {
+      const Pack<T, 8> p = ((const Pack<T, 8>*)row)[i];
+#pragma unroll
+      for (int j = 0; j < 8; j++) x = operation(x, to_float(p.v[j]));
+    }
+  }
+  for (i64 i = done + threadIdx.x; i < last; i += blockDim.x) x = operation(x, to_float(row[i]));
+  x = block_reduce(x, operation);
+  if (threadIdx.x == 0) out[(i64)blockIdx.y * gridDim.x + blockIdx.x] = x;
+}
 // inner > 1: 32 columns a block (x), its warps (y) share the extent.
 template <typename T, typename Operation>
 DEVICE void reduce_columns(const T* in, T* out, i64 extent, i64 inner, float scale, Operation operation) {
@@ -71,6 +90,14 @@ DEVICE void reduce_columns(const T* in, T* out, i64 extent, i64 inner, float sca
   KERNEL columns_##name##suffix(const T* in, T* out, i64 extent, i64 inner, float scale) {              \
     reduce_columns(in, out, extent, inner, scale, Operation());                                         \
   }
+#define SLICES(name, Operation)                                                              \
+  KERNEL slices_##name(const scalar* in, float* out, i64 extent, i64 slice) {                \
+    reduce_slices(in, out, extent, slice, Operation());                                      \
+  }
+SLICES(Sum, SumOf)
+SLICES(Max, MaxOf)
+SLICES(Min, MinOf)
+SLICES(Prod, ProductOf)
 REDUCTION(Sum, _float32, scalar, SumOf)
 REDUCTION(Max, _float32, scalar, MaxOf)
 REDUCTION(Min, _float32, scalar, MinOf)
