@@ -8,6 +8,10 @@ import type { EngineMemory } from '../engine.js';
 /** Below this a new array costs less than keeping the old one. */
 const SMALLEST_POOLED = 16 * 1024;
 
+/** What the pool may hold: these bytes and this multiple of its peak use. */
+const SPARE_BYTES = 2 ** 27;
+const SPARE_SHARE = 1.25;
+
 /** Rounds up to one of four sizes per power of two, so that similar sizes can share buffers. */
 function sizeClass(bytes: number): number {
   if (bytes < SMALLEST_POOLED) return bytes;
@@ -93,11 +97,15 @@ export class BufferPool {
     return buffer;
   }
 
-  /** A new buffer; free ones of other sizes are let go first, so that the pool never outgrows its peak use. */
+  /**
+   * A new buffer. Free ones of other sizes are let go where the pool would outgrow its peak use by more than it takes to
+   * serve phases that need different sizes in turn without a new buffer (and its page faults) every time.
+   */
   private create(size: number): ArrayBuffer {
-    const allowance = this.largestTaken - this.takenBytes - size;
+    const limit = SPARE_BYTES + SPARE_SHARE * this.largestTaken;
+    const allowed = Math.max(0, limit - this.takenBytes - size);
     for (const [other, list] of this.free) {
-      while (this.unusedBytes > Math.max(0, allowance) && list.pop()) this.unusedBytes -= other;
+      while (this.unusedBytes > allowed && list.pop()) this.unusedBytes -= other;
       if (list.length === 0) this.free.delete(other);
     }
     return new ArrayBuffer(size);
