@@ -1,0 +1,195 @@
+// Runs CUDA kernels on the CPU, one fiber a thread: enough of the language, of warps and of the tensor cores to hold
+// kernels to a reference where there is no GPU. Replaces `common.cuh` for bfloat16; included before a kernel source.
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+using std::max;
+using std::min;
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define DEVICE static inline
+#define KERNEL static void
+#define __launch_bounds__(threads)
+#define __shared__ static
+
+struct Dim {
+  int x, y, z;
+};
+static Dim threadIdx, blockIdx, blockDim, gridDim;
+
+// --- fibers: a thread runs until it waits at a barrier, then the next one does ----------------------------------------
+static const int STACK_BYTES = 1 << 18;
+static std::vector<ucontext_t> fibers;
+static std::vector<bool> finished;
+static std::vector<std::vector<char>> stacks;
+static std::function<void()> body;
+static ucontext_t host;
+static int current, alive;
+
+static int next_fiber() {
+  int next = current;
+  do next = (next + 1) % (int)fibers.size();
+  while (finished[next] && next != current);
+  return next;
+}
+static void yield() {
+  const int self = current, next = next_fiber();
+  if (next == self) return;
+  current = next;
+  swapcontext(&fibers[self], &fibers[next]);
+  current = threadIdx.x = self;
+}
+static void run_fiber() {
+  threadIdx.x = current;
+  body();
+  finished[current] = true;
+  if (--alive == 0) setcontext(&host);
+  current = next_fiber();
+  setcontext(&fibers[current]);
+}
+// Runs `kernel`, a call of a kernel with its arguments, for every block of the grid.
+static void launch(Dim grid, int threads, const std::function<void()>& kernel);
+
+struct Barrier {
+  int waiting = 0, generation = 0;
+  void wait(int threads) {
+    const int before = generation;
+    if (++waiting == threads) {
+      waiting = 0;
+      generation++;
+    } else {
+      while (generation == before) yield();
+    }
+  }
+};
+static Barrier block_barrier, warp_barriers[32];
+static void __syncthreads() { block_barrier.wait(blockDim.x); }
+static int warp() { return threadIdx.x >> 5; }
+static int lane() { return threadIdx.x & 31; }
+static void warp_wait() { warp_barriers[warp()].wait(32); }
+
+static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
+  body = kernel;
+  gridDim = grid;
+  blockDim = {threads, 1, 1};
+  while ((int)stacks.size() < threads) stacks.emplace_back(STACK_BYTES);
+  for (int block = 0; block < grid.x * grid.y * grid.z; block++) {
+    blockIdx = {block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y};
+    fibers.assign(threads, ucontext_t());
+    finished.assign(threads, false);
+    block_barrier = Barrier();
+    for (Barrier& barrier : warp_barriers) barrier = Barrier();
+    alive = threads;
+    for (int t = 0; t < threads; t++) {
+      getcontext(&fibers[t]);
+      fibers[t].uc_stack.ss_sp = stacks[t].data();
+      fibers[t].uc_stack.ss_size = STACK_BYTES;
+      makecontext(&fibers[t], run_fiber, 0);
+    }
+    volatile bool started = false;
+    getcontext(&host);  // the last fiber comes back here
+    if (!started) {
+      started = true;
+      current = 0;
+      setcontext(&fibers[0]);
+    }
+  }
+}
+
+// --- warp exchange ------------------------------------------------------------------------------------------------
+static float exchanged[32][32];
+static float from_lane(float x, int source) {
+  exchanged[warp()][lane()] = x;
+  warp_wait();
+  const float y = exchanged[warp()][source];
+  warp_wait();
+  return y;
+}
+static float __shfl_xor_sync(u32, float x, int mask) { return from_lane(x, lane() ^ mask); }
+static float __shfl_up_sync(u32, float x, int delta) { return from_lane(x, lane() >= delta ? lane() - delta : lane()); }
+static float __shfl_sync(u32, float x, int source) { return from_lane(x, source); }
+static float warp_sum(float x) {
+  for (int offset = 16; offset > 0; offset >>= 1) x += __shfl_xor_sync(0, x, offset);
+  return x;
+}
+static float block_sum(float x) {
+  static float partial[32];
+  x = warp_sum(x);
+  __syncthreads();
+  if (lane() == 0) partial[warp()] = x;
+  __syncthreads();
+  return warp_sum(lane() < blockDim.x >> 5 ? partial[lane()] : 0.0f);
+}
+
+// --- bfloat16 -----------------------------------------------------------------------------------------------------
+struct scalar {
+  u16 bits;
+};
+static float to_float(scalar x) {
+  const u32 bits = (u32)x.bits << 16;
+  float y;
+  memcpy(&y, &bits, 4);
+  return y;
+}
+static scalar from_float(float x) {
+  u32 bits;
+  memcpy(&bits, &x, 4);
+  bits += 0x7fff + ((bits >> 16) & 1);
+  return {(u16)(bits >> 16)};
+}
+static u32 pack2(float low, float high) { return from_float(low).bits | (u32)from_float(high).bits << 16; }
+static float half_of(u32 pair, int which) { return to_float({(u16)(which ? pair >> 16 : pair & 0xffff)}); }
+template <typename T, int N>
+struct Pack {
+  T v[N];
+};
+typedef Pack<scalar, 8> Wide;
+struct float2 {
+  float x, y;
+};
+static float2 make_float2(float x, float y) { return {x, y}; }
+#define __expf expf
+
+// --- tensor cores: ldmatrix and mma.m16n8k16 as the PTX ISA lays out their fragments -------------------------------------
+static const scalar* addresses[32][32];
+static void load_fragments(u32 (&r)[4], const scalar* p, bool turned) {
+  addresses[warp()][lane()] = p;
+  warp_wait();
+  for (int i = 0; i < 4; i++) {
+    const scalar* const* rows = &addresses[warp()][i * 8];
+    const int row = lane() / 4, pair = lane() % 4 * 2;
+    r[i] = turned ? rows[pair][row].bits | (u32)rows[pair + 1][row].bits << 16
+                  : rows[row][pair].bits | (u32)rows[row][pair + 1].bits << 16;
+  }
+  warp_wait();
+}
+static void load_matrices(u32 (&r)[4], const scalar* p) { load_fragments(r, p, false); }
+static void load_matrices_turned(u32 (&r)[4], const scalar* p) { load_fragments(r, p, true); }
+
+static u32 operand_a[32][32][4], operand_b[32][32][2];
+static void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  u32(&as)[32][4] = operand_a[warp()];
+  u32(&bs)[32][2] = operand_b[warp()];
+  for (int i = 0; i < 4; i++) as[lane()][i] = a[i];
+  bs[lane()][0] = b0;
+  bs[lane()][1] = b1;
+  warp_wait();
+  for (int e = 0; e < 4; e++) {
+    const int row = lane() / 4 + 8 * (e / 2), column = lane() % 4 * 2 + e % 2;
+    for (int k = 0; k < 16; k++) {
+      const u32 left = as[row % 8 * 4 + k % 8 / 2][(row >= 8) + 2 * (k >= 8)];
+      d[e] += half_of(left, k % 2) * half_of(bs[column * 4 + k % 8 / 2][k >= 8], k % 2);
+    }
+  }
+  warp_wait();
+}

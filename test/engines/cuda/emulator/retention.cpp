@@ -1,0 +1,172 @@
+// Gated retention on the emulator against its definition and the definition's gradient in float64, heads cut into blocks as
+// `kernels/retention.ts` cuts them. Arguments: positions, key width, value width. Prints the largest relative error.
+#include "device.h"
+#include "fragments.h"
+#include "retention.h"
+
+#include <random>
+
+typedef std::vector<double> Values;
+typedef std::vector<float> Floats;
+typedef std::vector<scalar> Scalars;
+
+static std::mt19937 generator(1);
+static double normal() {
+  static std::normal_distribution<double> bell;
+  return bell(generator);
+}
+static Scalars random_scalars(size_t size) {
+  Scalars values(size);
+  for (scalar& x : values) x = from_float(normal());
+  return values;
+}
+static Floats random_floats(size_t size, double mean, double deviation) {
+  Floats values(size);
+  for (float& x : values) x = mean + deviation * normal();
+  return values;
+}
+static void add(Values& sum, const Scalars& term) {
+  sum.resize(term.size());
+  for (size_t i = 0; i < term.size(); i++) sum[i] += to_float(term[i]);
+}
+static void add(Values& sum, const Floats& term) {
+  sum.resize(term.size());
+  for (size_t i = 0; i < term.size(); i++) sum[i] += term[i];
+}
+static double error(const Values& found, const Values& expected) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < expected.size(); i++) {
+    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+static const int HEADS = 2;
+struct Case {
+  int time, keys, values;
+  Scalars q, k, v, dOut;
+  Floats decay, state, dState;
+};
+struct Results {
+  Values out, last, dq, dk, dv, dDecay, dState;
+};
+
+// S_t = e^{g_t} S_{t-1} + Dk^-½ k_tᵀ v_t, o_t = q_t S_t, and backwards
+static Results define(const Case& c) {
+  const int keys = c.keys, values = c.values, size = keys * values;
+  const size_t rows = (size_t)c.time * HEADS;
+  const double scale = 1 / std::sqrt((double)keys);
+  Results r = {Values(rows * values), Values(HEADS * size), Values(rows * keys), Values(rows * keys),
+               Values(rows * values), Values(rows),         Values(HEADS * size)};
+  for (int head = 0; head < HEADS; head++) {
+    std::vector<Values> states(c.time + 1, Values(size));
+    for (int i = 0; i < size; i++) states[0][i] = c.state[head * size + i];
+    for (int t = 0; t < c.time; t++) {
+      const size_t row = (size_t)t * HEADS + head;
+      for (int i = 0; i < size; i++) {
+        const size_t key = row * keys + i / values, value = row * values + i % values;
+        states[t + 1][i] = std::exp(c.decay[row]) * states[t][i] + scale * to_float(c.k[key]) * to_float(c.v[value]);
+        r.out[value] += to_float(c.q[key]) * states[t + 1][i];
+      }
+    }
+    Values gradient(size);
+    for (int i = 0; i < size; i++) {
+      r.last[head * size + i] = states[c.time][i];
+      gradient[i] = c.dState[head * size + i];
+    }
+    for (int t = c.time - 1; t >= 0; t--) {
+      const size_t row = (size_t)t * HEADS + head;
+      const double decay = std::exp(c.decay[row]);
+      for (int i = 0; i < size; i++) {
+        const size_t key = row * keys + i / values, value = row * values + i % values;
+        r.dq[key] += to_float(c.dOut[value]) * states[t + 1][i];
+        gradient[i] += to_float(c.q[key]) * to_float(c.dOut[value]);
+        r.dk[key] += scale * gradient[i] * to_float(c.v[value]);
+        r.dv[value] += scale * gradient[i] * to_float(c.k[key]);
+        r.dDecay[row] += gradient[i] * decay * states[t][i];
+        gradient[i] *= decay;
+      }
+    }
+    for (int i = 0; i < size; i++) r.dState[head * size + i] = gradient[i];
+  }
+  return r;
+}
+
+static Results compute(const Case& c) {
+  const int block = 128, chunks = (c.time + CHUNK - 1) / CHUNK, tiles = (c.time + ROWS - 1) / ROWS;
+  const size_t rows = (size_t)c.time * HEADS, unit = (size_t)HEADS * chunks * HEAD * HEAD;
+  const scalar poison = {0xffff};
+  Results r;
+  Floats last(c.state.size(), NAN), dFirst(c.state.size(), NAN);
+  const int keyBlocks = (c.keys + block - 1) / block, valueBlocks = (c.values + block - 1) / block;
+  std::vector<Scalars> outs(keyBlocks, Scalars(c.v.size(), poison)), dvs = outs;
+  std::vector<Scalars> dqs(valueBlocks, Scalars(c.q.size(), poison)), dks = dqs;
+  for (int a = 0; a < keyBlocks; a++) {
+    for (int b = 0; b < valueBlocks; b++) {
+      const int key = a * block, value = b * block;
+      const Shape s = {c.time,  HEADS,  min(block, c.keys - key), min(block, c.values - value),
+                       chunks, c.keys, c.values,                 1 / std::sqrt((float)c.keys)};
+      const size_t corner = (size_t)key * c.values + value;
+      const scalar *q = c.q.data() + key, *k = c.k.data() + key, *v = c.v.data() + value, *dOut = c.dOut.data() + value;
+      const float* g = c.decay.data();
+      Floats contributions(unit, NAN), decays(HEADS * chunks, NAN), queryDots(rows, NAN), keyDots(rows, NAN), dDecay(rows, NAN);
+      Scalars states(unit, poison);
+      auto scan = [&](const scalar* x, const scalar* y, const float* first, float* end, int backward) {
+        launch({chunks, HEADS, 1}, 128,
+               [&] { retention_contribution(x, y, g, contributions.data(), decays.data(), s, backward); });
+        launch({HEAD * HEAD / 256, HEADS, 1}, 256,
+               [&] { retention_recurrence(contributions.data(), decays.data(), first, states.data(), end, s, backward); });
+      };
+      const float* first = c.state.data() + corner;
+      scalar* out = outs[a].data() + value;
+      if (c.time <= 16) {
+        launch({(s.valueWidth + 31) / 32, HEADS, 1}, 256,
+               [&] { retention_step(q, k, v, g, first, out, last.data() + corner, s); });
+      } else {
+        scan(k, v, first, last.data() + corner, 0);
+        launch({tiles, HEADS, 1}, 128, [&] { retention_output(q, k, v, g, states.data(), out, s); });
+      }
+      scan(k, v, first, dFirst.data() + corner, 0);
+      launch({tiles, HEADS, 1}, 128, [&] {
+        retention_grad_query(dOut, q, k, v, g, states.data(), dqs[b].data() + key, queryDots.data(), s);
+      });
+      scan(q, dOut, c.dState.data() + corner, dFirst.data() + corner, 1);
+      launch({tiles, HEADS, 1}, 128, [&] {
+        retention_grad_key(dOut, q, k, v, g, states.data(), dks[b].data() + key, dvs[a].data() + value, keyDots.data(), s);
+      });
+      launch({HEADS, 1, 1}, 1024, [&] {
+        retention_grad_decay(queryDots.data(), keyDots.data(), last.data() + corner, c.dState.data() + corner,
+                             dDecay.data(), s);
+      });
+      add(r.dDecay, dDecay);
+    }
+  }
+  for (const Scalars& term : outs) add(r.out, term);
+  for (const Scalars& term : dqs) add(r.dq, term);
+  for (const Scalars& term : dks) add(r.dk, term);
+  for (const Scalars& term : dvs) add(r.dv, term);
+  add(r.last, last);
+  add(r.dState, dFirst);
+  return r;
+}
+
+int main(int, char** arguments) {
+  Case c = {atoi(arguments[1]), atoi(arguments[2]), atoi(arguments[3])};
+  const size_t rows = (size_t)c.time * HEADS, size = (size_t)HEADS * c.keys * c.values;
+  c.q = random_scalars(rows * c.keys);
+  c.k = random_scalars(rows * c.keys);
+  c.v = random_scalars(rows * c.values);
+  c.dOut = random_scalars(rows * c.values);
+  c.decay = random_floats(rows, -0.06, 0.02);
+  c.state = random_floats(size, 0, 1);
+  c.dState = random_floats(size, 0, 1);
+  const Results found = compute(c), expected = define(c);
+  const double errors[] = {error(found.out, expected.out),       error(found.last, expected.last),
+                           error(found.dq, expected.dq),         error(found.dk, expected.dk),
+                           error(found.dv, expected.dv),         error(found.dDecay, expected.dDecay),
+                           error(found.dState, expected.dState)};
+  double worst = 0;
+  for (double e : errors) worst = e <= worst ? worst : e;  // a NaN stays
+  printf("%g\n", worst);
+}
