@@ -48,15 +48,16 @@ export function isFloating(dtype: DataType): boolean {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F64';
 }
 
+/** Whether all values are sizes: whole numbers from 0 up that are exact. */
+export function areSizes(values: readonly unknown[]): values is readonly number[] {
+  return values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
+}
+
 /** Number of elements of a shape; `undefined` where it is not a shape or the count is beyond 2^53. */
 export function elementCount(shape: readonly unknown[]): number | undefined {
-  let count = 1;
-  for (const size of shape) {
-    if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) return undefined;
-    count *= size;
-    if (!Number.isSafeInteger(count)) return undefined;
-  }
-  return count;
+  if (!areSizes(shape)) return undefined;
+  const count = shape.reduce((product, size) => product * size, 1);
+  return Number.isSafeInteger(count) ? count : undefined;
 }
 
 const scratchFloat = new Float32Array(1);

@@ -1,5 +1,5 @@
 import { RunError } from '../errors.js';
-import { bytesPerElement, DATA_TYPES, elementCount, isDataType } from './data-type.js';
+import { areSizes, bytesPerElement, DATA_TYPES, elementCount, isDataType } from './data-type.js';
 import { quote } from './files.js';
 import type { TensorInfo } from './tensor-source.js';
 
@@ -79,7 +79,7 @@ function parseTensor(path: string, name: string, value: unknown): StoredTensor {
   }
   const count = Array.isArray(shape) ? elementCount(shape) : undefined;
   if (count === undefined) return fail('its shape is not a list of sizes');
-  if (!Array.isArray(offsets) || offsets.length !== 2 || elementCount(offsets) === undefined) {
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !areSizes(offsets)) {
     return fail('its data_offsets are not two byte positions');
   }
   const [begin, end] = offsets as [number, number];

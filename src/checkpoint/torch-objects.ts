@@ -1,6 +1,6 @@
 /** The objects a torch checkpoint's pickle may build: storages and tensors as descriptions, no data. */
 import { RunError } from '../errors.js';
-import { elementCount } from './data-type.js';
+import { areSizes, elementCount } from './data-type.js';
 import type { DataType } from './data-type.js';
 import { isGlobal, PickleDict } from './pickle.js';
 import type { PickleGlobal, PickleObject, PickleRules, PickleValue } from './pickle.js';
@@ -46,7 +46,7 @@ export function storageClass(dtype: DataType): string | undefined {
 }
 
 function sizes(value: PickleValue | undefined): number[] | undefined {
-  return Array.isArray(value) && elementCount(value) !== undefined ? (value as number[]) : undefined;
+  return Array.isArray(value) && areSizes(value) ? [...value] : undefined;
 }
 
 /** Elements of the storage that the tensor reaches from its offset on: 1 + Σ (size - 1) · stride, 0 where empty. */

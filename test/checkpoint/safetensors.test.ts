@@ -93,6 +93,18 @@ test('reads one tensor without the others', async () => {
   refuses(() => file.read('weight'), /has been closed/);
 });
 
+test('opens files of gigabytes, of which it reads the header', () => {
+  const size = 2 ** 32;
+  const json = Buffer.from(JSON.stringify({ a: tensor(0, size), b: tensor(size, 3 * size) }));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(json.byteLength));
+  writeBytes(at('large'), prefix, json);
+  truncateSync(at('large'), 8 + json.byteLength + 3 * size); // holes take no room on the disk
+  const file = SafetensorsFile.open(at('large'));
+  assert.equal(file.info('b').shape, [2 ** 31]);
+  file.close();
+});
+
 test('a failed write leaves what was there', async () => {
   await writeSafetensors(at('a.safetensors'), entries);
   const before = readFileSync(at('a.safetensors'));

@@ -112,7 +112,7 @@ test('tensors must lie in their storages', () => {
     [oneTensor({ offset: 1 }), /reaches beyond/],
     [oneTensor({ offset: -1 }), /are no sizes/],
     [oneTensor({ strides: [-1] }), /are no sizes/],
-    [oneTensor({ shape: [2 ** 30, 2 ** 30], strides: [0, 0] }), /are no sizes/],
+    [oneTensor({ shape: [2 ** 30, 2 ** 30], strides: [0, 0] }), /refused: .* repeats the 1 elements/],
     [
       oneTensor({ shape: [2 ** 30], strides: [0] }),
       /refused: a tensor \[1073741824\] repeats the 1 elements/,
