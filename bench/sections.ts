@@ -38,31 +38,21 @@ function runtimeOf({ threads }: BenchOptions): OnnxRuntime {
 
 const matmul: Section = async (options) => {
   await startCpu(options);
-  const times = alternate({ direct: directProduct(runtimeOf(options)), engine: engineProduct() }, 15);
-  const rate = gigaflops(PRODUCT_OPERATIONS, times.engine.median);
-  const reference = gigaflops(PRODUCT_OPERATIONS, times.direct.median);
-  const rows: Row[] = [{ what: 'matMul 1024³', rate, unit: GFLOPS, against: DIRECT, reference, target: 0.8 }];
+  const product = engineProduct();
+  const times = alternate({ direct: directProduct(runtimeOf(options)), engine: product.run }, 15);
+  const what = 'matMul 1024³';
+  const rate = gigaflops(product.operations, times.engine.median);
+  const rows: Row[] = [];
+  const compare = (against: string, reference: number, target: number | null) =>
+    rows.push({ what, rate, unit: GFLOPS, against, reference, target });
+  compare(DIRECT, gigaflops(PRODUCT_OPERATIONS, times.direct.median), 0.8);
+  const measured = (side: number): number => {
+    const { run, operations } = engineProduct(side, 1);
+    return gigaflops(operations, alternate({ run }, 3).run.median);
+  };
   await tf.setBackend('cpu');
-  const plain = gigaflops(2 * 256 ** 3, alternate({ plain: engineProduct(256) }, 1).plain.median);
-  rows.push({
-    what: 'matMul 1024³',
-    rate,
-    unit: GFLOPS,
-    against: 'tfjs cpu 256³',
-    reference: plain,
-    target: null,
-  });
-  if (await useWasm()) {
-    const wasm = gigaflops(PRODUCT_OPERATIONS, alternate({ wasm: engineProduct() }, 3).wasm.median);
-    rows.push({
-      what: 'matMul 1024³',
-      rate,
-      unit: GFLOPS,
-      against: 'tfjs wasm',
-      reference: wasm,
-      target: null,
-    });
-  }
+  compare('tfjs cpu 256³', measured(256), null);
+  if (await useWasm()) compare('tfjs wasm', measured(1024), null);
   return rows;
 };
 
