@@ -6,15 +6,10 @@ import type { Engine } from '../engines/engine.js';
 import { formatBytes } from '../results/display.js';
 import type { Row } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
-import {
-  computedMemory,
-  measureMemory,
-  MEMORY_RATIOS,
-  MEMORY_SCHEMA,
-  type MemoryAssumptions,
-} from './memory.js';
+import { computedMemory, measureMemory, type MemoryAssumptions } from './memory.js';
 import { ELEMENT_BYTES } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
+import { MEMORY_RATIOS, MEMORY_SCHEMA } from './tables.js';
 import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
 import { planOf, type SweepPart } from './sweep.js';
 import type { DerivedTable } from '../results/derived.js';

@@ -5,19 +5,14 @@ import { formatTokenCount } from '../cli/sizes.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import { findChunkSize } from './chunk-size.js';
+import { growthTable } from './growth.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { Row } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
-import {
-  growthTable,
-  measurePrefill,
-  PREFILL_RATIOS,
-  PREFILL_SCHEMA,
-  prefillTokens,
-  type PrefillCell,
-} from './prefill.js';
+import { measurePrefill, prefillTokens, type PrefillCell } from './prefill.js';
 import { ratioTable } from './ratios.js';
+import { PREFILL_RATIOS, PREFILL_SCHEMA } from './tables.js';
 import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
 import type { LoadedModel } from './sweep.js';
 

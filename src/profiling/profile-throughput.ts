@@ -8,9 +8,10 @@ import type { DerivedTable } from '../results/derived.js';
 import type { ResultWriter } from '../results/writer.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
+import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
 import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
 import type { LoadedModel } from './sweep.js';
-import { GrowingContext, measureDecoding, THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './throughput.js';
+import { GrowingContext, measureDecoding } from './throughput.js';
 
 export interface ProfileThroughputFlags extends ProfileFlags {
   warmup: number;

@@ -1,60 +1,14 @@
 /** Decoding rate against context. */
-import { MODEL_COLUMNS } from '../cli/models.js';
 import type { Engine } from '../engines/engine.js';
 import { ELEMENT_BYTES } from './memory-budget.js';
 import { costs } from '../model/costs.js';
 import type { ModelCache } from '../model/cache.js';
 import type { ModelConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { Row, Schema } from '../results/schema.js';
+import type { Row } from '../results/schema.js';
 import * as tf from '../tf.js';
-import { CONTEXT_COLUMN } from './memory.js';
-import { SECONDS_COLUMNS, secondsCells } from './prefill.js';
 import { randomTokens } from './prompt.js';
-import type { RatioColumn } from './ratios.js';
-import { timeRuns } from './timing.js';
-
-export const THROUGHPUT_SCHEMA: Schema = {
-  name: 'profile-throughput',
-  columns: [
-    ...MODEL_COLUMNS,
-    CONTEXT_COLUMN,
-    { name: 'decode_flops', kind: 'result', description: 'operations for one token, by formula' },
-    {
-      name: 'bytes_read',
-      kind: 'result',
-      description: 'weights, keys, values and states that one token must read, by formula',
-      display: 'bytes',
-    },
-    ...SECONDS_COLUMNS,
-    {
-      name: 'tokens_per_second',
-      kind: 'timing',
-      description: 'one over the median',
-      digits: 2,
-      better: 'higher',
-    },
-    {
-      name: 'bytes_per_second',
-      kind: 'timing',
-      description: 'bytes_read over the median',
-      digits: 0,
-      display: 'bytes',
-    },
-  ],
-};
-
-export const THROUGHPUT_RATIOS: readonly RatioColumn[] = [
-  {
-    name: 'decode_ratio',
-    of: 'tokens_per_second',
-    over: 'yoco',
-    kind: 'timing',
-    description: 'decoding rate of YOCO over that of the Transformer',
-    digits: 3,
-    better: 'higher',
-  },
-];
+import { secondsCells, timeRuns } from './timing.js';
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
 export class GrowingContext {
@@ -111,29 +65,36 @@ export async function measureDecoding(
   const seconds = await timeRuns(engine, warmUp + tokens, () => {
     next = decodeGreedily(model, cache, next);
   });
-  const bytes = decodeReadBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
+  const bytes = decodeBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
   const cells = secondsCells(seconds.slice(warmUp));
   const median = Number(cells.seconds_median);
   return {
     decode_flops: costs(model.config).decodeFlops(context),
-    bytes_read: bytes,
+    bytes_read: bytes.read,
+    bytes_streamed: bytes.streamed,
     ...cells,
     tokens_per_second: 1 / median,
-    bytes_per_second: bytes / median,
+    bytes_per_second: bytes.streamed / median,
   };
 }
 
-/** Bytes one decoded token must read: all weights but the embedding table (one row of it), K/V and states. */
-function decodeReadBytes(config: ModelConfig, context: number, elementBytes: number): number {
+/**
+ * Bytes one decoded token needs: all weights but the embedding table (one row of it), K/V and states; and with K/V
+ * once for every layer that attends to it, since caches on the chip do not hold a long one between layers.
+ */
+function decodeBytes(
+  config: ModelConfig,
+  context: number,
+  elementBytes: number,
+): { read: number; streamed: number } {
   const formulas = costs(config);
   const tied = config.architecture === 'transformer' && config.tieEmbeddings;
   const table = tied ? 0 : config.vocabSize * config.dim * elementBytes;
-  return (
-    formulas.weightBytes(elementBytes) -
-    table +
-    context * formulas.keyValueBytesPerToken(elementBytes) +
-    formulas.stateBytes(elementBytes)
-  );
+  const rest = formulas.weightBytes(elementBytes) - table + formulas.stateBytes(elementBytes);
+  const keyValue = context * formulas.keyValueBytesPerToken(elementBytes);
+  // The Transformer's formula counts all its layers already; YOCO's one cache is read by the cross-decoder's layers.
+  const readers = config.architecture === 'yoco' ? config.layers - config.selfLayers : 1;
+  return { read: rest + keyValue, streamed: rest + readers * keyValue };
 }
 
 function decodeGreedily(model: LanguageModel, cache: ModelCache, token: number): number {

@@ -82,6 +82,24 @@ function render(option: EChartsOption, height: number): string {
   return settle(svg, JSON.stringify(option));
 }
 
+const LEGEND_GAP = 28;
+const LEGEND_ROW = 30;
+
+/** Rows into which echarts breaks a legend, by the usual width of a letter. */
+function countLegendRows(names: readonly string[]): number {
+  let rows = 1;
+  let used = 0;
+  for (const name of names) {
+    const width = 17 + 6.5 * name.length + LEGEND_GAP;
+    if (used > 0 && used + width > WIDTH - 32) {
+      rows += 1;
+      used = 0;
+    }
+    used += width;
+  }
+  return rows;
+}
+
 /** A line for each series over common axes. Points without a positive value are left out on logarithmic axes. */
 export function lineChart(chart: LineChart): string {
   const drawable = ([x, y]: readonly [number, number]): boolean =>
@@ -104,10 +122,9 @@ export function lineChart(chart: LineChart): string {
   });
   const points = series.flatMap(({ data }) => data);
   const values = (axis: 0 | 1): number[] => points.map((point) => point[axis] ?? NaN);
-  // Rows of at most four names, so that long legends do not run over the plot.
-  const legendRows = Math.ceil(series.length / 4);
+  const legendRows = countLegendRows(chart.series.map(({ name }) => name));
   const legendTop = chart.subtitle ? 60 : 40;
-  const top = legendTop + 18 + 20 * legendRows;
+  const top = legendTop + 14 + LEGEND_ROW * legendRows;
   return render(
     {
       title: titleOption(chart.title, chart.subtitle),
@@ -116,7 +133,7 @@ export function lineChart(chart: LineChart): string {
         left: 16,
         icon: 'circle',
         itemWidth: 12,
-        itemGap: 28,
+        itemGap: LEGEND_GAP,
         textStyle: { color: INK },
       },
       grid: { left: 84, right: 36, top, bottom: 58 },

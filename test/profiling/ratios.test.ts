@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { computedMemory, MEMORY_RATIOS, MEMORY_SCHEMA } from '../../src/profiling/memory.js';
-import { PREFILL_SCHEMA } from '../../src/profiling/prefill.js';
+import { computedMemory } from '../../src/profiling/memory.js';
+import { MEMORY_RATIOS, MEMORY_SCHEMA, PREFILL_SCHEMA } from '../../src/profiling/tables.js';
 import { pairRows, ratioTable } from '../../src/profiling/ratios.js';
 import { modelKey, type ModelChoice } from '../../src/cli/models.js';
 import { presetConfig } from '../../src/model/presets.js';

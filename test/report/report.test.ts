@@ -32,10 +32,6 @@ function writeProfiles(): void {
     'tiny,yoco,gated-retention,true,4096,0.4,0.01,10240,10000',
     'tiny,transformer,,true,1024,0.5,0.01,2048,4000',
   ]);
-  write('profile-prefill-ratio.timings.csv', [
-    'model,self_decoder,early_exit,context,prefill_ratio',
-    'tiny,gated-retention,true,1024,5',
-  ]);
   write('profile-prefill.run.json', [
     '{"command":["yoco","profile-prefill","--ctx","1k,4k"],"engine":{"description":"plain & simple"}}',
   ]);
@@ -87,9 +83,10 @@ test('needles, multiple choice, long documents and ratios each have their part',
     'small,yoco,gated-retention,a.txt,256,2.5,ok,',
     'small,yoco,gated-retention,a.txt,1024,2.25,ok,',
   ]);
-  write('profile-memory-ratio.csv', [
-    'model,transformer,self_decoder,context,kv_cache_ratio,total_ratio',
-    'small,small,gated-retention,1048576,80,9.4',
+  write('profile-memory.csv', [
+    'model,architecture,self_decoder,context,kv_cache_bytes,total_bytes,status,error',
+    'small,yoco,gated-retention,1048576,100,1000,ok,',
+    'small,transformer,,1048576,8000,9400,ok,',
   ]);
   await runCli('report', directory);
   const html = readFileSync(join(directory, 'report.html'), 'utf8');

@@ -1,16 +1,25 @@
 import { formatTokenCount } from '../../cli/sizes.js';
-import type { Row } from '../../results/schema.js';
+import { ratioTable, type RatioColumn } from '../../profiling/ratios.js';
+import {
+  MEMORY_RATIOS,
+  MEMORY_SCHEMA,
+  PREFILL_RATIOS,
+  PREFILL_SCHEMA,
+  THROUGHPUT_RATIOS,
+  THROUGHPUT_SCHEMA,
+} from '../../profiling/tables.js';
+import type { Row, Schema } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
 import { findRows, legendName, numberIn, textIn } from '../tables.js';
 
-/** Tables that hold a ratio, the column it is in, and how it is headed. */
-const RATIOS: readonly [table: string, column: string, head: string][] = [
-  ['profile-memory-ratio', 'kv_cache_ratio', 'K/V memory'],
-  ['profile-memory-ratio', 'total_ratio', 'total memory'],
-  ['profile-memory-ratio', 'measured_peak_ratio', 'total, measured'],
-  ['profile-prefill-ratio', 'prefill_ratio', 'prefill time'],
-  ['profile-throughput-ratio', 'decode_ratio', 'decoding rate'],
+/** The tables ratios are made of, the column a ratio gets, and how it is headed. */
+const RATIOS: readonly [schema: Schema, ratios: readonly RatioColumn[], column: string, head: string][] = [
+  [MEMORY_SCHEMA, MEMORY_RATIOS, 'kv_cache_ratio', 'K/V memory'],
+  [MEMORY_SCHEMA, MEMORY_RATIOS, 'total_ratio', 'total memory'],
+  [MEMORY_SCHEMA, MEMORY_RATIOS, 'measured_peak_ratio', 'total, measured'],
+  [PREFILL_SCHEMA, PREFILL_RATIOS, 'prefill_ratio', 'prefill time'],
+  [THROUGHPUT_SCHEMA, THROUGHPUT_RATIOS, 'decode_ratio', 'decoding rate'],
 ];
 
 const times = (value: number | undefined): string =>
@@ -21,8 +30,9 @@ const keyOf = (row: Row): string => JSON.stringify([legendName(row, true), numbe
 
 export function ratioSection(directory: string): Section | null {
   const lines = new Map<string, { row: Row; values: (number | undefined)[] }>();
-  RATIOS.forEach(([table, column], index) => {
-    for (const row of findRows(directory, table)) {
+  RATIOS.forEach(([schema, ratios, column], index) => {
+    // From the rows of all tables together: each architecture may have been measured by a run of its own.
+    for (const row of ratioTable(schema, findRows(directory, schema.name), ratios).rows) {
       // What the early exit saves is shown with the prefill times; the comparison is with it.
       const value = textIn(row, 'early_exit') === 'false' ? null : numberIn(row, column);
       if (value === null) continue;
@@ -42,7 +52,7 @@ export function ratioSection(directory: string): Section | null {
       (numberIn(a.row, 'context') ?? 0) - (numberIn(b.row, 'context') ?? 0),
   );
   const table = htmlTable({
-    head: ['YOCO', 'context', ...RATIOS.filter((_, index) => used[index]).map(([, , head]) => head)],
+    head: ['YOCO', 'context', ...RATIOS.filter((_, index) => used[index]).map(([, , , head]) => head)],
     rows: ordered.map(({ row, values }) => [
       `${textIn(row, 'model')} ${textIn(row, 'self_decoder')}`,
       formatTokenCount(numberIn(row, 'context') ?? 0),

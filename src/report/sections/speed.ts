@@ -1,10 +1,12 @@
 /** Prefill time and decode rate against context. */
-import { formatNumber, formatSeconds } from '../../results/display.js';
+import { growthTable } from '../../profiling/growth.js';
+import { formatBytes, formatNumber, formatSeconds } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { formatTokenCount } from '../../cli/sizes.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
+import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
 import { findRows, legendName, numberIn, pointsOf, textIn } from '../tables.js';
 
@@ -21,23 +23,40 @@ const cell = (row: Row, column: string, format: (value: number) => string): stri
   return value === null ? '–' : format(value);
 };
 
-export function prefillSection(directory: string): Section | null {
-  const rows = findRows(directory, 'profile-prefill');
-  if (rows.length === 0) return null;
-  const several = severalModels(rows);
-  const chart = lineChart({
+/** The chart of peak memory; prefills note it too. */
+function peakChart(directory: string, rows: readonly Row[], several: boolean): string | null {
+  const withExit = rows.filter((row) => textIn(row, 'early_exit') !== 'false');
+  const series = [...groupRows(withExit, (row) => legendName(row, several))]
+    .map(([name, group]) => ({ name, points: pointsOf(group, 'context', 'peak_bytes') }))
+    .filter(({ points }) => points.length > 0);
+  if (series.length === 0) return null;
+  return lineChart({
+    title: 'Peak memory of the prefill against context',
+    subtitle: 'largest sum of all tensors: weights, caches, activations',
+    x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+    y: { label: 'memory', scale: 'log', unit: 'bytes' },
+    series: [...series, ...overlays(directory, 'memory')],
+  });
+}
+
+function prefillChart(directory: string, rows: readonly Row[], several: boolean): string {
+  const series = [...groupRows(rows, (row) => prefillName(row, several))].map(([name, group]) => ({
+    name,
+    points: pointsOf(group, 'context', 'seconds_median'),
+    dashed: name.includes('no early exit'),
+  }));
+  return lineChart({
     title: 'Prefill time against context',
     subtitle: 'median of repeated runs',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'time to the first token', scale: 'log', unit: 'seconds' },
-    series: [...groupRows(rows, (row) => prefillName(row, several))].map(([name, group]) => ({
-      name,
-      points: pointsOf(group, 'context', 'seconds_median'),
-      dashed: name.includes('no early exit'),
-    })),
+    series: [...series, ...overlays(directory, 'prefill')],
   });
-  const table = htmlTable({
-    head: ['model', 'context', 'median', '± sd', 'tokens/s', 'GFLOP/s'],
+}
+
+function prefillTable(rows: readonly Row[], several: boolean): string {
+  return htmlTable({
+    head: ['model', 'context', 'median', '± sd', 'tokens/s', 'GFLOP/s', 'peak memory'],
     rows: rows.map((row) => [
       prefillName(row, several),
       cell(row, 'context', formatTokenCount),
@@ -45,17 +64,38 @@ export function prefillSection(directory: string): Section | null {
       cell(row, 'seconds_sd', formatSeconds),
       cell(row, 'tokens_per_second', formatNumber),
       cell(row, 'flops_per_second', (value) => formatNumber(value / 1e9)),
+      cell(row, 'peak_bytes', formatBytes),
     ]),
     words: 1,
   });
-  const exponents = findRows(directory, 'profile-prefill-growth').map((row) => {
-    const exponent = cell(row, 'growth_exponent', formatNumber);
-    return `${prefillName(row, several)} ${exponent}`;
-  });
-  const growth =
-    exponents.length > 0 ? paragraph(`Time grows as context to the power of: ${exponents.join('; ')}.`) : '';
-  return { title: 'Prefill', body: figure(chart) + growth + table, figures: { prefill: chart } };
 }
+
+function growthText(rows: readonly Row[], several: boolean): string {
+  const exponents = growthTable(rows).rows.map(
+    (row) => `${prefillName(row, several)} ${cell(row, 'growth_exponent', formatNumber)}`,
+  );
+  return exponents.length > 0
+    ? paragraph(`Time grows as context to the power of: ${exponents.join('; ')}.`)
+    : '';
+}
+
+export function prefillSection(directory: string): Section | null {
+  const found = findRows(directory, 'profile-prefill');
+  if (found.length === 0) return null;
+  const several = severalModels(found);
+  const rows = [...groupRows(found, (row) => prefillName(row, several)).values()].flatMap(byContext);
+  const prefill = prefillChart(directory, rows, several);
+  const peak = peakChart(directory, rows, several);
+  return {
+    title: 'Prefill',
+    body:
+      figure(prefill) + growthText(rows, several) + (peak ? figure(peak) : '') + prefillTable(rows, several),
+    figures: { prefill, ...(peak ? { 'prefill-memory': peak } : {}) },
+  };
+}
+
+const byContext = (rows: readonly Row[]): Row[] =>
+  [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
 
 export function throughputSection(directory: string): Section | null {
   const rows = findRows(directory, 'profile-throughput');
@@ -66,10 +106,13 @@ export function throughputSection(directory: string): Section | null {
     subtitle: 'batch 1, median over the decoded tokens',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'tokens per second', scale: 'log' },
-    series: [...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
-      name,
-      points: pointsOf(group, 'context', 'tokens_per_second'),
-    })),
+    series: [
+      ...[...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
+        name,
+        points: pointsOf(group, 'context', 'tokens_per_second'),
+      })),
+      ...overlays(directory, 'throughput'),
+    ],
   });
   return { title: 'Decoding', body: figure(chart), figures: { throughput: chart } };
 }
