@@ -28,6 +28,11 @@ export default class Train extends BaseCommand {
   ];
   static override flags = {
     ...modelFlags,
+    out: Flags.string({
+      description: 'directory of the run (default: runs/NAME, after the model)',
+      helpValue: 'DIR',
+      helpGroup: 'OUTPUT',
+    }),
     task: Flags.option({
       options: ['text', 'needle'] as const,
       description: 'next tokens of a text (default), or finding numbers hidden in it',
