@@ -1,5 +1,4 @@
 import type { Engine } from '../engines/engine.js';
-import { defaultChunkSize } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
 import { randomTokens } from './prompt.js';
@@ -7,10 +6,14 @@ import { timeRuns } from './timing.js';
 
 const SMALLEST = 256;
 const LARGEST = 32768;
+/** Tokens of the prompt that sizes are compared on, unless a chunk is longer. */
+const PROMPT = 8192;
+/** The search ends after so many sizes in a row that are slower than the best. */
+const PATIENCE = 2;
 
 /**
- * The chunk size with the highest prefill rate on this engine: a climb in powers of two from the configuration's
- * default, over prompts of at most twice the chunk.
+ * The chunk size with the highest prefill rate on this engine, among powers of two from the smallest up, until they
+ * get slower.
  *
  * @param longest the longest context of the sweep: larger chunks are pointless
  */
@@ -20,30 +23,15 @@ export async function findChunkSize(
   longest: number,
   seed: number,
 ): Promise<number> {
-  const limit = Math.min(LARGEST, 2 ** Math.ceil(Math.log2(Math.max(longest, SMALLEST))));
-  const rates = new Map<number, number>();
-  const rate = async (chunkSize: number): Promise<number> => {
-    if (chunkSize < SMALLEST || chunkSize > limit) return 0;
-    const known = rates.get(chunkSize) ?? (await measureRate(model, engine, chunkSize, longest, seed));
-    rates.set(chunkSize, known);
-    return known;
-  };
-  let best = Math.min(defaultChunkSize(model.config), limit);
-  for (;;) {
-    const neighbours = [best / 2, best * 2];
-    const better = await firstBetter(neighbours, await rate(best), rate);
-    if (better === null) return best;
-    best = better;
+  let best = { size: SMALLEST, rate: 0 };
+  let slower = 0;
+  for (let size = SMALLEST; size <= LARGEST && size < 2 * longest && slower < PATIENCE; size *= 2) {
+    const tokens = Math.min(longest, Math.max(PROMPT, size));
+    const rate = await measureRate(model, engine, size, tokens, seed);
+    slower = rate > best.rate ? 0 : slower + 1;
+    if (rate > best.rate) best = { size, rate };
   }
-}
-
-async function firstBetter(
-  sizes: readonly number[],
-  present: number,
-  rate: (chunkSize: number) => Promise<number>,
-): Promise<number | null> {
-  for (const size of sizes) if ((await rate(size)) > present) return size;
-  return null;
+  return best.size;
 }
 
 /** Tokens per second: the best of two runs after one that warms up. */
@@ -51,10 +39,9 @@ async function measureRate(
   model: LanguageModel,
   engine: Engine,
   chunkSize: number,
-  longest: number,
+  count: number,
   seed: number,
 ): Promise<number> {
-  const count = Math.min(longest, 2 * chunkSize);
   const tokens = randomTokens(model.config, count, seed);
   const [, ...seconds] = await timeRuns(engine, 3, () => {
     const cache = model.createCache({ maxTokens: count });
