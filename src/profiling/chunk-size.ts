@@ -7,13 +7,15 @@ import { timeRuns } from './timing.js';
 const SMALLEST = 256;
 const LARGEST = 32768;
 /** Tokens of the prompt that sizes are compared on, unless a chunk is longer. */
-const PROMPT = 8192;
+const PROMPT = 4096;
 /** The search ends after so many sizes in a row that are slower than the best. */
 const PATIENCE = 2;
+/** Seconds after which no further size is tried. */
+const BUDGET = 15;
 
 /**
  * The chunk size with the highest prefill rate on this engine, among powers of two from the smallest up, until they
- * get slower.
+ * get slower or the search takes too long.
  *
  * @param longest the longest context of the sweep: larger chunks are pointless
  */
@@ -25,7 +27,9 @@ export async function findChunkSize(
 ): Promise<number> {
   let best = { size: SMALLEST, rate: 0 };
   let slower = 0;
-  for (let size = SMALLEST; size <= LARGEST && size < 2 * longest && slower < PATIENCE; size *= 2) {
+  const end = performance.now() + BUDGET * 1000;
+  for (let size = SMALLEST; size <= LARGEST && size < 2 * longest; size *= 2) {
+    if (slower === PATIENCE || performance.now() > end) break;
     const tokens = Math.min(longest, Math.max(PROMPT, size));
     const rate = await measureRate(model, engine, size, tokens, seed);
     slower = rate > best.rate ? 0 : slower + 1;
