@@ -15,6 +15,9 @@ export interface WebgpuOptions extends EngineOptions {
 
 let started: Promise<Engine> | undefined;
 
+/** Dawn's instance and device: collected as garbage while work is under way, they take the process down. */
+const kept: object[] = [];
+
 /**
  * Starts the engine and makes it current.
  * @throws RunError where the packages are not installed or no adapter is found; UsageError for 16-bit storage
@@ -49,6 +52,7 @@ async function createEngine(hardwareOnly: boolean): Promise<Engine> {
   const software = info.isFallbackAdapter;
   if (software && hardwareOnly) throw new RunError('webgpu: only a software implementation was found');
   const device = await adapter.requestDevice(deviceNeeds(adapter));
+  kept.push(gpu, adapter, device);
   const backend = withNavigator(gpu, () => new NodeWebgpuBackend(device, info));
   tf.copyRegisteredKernels('webgpu', BACKEND);
   tf.registerBackend(BACKEND, () => backend);
