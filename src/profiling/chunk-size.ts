@@ -11,7 +11,7 @@ const PROMPT = 4096;
 /** The search ends after so many sizes in a row that are slower than the best. */
 const PATIENCE = 2;
 /** Seconds after which no further size is tried. */
-const BUDGET = 15;
+const BUDGET = 6;
 
 /**
  * The chunk size with the highest prefill rate on this engine, among powers of two from the smallest up, until they
