@@ -6,7 +6,6 @@
 #define HEAD 128
 #endif
 #define PITCH (HEAD + 8)
-#define STEPS (HEAD / 16)
 #define ROWS 64   // rows of a block, 16 a warp
 #define THREADS 128
 #define INFINITE __int_as_float(0x7f800000)
@@ -71,38 +70,6 @@ DEVICE void store_rows(float (&o)[HEAD / 8][4], scalar* low, scalar* high, int w
       if (to && column < width) to[column] = from_float(o[j][e]);
     }
 }
-// s[16, COUNT·8] = a rows · (b rows)ᵀ over the head width
-template <int COUNT>
-DEVICE void score(float (&s)[COUNT][4], const scalar* a, int row, const scalar* b) {
-#pragma unroll
-  for (int j = 0; j < COUNT; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
-#pragma unroll
-  for (int k = 0; k < STEPS; k++) {
-    u32 left[4], right[4];
-    load_a(left, a, PITCH, row, k * 16);
-#pragma unroll
-    for (int j = 0; j < COUNT; j += 2) {
-      load_b(right, b, PITCH, j * 8, k * 16);
-      multiply(s[j], left, right[0], right[1]);
-      multiply(s[j + 1], left, right[2], right[3]);
-    }
-  }
-}
-// o[16, HEAD] += p[16, COUNT·8] · (rows of b)
-template <int COUNT>
-DEVICE void accumulate(float (&o)[HEAD / 8][4], float (&p)[COUNT][4], const scalar* b) {
-#pragma unroll
-  for (int k = 0; k < COUNT / 2; k++) {
-    u32 left[4], right[4];
-    pack_a(left, p[2 * k], p[2 * k + 1]);
-#pragma unroll
-    for (int j = 0; j < HEAD / 8; j += 2) {
-      load_b_turned(right, b, PITCH, j * 8, k * 16);
-      multiply(o[j], left, right[0], right[1]);
-      multiply(o[j + 1], left, right[2], right[3]);
-    }
-  }
-}
 
 struct KeyRange {
   int first, last;
@@ -148,7 +115,7 @@ KERNEL __launch_bounds__(THREADS) attention_forward(const Source q, const Source
     load_tile(tileV, v, batch, kvHead, start, KEYS, shape.tk, shape.width);
     __syncthreads();
     float s[KEYS / 8][4];
-    score(s, tileQ, warp * 16, tileK);
+    score<HEAD>(s, tileQ, warp * 16, tileK);
     float top[2] = {peak[0], peak[1]};
 #pragma unroll
     for (int j = 0; j < KEYS / 8; j++)
@@ -249,8 +216,8 @@ KERNEL __launch_bounds__(THREADS) attention_grad_query(const Source q, const Sou
     load_tile(tileV, v, batch, kvHead, start, SHORT, shape.tk, shape.width);
     __syncthreads();
     float s[SHORT / 8][4], dp[SHORT / 8][4];
-    score(s, tileQ, warp * 16, tileK);
-    score(dp, tileDy, warp * 16, tileV);
+    score<HEAD>(s, tileQ, warp * 16, tileK);
+    score<HEAD>(dp, tileDy, warp * 16, tileV);
 #pragma unroll
     for (int j = 0; j < SHORT / 8; j++)
 #pragma unroll
@@ -307,8 +274,8 @@ KERNEL __launch_bounds__(THREADS) attention_grad_key(const Source q, const Sourc
       }
       __syncthreads();
       float s[SHORT / 8][4], dp[SHORT / 8][4];
-      score(s, tileK, warp * 16, tileQ);
-      score(dp, tileV, warp * 16, tileDy);
+      score<HEAD>(s, tileK, warp * 16, tileQ);
+      score<HEAD>(dp, tileV, warp * 16, tileDy);
 #pragma unroll
       for (int j = 0; j < SHORT / 8; j++)
 #pragma unroll

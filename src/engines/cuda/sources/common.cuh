@@ -162,6 +162,39 @@ DEVICE void pack_a(u32 (&a)[4], const float (&left)[4], const float (&right)[4])
   a[2] = pack2(right[0], right[1]);
   a[3] = pack2(right[2], right[3]);
 }
+// Products of 16 rows with a tile, both of rows `DEPTH` wide at a pitch of DEPTH + 8.
+// s[16, COUNT·8] = a rows · (b rows)ᵀ
+template <int DEPTH, int COUNT>
+DEVICE void score(float (&s)[COUNT][4], const scalar* a, int row, const scalar* b) {
+#pragma unroll
+  for (int j = 0; j < COUNT; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
+#pragma unroll
+  for (int k = 0; k < DEPTH / 16; k++) {
+    u32 left[4], right[4];
+    load_a(left, a, DEPTH + 8, row, k * 16);
+#pragma unroll
+    for (int j = 0; j < COUNT; j += 2) {
+      load_b(right, b, DEPTH + 8, j * 8, k * 16);
+      multiply(s[j], left, right[0], right[1]);
+      multiply(s[j + 1], left, right[2], right[3]);
+    }
+  }
+}
+// o[16, TILES·8] += p[16, COUNT·8] · (rows of b, TILES·8 wide)
+template <int TILES, int COUNT>
+DEVICE void accumulate(float (&o)[TILES][4], float (&p)[COUNT][4], const scalar* b) {
+#pragma unroll
+  for (int k = 0; k < COUNT / 2; k++) {
+    u32 left[4], right[4];
+    pack_a(left, p[2 * k], p[2 * k + 1]);
+#pragma unroll
+    for (int j = 0; j < TILES; j += 2) {
+      load_b_turned(right, b, TILES * 8 + 8, j * 8, k * 16);
+      multiply(o[j], left, right[0], right[1]);
+      multiply(o[j + 1], left, right[2], right[3]);
+    }
+  }
+}
 DEVICE void copy_async(scalar* to, const scalar* from, bool valid) {
   const int bytes = valid ? 16 : 0;  // the rest of the 16 bytes becomes zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));

@@ -143,38 +143,6 @@ KERNEL retention_recurrence(const float* contributions, const float* decays, con
   if (inside) last[at] = state;
 }
 
-// s[16, COUNT·8] = rows of a · (rows of b)ᵀ
-template <int COUNT>
-DEVICE void score(float (&s)[COUNT][4], const scalar* a, int row, const scalar* b) {
-#pragma unroll
-  for (int j = 0; j < COUNT; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
-#pragma unroll
-  for (int k = 0; k < STEPS; k++) {
-    u32 left[4], right[4];
-    load_a(left, a, PITCH, row, k * 16);
-#pragma unroll
-    for (int j = 0; j < COUNT; j += 2) {
-      load_b(right, b, PITCH, j * 8, k * 16);
-      multiply(s[j], left, right[0], right[1]);
-      multiply(s[j + 1], left, right[2], right[3]);
-    }
-  }
-}
-// o[16, HEAD] += p[16, COUNT·8] · (rows of b)
-template <int COUNT>
-DEVICE void accumulate(float (&o)[HEAD / 8][4], float (&p)[COUNT][4], const scalar* b) {
-#pragma unroll
-  for (int k = 0; k < COUNT / 2; k++) {
-    u32 left[4], right[4];
-    pack_a(left, p[2 * k], p[2 * k + 1]);
-#pragma unroll
-    for (int j = 0; j < HEAD / 8; j += 2) {
-      load_b_turned(right, b, PITCH, j * 8, k * 16);
-      multiply(o[j], left, right[0], right[1]);
-      multiply(o[j + 1], left, right[2], right[3]);
-    }
-  }
-}
 // o[16, HEAD] += rows of a · m, or · mᵀ; m is a state tile
 template <bool TURNED>
 DEVICE void through_state(float (&o)[HEAD / 8][4], const scalar* a, int row, const scalar* m) {
@@ -278,7 +246,7 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
     load_tile(tileC, c, s, batch, head, chunk * CHUNK + start, widthC, pitchC);
     __syncthreads();
     float p[ROWS / 8][4];
-    score(p, tileA, warp * 16, tileB);
+    score<HEAD>(p, tileA, warp * 16, tileB);
     apply_decay(p, sums, inside, start, false, scale);
     accumulate(o, p, tileC);
   }
@@ -331,10 +299,10 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
 #pragma unroll
     for (int part = 0; part < ROWS; part += 32) {
       float p[4][4];
-      score(p, tileV, warp * 16, tileD + part * PITCH);
+      score<HEAD>(p, tileV, warp * 16, tileD + part * PITCH);
       apply_decay(p, sums, inside, start + part, true, scale);
       accumulate(gradK, p, tileQ + part * PITCH);
-      score(p, tileK, warp * 16, tileQ + part * PITCH);
+      score<HEAD>(p, tileK, warp * 16, tileQ + part * PITCH);
       apply_decay(p, sums, inside, start + part, true, scale);
       accumulate(gradV, p, tileD + part * PITCH);
     }
