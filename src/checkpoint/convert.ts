@@ -2,10 +2,10 @@ import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
-import { decodeValues, elementCount } from './data-type.js';
+import { elementCount } from './data-type.js';
 import { replaceDirectory } from './files.js';
-import { storedBytes } from './tensor-source.js';
-import type { TensorSource } from './tensor-source.js';
+import { storedBytes, TensorSource } from './tensor-source.js';
+import type { TensorInfo } from './tensor-source.js';
 import { FORMATS, openCheckpoint } from './open.js';
 import type { FormatName, WriteOptions } from './open.js';
 
@@ -13,7 +13,7 @@ export interface ConvertOptions extends WriteOptions {
   readonly to: FormatName;
   /** Replace what the destination holds. */
   readonly overwrite?: boolean;
-  /** Called after each tensor with the bytes read so far and in all. */
+  /** Called after each piece with the bytes read so far and in all. */
   readonly onProgress?: (bytes: number, total: number) => void;
 }
 
@@ -41,29 +41,45 @@ function checkDestination(source: string, destination: string, overwrite: boolea
 }
 
 /** The same tensors, with a count of the bytes read. */
-function watch(source: TensorSource, onRead: (bytes: number) => void): TensorSource {
-  let total = 0;
-  const readBytes = (name: string): Uint8Array => {
-    const bytes = source.readBytes(name);
-    total += bytes.byteLength;
-    onRead(total);
-    return bytes;
-  };
-  return {
-    path: source.path,
-    names: () => source.names(),
-    has: (name) => source.has(name),
-    info: (name) => source.info(name),
-    read: (name) => decodeValues(readBytes(name), source.info(name).dtype),
-    readBytes,
-    close: () => {
-      source.close();
-    },
-  };
+class WatchedSource extends TensorSource {
+  private total = 0;
+
+  constructor(
+    private readonly source: TensorSource,
+    private readonly onRead: (bytes: number) => void,
+  ) {
+    super();
+  }
+
+  get path(): string {
+    return this.source.path;
+  }
+
+  names(): readonly string[] {
+    return this.source.names();
+  }
+
+  has(name: string): boolean {
+    return this.source.has(name);
+  }
+
+  info(name: string): TensorInfo {
+    return this.source.info(name);
+  }
+
+  readInto(name: string, offset: number, target: Uint8Array): void {
+    this.source.readInto(name, offset, target);
+    this.total += target.byteLength;
+    this.onRead(this.total);
+  }
+
+  close(): void {
+    this.source.close();
+  }
 }
 
 /**
- * Rewrites a checkpoint in another format, one tensor at a time. Tensors keep their type and their bits unless
+ * Rewrites a checkpoint in another format, a few megabytes at a time. Tensors keep their type and their bits unless
  * `dtype` asks for another. The destination appears when it is complete.
  * @throws UsageError where the destination is taken or the format cannot express the model, RunError otherwise
  */
@@ -80,7 +96,10 @@ export async function convertCheckpoint(
     const { config, tokenizer, tensors } = checkpoint;
     const infos = tensors.names().map((name) => ({ name, ...tensors.info(name) }));
     const bytes = infos.reduce((sum, info) => sum + storedBytes(info), 0);
-    const watched = { ...checkpoint, tensors: watch(tensors, (read) => onProgress?.(read, bytes)) };
+    const watched = {
+      ...checkpoint,
+      tensors: new WatchedSource(tensors, (read) => onProgress?.(Math.min(read, bytes), bytes)),
+    };
     await replaceDirectory(resolve(destination), (directory) => format.write(directory, watched, options));
     const parameters = infos.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
     return { from: checkpoint.format.name, to, config, tokenizer, tensors: infos.length, parameters, bytes };

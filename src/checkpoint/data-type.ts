@@ -63,6 +63,12 @@ export function elementCount(shape: readonly unknown[]): number | undefined {
 const scratchFloat = new Float32Array(1);
 const scratchBits = new Uint32Array(scratchFloat.buffer);
 
+/** The bit pattern of a value rounded to float32. */
+function bitsOf(value: number): number {
+  scratchFloat[0] = value;
+  return scratchBits[0] ?? 0;
+}
+
 /** The float32 with this IEEE binary16 bit pattern, exactly. */
 function halfToFloat(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
@@ -91,8 +97,10 @@ function shiftRightToEven(value: number, shift: number): number {
 
 /** Binary16 bit pattern nearest to a float32, ties to even; beyond the range becomes infinity. */
 export function floatToHalf(value: number): number {
-  scratchFloat[0] = value;
-  const bits = scratchBits[0] ?? 0;
+  return halfOfBits(bitsOf(value));
+}
+
+function halfOfBits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
@@ -106,23 +114,57 @@ export function floatToHalf(value: number): number {
 
 /** bfloat16 bit pattern nearest to a float32, ties to even. */
 export function floatToBfloat(value: number): number {
-  scratchFloat[0] = value;
-  const bits = scratchBits[0] ?? 0;
+  return bfloatOfBits(bitsOf(value));
+}
+
+function bfloatOfBits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) | 0x40) & 0xffff;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
-function widenHalf(bits: Uint16Array): Float32Array {
-  const table = halfValues();
-  const out = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) out[i] = table[bits[i] ?? 0] ?? 0;
-  return out;
+/**
+ * Floating-point values of little-endian bytes as float32: exact, but for F64, which is rounded.
+ * @param bytes start at a multiple of 8 in their buffer
+ * @param out is filled from its beginning; the filled part is returned
+ */
+export function widenFloats(bytes: Uint8Array, dtype: DataType, out: Float32Array): Float32Array {
+  const { buffer, byteOffset } = bytes;
+  const count = bytes.byteLength / bytesPerElement(dtype);
+  const values = out.subarray(0, count);
+  if (dtype === 'F16') {
+    const table = halfValues();
+    const halves = new Uint16Array(buffer, byteOffset, count);
+    for (let i = 0; i < count; i++) values[i] = table[halves[i] ?? 0] ?? 0;
+  } else if (dtype === 'BF16') {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, count);
+    const halves = new Uint16Array(buffer, byteOffset, count);
+    for (let i = 0; i < count; i++) bits[i] = (halves[i] ?? 0) << 16;
+  } else if (dtype === 'F64') {
+    values.set(new Float64Array(buffer, byteOffset, count));
+  } else {
+    values.set(new Float32Array(buffer, byteOffset, count));
+  }
+  return values;
 }
 
-function widenBfloat(bits: Uint16Array): Float32Array {
-  const out = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) out[i] = (bits[i] ?? 0) << 16;
-  return new Float32Array(out.buffer);
+/**
+ * The little-endian bytes of float32 values in a floating-point type, rounded to nearest even.
+ * @param out starts at a multiple of 8 in its buffer and is filled from its beginning; the filled part is returned
+ */
+export function narrowFloats(values: Float32Array, dtype: DataType, out: Uint8Array): Uint8Array {
+  const { buffer, byteOffset } = out;
+  const count = values.length;
+  if (dtype === 'F16' || dtype === 'BF16') {
+    const narrow = dtype === 'F16' ? halfOfBits : bfloatOfBits;
+    const bits = new Uint32Array(values.buffer, values.byteOffset, count);
+    const halves = new Uint16Array(buffer, byteOffset, count);
+    for (let i = 0; i < count; i++) halves[i] = narrow(bits[i] ?? 0);
+  } else if (dtype === 'F64') {
+    new Float64Array(buffer, byteOffset, count).set(values);
+  } else {
+    new Float32Array(buffer, byteOffset, count).set(values);
+  }
+  return out.subarray(0, count * bytesPerElement(dtype));
 }
 
 /** Values of little-endian bytes. `bytes` must start at a multiple of 8 in its buffer (a fresh buffer does). */
@@ -135,9 +177,8 @@ export function decodeValues(bytes: Uint8Array, dtype: DataType): TensorValues {
     case 'F32':
       return new Float32Array(buffer, byteOffset, length);
     case 'F16':
-      return widenHalf(new Uint16Array(buffer, byteOffset, length));
     case 'BF16':
-      return widenBfloat(new Uint16Array(buffer, byteOffset, length));
+      return widenFloats(bytes, dtype, new Float32Array(length));
     case 'I64':
       return new BigInt64Array(buffer, byteOffset, length);
     case 'U64':
@@ -188,11 +229,8 @@ export function encodeValues(values: TensorValues, dtype: DataType): Uint8Array 
       `cannot store a ${values.constructor.name} as ${dtype} (it takes ${ARRAY_NAMES[dtype]})`,
     );
   }
-  if (dtype !== 'F16' && dtype !== 'BF16') return rawBytes(values);
-  const narrow = dtype === 'F16' ? floatToHalf : floatToBfloat;
-  const out = new Uint16Array(values.length);
-  for (let i = 0; i < out.length; i++) out[i] = narrow(Number(values[i]));
-  return rawBytes(out);
+  if (!(values instanceof Float32Array) || dtype === 'F32') return rawBytes(values);
+  return narrowFloats(values, dtype, new Uint8Array(values.length * bytesPerElement(dtype)));
 }
 
 /** Values as float32, rounding float64; integers and booleans are refused since they are no parameters. */

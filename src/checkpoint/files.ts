@@ -55,29 +55,35 @@ export class RandomAccessFile {
 
   /** `length` bytes from `position`, in a fresh buffer. Throws `RunError` where the file ends before. */
   read(position: number, length: number): Uint8Array {
-    if (this.descriptor === undefined) throw new RunError(`cannot read ${this.path}: it has been closed`);
-    if (position < 0 || length < 0 || position + length > this.size) {
-      throw new RunError(`${this.path}: truncated: ends at byte ${this.size} of ${position + length}`);
-    }
+    this.checkRange(position, length);
     const bytes = new Uint8Array(length);
-    let done = 0;
-    while (done < length) {
-      let count: number;
-      try {
-        count = readSync(
-          this.descriptor,
-          bytes,
-          done,
-          Math.min(length - done, MAX_TRANSFER),
-          position + done,
-        );
-      } catch (error) {
-        throw fileError('read', this.path, error);
-      }
+    this.readInto(position, bytes);
+    return bytes;
+  }
+
+  /** Fills `target` from `position` on. Throws `RunError` where the file ends before. */
+  readInto(position: number, target: Uint8Array): void {
+    this.checkRange(position, target.byteLength);
+    for (let done = 0; done < target.byteLength;) {
+      const count = this.transfer(position + done, target.subarray(done, done + MAX_TRANSFER));
       if (count === 0) throw new RunError(`${this.path}: truncated while it was being read`);
       done += count;
     }
-    return bytes;
+  }
+
+  private checkRange(position: number, length: number): void {
+    if (position < 0 || length < 0 || position + length > this.size) {
+      throw new RunError(`${this.path}: truncated: ends at byte ${this.size} of ${position + length}`);
+    }
+  }
+
+  private transfer(position: number, target: Uint8Array): number {
+    if (this.descriptor === undefined) throw new RunError(`cannot read ${this.path}: it has been closed`);
+    try {
+      return readSync(this.descriptor, target, 0, target.byteLength, position);
+    } catch (error) {
+      throw fileError('read', this.path, error);
+    }
   }
 
   close(): void {
@@ -86,13 +92,13 @@ export class RandomAccessFile {
   }
 }
 
-/** Appends to the file being written; all of `bytes` or an exception. */
-export type Write = (bytes: Uint8Array) => void;
+/** Puts bytes into the file being written: at its end, or over those at `position`. All of them or an exception. */
+export type Write = (bytes: Uint8Array, position?: number) => void;
 
-function writeFully(descriptor: number, bytes: Uint8Array): void {
-  let done = 0;
-  while (done < bytes.byteLength) {
-    done += writeSync(descriptor, bytes, done, Math.min(bytes.byteLength - done, MAX_TRANSFER));
+function writeFully(descriptor: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.byteLength;) {
+    const count = Math.min(bytes.byteLength - done, MAX_TRANSFER);
+    done += writeSync(descriptor, bytes, done, count, position + done);
   }
 }
 
@@ -124,8 +130,10 @@ export async function writeAtomically(
   try {
     descriptor = openSync(temporary, 'w');
     const open = descriptor;
-    await produce((bytes) => {
-      writeFully(open, bytes);
+    let end = 0;
+    await produce((bytes, position = end) => {
+      writeFully(open, bytes, position);
+      end = Math.max(end, position + bytes.byteLength);
     });
     fsyncSync(descriptor);
     closeSync(descriptor);

@@ -4,11 +4,12 @@ import { createModel } from '../model/index.js';
 import type { LanguageModel, ModelConfig } from '../model/index.js';
 import type { Json } from '../results/canonical.js';
 import type * as tf from '../tf.js';
-import { toFloat32 } from './data-type.js';
+import { elementCount } from './data-type.js';
 import { quote, replaceDirectory } from './files.js';
 import { writeNative } from './formats/native.js';
 import type { FormatName, OpenCheckpoint } from './open.js';
 import { openCheckpoint } from './open.js';
+import { PIECE_BYTES } from './tensor-source.js';
 import type { TensorEntry, TensorSource } from './tensor-source.js';
 
 /** What a checkpoint says beside its weights. */
@@ -58,12 +59,15 @@ export function modelOf({ config, tensors }: Pick<OpenCheckpoint, 'config' | 'te
   return model;
 }
 
-/** Sets all parameters of a model. */
+/** Sets all parameters of a model, through one buffer of the largest. */
 export function loadParameters(model: LanguageModel, tensors: TensorSource): void {
-  for (const name of model.parameters.keys()) {
-    if (!tensors.has(name)) throw new RunError(`${tensors.path}: tensor ${quote(name)} is missing`);
-    model.load(name, toFloat32(tensors.read(name)));
-  }
+  const names = [...model.parameters.keys()];
+  const missing = names.find((name) => !tensors.has(name));
+  if (missing !== undefined) throw new RunError(`${tensors.path}: tensor ${quote(missing)} is missing`);
+  const sizes = names.map((name) => elementCount(tensors.info(name).shape) ?? 0);
+  const values = new Float32Array(Math.max(...sizes));
+  const scratch = new Uint8Array(PIECE_BYTES);
+  for (const name of names) model.load(name, tensors.readFloats(name, values, scratch));
 }
 
 /** Variables to be written as float32, read from the engine when their turn comes. */
@@ -72,8 +76,16 @@ export function variableEntries(variables: ReadonlyMap<string, tf.Variable>): Te
     name,
     dtype: 'F32',
     shape: variable.shape,
-    data: async () => Float32Array.from(await variable.data()),
+    data: async () => float32Of(await variable.data()),
   }));
+}
+
+/** The values themselves where they are float32, as parameters are, so that nothing is copied. */
+function float32Of(values: ArrayLike<number>): Float32Array<ArrayBuffer> {
+  if (values instanceof Float32Array && values.buffer instanceof ArrayBuffer) {
+    return new Float32Array(values.buffer, values.byteOffset, values.length);
+  }
+  return Float32Array.from(values);
 }
 
 /** Writes a checkpoint in our own layout into an empty directory. */

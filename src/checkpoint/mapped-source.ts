@@ -1,12 +1,12 @@
 import { RunError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
 import { parameterSpecs } from '../model/parameters.js';
-import { bytesPerElement, decodeValues, isFloating } from './data-type.js';
-import type { TensorValues } from './data-type.js';
+import { bytesPerElement, isFloating } from './data-type.js';
 import { quote } from './files.js';
-import { permuteRows } from './rotary-rows.js';
+import { storedRow } from './rotary-rows.js';
 import type { RowOrder } from './rotary-rows.js';
-import type { TensorInfo, TensorSource } from './tensor-source.js';
+import { TensorSource } from './tensor-source.js';
+import type { TensorInfo } from './tensor-source.js';
 
 /** Where a parameter is found in a foreign checkpoint. */
 export interface Placement {
@@ -16,11 +16,13 @@ export interface Placement {
 }
 
 /** A source seen under other names: how a foreign checkpoint becomes one with our parameter names. */
-export class MappedSource implements TensorSource {
+export class MappedSource extends TensorSource {
   constructor(
     private readonly source: TensorSource,
     private readonly placements: ReadonlyMap<string, Placement>,
-  ) {}
+  ) {
+    super();
+  }
 
   get path(): string {
     return this.source.path;
@@ -38,16 +40,21 @@ export class MappedSource implements TensorSource {
     return this.source.info(this.placement(name).name);
   }
 
-  read(name: string): TensorValues {
-    return decodeValues(this.readBytes(name), this.info(name).dtype);
-  }
-
-  readBytes(name: string): Uint8Array {
+  readInto(name: string, offset: number, target: Uint8Array): void {
     const { name: stored, rows } = this.placement(name);
-    const bytes = this.source.readBytes(stored);
-    if (rows === undefined) return bytes;
+    if (rows === undefined) {
+      this.source.readInto(stored, offset, target);
+      return;
+    }
     const { dtype, shape } = this.source.info(stored);
-    return permuteRows(bytes, (shape[1] ?? 0) * bytesPerElement(dtype), rows);
+    const rowBytes = (shape[1] ?? 0) * bytesPerElement(dtype);
+    for (let done = 0; done < target.byteLength;) {
+      const row = Math.floor((offset + done) / rowBytes);
+      const inRow = offset + done - row * rowBytes;
+      const part = target.subarray(done, done + rowBytes - inRow);
+      this.source.readInto(stored, storedRow(row, rows) * rowBytes + inRow, part);
+      done += part.byteLength;
+    }
   }
 
   close(): void {

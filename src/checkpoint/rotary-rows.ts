@@ -13,21 +13,11 @@ export interface RowOrder {
   readonly to: 'half' | 'interleaved';
 }
 
-/** Row of the other convention that goes to `row` of a head. */
-function sourceRow(row: number, { headDim, to }: RowOrder): number {
+/** Which row of a matrix in the other convention becomes row `row` of it: rows change places within their head. */
+export function storedRow(row: number, { headDim, to }: RowOrder): number {
   const pairs = headDim / 2;
-  if (to === 'half') return row < pairs ? 2 * row : 2 * (row - pairs) + 1;
-  return row % 2 === 0 ? row / 2 : pairs + (row - 1) / 2;
-}
-
-/** Reorders the rows of a matrix, head by head; `rowBytes` is the size of a row. Returns a new array. */
-export function permuteRows(bytes: Uint8Array, rowBytes: number, order: RowOrder): Uint8Array {
-  const out = new Uint8Array(bytes.byteLength);
-  const rows = rowBytes === 0 ? 0 : bytes.byteLength / rowBytes;
-  for (let row = 0; row < rows; row++) {
-    const inHead = row % order.headDim;
-    const from = (row - inHead + sourceRow(inHead, order)) * rowBytes;
-    out.set(bytes.subarray(from, from + rowBytes), row * rowBytes);
-  }
-  return out;
+  const inHead = row % headDim;
+  const head = row - inHead;
+  if (to === 'half') return head + (inHead < pairs ? 2 * inHead : 2 * (inHead - pairs) + 1);
+  return head + (inHead % 2 === 0 ? inHead / 2 : pairs + (inHead - 1) / 2);
 }

@@ -4,16 +4,16 @@
  * Specification: https://github.com/huggingface/safetensors#format
  */
 import { RunError } from '../errors.js';
-import { bytesPerElement, decodeValues } from './data-type.js';
-import type { TensorValues } from './data-type.js';
+import { bytesPerElement } from './data-type.js';
 import { quote, RandomAccessFile, writeAtomically } from './files.js';
 import { MAX_HEADER_BYTES, parseHeader, serialiseHeader } from './safetensors-header.js';
 import type { SafetensorsHeader, StoredTensor } from './safetensors-header.js';
-import { encodeEntry, storedBytes } from './tensor-source.js';
-import type { TensorEntry, TensorInfo, TensorSource } from './tensor-source.js';
+import { entryPieces, storedBytes, TensorSource } from './tensor-source.js';
+import type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 export type { DataType, TensorValues } from './data-type.js';
-export type { TensorEntry, TensorInfo, TensorSource } from './tensor-source.js';
+export { TensorSource } from './tensor-source.js';
+export type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 function readHeader(file: RandomAccessFile): { header: SafetensorsHeader; dataStart: number } {
   const { path, size } = file;
@@ -43,12 +43,14 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
 }
 
 /** One safetensors file, opened and validated; tensors are read from the disk when they are asked for. */
-export class SafetensorsFile implements TensorSource {
+export class SafetensorsFile extends TensorSource {
   private constructor(
     private readonly file: RandomAccessFile,
     private readonly header: SafetensorsHeader,
     private readonly dataStart: number,
-  ) {}
+  ) {
+    super();
+  }
 
   /** Throws `RunError` with one line naming file and tensor where the file is not entirely well-formed. */
   static open(path: string): SafetensorsFile {
@@ -83,13 +85,12 @@ export class SafetensorsFile implements TensorSource {
     return { dtype, shape };
   }
 
-  read(name: string): TensorValues {
-    return decodeValues(this.readBytes(name), this.stored(name).dtype);
-  }
-
-  readBytes(name: string): Uint8Array {
+  readInto(name: string, offset: number, target: Uint8Array): void {
     const { begin, end } = this.stored(name);
-    return this.file.read(this.dataStart + begin, end - begin);
+    if (begin + offset + target.byteLength > end) {
+      throw new RunError(`${this.path}: tensor ${quote(name)} ends at byte ${end - begin}`);
+    }
+    this.file.readInto(this.dataStart + begin + offset, target);
   }
 
   close(): void {
@@ -127,7 +128,7 @@ function layOut(
 }
 
 /**
- * Writes a file of tensors, one at a time: memory holds no more than the largest. The file appears under its name
+ * Writes a file of tensors, one at a time: memory holds no more than the largest, or a piece of those that come in pieces. The file appears under its name
  * only when it is complete and on the disk; on failure (`RunError`) what was there before is untouched.
  */
 export async function writeSafetensors(
@@ -139,6 +140,6 @@ export async function writeSafetensors(
   const header = layOut(ordered, metadata);
   await writeAtomically(path, async (write) => {
     write(serialiseHeader(header));
-    for (const entry of ordered) write(await encodeEntry(entry));
+    for (const entry of ordered) for await (const piece of entryPieces(entry)) write(piece);
   });
 }

@@ -7,20 +7,25 @@ import { basename, join } from 'node:path';
 import { RunError } from '../errors.js';
 import { quote, readJson, writeJson } from './files.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
-import { storedBytes } from './tensor-source.js';
-import type { TensorEntry, TensorInfo, TensorSource } from './tensor-source.js';
-import type { TensorValues } from './data-type.js';
+import { storedBytes, TensorSource } from './tensor-source.js';
+import type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 /** Shards larger than this are split, Hugging Face's default. */
 export const MAX_SHARD_BYTES = 5e9;
 
 /** Several sources as one. */
-class UnionSource implements TensorSource {
+class UnionSource extends TensorSource {
   constructor(
-    readonly path: string,
+    private readonly directory: string,
     private readonly byName: ReadonlyMap<string, TensorSource>,
     private readonly sources: readonly TensorSource[],
-  ) {}
+  ) {
+    super();
+  }
+
+  get path(): string {
+    return this.directory;
+  }
 
   names(): readonly string[] {
     return [...this.byName.keys()];
@@ -34,12 +39,8 @@ class UnionSource implements TensorSource {
     return this.source(name).info(name);
   }
 
-  read(name: string): TensorValues {
-    return this.source(name).read(name);
-  }
-
-  readBytes(name: string): Uint8Array {
-    return this.source(name).readBytes(name);
+  readInto(name: string, offset: number, target: Uint8Array): void {
+    this.source(name).readInto(name, offset, target);
   }
 
   close(): void {

@@ -3,25 +3,31 @@
  * ids, and `NAME/data/KEY`, the raw bytes of each storage.
  */
 import { RunError } from '../errors.js';
-import { bytesPerElement, decodeValues, elementCount } from './data-type.js';
-import type { TensorValues } from './data-type.js';
+import { bytesPerElement, elementCount } from './data-type.js';
 import { quote, RandomAccessFile } from './files.js';
 import { PickleDict, unpickle } from './pickle.js';
 import type { PickleValue } from './pickle.js';
-import type { TensorInfo, TensorSource } from './tensor-source.js';
+import { TensorSource } from './tensor-source.js';
+import type { TensorInfo } from './tensor-source.js';
 import { span, torchRules, TorchTensor } from './torch-objects.js';
+import type { TorchStorage } from './torch-objects.js';
 import { ZipArchive } from './zip.js';
 
 /** More values than any checkpoint has; dicts that contain each other repeatedly would grow without end. */
 const MAX_VALUES = 1_000_000;
 const MAX_DEPTH = 32;
 
-export class TorchArchive implements TensorSource {
+export class TorchArchive extends TensorSource {
+  /** The strided view read last, in row-major order: read piece by piece it is gathered once. */
+  private gathered: { readonly name: string; readonly bytes: Uint8Array } | undefined;
+
   private constructor(
     private readonly zip: ZipArchive,
     private readonly prefix: string,
     private readonly tensors: ReadonlyMap<string, TorchTensor>,
-  ) {}
+  ) {
+    super();
+  }
 
   /**
    * Reads the pickle and checks every tensor against the archive; data is read later. Names of tensors in nested
@@ -64,21 +70,32 @@ export class TorchArchive implements TensorSource {
     return { dtype: storage.dtype, shape };
   }
 
-  read(name: string): TensorValues {
-    return decodeValues(this.readBytes(name), this.tensor(name).storage.dtype);
-  }
-
-  /** The elements in row-major order, gathered where the tensor is a strided view of its storage. */
-  readBytes(name: string): Uint8Array {
-    const { storage, offset, shape, strides } = this.tensor(name);
-    const width = bytesPerElement(storage.dtype);
-    const entry = `${this.prefix}data/${storage.key}`;
-    const bytes = this.zip.read(entry, offset * width, span(shape, strides) * width);
-    return isContiguous(shape, strides) ? bytes : gather(bytes, width, shape, strides);
+  readInto(name: string, offset: number, target: Uint8Array): void {
+    const { storage, offset: first, shape, strides } = this.tensor(name);
+    if (isContiguous(shape, strides)) {
+      this.zip.readInto(this.entry(storage), first * bytesPerElement(storage.dtype) + offset, target);
+    } else {
+      target.set(this.rowMajor(name).subarray(offset, offset + target.byteLength));
+    }
   }
 
   close(): void {
     this.zip.close();
+  }
+
+  private entry(storage: TorchStorage): string {
+    return `${this.prefix}data/${storage.key}`;
+  }
+
+  /** All bytes of a strided view of a storage. */
+  private rowMajor(name: string): Uint8Array {
+    if (this.gathered?.name === name) return this.gathered.bytes;
+    this.gathered = undefined;
+    const { storage, offset, shape, strides } = this.tensor(name);
+    const width = bytesPerElement(storage.dtype);
+    const stored = this.zip.read(this.entry(storage), offset * width, span(shape, strides) * width);
+    this.gathered = { name, bytes: gather(stored, width, shape, strides) };
+    return this.gathered.bytes;
   }
 
   private tensor(name: string): TorchTensor {

@@ -1,7 +1,7 @@
 import { RunError } from '../errors.js';
 import { elementCount } from './data-type.js';
 import { quote, writeAtomically } from './files.js';
-import { encodeEntry } from './tensor-source.js';
+import { entryPieces, storedBytes } from './tensor-source.js';
 import type { TensorEntry } from './tensor-source.js';
 import { storageClass } from './torch-objects.js';
 import { ZipWriter } from './zip-writer.js';
@@ -90,7 +90,9 @@ export async function writeTorchArchive(path: string, entries: Iterable<TensorEn
     const zip = new ZipWriter(write);
     zip.add('checkpoint/data.pkl', pickle);
     zip.add('checkpoint/byteorder', Buffer.from('little'));
-    for (const [key, entry] of list.entries()) zip.add(`checkpoint/data/${key}`, await encodeEntry(entry));
+    for (const [key, entry] of list.entries()) {
+      await zip.addPieces(`checkpoint/data/${key}`, storedBytes(entry), entryPieces(entry));
+    }
     zip.add('checkpoint/version', Buffer.from('3\n'));
     zip.finish();
   });

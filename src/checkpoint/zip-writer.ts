@@ -9,21 +9,32 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** zlib's own, forty times faster, is in Node from 20.15 on. */
-const { crc32: native } = zlib as { crc32?: (bytes: Uint8Array) => number };
+const { crc32: native } = zlib as { crc32?: (bytes: Uint8Array, before?: number) => number };
 
-/** CRC-32 of ISO 3309, as zip entries carry it. */
-export function crc32(bytes: Uint8Array): number {
-  return native === undefined ? plainCrc32(bytes) : native(bytes);
+/** CRC-32 of ISO 3309, as zip entries carry it, of `bytes` after others whose CRC is `before`. */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  return native === undefined ? plainCrc32(bytes, before) : native(bytes, before);
 }
 
-export function plainCrc32(bytes: Uint8Array): number {
-  let crc = ~0;
+export function plainCrc32(bytes: Uint8Array, before = 0): number {
+  let crc = ~before;
   for (const byte of bytes) crc = (CRC_TABLE[(crc ^ byte) & 255] ?? 0) ^ (crc >>> 8);
   return ~crc >>> 0;
 }
 
 /** Where torch aligns the data of every entry, so that it can be mapped. */
 const ALIGNMENT = 64;
+
+/** Where the checksum lies in the fields that local and central headers have in common. */
+const CRC_FIELD = 10;
+
+interface Entry {
+  readonly fields: Buffer;
+  readonly nameBytes: Buffer;
+  readonly size: number;
+  /** Of its local header. */
+  readonly offset: number;
+}
 
 /** Writes a stored-only archive, entry by entry. */
 export class ZipWriter {
@@ -32,20 +43,36 @@ export class ZipWriter {
 
   constructor(private readonly write: Write) {}
 
+  /** An entry whose bytes are at hand. */
   add(name: string, bytes: Uint8Array): void {
+    this.central.push(centralRecord(this.begin(name, bytes.byteLength, crc32(bytes))));
+    this.emit(bytes);
+  }
+
+  /** An entry of `size` bytes that come in pieces. The checksum, which stands before them, is filled in afterwards. */
+  async addPieces(name: string, size: number, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+    const entry = this.begin(name, size, 0);
+    let crc = 0;
+    for await (const piece of pieces) {
+      crc = crc32(piece, crc);
+      this.emit(piece);
+    }
+    entry.fields.writeUInt32LE(crc, CRC_FIELD);
+    this.write(uint32(crc), entry.offset + 4 + CRC_FIELD);
+    this.central.push(centralRecord(entry));
+  }
+
+  private begin(name: string, size: number, crc: number): Entry {
     const nameBytes = Buffer.from(name);
-    const large = bytes.byteLength >= ABSENT_32;
-    const crc = crc32(bytes);
     const offset = this.position;
-    const extra = large ? sizesExtra(bytes.byteLength) : Buffer.alloc(0);
+    const extra = size >= ABSENT_32 ? sizesExtra(size) : Buffer.alloc(0);
     const unpadded = offset + 30 + nameBytes.byteLength + extra.byteLength + 4;
     const padding = paddingExtra((ALIGNMENT - (unpadded % ALIGNMENT)) % ALIGNMENT);
-    const fields = commonFields(crc, bytes.byteLength, nameBytes.byteLength);
+    const fields = commonFields(crc, size, nameBytes.byteLength);
     const extraLength = Buffer.alloc(2);
     extraLength.writeUInt16LE(extra.byteLength + padding.byteLength);
     this.emit(Buffer.concat([uint32(LOCAL_HEADER), fields, extraLength, nameBytes, extra, padding]));
-    this.emit(bytes);
-    this.central.push(centralRecord(fields, nameBytes, bytes.byteLength, offset));
+    return { fields, nameBytes, size, offset };
   }
 
   finish(): void {
@@ -92,7 +119,7 @@ function commonFields(crc: number, size: number, nameLength: number): Buffer {
   fields.writeUInt16LE(45, 0);
   fields.writeUInt16LE(0x0800, 2); // names are UTF-8
   // Method, time and date stay 0, so that the same tensors give the same file.
-  fields.writeUInt32LE(crc, 10);
+  fields.writeUInt32LE(crc, CRC_FIELD);
   fields.writeUInt32LE(Math.min(size, ABSENT_32), 14);
   fields.writeUInt32LE(Math.min(size, ABSENT_32), 18);
   fields.writeUInt16LE(nameLength, 22);
@@ -116,7 +143,7 @@ function paddingExtra(length: number): Buffer {
   return extra;
 }
 
-function centralRecord(fields: Buffer, name: Buffer, size: number, offset: number): Buffer {
+function centralRecord({ fields, nameBytes, size, offset }: Entry): Buffer {
   const values: number[] = [];
   if (size >= ABSENT_32) values.push(size, size);
   if (offset >= ABSENT_32) values.push(offset);
@@ -131,5 +158,5 @@ function centralRecord(fields: Buffer, name: Buffer, size: number, offset: numbe
   rest.writeUInt32LE(Math.min(offset, ABSENT_32), 12);
   const madeBy = Buffer.alloc(2);
   madeBy.writeUInt16LE(45);
-  return Buffer.concat([uint32(CENTRAL_HEADER), madeBy, fields, rest, name, extra]);
+  return Buffer.concat([uint32(CENTRAL_HEADER), madeBy, fields, rest, nameBytes, extra]);
 }

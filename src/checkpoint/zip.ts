@@ -29,6 +29,9 @@ function uint64(data: DataView, offset: number): number {
 }
 
 export class ZipArchive {
+  /** Where the data of the entries read so far begins. */
+  private readonly starts = new Map<string, number>();
+
   private constructor(
     private readonly file: RandomAccessFile,
     private readonly entries: ReadonlyMap<string, ZipEntry>,
@@ -63,16 +66,28 @@ export class ZipArchive {
 
   /** `length` bytes of an entry from `offset`. */
   read(name: string, offset = 0, length = (this.size(name) ?? 0) - offset): Uint8Array {
+    return this.file.read(this.position(name, offset, length), length);
+  }
+
+  /** Fills `target` with bytes of an entry from `offset` on. */
+  readInto(name: string, offset: number, target: Uint8Array): void {
+    this.file.readInto(this.position(name, offset, target.byteLength), target);
+  }
+
+  close(): void {
+    this.file.close();
+  }
+
+  /** Where `length` bytes of an entry from `offset` on are in the file. */
+  private position(name: string, offset: number, length: number): number {
     const entry = this.entries.get(name);
     if (entry === undefined) throw new RunError(`${this.path}: the archive has no entry ${quote(name)}`);
     if (offset < 0 || length < 0 || offset + length > entry.size) {
       throw damaged(this.path, `entry ${quote(name)} is shorter than its use`);
     }
-    return this.file.read(this.dataOffset(entry) + offset, length);
-  }
-
-  close(): void {
-    this.file.close();
+    const start = this.starts.get(name) ?? this.dataOffset(entry);
+    this.starts.set(name, start);
+    return start + offset;
   }
 
   /** The local header repeats the name and has padding of its own, which only it knows. */

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
+import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
 import { UsageError } from '../errors.js';
 import { createConfig, type Architecture, type ModelConfig, type SelfDecoderKind } from '../model/config.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
@@ -138,7 +139,11 @@ function fromCheckpoint(directory: string): ModelChoice {
 /** SHA-256 over the names and bytes of all tensors: the same for the same weights in any layout of files. */
 export function checkpointHash({ tensors }: OpenCheckpoint): string {
   const hash = createHash('sha256');
-  for (const name of tensors.names()) hash.update(name).update(tensors.readBytes(name));
+  const scratch = new Uint8Array(PIECE_BYTES);
+  for (const name of tensors.names()) {
+    hash.update(name);
+    for (const piece of tensors.pieces(name, scratch)) hash.update(piece);
+  }
   return hash.digest('hex');
 }
 

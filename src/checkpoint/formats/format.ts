@@ -1,7 +1,8 @@
 import type { ModelConfig } from '../../model/config.js';
 import type { Json } from '../../results/canonical.js';
 import type { DataType } from '../data-type.js';
-import { isFloating } from '../data-type.js';
+import { bytesPerElement, isFloating, narrowFloats, widenFloats } from '../data-type.js';
+import { PIECE_BYTES } from '../tensor-source.js';
 import type { TensorEntry, TensorSource } from '../tensor-source.js';
 
 export const FORMAT_NAMES = ['yoco', 'official', 'huggingface', 'meta'] as const;
@@ -37,7 +38,8 @@ export interface CheckpointFormat {
 }
 
 /**
- * Entries that copy tensors one at a time: bytes as they are, or rounded to `dtype`.
+ * Entries that copy tensors piece by piece: bytes as they are, or rounded to `dtype`. All share one set of buffers, so
+ * that they must be written one after another.
  * @param rename gives the name to write under
  */
 export function copyEntries(
@@ -45,20 +47,31 @@ export function copyEntries(
   dtype: DataType | undefined,
   rename: (name: string) => string = (name) => name,
 ): TensorEntry[] {
+  const scratch = new Uint8Array(PIECE_BYTES);
+  const converter = new FloatConverter();
   return tensors.names().map((name) => {
-    const info = tensors.info(name);
-    const convert = dtype !== undefined && dtype !== info.dtype && isFloating(info.dtype);
-    return {
-      name: rename(name),
-      shape: info.shape,
-      dtype: convert ? dtype : info.dtype,
-      data: () => (convert ? asType(tensors, name, dtype) : tensors.readBytes(name)),
-    };
+    const { dtype: stored, shape } = tensors.info(name);
+    const target = isFloating(stored) ? (dtype ?? stored) : stored;
+    const pieces = (): Iterable<Uint8Array> =>
+      target === stored
+        ? tensors.pieces(name, scratch)
+        : converter.convert(tensors.pieces(name, scratch), stored, target);
+    return { name: rename(name), shape, dtype: target, data: { pieces } };
   });
 }
 
-function asType(tensors: TensorSource, name: string, dtype: DataType): Float32Array | Float64Array {
-  const values = tensors.read(name);
-  if (dtype === 'F64') return Float64Array.from(values as Float32Array);
-  return values instanceof Float32Array ? values : Float32Array.from(values as Float64Array);
+/** Changes the floating-point type of pieces, in buffers that the next piece overwrites. */
+class FloatConverter {
+  private floats = new Float32Array();
+  private bytes = new Uint8Array();
+
+  *convert(pieces: Iterable<Uint8Array>, from: DataType, to: DataType): Generator<Uint8Array> {
+    for (const piece of pieces) {
+      const count = piece.byteLength / bytesPerElement(from);
+      if (this.floats.length < count) this.floats = new Float32Array(count);
+      const size = count * bytesPerElement(to);
+      if (this.bytes.length < size) this.bytes = new Uint8Array(size);
+      yield narrowFloats(widenFloats(piece, from, this.floats), to, this.bytes);
+    }
+  }
 }
