@@ -132,7 +132,11 @@ export abstract class BaseModel implements LanguageModel {
   }
 
   decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D {
-    return tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
+    const compute = (tokens: tf.Tensor1D): tf.Tensor2D =>
+      tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
+    return cache instanceof LayerCache
+      ? cache.step(tokens, this.parameters.values(), compute)
+      : compute(tokens);
   }
 
   load(name: string, values: Float32Array): void {

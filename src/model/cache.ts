@@ -1,6 +1,7 @@
 /** What a model remembers of the tokens it has consumed, so that the next ones can be computed alone. */
 import { KeyValuePages } from '../ops/index.js';
 import * as tf from '../tf.js';
+import { StepReplay, type StepFunction } from './step-replay.js';
 
 export interface CacheBytes {
   /** Keys and values that grow with the context, as allocated (whole pages). */
@@ -22,6 +23,8 @@ export interface ModelCache {
 /** Tensors of constant size that a layer replaces as it consumes tokens; empty before the first. */
 export class LayerState {
   private tensors: tf.Tensor4D[] = [];
+  /** Whether a fork reads the same memory: then it must not be written to. */
+  private shared = false;
 
   get(): readonly tf.Tensor4D[] {
     return this.tensors;
@@ -32,6 +35,12 @@ export class LayerState {
     for (const tensor of tensors) tf.keep(tensor);
     tf.dispose(this.tensors);
     this.tensors = [...tensors];
+    this.shared = false;
+  }
+
+  /** Whether the tensors may be changed in place. */
+  get isOwn(): boolean {
+    return !this.shared;
   }
 
   get bytes(): number {
@@ -42,6 +51,7 @@ export class LayerState {
     const copy = new LayerState();
     // States are replaced, never written to: sharing them is safe.
     copy.replace(this.tensors.map((tensor) => tf.clone(tensor)));
+    copy.shared = this.shared = true;
     return copy;
   }
 
@@ -55,6 +65,8 @@ export type Memory = LayerState | KeyValuePages;
 
 /** The memories of a model, in the order in which the model wants them. */
 export class LayerCache implements ModelCache {
+  private readonly replay = new StepReplay(this);
+
   constructor(
     readonly batch: number,
     readonly memories: readonly Memory[],
@@ -75,7 +87,17 @@ export class LayerCache implements ModelCache {
     return { keyValue, state };
   }
 
+  /**
+   * One decoding step by `compute`, which extends this cache by a token a sequence; or its recording, where the engine
+   * records.
+   * @param weights what the step reads beside the cache
+   */
+  step(tokens: tf.Tensor1D, weights: Iterable<tf.Tensor>, compute: StepFunction): tf.Tensor2D {
+    return this.replay.step(tokens, weights, compute);
+  }
+
   dispose(): void {
+    this.replay.dispose();
     for (const memory of this.memories) memory.dispose();
   }
 }

@@ -14,6 +14,7 @@ export {
 } from './gated-retention/gated-retention.js';
 export { linear, linearGroup } from './linear/linear.js';
 export { recomputed } from './recompute.js';
+export { type RecordedStep, type StepRecorder, registerRecorder, stepRecorder } from './recording.js';
 export { reshape } from './reshape.js';
 export { rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, type RotaryOptions } from './rotary/rotary.js';

@@ -23,6 +23,8 @@ export interface Block {
 interface Segment {
   readonly pointer: number;
   readonly bytes: number;
+  /** Where blocks of the segment go back to. */
+  readonly owner: CachingAllocator;
 }
 
 const GRANULE = 512;
@@ -52,6 +54,8 @@ export class CachingAllocator {
   private live = 0;
   private peak = 0;
   private reserved = 0;
+  /** Where blocks come from while memory is set aside. */
+  private pool: CachingAllocator | null = null;
 
   constructor(
     private readonly device: DeviceMemory,
@@ -73,6 +77,10 @@ export class CachingAllocator {
   }
 
   allocate(requested: number): Block {
+    return this.pool === null ? this.take(requested) : this.pool.allocate(requested);
+  }
+
+  private take(requested: number): Block {
     const size = Math.max(GRANULE, roundUp(requested, GRANULE));
     const block = this.takeFree(size) ?? this.takeSegment(size);
     block.requested = requested;
@@ -83,11 +91,46 @@ export class CachingAllocator {
   }
 
   release(block: Block): void {
+    if (block.segment.owner !== this) {
+      block.segment.owner.release(block);
+      return;
+    }
     if (block.free) throw new Error('block released twice');
     this.live -= block.requested;
     block.free = true;
     block.requested = 0;
     this.insertFree(this.merge(block));
+  }
+
+  /**
+   * Runs `work` with all its blocks out of memory of its own, which stays set aside when they are released: for work that
+   * will be repeated at the same addresses. Trimming the pool that is returned gives the memory back.
+   */
+  setAside(work: () => void): CachingAllocator {
+    const segments = new Map<number, Block>();
+    const device: DeviceMemory = {
+      allocate: (bytes) => {
+        const block = this.take(bytes);
+        segments.set(block.pointer, block);
+        return block.pointer;
+      },
+      free: (address) => {
+        const block = segments.get(address);
+        segments.delete(address);
+        if (block !== undefined) this.release(block);
+      },
+    };
+    const pool = new CachingAllocator(device, this.prepare);
+    this.pool = pool;
+    try {
+      work();
+    } catch (error) {
+      pool.trim();
+      throw error;
+    } finally {
+      this.pool = null;
+    }
+    return pool;
   }
 
   /** Returns wholly free segments to the driver. */
@@ -132,7 +175,7 @@ export class CachingAllocator {
       requested: 0,
       size: bytes,
       free: false,
-      segment: { pointer, bytes },
+      segment: { pointer, bytes, owner: this },
       previous: null,
       next: null,
     };

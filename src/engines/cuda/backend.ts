@@ -11,7 +11,7 @@ import {
 import type { StorageType } from '../engine.js';
 import type { Block } from './allocator.js';
 import type { Device, Grid, KernelName } from './device.js';
-import { type KernelArgument, int64, pointer } from './launch.js';
+import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { sizeOf } from './walk.js';
 
 /** The name under which the backend is registered with tfjs. */
@@ -135,6 +135,45 @@ export class CudaBackend extends KernelBackend {
   /** Blocks of {@link THREADS} for a loop over `size` elements, `perThread` at a time. */
   blocks(size: number, perThread = 1): Grid {
     return [Math.min(Math.ceil(size / (THREADS * perThread)), this.device.driver.multiprocessors * 32)];
+  }
+
+  /**
+   * A number that grows with the position of a step, as two arguments: where the position is read from (0: nowhere), and
+   * what is added to it.
+   */
+  moving(value: number): [KernelArgument, KernelArgument] {
+    const { recording } = this.device;
+    if (recording === null) return [pointer(0), int32(value)];
+    return [pointer(recording.place), int32(value - recording.position)];
+  }
+
+  /** Makes host memory available to kernels for the length of `use`, or for as long as a recording lasts. */
+  uploaded(bytes: ArrayBufferView, use: (address: number) => void): void {
+    const { driver, recording } = this.device;
+    if (recording !== null) {
+      use(recording.constant(bytes));
+      return;
+    }
+    this.scratch(bytes.byteLength, (address) => {
+      driver.upload(address, bytes);
+      use(address);
+    });
+  }
+
+  /** The tensor's bytes on the device, in the backend's storage. */
+  bytesOf(info: TensorInfo): number {
+    return sizeOf(info.shape) * this.elementBytes(info.dtype, this.storageFor(info));
+  }
+
+  /** Copies one tensor's values over another's of equal size, from wherever they are. */
+  overwrite(to: TensorInfo, from: TensorInfo): void {
+    const { host } = this.data.get(from.dataId);
+    if (host !== null) {
+      this.device.driver.upload(this.writable(to, 'float32'), host);
+      return;
+    }
+    const storage = this.storageFor(to);
+    this.device.driver.copy(this.writable(to, storage), this.pointer(from, storage), this.bytesOf(to));
   }
 
   /** Device memory that is not a tensor, for the length of `use`. */

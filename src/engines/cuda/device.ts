@@ -6,6 +6,7 @@ import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
 import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
+import type { Recording } from './recorder.js';
 
 /** One GPU: its stream, memory, compiled kernels and matrix products. */
 export interface Device {
@@ -14,6 +15,8 @@ export interface Device {
   readonly storage: StorageType;
   readonly allocator: CachingAllocator;
   readonly products: MatrixProducts;
+  /** The step that is being recorded, if one is. */
+  recording: Recording | null;
   /** Queues kernel `name` of `sources/<file>.cu`. */
   launch(
     kernel: KernelName,
@@ -81,6 +84,7 @@ export function openDevice(storage: StorageType, poison = false): Device {
     storage,
     allocator,
     products,
+    recording: null,
     time,
     launch: kernelLauncher(driver, compiler, storage),
   };

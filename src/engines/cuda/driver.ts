@@ -8,6 +8,8 @@ export interface Driver {
   /** `sm_90a` on Hopper: the `a` unlocks wgmma; plain `sm_XY` elsewhere. */
   readonly architecture: string;
   readonly multiprocessors: number;
+  /** Bytes of shared memory that the blocks on one multiprocessor divide between them. */
+  readonly sharedBytes: number;
   allocate(bytes: number): number | null;
   free(pointer: number): void;
   memoryInfo(): { free: number; total: number };
@@ -27,13 +29,23 @@ export interface Driver {
   elapsed(start: number, end: number): number;
   destroyEvent(event: number): void;
   synchronize(): void;
+  /** From here on what is queued is noted instead of executed; uploads and waiting are refused. */
+  beginCapture(): void;
+  /** Ends it: the executable graph of what was noted. */
+  endCapture(): number;
+  /** Ends it and forgets what was noted; for errors, so it throws none. */
+  abandonCapture(): void;
+  launchGraph(graph: number): void;
+  destroyGraph(graph: number): void;
   encodeTensorMap: NativeFunction;
   check(code: number, what: string): void;
 }
 
 const OUT_OF_MEMORY = 2;
-const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76 } as const;
+const ATTRIBUTE = { multiprocessors: 16, sharedBytes: 81, major: 75, minor: 76 } as const;
 const MAX_DYNAMIC_SHARED_SIZE = 8;
+/** CU_STREAM_CAPTURE_MODE_RELAXED: memory may be allocated and modules loaded meanwhile. */
+const CAPTURE_RELAXED = 2;
 
 const P = 'void *';
 const U64 = 'uint64';
@@ -104,13 +116,21 @@ export function openDriver(device = 0): Driver {
   const eventElapsed = checked('cuEventElapsedTime', [P, U64, U64]);
   const eventDestroy = checked('cuEventDestroy_v2', [U64]);
   const streamSynchronize = checked('cuStreamSynchronize', [U64]);
+  const captureBegin = checked('cuStreamBeginCapture_v2', [U64, I32]);
+  const captureEnd = library.bind('cuStreamEndCapture', [U64, P]);
+  const graphInstantiate = checked('cuGraphInstantiateWithFlags', [P, U64, U64]);
+  const graphLaunch = checked('cuGraphLaunch', [U64, U64]);
+  const graphDestroy = checked('cuGraphDestroy', [U64]);
+  const graphExecDestroy = checked('cuGraphExecDestroy', [U64]);
   const milliseconds = new Float32Array(1);
+  let isCapturing = false;
 
   return {
     version,
     deviceName: name.toString('utf8', 0, name.indexOf(0)),
     architecture: major === 9 ? 'sm_90a' : `sm_${major}${minor}`,
     multiprocessors: attribute(ATTRIBUTE.multiprocessors),
+    sharedBytes: attribute(ATTRIBUTE.sharedBytes),
     stream,
     allocate(bytes) {
       const code = allocate(cell, bytes);
@@ -124,8 +144,12 @@ export function openDriver(device = 0): Driver {
       return { free: Number(cell[0]), total: Number(cell[1]) };
     },
     // Pageable host memory: the driver has taken its copy when the call returns, so `host` may change at once.
-    upload: (pointer, host) => void upload(pointer, host, host.byteLength, stream),
+    upload(pointer, host) {
+      if (isCapturing) throw new Error('host memory is uploaded while a step is recorded');
+      upload(pointer, host, host.byteLength, stream);
+    },
     download(host, pointer) {
+      if (isCapturing) throw new Error('a result is read while a step is recorded');
       download(host, pointer, host.byteLength, stream);
       streamSynchronize(stream);
     },
@@ -153,6 +177,27 @@ export function openDriver(device = 0): Driver {
     },
     destroyEvent: (event) => void eventDestroy(event),
     synchronize: () => void streamSynchronize(stream),
+    beginCapture() {
+      captureBegin(stream, CAPTURE_RELAXED);
+      isCapturing = true;
+    },
+    endCapture() {
+      isCapturing = false;
+      check(captureEnd(stream, cell), 'cuStreamEndCapture');
+      const graph = readAddress(cell);
+      try {
+        graphInstantiate(cell, graph, 0);
+      } finally {
+        graphDestroy(graph);
+      }
+      return readAddress(cell);
+    },
+    abandonCapture() {
+      if (isCapturing && captureEnd(stream, cell) === 0) graphDestroy(readAddress(cell));
+      isCapturing = false;
+    },
+    launchGraph: (graph) => void graphLaunch(graph, stream),
+    destroyGraph: (graph) => void graphExecDestroy(graph),
     encodeTensorMap: checked('cuTensorMapEncodeTiled', [P, I32, U32, U64, P, P, P, P, I32, I32, I32, I32]),
     check,
   };

@@ -1,9 +1,11 @@
 import { limits } from '../../ops/limits.js';
+import { registerRecorder } from '../../ops/recording.js';
 import type { KernelName } from '../../ops/kernels.js';
 import * as tf from '../../tf.js';
 import type { Engine, EngineOptions, StorageType } from '../engine.js';
 import { CUDA_BACKEND, CudaBackend } from './backend.js';
 import { type Device, openDevice } from './device.js';
+import { cudaRecorder } from './recorder.js';
 import { registerAttention } from './kernels/attention.js';
 import { registerCrossEntropy } from './kernels/cross-entropy.js';
 import { registerElementwise } from './kernels/elementwise.js';
@@ -23,9 +25,15 @@ import { registerRetention } from './kernels/retention.js';
  * @throws RunError where the driver, a GPU, NVRTC or cuBLASLt is missing, naming which.
  */
 export async function startCuda(options: EngineOptions & { poison?: boolean } = {}): Promise<Engine> {
-  const device = openDevice(options.storage ?? 'bfloat16', options.poison);
+  return startOn(openDevice(options.storage ?? 'bfloat16', options.poison));
+}
+
+/** The same on a device that is open already. */
+export async function startOn(device: Device): Promise<Engine> {
   const backend = new CudaBackend(device);
   registerKernels(device.storage);
+  // The composed forms that replace kernels under float32 depend on the position in ways a recording cannot follow.
+  registerRecorder(CUDA_BACKEND, device.storage === 'float32' ? null : cudaRecorder(backend));
   Object.assign(limits, { chunkBytes: CHUNK_BYTES, keyPageBytes: KEY_PAGE_BYTES });
   // Starting again, with another storage say, replaces the backend and frees what it held.
   if (CUDA_BACKEND in tf.engine().registry) tf.removeBackend(CUDA_BACKEND);

@@ -79,7 +79,8 @@ export class KeyValuePages {
   }
 
   private writePage(position: number, k: tf.Tensor4D, v: tf.Tensor4D, start: number, count: number): void {
-    const old = position === 0 ? undefined : this.pages.pop();
+    const index = position === 0 ? this.pages.length : this.pages.length - 1;
+    const old = position === 0 ? undefined : this.pages[index];
     const inPlace = hasKernel('PageWrite');
     const write = (page: tf.Tensor4D | undefined, rows: tf.Tensor4D): tf.Tensor4D => {
       const attrs = { position, start, count };
@@ -91,7 +92,7 @@ export class KeyValuePages {
     const page = { key: write(old?.key, k), value: write(old?.value, v) };
     if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
     this.tailShared = false;
-    this.pages.push(page);
+    this.pages[index] = page;
   }
 
   private get pageShape(): [number, number, number, number] {
@@ -124,6 +125,24 @@ export class KeyValuePages {
         return tf.concat(parts, 2);
       }),
     );
+  }
+
+  /** Whether the next position goes in place into the last page, so that no page is added or replaced. */
+  get hasRoom(): boolean {
+    const { maxTokens } = this.options;
+    const isFull = maxTokens !== undefined && this.tokens >= maxTokens;
+    return !isFull && !this.tailShared && this.tokens % this.pageSize !== 0 && hasKernel('PageWrite');
+  }
+
+  /**
+   * Sets `length` where the last page's rows were written by a recorded step, or are taken back.
+   * @throws RangeError outside the last page
+   */
+  resume(length: number): void {
+    if (Math.ceil(length / this.pageSize) !== this.pages.length) {
+      throw new RangeError(`${length} positions do not end in page ${this.pages.length}`);
+    }
+    this.tokens = length;
   }
 
   /** The same contents, independent from here on: full pages are shared, the last one when it is written to. */

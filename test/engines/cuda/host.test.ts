@@ -7,7 +7,8 @@ import { productKey } from '../../../src/engines/cuda/cublas.js';
 import {
   attentionRoute,
   headWidth,
-  keysPerSplit,
+  mostSplits,
+  splitsOf,
 } from '../../../src/engines/cuda/kernels/attention-problem.js';
 import { rowsPerBlock } from '../../../src/engines/cuda/kernels/cross-entropy.js';
 import { normLaunch } from '../../../src/engines/cuda/kernels/norm.js';
@@ -248,9 +249,11 @@ test('kernels are chosen by shape', () => {
   assert.is(attentionRoute(prefill, 16, true), 'general');
   assert.is(attentionRoute({ ...prefill, width: 96 }, 4096, true), 'general');
   assert.is(attentionRoute({ ...decode, positions: new Int32Array(1) }, 4096, true), 'general');
-  const perSplit = keysPerSplit(decode, 132);
-  assert.is(perSplit % 64, 0);
-  assert.ok(Math.ceil(decode.keys / perSplit) * 8 >= 132 * 3);
+  const most = mostSplits(decode, { multiprocessors: 132, sharedBytes: 233472 });
+  assert.is(most, 49, 'three blocks a multiprocessor, none more');
+  assert.is(splitsOf(decode.keys, most), most);
+  assert.is(splitsOf(300, most), 2, 'at least 256 keys a split');
+  assert.is(mostSplits({ ...decode, batch: 4096 }, { multiprocessors: 132, sharedBytes: 233472 }), 1);
   assert.is(headWidth(40), 64);
   assert.equal(normLaunch(10, 128, 8), {
     name: 'rms_norm_small',

@@ -5,8 +5,8 @@ import { type KernelArgument, float32, int32, int64s, pointer } from '../launch.
 import { type RowSource, TENSOR_MAP_BYTES, TensorMaps } from '../tensor-map.js';
 import { sizeOf } from '../walk.js';
 import {
-  type Cache, type Problem, ROWS, SPLIT_KEYS, SPLIT_ROWS, THREADS, attentionRoute, headWidth, keysPerSplit, pageTable, rows,
-  source, tileBytes, uploaded, withPositions,
+  type Cache, ONE_PAGE, type Problem, ROWS, THREADS, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
+  splitBytes, splitsOf, tileBytes, withPositions,
 } from './attention-problem.js'; // prettier-ignore
 
 const LOG2_E = Math.LOG2E;
@@ -49,10 +49,13 @@ function split(
   logSumExp: number,
 ): void {
   const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
-  const perSplit = keysPerSplit(problem, backend.device.driver.multiprocessors);
-  const splits = Math.ceil(keys / perSplit);
+  const { driver, recording } = backend.device;
+  const most = mostSplits(problem, driver);
+  // A recorded launch will have more keys later.
+  const isGrowing = recording !== null && cache.pageSize !== ONE_PAGE;
+  const splits = isGrowing ? most : splitsOf(keys, most);
   const pages = pageTable(backend, cache);
-  const partialBytes = batch * kvHeads * splits * SPLIT_ROWS * (width + 2) * 4;
+  const partialBytes = batch * splits * queries * heads * (width + 2) * 4;
   backend.scratch(partialBytes, (partial) => {
     const view = [
       pages,
@@ -65,25 +68,22 @@ function split(
       pointer(backend.pointer(q)),
       int64s([...view, cache.pageSize], 6),
       pointer(partial),
-      ...[queries, keys, heads, kvHeads, window].map(int32),
+      int32(queries),
+      ...(isGrowing ? backend.moving(keys) : [pointer(0), int32(keys)]),
+      ...[heads, kvHeads, window].map(int32),
       float32(scale),
-      int32(perSplit),
+      int32(most),
     ];
     const kernel = { file: 'attention_decode', name: 'attention_split', head: width };
-    const shared = tileBytes(width, SPLIT_ROWS + 4 * SPLIT_KEYS);
-    backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, shared);
+    backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, splitBytes(width));
     const join = [
       pointer(partial),
       pointer(out),
       pointer(logSumExp),
       ...[queries, heads, kvHeads, splits].map(int32),
     ];
-    backend.launch(
-      { file: 'attention_decode', name: 'attention_join', head: width },
-      [heads, queries, batch],
-      width,
-      join,
-    );
+    const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width };
+    backend.launch(ofJoin, [heads, queries, batch], width, join, splits * 4);
   });
 }
 
@@ -133,7 +133,7 @@ function hopper(
   [...cache.keys.map(mapOf), ...cache.values.map(mapOf)].forEach((map, index) => {
     tables.set(map, index * TENSOR_MAP_BYTES);
   });
-  uploaded(backend, tables, (address) => {
+  backend.uploaded(tables, (address) => {
     const args: KernelArgument[] = [
       { kind: 'bytes', value: mapQ, alignment: 64 },
       pointer(address),
@@ -161,6 +161,10 @@ export function attend(
   if (sizeOf(out.shape) === 0) return;
   const isHopper = backend.device.driver.architecture === 'sm_90a';
   const routes = { split, hopper, general };
-  const run = routes[attentionRoute(problem, cache.pageSize, isHopper)];
+  const route = attentionRoute(problem, cache.pageSize, isHopper);
+  if (backend.device.recording !== null && cache.pageSize !== ONE_PAGE && route !== 'split') {
+    throw new Error('attention of these heads cannot follow a growing cache');
+  }
+  const run = routes[route];
   run(backend, problem, q, cache, backend.pointer(out), logSumExp);
 }

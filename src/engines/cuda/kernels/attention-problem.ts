@@ -58,12 +58,28 @@ export function attentionRoute(
   return isHopper && aligned && (width === 64 || width === 128) ? 'hopper' : 'general';
 }
 
-/** Keys of each split: enough blocks to fill the device a few times, whole steps of the kernel. */
-export function keysPerSplit(problem: Problem, multiprocessors: number): number {
-  const { keys, kvHeads, batch } = problem;
-  const wanted = Math.ceil((multiprocessors * 4) / (kvHeads * batch));
-  const even = Math.ceil(keys / wanted / SPLIT_KEYS) * SPLIT_KEYS;
-  return Math.max(LEAST_KEYS_PER_SPLIT, even);
+/** Shared memory that a block takes beside what it asks for: the system's, and the peaks and sums of its warps. */
+const RESERVED_SHARED = 1024 + 512;
+/** Blocks of narrow heads on a multiprocessor: its registers would not take many more. */
+const MOST_RESIDENT = 5;
+
+/**
+ * Splits of the keys such that all blocks are resident at once: with a few more the last would run alone, and the device
+ * idle beside them.
+ */
+export function mostSplits(
+  { kvHeads, batch, width }: Problem,
+  { multiprocessors, sharedBytes }: { multiprocessors: number; sharedBytes: number },
+): number {
+  const fitting = Math.floor(sharedBytes / (splitBytes(width) + RESERVED_SHARED));
+  const resident = multiprocessors * Math.min(MOST_RESIDENT, Math.max(1, fitting));
+  return Math.max(1, Math.floor(resident / (kvHeads * batch)));
+}
+
+/** How many splits get keys; the kernel computes the same. */
+export function splitsOf(keys: number, most: number): number {
+  const even = Math.ceil(Math.ceil(keys / most) / SPLIT_KEYS) * SPLIT_KEYS;
+  return Math.ceil(keys / Math.max(LEAST_KEYS_PER_SPLIT, even));
 }
 
 /** Strides of [B,T,H,D] rows as the sources' `Source` takes them, with the pages' address table. */
@@ -82,14 +98,6 @@ export function rows(backend: CudaBackend, info: TensorInfo): KernelArgument {
   return source(backend.pointer(info), 0, time * heads * width, heads * width, width, ONE_PAGE);
 }
 
-/** Uploads what `bytes` holds for the length of `use`. */
-export function uploaded(backend: CudaBackend, bytes: ArrayBufferView, use: (address: number) => void): void {
-  backend.scratch(bytes.byteLength, (address) => {
-    backend.device.driver.upload(address, bytes);
-    use(address);
-  });
-}
-
 /** The page table uploaded last: every layer of a YOCO cross-decoder reads the same pages. */
 const lastTables = new WeakMap<
   CudaBackend,
@@ -98,8 +106,9 @@ const lastTables = new WeakMap<
 
 /** Device table of the addresses of the pages' keys, then of their values. */
 export function pageTable(backend: CudaBackend, cache: Cache): number {
-  const { allocator, driver } = backend.device;
+  const { allocator, driver, recording } = backend.device;
   const addresses = [...cache.keys, ...cache.values];
+  if (recording !== null) return recording.constant(BigUint64Array.from(addresses, BigInt));
   const last = lastTables.get(backend);
   const isSame =
     last?.addresses.length === addresses.length && last.addresses.every((at, i) => at === addresses[i]);
@@ -130,9 +139,12 @@ export function withPositions(
 ): void {
   if (problem.positions === null) use(shapeArguments(problem, 0));
   else
-    uploaded(backend, problem.positions, (address) => {
+    backend.uploaded(problem.positions, (address) => {
       use(shapeArguments(problem, address));
     });
 }
+
+/** Shared memory of a block of the split kernel: Q, and two stages of K and V. */
+export const splitBytes = (head: number): number => tileBytes(head, SPLIT_ROWS + 4 * SPLIT_KEYS);
 
 export const tileBytes = (head: number, rowCount: number): number => rowCount * (head + 8) * 2;

@@ -37,7 +37,8 @@ function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): T
       ...addresses(backend, x, out),
       pointer(table),
       pointer(positions),
-      ...[attrs.start, time, heads, width].map(int32),
+      ...backend.moving(attrs.start),
+      ...[time, heads, width].map(int32),
       float32(attrs.inverse ? -1 : 1),
     ];
     // Up to three packs a thread, so that several loads are in flight while the phases are computed.
@@ -53,10 +54,7 @@ function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): T
   const { positions } = attrs;
   if (positions === null) launch(0);
   else {
-    backend.scratch(positions.byteLength, (address) => {
-      backend.device.driver.upload(address, positions);
-      launch(address);
-    });
+    backend.uploaded(positions, launch);
   }
   return out;
 }
@@ -162,7 +160,9 @@ function pageWrite(
     pointer(backend.writable(page)),
     pointer(backend.pointer(rows)),
     int64(size),
-    ...[heads, columns, pageSize, rows.shape[1] ?? 1, attrs.position, attrs.start, attrs.count].map(int32),
+    ...[heads, columns, pageSize, rows.shape[1] ?? 1].map(int32),
+    ...backend.moving(attrs.position),
+    ...[attrs.start, attrs.count].map(int32),
   ];
   backend.launch(
     { file, name: isWide ? 'page_write_wide' : 'page_write' },

@@ -1,6 +1,7 @@
 // Attention of a few queries over many keys: bound by reading K and V once. The rows (query, head of the group), at most
 // 16, are one tensor-core operand; keys are split over blocks (`splits` a K/V head) and, within a block, over warps.
-// Each split leaves its unnormalised output, peak and sum; a second kernel joins them.
+// Each split leaves its unnormalised output, peak and sum; a second kernel joins them. How keys are split follows from their
+// number on the device, so that a recorded launch serves a growing cache: splits that get none leave a sum of 0.
 #ifndef HEAD
 #define HEAD 128
 #endif
@@ -9,6 +10,7 @@
 #define KEYS 64  // keys a block reads at a time, 16 a warp
 #define THREADS 128
 #define MOST 16  // rows
+#define LEAST 256  // keys of a split
 #define INFINITE __int_as_float(0x7f800000)
 
 struct Cache {
@@ -36,14 +38,16 @@ DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 
   }
 }
 
-// grid (splits, kvHeads, batch); partial [batch, kvHeads, splits, MOST, HEAD + 2]
-KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache cache, float* partial, int tq, int tk,
-                                                  int heads, int kvHeads, int window, float scale, int perSplit) {
+// grid (splits, kvHeads, batch); partial [batch, kvHeads, splits, rows, HEAD + 2]; `most` splits at most
+KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache cache, float* partial, int tq,
+                                                  const int* origin, int length, int heads, int kvHeads, int window,
+                                                  float scale, int most) {
   extern __shared__ __align__(16) scalar tiles[];
   scalar* tileQ = tiles;
   scalar* stages = tiles + MOST * PITCH;
   const int split = blockIdx.x, kvHead = blockIdx.y, batch = blockIdx.z;
-  const int group = heads / kvHeads, rows = group * tq;
+  const int group = heads / kvHeads, rows = group * tq, tk = moving(origin, length);
+  const int perSplit = max(LEAST, ((tk + most - 1) / most + KEYS - 1) / KEYS * KEYS);
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   // Rows are (query, group head); the first query sees the fewest keys.
   const int lowest = window ? max(0, tk - tq - window + 1) : 0;
@@ -151,7 +155,7 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
         joined[(warp * MOST + row) * HEAD + j * 8 + (lane & 3) * 2 + c] = o[j][2 * r + c];
   }
   __syncthreads();
-  float* to = partial + (((i64)batch * kvHeads + kvHead) * gridDim.x + split) * MOST * (HEAD + 2);
+  float* to = partial + (((i64)batch * kvHeads + kvHead) * gridDim.x + split) * rows * (HEAD + 2);
   for (int i = threadIdx.x; i < rows * HEAD; i += THREADS) {
     const int row = i / HEAD, column = i % HEAD;
     float top = -INFINITE, total = 0.0f, value = 0.0f;
@@ -170,20 +174,25 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
   }
 }
 
-// grid (heads, tq, batch), HEAD threads
+// grid (heads, tq, batch), HEAD threads: first each takes the weights of some splits, then its column of all.
 KERNEL attention_join(const float* partial, scalar* out, float* logSumExp, int tq, int heads, int kvHeads, int splits) {
+  extern __shared__ float weights[];  // a split
   const int head = blockIdx.x, query = blockIdx.y, batch = blockIdx.z;
-  const int group = heads / kvHeads, row = query * group + head % group;
-  const float* from = partial + (((i64)batch * kvHeads + head / group) * splits * MOST + row) * (HEAD + 2);
-  const i64 step = MOST * (HEAD + 2);
-  float top = -INFINITE, total = 0.0f, value = 0.0f;
-  for (int s = 0; s < splits; s++) top = fmaxf(top, from[s * step + HEAD]);
+  const int group = heads / kvHeads, rows = group * tq, row = query * group + head % group;
+  const float* from = partial + (((i64)batch * kvHeads + head / group) * splits * rows + row) * (HEAD + 2);
+  const i64 step = (i64)rows * (HEAD + 2);
+  float top = -INFINITE;
+  for (int s = threadIdx.x; s < splits; s += HEAD) top = fmaxf(top, weights[s] = from[s * step + HEAD]);
+  top = block_max(top);
   const float shift = top == -INFINITE ? 0.0f : top;
-  for (int s = 0; s < splits; s++) {
-    const float weight = exp2_fast(from[s * step + HEAD] - shift);
-    total += weight * from[s * step + HEAD + 1];
-    value += weight * from[s * step + threadIdx.x];
+  float total = 0.0f, value = 0.0f;
+  for (int s = threadIdx.x; s < splits; s += HEAD) {
+    weights[s] = exp2_fast(weights[s] - shift);
+    total += weights[s] * from[s * step + HEAD + 1];
   }
+  total = block_sum(total);  // and a barrier, behind which all weights are there
+#pragma unroll 8
+  for (int s = 0; s < splits; s++) value += weights[s] * from[s * step + threadIdx.x];
   const i64 at = ((i64)batch * tq + query) * heads + head;
   out[at * HEAD + threadIdx.x] = from_float(value / total);
   if (logSumExp && threadIdx.x == 0)

@@ -73,6 +73,8 @@ struct alignas(sizeof(T) * N) Pack {
 typedef Pack<scalar, WIDTH> Wide;
 
 DEVICE i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+// A number that grows with the position of a recorded step is read from `origin` and added to; otherwise it is `offset`.
+DEVICE int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }
 DEVICE i64 global_threads() { return (i64)gridDim.x * blockDim.x; }
 
 DEVICE float warp_sum(float x) {

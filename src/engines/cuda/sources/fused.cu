@@ -108,10 +108,10 @@ DEVICE void write_page(T* page, const T* rows, i64 size, int heads, int width, i
   }
 }
 KERNEL page_write(scalar* page, const scalar* rows, i64 size, int heads, int width, int pageSize, int time,
-                  int position, int start, int count) {
-  write_page(page, rows, size, heads, width, pageSize, time, position, start, count);
+                  const int* origin, int position, int start, int count) {
+  write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }
 KERNEL page_write_wide(Wide* page, const Wide* rows, i64 size, int heads, int width, int pageSize, int time,
-                       int position, int start, int count) {
-  write_page(page, rows, size, heads, width, pageSize, time, position, start, count);
+                       const int* origin, int position, int start, int count) {
+  write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }

@@ -14,8 +14,8 @@ DEVICE void turn(Wide& a, const float* table) {
 }
 
 template <bool HALF>
-DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start, int time,
-                   int heads, int width, float direction) {
+DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const int* positions, const int* origin,
+                   int start, int time, int heads, int width, float direction) {
   extern __shared__ float table[];  // cos, sin of each pair
   const int pairs = width / 2;
   const i64 row = blockIdx.x;
@@ -30,7 +30,7 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
       if (i < heads * pairs / unit) kept[j] = ((const Wide*)from)[i];
     }
   }
-  const int position = positions ? positions[row] : start + (int)(row % time);
+  const int position = positions ? positions[row] : moving(origin, start) + (int)(row % time);
   for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
     const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
     float sine, cosine;
@@ -79,11 +79,11 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
     }
   }
 }
-KERNEL rotary_interleaved(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start,
-                          int time, int heads, int width, float direction) {
-  rotate<false>(x, y, frequencies, positions, start, time, heads, width, direction);
+KERNEL rotary_interleaved(const scalar* x, scalar* y, const double* frequencies, const int* positions,
+                          const int* origin, int start, int time, int heads, int width, float direction) {
+  rotate<false>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
 }
-KERNEL rotary_half(const scalar* x, scalar* y, const double* frequencies, const int* positions, int start, int time,
-                   int heads, int width, float direction) {
-  rotate<true>(x, y, frequencies, positions, start, time, heads, width, direction);
+KERNEL rotary_half(const scalar* x, scalar* y, const double* frequencies, const int* positions, const int* origin,
+                   int start, int time, int heads, int width, float direction) {
+  rotate<true>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
 }

@@ -1,0 +1,139 @@
+/** Steps recorded as CUDA graphs: some three hundred launches become one. */
+import type { RecordedStep, Step, StepRecorder } from '../../ops/recording.js';
+import * as tf from '../../tf.js';
+import type { CachingAllocator } from './allocator.js';
+import type { CudaBackend } from './backend.js';
+
+/** What kernels are launched with while a step is recorded. */
+export interface Recording {
+  /** The position at which it is recorded, and the address from which kernels read the present one. */
+  readonly position: number;
+  readonly place: number;
+  /** Address at which kernels will find these bytes, for as long as the recording lasts. */
+  constant(bytes: ArrayBufferView): number;
+}
+
+/** Room for page tables: two addresses a page and layer. */
+const CONSTANT_BYTES = 2 ** 18;
+const ALIGNMENT = 16;
+
+/** Host memory that kernels of a recorded step read: collected first, uploaded at once behind the recording. */
+class Constants {
+  private readonly bytes = new Uint8Array(CONSTANT_BYTES);
+  private used = 0;
+
+  constructor(private readonly address: number) {}
+
+  add(view: ArrayBufferView): number {
+    const start = this.used;
+    this.used = Math.ceil((start + view.byteLength) / ALIGNMENT) * ALIGNMENT;
+    if (this.used > CONSTANT_BYTES) throw new Error('the step has more tables than a recording has room for');
+    this.bytes.set(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), start);
+    return this.address + start;
+  }
+
+  upload(backend: CudaBackend): void {
+    if (this.used > 0) backend.device.driver.upload(this.address, this.bytes.subarray(0, this.used));
+  }
+}
+
+class CudaStep implements RecordedStep {
+  private readonly position = new Int32Array(1);
+
+  constructor(
+    private readonly backend: CudaBackend,
+    private readonly parts: {
+      graph: number;
+      pool: CachingAllocator;
+      input: tf.Tensor;
+      output: tf.Tensor;
+      place: number;
+      release: () => void;
+    },
+  ) {}
+
+  run(input: tf.Tensor, position: number): tf.Tensor {
+    const { backend, parts } = this;
+    const { driver } = backend.device;
+    this.position[0] = position;
+    driver.upload(parts.place, this.position);
+    backend.overwrite(parts.input, input);
+    driver.launchGraph(parts.graph);
+    // The graph writes to the same address every time; its caller may keep the result.
+    const result = backend.output(parts.output.shape, parts.output.dtype, backend.storageFor(parts.output));
+    backend.overwrite(result, parts.output);
+    return tf.engine().makeTensorFromTensorInfo(result);
+  }
+
+  dispose(): void {
+    const { graph, pool, input, output, release } = this.parts;
+    this.backend.device.driver.destroyGraph(graph);
+    tf.dispose([input, output]);
+    pool.trim();
+    release();
+  }
+}
+
+/** Records on the backend's stream; see `Recording` for what kernels do differently meanwhile. */
+export function cudaRecorder(backend: CudaBackend): StepRecorder {
+  return { record: (step) => record(backend, step) };
+}
+
+function record(backend: CudaBackend, { position, inputShape, compute, carried }: Step): RecordedStep {
+  const { device } = backend;
+  const { allocator, driver } = device;
+  const block = allocator.allocate(CONSTANT_BYTES + ALIGNMENT);
+  const place = block.pointer + CONSTANT_BYTES;
+  const constants = new Constants(block.pointer);
+  const input = tf.keep(tf.engine().makeTensorFromTensorInfo(backend.output(inputShape, 'int32')));
+  const before = carried().map((tensor) => tf.keep(tf.clone(tensor)));
+  let output: tf.Tensor | undefined;
+  let graph = 0;
+  const capture = (): void => {
+    device.recording = { position, place, constant: (bytes) => constants.add(bytes) };
+    driver.beginCapture();
+    try {
+      output = tf.keep(compute(input));
+      carryOver(backend, before, carried());
+      graph = driver.endCapture();
+    } finally {
+      driver.abandonCapture();
+      device.recording = null;
+    }
+  };
+  try {
+    const pool = allocator.setAside(capture);
+    constants.upload(backend);
+    const release = (): void => {
+      allocator.release(block);
+    };
+    return new CudaStep(backend, {
+      graph,
+      pool,
+      input,
+      output: output as unknown as tf.Tensor,
+      place,
+      release,
+    });
+  } catch (error) {
+    tf.dispose([input, ...(output === undefined ? [] : [output])]);
+    allocator.release(block);
+    throw error;
+  } finally {
+    tf.dispose(before);
+  }
+}
+
+/** What the step made becomes what its next run reads. */
+function carryOver(backend: CudaBackend, before: readonly tf.Tensor[], after: readonly tf.Tensor[]): void {
+  if (before.length !== after.length) throw new Error('the step keeps another number of tensors than before');
+  after.forEach((tensor, i) => {
+    const target = before[i] as tf.Tensor;
+    if (tensor.shape.join() !== target.shape.join()) {
+      throw new Error(
+        `the step turns a tensor of [${target.shape.join(', ')}] into [${tensor.shape.join(', ')}]`,
+      );
+    }
+    backend.overwrite(target, tensor);
+  });
+}

@@ -1,0 +1,50 @@
+/**
+ * Recorded steps: what an engine may offer to models that run the same step again and again, as in decoding. The step is
+ * computed once while the engine notes what it launches; from then on only that is launched, for another position and
+ * other inputs, without the host's work of finding it out again.
+ *
+ * A step qualifies if nothing in it depends on its inputs but through kernels, and on its position but through `Rotary`
+ * (start), `PageWrite` (position) and `PagedAttention` (length).
+ */
+import * as tf from '../tf.js';
+
+export interface Step {
+  /** Position of the step's first row when it is recorded. */
+  readonly position: number;
+  /** Of the input that changes from run to run, int32. */
+  readonly inputShape: readonly number[];
+  /** Computes the step for a stand-in of the input. Nothing is executed. */
+  readonly compute: (input: tf.Tensor) => tf.Tensor;
+  /** Tensors that the step replaces by others of equal shapes: what it reads before `compute`, what it made after. */
+  readonly carried: () => readonly tf.Tensor[];
+}
+
+export interface RecordedStep {
+  /**
+   * Runs the step: changes the tensors that `carried` gave before recording, and returns a new tensor.
+   * @param input of the recorded shape
+   */
+  run(input: tf.Tensor, position: number): tf.Tensor;
+  dispose(): void;
+}
+
+export interface StepRecorder {
+  /**
+   * Records a step that was computed before, so that nothing is prepared for the first time.
+   * @throws where the step does not qualify; its carried tensors are then those it made
+   */
+  record(step: Step): RecordedStep;
+}
+
+const recorders = new Map<string, StepRecorder>();
+
+/** Offers recording on a backend; null takes the offer back. */
+export function registerRecorder(backend: string, recorder: StepRecorder | null): void {
+  if (recorder === null) recorders.delete(backend);
+  else recorders.set(backend, recorder);
+}
+
+/** The recorder of the current backend, if it has one. */
+export function stepRecorder(): StepRecorder | undefined {
+  return recorders.get(tf.getBackend());
+}

@@ -1,0 +1,187 @@
+/** Recorded decoding steps on a device that computes nothing: when they are made, what they hold, what they leave behind. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startOn } from '../../../src/engines/cuda/index.js';
+import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
+import type { ModelCache } from '../../../src/model/cache.js';
+import * as tf from '../../../src/tf.js';
+import { type StandIn, standIn } from './stand-in.js';
+
+const test = suite('recorded decoding');
+const SHAPE = { dim: 64, layers: 2, hiddenDim: 48, heads: 2, kvHeads: 2, vocabSize: 61 };
+const CONFIGS = {
+  'gated retention': createConfig({ ...SHAPE, selfHeads: 2 }),
+  'sliding window': createConfig({ ...SHAPE, selfHeads: 2, slidingWindow: 5 }),
+  transformer: createConfig({ ...SHAPE, architecture: 'transformer' }),
+};
+const PROMPT = 9;
+
+async function started(config: ModelConfig): Promise<{ on: StandIn; model: LanguageModel }> {
+  const on = standIn();
+  await startOn(on.device);
+  return { on, model: createModel(config, { seed: 3 }) };
+}
+
+function prompted(model: LanguageModel, maxTokens: number): ModelCache {
+  const cache = model.createCache({ maxTokens });
+  const tokens = tf.zeros<tf.Rank.R2>([1, PROMPT], 'int32');
+  tf.dispose([model.prefill(tokens, cache), tokens]);
+  return cache;
+}
+
+function decode(model: LanguageModel, cache: ModelCache): void {
+  tf.tidy(() => void model.decode(tf.tensor1d([7], 'int32'), cache));
+}
+
+const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
+
+for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
+  test(`${name}: the second step is recorded, later ones are one launch`, async () => {
+    const { on, model } = await started(CONFIGS[name]);
+    const before = liveBytes(on);
+    const [tensors, buffers] = [tf.memory().numTensors, tf.memory().numDataBuffers];
+    const cache = prompted(model, 64);
+    on.launches.length = 0;
+    decode(model, cache);
+    const plain = on.launches.map((launch) => launch.name);
+    assert.is(on.graphs.size, 0);
+    decode(model, cache);
+    const [[graph, recorded] = [0, []]] = on.graphs;
+    assert.equal(
+      recorded.slice(0, plain.length).map((launch) => launch.name),
+      plain,
+      'the same launches',
+    );
+    assert.ok(
+      recorded.slice(plain.length).every((launch) => launch.name === 'copy'),
+      'states are carried over',
+    );
+    on.launches.length = 0;
+    on.uploads.length = 0;
+    for (let step = 0; step < 3; step++) decode(model, cache);
+    assert.equal(on.replays, [graph, graph, graph, graph]);
+    assert.equal(
+      on.launches.map((launch) => launch.name),
+      ['copy', 'copy', 'copy'],
+      'logits are copied out',
+    );
+    assert.is(cache.length, PROMPT + 5);
+    const words = on.uploads.map(({ bytes }) => new Int32Array(bytes.buffer)[0]);
+    assert.equal(words, [PROMPT + 2, 7, PROMPT + 3, 7, PROMPT + 4, 7], 'position and token');
+    cache.dispose();
+    assert.is(on.graphs.size, 0);
+    assert.is(tf.memory().numTensors, tensors);
+    assert.is(tf.memory().numDataBuffers, buffers);
+    // Frequency and page tables stay.
+    assert.ok(liveBytes(on) - before < 8192, `${liveBytes(on) - before} bytes are left`);
+    model.dispose();
+  });
+}
+
+test('positions are read from the device', async () => {
+  const { on, model } = await started(CONFIGS.transformer);
+  const cache = prompted(model, 64);
+  decode(model, cache);
+  decode(model, cache);
+  const recorded = on.graphs.get(1) ?? [];
+  const moving = recorded.flatMap(({ name, args }) => {
+    const at = { rotary_half: 4, page_write_wide: 7, attention_split: 4 }[name];
+    return at === undefined ? [] : [[name, args[at], args[at + 1]] as const];
+  });
+  const places = new Set(moving.map(([, place]) => (place?.kind === 'pointer' ? place.value : 0)));
+  assert.is(places.size, 1);
+  assert.not(places.has(0));
+  const offsets = new Map(moving.map(([name, , offset]) => [name, offset]));
+  assert.equal(offsets.get('rotary_half'), { kind: 'int32', value: 0 });
+  assert.equal(offsets.get('page_write_wide'), { kind: 'int32', value: 0 });
+  assert.equal(offsets.get('attention_split'), { kind: 'int32', value: 1 });
+  const split = recorded.find(({ name }) => name === 'attention_split');
+  assert.ok((split?.grid[0] ?? 0) > 100, 'room for a growing cache');
+  cache.dispose();
+  model.dispose();
+});
+
+test('a full page, a fork, other steps and new weights end a recording', async () => {
+  const { on, model } = await started(CONFIGS['gated retention']);
+  const cache = model.createCache();
+  tf.tidy(() => void model.prefill(tf.zeros([1, 4093], 'int32'), cache));
+  const steps = (count: number): number => {
+    const before = on.replays.length;
+    for (let step = 0; step < count; step++) decode(model, cache);
+    return on.replays.length - before;
+  };
+  assert.is(steps(3), 2, 'to the end of the page');
+  assert.is(steps(3), 1, 'a new page, prepared, recorded');
+  const fork = cache.fork();
+  assert.is(steps(1), 0, 'what a fork shares is not written to');
+  assert.is(steps(1), 1);
+  fork.dispose();
+  tf.tidy(() => void model.extend(tf.zeros([1, 3], 'int32'), cache, { logits: 'last' }));
+  assert.is(steps(2), 2, 'recorded again: all is prepared');
+  const [name] = model.parameters.keys();
+  model.load(name as string, new Float32Array(model.parameters.get(name as string)?.size ?? 0));
+  assert.is(steps(2), 2);
+  assert.is(on.graphs.size, 1, 'those before are gone');
+  assert.is(cache.length, 4093 + 3 + 3 + 2 + 3 + 4);
+  cache.dispose();
+  model.dispose();
+});
+
+test('a cache that is full says so, recorded or not', async () => {
+  const { model } = await started(CONFIGS.transformer);
+  const cache = prompted(model, PROMPT + 4);
+  for (let step = 0; step < 4; step++) decode(model, cache);
+  assert.throws(() => {
+    decode(model, cache);
+  }, /cache holds 13 tokens/);
+  cache.dispose();
+  model.dispose();
+});
+
+test('where recording fails, decoding goes on as before, and says so once', async () => {
+  const { on, model } = await started(CONFIGS['gated retention']);
+  const cache = prompted(model, 64);
+  decode(model, cache);
+  const launch = on.device.launch.bind(on.device);
+  on.device.launch = (kernel, ...rest) => {
+    if (on.device.recording !== null && kernel.name === 'page_write_wide') throw new Error('no such luck');
+    launch(kernel, ...rest);
+  };
+  const lines: string[] = [];
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text) => lines.push(String(text)) > 0;
+  try {
+    for (let step = 0; step < 3; step++) decode(model, cache);
+    const other = prompted(model, 64);
+    for (let step = 0; step < 3; step++) decode(model, other);
+    other.dispose();
+  } finally {
+    process.stderr.write = write;
+  }
+  assert.equal(lines, ['decoding goes on without a recorded step: no such luck\n']);
+  assert.is(cache.length, PROMPT + 4);
+  assert.is(on.replays.length, 0);
+  cache.dispose();
+  model.dispose();
+});
+
+test('attention that cannot follow a growing cache is not recorded', async () => {
+  const { on, model } = await started(createConfig({ ...SHAPE, architecture: 'transformer', dim: 48 }));
+  const cache = prompted(model, 64);
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = () => true;
+  try {
+    for (let step = 0; step < 3; step++) decode(model, cache);
+  } finally {
+    process.stderr.write = write;
+  }
+  assert.is(on.replays.length, 0);
+  assert.is(cache.length, PROMPT + 3);
+  cache.dispose();
+  model.dispose();
+});
+
+test.after(async () => {
+  await tf.setBackend('cpu');
+});
+test.run();
