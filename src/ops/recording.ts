@@ -30,10 +30,11 @@ export interface RecordedStep {
 
 export interface StepRecorder {
   /**
-   * Records a step that was computed before, so that nothing is prepared for the first time.
+   * Records a step that was computed before, so that nothing is prepared for the first time; null: not this time, but it may
+   * be tried again.
    * @throws where the step does not qualify; its carried tensors are then those it made
    */
-  record(step: Step): RecordedStep;
+  record(step: Step): RecordedStep | null;
 }
 
 const recorders = new Map<string, StepRecorder>();

@@ -37,6 +37,8 @@ export interface KernelName {
   head?: number;
   /** Storage of its float tensors where it is not the device's. */
   storage?: StorageType;
+  /** It begins with `follow` of common.cuh: recorded, its blocks may start while the kernel before it ends. */
+  early?: boolean;
 }
 
 export type Grid = readonly [number, number?, number?];
@@ -78,7 +80,7 @@ export function openDevice(storage: StorageType, poison = false): Device {
     return milliseconds;
   };
   const products = new MatrixProducts(driver.stream, workspace, time);
-  return {
+  const device: Device = {
     driver,
     compiler,
     storage,
@@ -86,11 +88,16 @@ export function openDevice(storage: StorageType, poison = false): Device {
     products,
     recording: null,
     time,
-    launch: kernelLauncher(driver, compiler, storage),
+    launch: (...args) => {
+      launch(...args);
+    },
   };
+  const launch = kernelLauncher(device);
+  return device;
 }
 
-function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType): Device['launch'] {
+function kernelLauncher(device: Device): Device['launch'] {
+  const { driver, compiler, storage } = device;
   const modules = new Map<string, number>();
   const kernels = new Map<string, number>();
   const load = (kernel: KernelName): number => {
@@ -125,7 +132,11 @@ function kernelLauncher(driver: Driver, compiler: Compiler, storage: StorageType
       permitted.add(handle);
     }
     packArguments(block, args);
-    driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, block.pointers, null);
+    if (kernel.early === true && device.recording?.early === true) {
+      driver.launchEarly(handle, [x, y, z], threads, shared, block.pointers);
+    } else {
+      driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, block.pointers, null);
+    }
   };
 }
 

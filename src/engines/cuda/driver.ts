@@ -1,3 +1,4 @@
+import koffi from 'koffi';
 import { RunError } from '../../errors.js';
 import { type NativeFunction, openLibrary } from './libraries.js';
 
@@ -21,6 +22,17 @@ export interface Driver {
   getFunction(module: number, name: string): number;
   allowSharedMemory(kernel: number, bytes: number): void;
   launch: NativeFunction;
+  /**
+   * Launches a kernel that waits itself for the one before it, which may then still run when its blocks start; `parameters` as
+   * for `launch`.
+   */
+  launchEarly(
+    kernel: number,
+    grid: readonly number[],
+    threads: number,
+    shared: number,
+    parameters: ArrayBufferView,
+  ): void;
   readonly stream: number;
   createEvent(): number;
   recordEvent(event: number): void;
@@ -44,6 +56,8 @@ export interface Driver {
 const OUT_OF_MEMORY = 2;
 const ATTRIBUTE = { multiprocessors: 16, sharedBytes: 81, major: 75, minor: 76 } as const;
 const MAX_DYNAMIC_SHARED_SIZE = 8;
+/** CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION. */
+const EARLY = 6;
 /** CU_STREAM_CAPTURE_MODE_RELAXED: memory may be allocated and modules loaded meanwhile. */
 const CAPTURE_RELAXED = 2;
 
@@ -122,8 +136,11 @@ export function openDriver(device = 0): Driver {
   const graphLaunch = checked('cuGraphLaunch', [U64, U64]);
   const graphDestroy = checked('cuGraphDestroy', [U64]);
   const graphExecDestroy = checked('cuGraphExecDestroy', [U64]);
+  const launch = checked('cuLaunchKernel', [U64, U32, U32, U32, U32, U32, U32, U32, U64, P, P]);
+  const launchWith = checked('cuLaunchKernelEx', [P, U64, P, P]);
+  const earlyConfiguration = launchConfiguration(stream, EARLY);
   const milliseconds = new Float32Array(1);
-  let isCapturing = false;
+  let [isCapturing, isBehindKernel] = [false, false];
 
   return {
     version,
@@ -153,8 +170,14 @@ export function openDriver(device = 0): Driver {
       download(host, pointer, host.byteLength, stream);
       streamSynchronize(stream);
     },
-    copy: (destination, source, bytes) => void copy(destination, source, bytes, stream),
-    fill: (pointer, bytes, byte) => void memset(pointer, byte, bytes, stream),
+    copy(destination, source, bytes) {
+      isBehindKernel = false;
+      copy(destination, source, bytes, stream);
+    },
+    fill(pointer, bytes, byte) {
+      isBehindKernel = false;
+      memset(pointer, byte, bytes, stream);
+    },
     loadModule(image) {
       moduleLoad(cell, image);
       return readAddress(cell);
@@ -164,7 +187,16 @@ export function openDriver(device = 0): Driver {
       return readAddress(cell);
     },
     allowSharedMemory: (kernel, bytes) => void setAttribute(kernel, MAX_DYNAMIC_SHARED_SIZE, bytes),
-    launch: checked('cuLaunchKernel', [U64, U32, U32, U32, U32, U32, U32, U32, U64, P, P]),
+    launch(...args) {
+      isBehindKernel = true;
+      return launch(...args);
+    },
+    launchEarly(kernel, [x = 1, y = 1, z = 1], threads, shared, parameters) {
+      // Behind a copy there is no kernel to wait for.
+      if (isBehindKernel) launchWith(earlyConfiguration(x, y, z, threads, shared), kernel, parameters, null);
+      else launch(kernel, x, y, z, threads, 1, 1, shared, stream, parameters, null);
+      isBehindKernel = true;
+    },
     createEvent() {
       eventCreate(cell, 0);
       return readAddress(cell);
@@ -179,7 +211,7 @@ export function openDriver(device = 0): Driver {
     synchronize: () => void streamSynchronize(stream),
     beginCapture() {
       captureBegin(stream, CAPTURE_RELAXED);
-      isCapturing = true;
+      [isCapturing, isBehindKernel] = [true, false];
     },
     endCapture() {
       isCapturing = false;
@@ -200,5 +232,28 @@ export function openDriver(device = 0): Driver {
     destroyGraph: (graph) => void graphExecDestroy(graph),
     encodeTensorMap: checked('cuTensorMapEncodeTiled', [P, I32, U32, U64, P, P, P, P, I32, I32, I32, I32]),
     check,
+  };
+}
+
+/** A CUlaunchConfig of blocks in one dimension with one attribute set; returns the memory it lies in. */
+function launchConfiguration(
+  stream: number,
+  attribute: number,
+): (x: number, y: number, z: number, threads: number, shared: number) => Uint8Array {
+  const attributes = new Uint8Array(72);
+  const view = new DataView(attributes.buffer);
+  view.setUint32(0, attribute, true);
+  const bytes = new Uint8Array(56);
+  const fields = new DataView(bytes.buffer);
+  fields.setBigUint64(32, BigInt(stream), true);
+  fields.setBigUint64(40, koffi.address(attributes), true);
+  fields.setUint32(48, 1, true);
+  return (x, y, z, threads, shared) => {
+    // Also keeps the attributes from being collected.
+    view.setInt32(8, 1, true);
+    [x, y, z, threads, 1, 1, shared].forEach((value, i) => {
+      fields.setUint32(4 * i, value, true);
+    });
+    return bytes;
   };
 }

@@ -1,5 +1,6 @@
 /** Steps recorded as CUDA graphs: some three hundred launches become one. */
 import type { RecordedStep, Step, StepRecorder } from '../../ops/recording.js';
+import { RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
@@ -9,6 +10,10 @@ export interface Recording {
   /** The position at which it is recorded, and the address from which kernels read the present one. */
   readonly position: number;
   readonly place: number;
+  /** Whether kernels that can are launched early. */
+  readonly early: boolean;
+  /** Whether the step replaces this tensor by the next of its kind: then that may take its place in memory. */
+  isReplaced(info: tf.TensorInfo): boolean;
   /** Address at which kernels will find these bytes, for as long as the recording lasts. */
   constant(bytes: ArrayBufferView): number;
 }
@@ -74,12 +79,28 @@ class CudaStep implements RecordedStep {
   }
 }
 
-/** Records on the backend's stream; see `Recording` for what kernels do differently meanwhile. */
-export function cudaRecorder(backend: CudaBackend): StepRecorder {
-  return { record: (step) => record(backend, step) };
+/**
+ * Records on the backend's stream; see `Recording` for what kernels do differently meanwhile.
+ * @param early whether kernels may start before those ahead of them have ended; given up where the driver refuses
+ */
+export function cudaRecorder(backend: CudaBackend, early = true): StepRecorder {
+  let isEarly = early;
+  return {
+    record(step) {
+      try {
+        return record(backend, step, isEarly);
+      } catch (error) {
+        if (!isEarly || !(error instanceof RunError)) throw error;
+        isEarly = false;
+        process.stderr.write(`steps are recorded without overlap of kernels: ${error.message}\n`);
+        return null;
+      }
+    },
+  };
 }
 
-function record(backend: CudaBackend, { position, inputShape, compute, carried }: Step): RecordedStep {
+function record(backend: CudaBackend, step: Step, early: boolean): RecordedStep {
+  const { position, inputShape, compute, carried } = step;
   const { device } = backend;
   const { allocator, driver } = device;
   const block = allocator.allocate(CONSTANT_BYTES + ALIGNMENT);
@@ -89,8 +110,10 @@ function record(backend: CudaBackend, { position, inputShape, compute, carried }
   const before = carried().map((tensor) => tf.keep(tf.clone(tensor)));
   let output: tf.Tensor | undefined;
   let graph = 0;
+  const replaced = new Set<object>(before.map(({ dataId }) => dataId));
+  const isReplaced = ({ dataId }: tf.TensorInfo): boolean => replaced.has(dataId);
   const capture = (): void => {
-    device.recording = { position, place, constant: (bytes) => constants.add(bytes) };
+    device.recording = { position, place, early, isReplaced, constant: (bytes) => constants.add(bytes) };
     driver.beginCapture();
     try {
       output = tf.keep(compute(input));
@@ -134,6 +157,6 @@ function carryOver(backend: CudaBackend, before: readonly tf.Tensor[], after: re
         `the step turns a tensor of [${target.shape.join(', ')}] into [${tensor.shape.join(', ')}]`,
       );
     }
-    backend.overwrite(target, tensor);
+    if (tensor.dataId !== target.dataId) backend.overwrite(target, tensor);
   });
 }

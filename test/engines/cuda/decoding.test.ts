@@ -31,6 +31,7 @@ function counting(recorder: StepRecorder): { recorder: StepRecorder; runs: () =>
   let runs = 0;
   const record: StepRecorder['record'] = (step) => {
     const recorded = recorder.record(step);
+    if (recorded === null) return null;
     return {
       run: (input, position) => {
         runs += 1;

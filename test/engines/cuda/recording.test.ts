@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { startOn } from '../../../src/engines/cuda/index.js';
 import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
 import type { ModelCache } from '../../../src/model/cache.js';
+import { RunError } from '../../../src/errors.js';
 import * as tf from '../../../src/tf.js';
 import { type StandIn, standIn } from './stand-in.js';
 
@@ -31,6 +32,19 @@ function prompted(model: LanguageModel, maxTokens: number): ModelCache {
 
 function decode(model: LanguageModel, cache: ModelCache): void {
   tf.tidy(() => void model.decode(tf.tensor1d([7], 'int32'), cache));
+}
+
+/** What `work` writes to stderr. */
+function silenced(work: () => void): string[] {
+  const lines: string[] = [];
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text) => lines.push(String(text)) > 0;
+  try {
+    work();
+  } finally {
+    process.stderr.write = write;
+  }
+  return lines;
 }
 
 const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
@@ -147,17 +161,12 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
     if (on.device.recording !== null && kernel.name === 'page_write_wide') throw new Error('no such luck');
     launch(kernel, ...rest);
   };
-  const lines: string[] = [];
-  const write = process.stderr.write.bind(process.stderr);
-  process.stderr.write = (text) => lines.push(String(text)) > 0;
-  try {
+  const lines = silenced(() => {
     for (let step = 0; step < 3; step++) decode(model, cache);
     const other = prompted(model, 64);
     for (let step = 0; step < 3; step++) decode(model, other);
     other.dispose();
-  } finally {
-    process.stderr.write = write;
-  }
+  });
   assert.equal(lines, ['decoding goes on without a recorded step: no such luck\n']);
   assert.is(cache.length, PROMPT + 4);
   assert.is(on.replays.length, 0);
@@ -165,16 +174,34 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
   model.dispose();
 });
 
+test('a driver that refuses early launches gets a recording without', async () => {
+  const { on, model } = await started(CONFIGS['gated retention']);
+  const cache = prompted(model, 64);
+  const { driver } = on.device;
+  const endCapture = driver.endCapture.bind(driver);
+  const early: (boolean | undefined)[] = [];
+  driver.endCapture = () => {
+    early.push(on.device.recording?.early);
+    if (on.device.recording?.early === true) throw new RunError('CUDA error 1 in cuStreamEndCapture');
+    return endCapture();
+  };
+  const lines = silenced(() => {
+    for (let step = 0; step < 4; step++) decode(model, cache);
+  });
+  assert.equal(early, [true, false]);
+  assert.is(on.replays.length, 2);
+  assert.is(cache.length, PROMPT + 4);
+  assert.is(lines.length, 1);
+  cache.dispose();
+  model.dispose();
+});
+
 test('attention that cannot follow a growing cache is not recorded', async () => {
   const { on, model } = await started(createConfig({ ...SHAPE, architecture: 'transformer', dim: 48 }));
   const cache = prompted(model, 64);
-  const write = process.stderr.write.bind(process.stderr);
-  process.stderr.write = () => true;
-  try {
+  silenced(() => {
     for (let step = 0; step < 3; step++) decode(model, cache);
-  } finally {
-    process.stderr.write = write;
-  }
+  });
   assert.is(on.replays.length, 0);
   assert.is(cache.length, PROMPT + 3);
   cache.dispose();

@@ -74,7 +74,7 @@ function split(
       float32(scale),
       int32(most),
     ];
-    const kernel = { file: 'attention_decode', name: 'attention_split', head: width };
+    const kernel = { file: 'attention_decode', name: 'attention_split', head: width, early: true };
     backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, splitBytes(width));
     const join = [
       pointer(partial),
@@ -82,7 +82,7 @@ function split(
       pointer(logSumExp),
       ...[queries, heads, kvHeads, splits].map(int32),
     ];
-    const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width };
+    const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
     backend.launch(ofJoin, [heads, queries, batch], width, join, splits * 4);
   });
 }

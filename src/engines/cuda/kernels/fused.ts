@@ -44,7 +44,7 @@ function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): T
     // Up to three packs a thread, so that several loads are in flight while the phases are computed.
     const threads = Math.min(THREADS, Math.max(32, Math.ceil((heads * width) / WIDE / 3 / 32) * 32));
     backend.launch(
-      { file: 'rotary', name: `rotary_${attrs.style}` },
+      { file: 'rotary', name: `rotary_${attrs.style}`, early: true },
       [batch * time],
       threads,
       args,
@@ -165,7 +165,7 @@ function pageWrite(
     ...[attrs.start, attrs.count].map(int32),
   ];
   backend.launch(
-    { file, name: isWide ? 'page_write_wide' : 'page_write' },
+    { file, name: isWide ? 'page_write_wide' : 'page_write', early: true },
     backend.blocks(size),
     THREADS,
     args,
@@ -179,7 +179,7 @@ function swiglu(backend: CudaBackend, inputs: TensorInfo[], outputs: number): Te
   const outs = Array.from({ length: outputs }, () => backend.output(shape));
   const args = [...addresses(backend, ...inputs, ...outs), int64(size)];
   backend.launch(
-    { file, name: outputs === 1 ? 'swiglu' : 'swiglu_grad' },
+    { file, name: outputs === 1 ? 'swiglu' : 'swiglu_grad', early: outputs === 1 },
     backend.blocks(size, WIDE),
     THREADS,
     args,
@@ -196,7 +196,7 @@ function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number): Tens
     int64(size),
     float32(1 / normalizer),
   ];
-  backend.launch({ file, name: 'log_decay' }, backend.blocks(size), THREADS, args);
+  backend.launch({ file, name: 'log_decay', early: true }, backend.blocks(size), THREADS, args);
   return out;
 }
 

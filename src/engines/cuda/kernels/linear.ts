@@ -65,7 +65,12 @@ function linearFew(
     int32(inner),
     int32(total),
   ];
-  backend.launch({ file: 'linear', name: 'linear_few' }, [Math.ceil(total / (THREADS / 32))], THREADS, args);
+  backend.launch(
+    { file: 'linear', name: 'linear_few', early: true },
+    [Math.ceil(total / (THREADS / 32))],
+    THREADS,
+    args,
+  );
   return outs;
 }
 

@@ -51,7 +51,7 @@ function rmsNorm(
   const plan = normLaunch(rows, width, 16 / backend.elementBytes('float32'));
   const addresses = [backend.pointer(x), optional(backend, weight), backend.pointer(out)].map(pointer);
   const args = [...addresses, int64(rows), int32(plan.extent), int32(plan.lanes), float32(eps)];
-  backend.launch({ file, name: plan.name }, [plan.blocks], plan.threads, args);
+  backend.launch({ file, name: plan.name, early: true }, [plan.blocks], plan.threads, args);
   return out;
 }
 

@@ -185,7 +185,8 @@ function argExtreme(sign: number): CudaKernel {
       const out = backend.output(x.shape.slice(0, -1), 'int32');
       const extent = x.shape.at(-1) ?? 1;
       const args = [pointer(backend.pointer(x)), pointer(backend.pointer(out)), int64(extent), float32(sign)];
-      backend.launch({ file, name: 'arg_extreme' }, [sizeOf(out.shape)], 256, args);
+      const threads = extent > 8192 ? 1024 : 256;
+      backend.launch({ file, name: 'arg_extreme' }, [sizeOf(out.shape)], threads, args);
       return out;
     });
   };

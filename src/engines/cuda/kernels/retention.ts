@@ -11,8 +11,9 @@ const CHUNK = 128;
 const ROWS = 64;
 /** Widest head of one launch; wider ones are cut into blocks of this. */
 const BLOCK = 128;
-/** Sequences up to this length take the recurrence itself. */
+/** Sequences up to this length take the recurrence itself, with key columns up to this. */
 const FEW_POSITIONS = 16;
+const WIDEST_STEP = 256;
 
 /** Columns of a head that one launch handles. */
 export interface WidthBlock {
@@ -30,7 +31,7 @@ export function widthBlocks(width: number): WidthBlock[] {
 /** The larger width, padded to what the source is compiled for. */
 export function paddedWidth(keyWidth: number, valueWidth: number): number {
   const width = Math.max(keyWidth, valueWidth);
-  return [32, 64].find((padded) => padded >= width) ?? BLOCK;
+  return [32, 64, BLOCK].find((padded) => padded >= width) ?? WIDEST_STEP;
 }
 
 /** One block of key columns against one of value columns. */
@@ -134,7 +135,8 @@ function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
 
 function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
   const { q, v } = operands;
-  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
+  const [batch = 1, time = 1, heads = 1, keyWidth = 1] = q.shape;
+  if (time <= FEW_POSITIONS && keyWidth <= WIDEST_STEP) return recurrence(backend, operands);
   const last = backend.output([batch, heads, keyWidth, v.shape[3] ?? 1], 'float32', 'float32');
   const outs = widthBlocks(keyWidth).map((key) => {
     const out = backend.output(v.shape);
@@ -144,6 +146,26 @@ function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
     return out;
   });
   return [sum(backend, outs), last];
+}
+
+/** A few positions, one by one. */
+function recurrence(backend: CudaBackend, operands: Operands): TensorInfo[] {
+  const { q, v, state } = operands;
+  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
+  const valueWidth = v.shape[3] ?? 1;
+  const out = backend.output(v.shape);
+  const shape = [batch, heads, keyWidth, valueWidth];
+  // Every element of the state is read and written by one thread.
+  const inPlace = state !== undefined && backend.device.recording?.isReplaced(state) === true;
+  const last = inPlace ? backend.alias(state, shape) : backend.output(shape, 'float32', 'float32');
+  const whole = (width: number): WidthBlock => ({ offset: 0, width });
+  const problem = problemOf(q, v, whole(keyWidth), whole(valueWidth));
+  const from = addressesOf(backend, operands, problem);
+  const to = [backend.pointer(out), backend.pointer(last, 'float32')];
+  const args = [...[from.q, from.k, from.v, from.decay, from.first, ...to].map(pointer), problem.shape];
+  const kernel = { file, name: 'retention_step', head: paddedWidth(keyWidth, 0), early: true };
+  backend.launch(kernel, [Math.ceil(valueWidth / 32), heads, batch], 256, args);
+  return [out, last];
 }
 
 function blockOutput(
@@ -157,12 +179,6 @@ function blockOutput(
   const { q, k, v, decay, first } = addressesOf(backend, operands, problem);
   const to = columns(backend.pointer(out), problem.value);
   const end = corner(backend.pointer(last, 'float32'), problem);
-  if (time <= FEW_POSITIONS) {
-    const args = [...[q, k, v, decay, first, to, end].map(pointer), shape];
-    const grid = [Math.ceil(problem.value.width / 32), heads, batch] as const;
-    backend.launch({ file, name: 'retention_step', head }, grid, 256, args);
-    return;
-  }
   backend.scratch(stateBytes(problem), (states) => {
     scan(backend, problem, [k, v, decay, first], states, end, false);
     const args = [...[q, k, v, decay, states, to].map(pointer), shape];

@@ -42,6 +42,7 @@ DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 
 KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache cache, float* partial, int tq,
                                                   const int* origin, int length, int heads, int kvHeads, int window,
                                                   float scale, int most) {
+  follow();
   extern __shared__ __align__(16) scalar tiles[];
   scalar* tileQ = tiles;
   scalar* stages = tiles + MOST * PITCH;
@@ -176,6 +177,7 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
 
 // grid (heads, tq, batch), HEAD threads: first each takes the weights of some splits, then its column of all.
 KERNEL attention_join(const float* partial, scalar* out, float* logSumExp, int tq, int heads, int kvHeads, int splits) {
+  follow();
   extern __shared__ float weights[];  // a split
   const int head = blockIdx.x, query = blockIdx.y, batch = blockIdx.z;
   const int group = heads / kvHeads, rows = group * tq, row = query * group + head % group;

@@ -60,6 +60,23 @@ DEVICE float unpack_high(u32 x) {
 DEVICE float to_float(int x) { return (float)x; }
 DEVICE float to_float(u8 x) { return (float)x; }
 
+// For kernels that a recorded step launches early: the next kernel may bring its blocks onto the device, and this one goes on
+// when the kernel before it has ended and its results can be seen. Both do nothing in ordinary launches.
+DEVICE void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+DEVICE void follow() {
+  let_next_start();
+  wait_for_previous();
+}
+
 // N values moved by one access of up to 16 bytes.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {

@@ -3,6 +3,7 @@
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
 
 KERNEL swiglu(const scalar* a, const scalar* b, scalar* y, i64 size) {
+  follow();
   const i64 wide = size / WIDTH;
   for (i64 i = global_thread(); i < wide; i += global_threads()) {
     Wide p = ((const Wide*)a)[i];
@@ -45,6 +46,7 @@ KERNEL swiglu_grad(const scalar* dy, const scalar* a, const scalar* b, scalar* d
 
 // log sigmoid(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
 KERNEL log_decay(const scalar* x, float* y, i64 size, float inverse) {
+  follow();
   for (i64 i = global_thread(); i < size; i += global_threads()) {
     const float v = to_float(x[i]);
     y[i] = (fminf(v, 0.0f) - log1pf(expf(-fabsf(v)))) * inverse;
@@ -109,9 +111,11 @@ DEVICE void write_page(T* page, const T* rows, i64 size, int heads, int width, i
 }
 KERNEL page_write(scalar* page, const scalar* rows, i64 size, int heads, int width, int pageSize, int time,
                   const int* origin, int position, int start, int count) {
+  follow();
   write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }
 KERNEL page_write_wide(Wide* page, const Wide* rows, i64 size, int heads, int width, int pageSize, int time,
                        const int* origin, int position, int start, int count) {
+  follow();
   write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }

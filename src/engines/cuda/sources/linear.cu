@@ -10,7 +10,15 @@ struct Group {
   i64 widths[GROUP];
 };
 
-KERNEL linear_few(const scalar* x, const Group group, const scalar* residual, int rows, int inner, int total) {
+DEVICE void load(Wide (&w)[AHEAD], const Wide* weight, int start, int packs) {
+#pragma unroll
+  for (int i = 0; i < AHEAD; i++)
+    if (start + 32 * i < packs) w[i] = weight[start + 32 * i];
+}
+
+// Three blocks a multiprocessor: 48 to 96 KiB of weights in flight.
+KERNEL __launch_bounds__(256, 3) linear_few(const scalar* x, const Group group, const scalar* residual, int rows,
+                                            int inner, int total) {
   const int lane = threadIdx.x & 31, packs = inner / WIDTH;
   int output = (int)(global_thread() >> 5), member = 0;
   if (output >= total) return;
@@ -23,11 +31,12 @@ KERNEL linear_few(const scalar* x, const Group group, const scalar* residual, in
   }
   const Wide* weight = (const Wide*)group.weights[member] + (i64)output * packs;
   float sums[FEW] = {};
+  Wide w[AHEAD] = {}, next[AHEAD] = {};
+  let_next_start();
+  load(w, weight, lane, packs);
+  wait_for_previous();  // weights are nobody's result: only x and the residual are waited for
   for (int start = lane; start < packs; start += 32 * AHEAD) {
-    Wide w[AHEAD] = {};
-#pragma unroll
-    for (int i = 0; i < AHEAD; i++)
-      if (start + 32 * i < packs) w[i] = weight[start + 32 * i];
+    load(next, weight, start + 32 * AHEAD, packs);
 #pragma unroll
     for (int row = 0; row < FEW; row++) {
       if (row >= rows) break;
@@ -39,6 +48,8 @@ KERNEL linear_few(const scalar* x, const Group group, const scalar* residual, in
         for (int j = 0; j < WIDTH; j++) sums[row] += to_float(w[i].v[j]) * to_float(p.v[j]);
       }
     }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) w[i] = next[i];
   }
   const int width = (int)group.widths[member];
 #pragma unroll

@@ -5,6 +5,7 @@
 
 // `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
 KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
+  follow();
   const i64 row = global_thread() / lanes;
   const int lane = threadIdx.x & (lanes - 1);
   const Wide* from = (const Wide*)x + (row < rows ? row : 0) * packs;
@@ -37,6 +38,7 @@ KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows
 
 // One block a row of at most KEPT·blockDim packs.
 KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
+  follow();
   const Wide* from = (const Wide*)x + (i64)blockIdx.x * packs;
   Wide kept[KEPT];
   float sum = 0.0f;
@@ -65,6 +67,7 @@ KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* y, i64 rows, int 
 
 // Any width, one block a row.
 KERNEL rms_norm_any(const scalar* x, const scalar* weight, scalar* y, i64 rows, int width, int lanes, float eps) {
+  follow();
   const scalar* from = x + (i64)blockIdx.x * width;
   float sum = 0.0f;
   for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(from[i]) * to_float(from[i]);

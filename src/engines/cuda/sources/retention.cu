@@ -2,7 +2,8 @@
 // log decays since the chunk's start, inclusive, and k' = Dk^-½ k:
 //   o_i = Σ_{j≤i} e^{G_i−G_j} (q_i·k'_j) v_j + e^{G_i} q_i S,   S' = e^{G_C} S + Σ_j e^{G_C−G_j} k'_jᵀ v_j.
 // Three passes: every chunk's own contribution to the state (parallel), the recurrence over chunks (element-wise), and
-// the outputs (parallel). The gradient runs the same recurrence backwards. HEAD: larger width rounded up to 32, 64, 128.
+// the outputs (parallel). The gradient runs the same recurrence backwards. HEAD: larger width rounded up to 32, 64, 128 (the
+// recurrence alone: to 256).
 #ifndef HEAD
 #define HEAD 128
 #endif
@@ -20,6 +21,8 @@ struct Shape {
   int time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch;
   float scale;  // (whole key width)^-½
 };
+
+#if HEAD <= 128  // wider: the recurrence at the end only
 
 // Rows `first`, … of [B,T,H,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
 DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width,
@@ -344,10 +347,13 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
   }
 }
 
-// The recurrence itself, for a few positions: 32 value columns a block, 8 threads a column. Grid (columns / 32, heads,
+#endif
+
+// The recurrence itself, for a few positions and all key columns: 32 value columns a block, 8 threads a column. Grid (columns / 32, heads,
 // batch), 256 threads.
 KERNEL retention_step(const scalar* q, const scalar* k, const scalar* v, const float* logDecay, const float* first,
                       scalar* out, float* last, const Shape s) {
+  follow();
   __shared__ float partial[8][32];
   constexpr int MINE = HEAD / 8;
   const int lane = threadIdx.x & 31, part = threadIdx.x >> 5;

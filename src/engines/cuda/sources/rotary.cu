@@ -81,9 +81,11 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
 }
 KERNEL rotary_interleaved(const scalar* x, scalar* y, const double* frequencies, const int* positions,
                           const int* origin, int start, int time, int heads, int width, float direction) {
+  follow();
   rotate<false>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
 }
 KERNEL rotary_half(const scalar* x, scalar* y, const double* frequencies, const int* positions, const int* origin,
                    int start, int time, int heads, int width, float direction) {
+  follow();
   rotate<true>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
 }

@@ -19,6 +19,7 @@ typedef unsigned long long u64;
 typedef long long i64;
 #define DEVICE static inline
 #define KERNEL static void
+DEVICE void follow() {}
 #define __launch_bounds__(threads)
 #define __shared__ static
 
