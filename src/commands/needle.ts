@@ -77,7 +77,7 @@ export default class Needle extends BaseCommand {
     });
     trials.close();
     for (const line of describeAnswers(trials.rows)) this.note(line);
-    const figures = writeNeedleFigures(context.directory, cells.rows);
+    const figures = await writeNeedleFigures(context.directory, cells.rows, contexts.rows);
     this.note(`written: ${[...trials.files, ...figures].join(', ')}`);
     await this.finish(cells, flags, [contexts]);
   }

@@ -1,7 +1,13 @@
-/** Heat maps of the needle test: accuracy over context and depth, one for each model, variant and number of needles. */
+/**
+ * Pictures of the needle test: heat maps of accuracy over context and depth, one for each model, variant and number of
+ * needles; and accuracy, time to the first token and memory against context, all models in one.
+ */
 import { join } from 'node:path';
 import { formatTokenCount } from '../cli/sizes.js';
-import { heatMap } from '../report/charts.js';
+import { heatMap, lineChart, type Axis } from '../report/charts.js';
+import { svgToPng } from '../report/raster.js';
+import { stackCharts } from '../report/stack.js';
+import { legendName, pointsOf } from '../report/tables.js';
 import { writeFileAtomic } from '../results/files.js';
 import { groupRows } from '../results/group.js';
 import type { Row } from '../results/schema.js';
@@ -16,13 +22,76 @@ export function needleFigures(rows: readonly Row[]): Map<string, string> {
   return new Map(groups.map((group) => [fileName(group[0] ?? {}, varying), draw(group)]));
 }
 
-/** @returns the paths written */
-export function writeNeedleFigures(directory: string, rows: readonly Row[]): string[] {
-  return [...needleFigures(rows)].map(([name, svg]) => {
+const OVERVIEW: readonly { title: string; column: string; y: Axis }[] = [
+  {
+    title: 'Needles found',
+    column: 'accuracy',
+    y: { label: 'exact answers', unit: 'percent', range: [0, 1] },
+  },
+  {
+    title: 'Time to the first token of the answer',
+    column: 'first_token_seconds',
+    y: { label: 'mean over trials', scale: 'log', unit: 'seconds' },
+  },
+  {
+    title: 'Peak memory',
+    column: 'peak_bytes',
+    y: { label: 'all tensors', scale: 'log', unit: 'bytes' },
+  },
+];
+
+/**
+ * One picture of three charts from the rows of the table `needle-contexts`; null where all have one context.
+ * @param rows with their timings
+ */
+export function needleOverview(rows: readonly Row[]): string | null {
+  if (new Set(rows.map(({ context }) => context)).size < 2) return null;
+  const varying = MAP_COLUMNS.filter((name) => new Set(rows.map((row) => row[name])).size > 1);
+  const name = (row: Row): string => {
+    const settings = [
+      varying.includes('haystack') ? `in ${String(row.haystack)}` : '',
+      varying.includes('variant') ? String(row.variant) : '',
+      varying.includes('needles') ? `${String(row.needles)} needles` : '',
+    ];
+    return [legendName(row, varying.includes('model')), ...settings].filter((text) => text !== '').join(', ');
+  };
+  const lines = [...groupRows(rows, name)];
+  const charts = OVERVIEW.map(({ title, column, y }) =>
+    lineChart({
+      title,
+      x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+      y,
+      series: lines.map(([label, group]) => ({ name: label, points: pointsOf(group, 'context', column) })),
+    }),
+  );
+  return stackCharts(charts);
+}
+
+/**
+ * Writes every picture as SVG and as PNG.
+ * @param cells rows of the table `needle`
+ * @param contexts rows of the table `needle-contexts`
+ * @returns the paths written
+ */
+export async function writeNeedleFigures(
+  directory: string,
+  cells: readonly Row[],
+  contexts: readonly Row[],
+): Promise<string[]> {
+  const overview = needleOverview(contexts);
+  const figures = [
+    ...needleFigures(cells),
+    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
+  ];
+  const written: string[] = [];
+  for (const [name, svg] of figures) {
     const path = join(directory, name);
     writeFileAtomic(path, svg);
-    return path;
-  });
+    const picture = path.replace(/svg$/, 'png');
+    writeFileAtomic(picture, await svgToPng(svg));
+    written.push(path, picture);
+  }
+  return written;
 }
 
 function fileName(row: Row, varying: readonly string[]): string {

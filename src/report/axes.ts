@@ -8,7 +8,9 @@ export interface Axis {
   label: string;
   scale?: 'linear' | 'log';
   /** How tick labels read. */
-  unit?: 'tokens' | 'bytes' | 'seconds' | 'plain';
+  unit?: 'tokens' | 'bytes' | 'seconds' | 'percent' | 'plain';
+  /** Ends of the axis. Default: what encloses the values. */
+  range?: readonly [least: number, most: number];
 }
 
 const FORMATS: Readonly<Record<NonNullable<Axis['unit']>, (value: number) => string>> = {
@@ -16,6 +18,7 @@ const FORMATS: Readonly<Record<NonNullable<Axis['unit']>, (value: number) => str
   tokens: (value) => formatTokenCount(Math.round(value)),
   bytes: formatBytes,
   seconds: formatSeconds,
+  percent: (value) => `${Math.round(value * 100)} %`,
   plain: formatNumber,
 };
 
@@ -40,6 +43,7 @@ export function axisOption(axis: Axis, values: readonly number[], side: 'x' | 'y
     ...(log
       ? { type: 'log', logBase: logBase(axis), ...logBounds(values, logBase(axis)) }
       : { type: 'value', scale: true }),
+    ...(axis.range && { min: axis.range[0], max: axis.range[1] }),
     name: axis.label,
     nameLocation: 'middle',
     nameGap: side === 'x' ? 36 : 66,

@@ -36,20 +36,20 @@ function makeWithParents(path: string): void {
   }
 }
 
-/** Writes all of `text` at the file's position; `writeSync` alone may stop half-way. */
-export function writeWhole(descriptor: number, text: string): void {
-  const bytes = Buffer.from(text);
+/** Writes all of `content` at the file's position; `writeSync` alone may stop half-way. */
+export function writeWhole(descriptor: number, content: string | Uint8Array): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
 }
 
-/** Replaces `path` by `text`: after a crash at any moment the file is the old one or the new one. */
-export function writeFileAtomic(path: string, text: string): void {
+/** Replaces `path` by `content`: after a crash at any moment the file is the old one or the new one. */
+export function writeFileAtomic(path: string, content: string | Uint8Array): void {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   writing(path, () => {
     try {
       const descriptor = openSync(temporary, 'w');
       try {
-        writeWhole(descriptor, text);
+        writeWhole(descriptor, content);
         fsyncSync(descriptor);
       } finally {
         closeSync(descriptor);

@@ -7,7 +7,7 @@ import { loadCorpus, type Corpus } from '../../src/data/corpus.js';
 import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.js';
 import type { Candidate } from '../../src/evaluation/candidates.js';
 import { parseDepths } from '../../src/evaluation/depths.js';
-import { writeNeedleFigures } from '../../src/evaluation/needle-figures.js';
+import { needleOverview, writeNeedleFigures } from '../../src/evaluation/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../src/evaluation/needle-run.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import type { Row } from '../../src/results/schema.js';
@@ -181,9 +181,9 @@ test('a context too short for the prompt is refused before the work starts', asy
 
 test('heat maps: one for each model and number of needles, named by what differs', async () => {
   const candidates = [stubCandidate('a', perfect(), bytes), stubCandidate('b', hasty(), bytes)];
-  const { cells } = await run('maps', candidates, { needles: [1, 2], trials: 1, contexts: [900] });
-  const figures = writeNeedleFigures(join(directory, 'maps'), cells);
-  assert.is(figures.length, 4);
+  const { cells, contexts } = await run('maps', candidates, { needles: [1, 2], trials: 1, contexts: [900] });
+  const figures = await writeNeedleFigures(join(directory, 'maps'), cells, contexts);
+  assert.is(figures.length, 8);
   const files = readdirSync(join(directory, 'maps')).filter((file) => file.endsWith('.svg'));
   assert.equal(files.sort(), [
     'needle-a-1-needles.svg',
@@ -192,6 +192,19 @@ test('heat maps: one for each model and number of needles, named by what differs
     'needle-b-2-needles.svg',
   ]);
   assert.match(readFileSync(figures[0] ?? '', 'utf8'), /^<svg[^]*100 %/);
+  assert.is(readFileSync(figures[1] ?? '').toString('latin1', 1, 4), 'PNG');
+});
+
+test('the overview draws accuracy, time and memory of all models against context', () => {
+  const row = (model: string, context: number): Row => ({
+    ...{ model, architecture: 'yoco', self_decoder: null, haystack: 'h', variant: 'standard', needles: 1 },
+    ...{ context, accuracy: 0.5, first_token_seconds: 2, peak_bytes: 2 ** 20 },
+  });
+  const svg = needleOverview([row('a', 1024), row('a', 4096), row('b', 1024), row('b', 4096)]) ?? '';
+  for (const text of ['Needles found', 'Time to the first token of the answer', 'Peak memory', 'yoco b'])
+    assert.ok(svg.includes(`>${text}</text>`), text);
+  assert.is(svg.match(/<svg /g)?.length, 4);
+  assert.is(needleOverview([row('a', 1024), row('b', 1024)]), null);
 });
 
 test('depths are lists of percentages, with .. for equal steps', () => {

@@ -1,10 +1,10 @@
 import { formatTokenCount } from '../../cli/sizes.js';
-import { needleFigures } from '../../evaluation/needle-figures.js';
+import { needleFigures, needleOverview } from '../../evaluation/needle-figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
 import type { Row } from '../../results/schema.js';
-import { figure, htmlTable, paragraph } from '../html.js';
+import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
-import { findRows, legendName, numberIn, percent, textIn } from '../tables.js';
+import { findTables, legendName, numberIn, percent, textIn } from '../tables.js';
 
 const shown = (row: Row, column: string, format: (value: number) => string): string => {
   const value = numberIn(row, column);
@@ -37,19 +37,37 @@ function contextTable(rows: readonly Row[]): string {
   });
 }
 
+/** The pictures of one run; runs below the directory are told apart by their places. */
+function figuresOf(place: string, cells: readonly Row[], contexts: readonly Row[]): [string, string][] {
+  const overview = needleOverview(contexts);
+  const figures = [
+    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
+    ...needleFigures(cells),
+  ];
+  const prefix = place === '' ? '' : `${place.replace(/[^\w.]+/g, '-')}-`;
+  return figures.map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
+}
+
 export function needleSection(directory: string): Section | null {
-  const rows = findRows(directory, 'needle');
-  if (rows.length === 0) return null;
-  const figures = [...needleFigures(rows)];
-  const contexts = findRows(directory, 'needle-contexts');
+  const runs = findTables(directory, 'needle');
+  if (runs.length === 0) return null;
+  const contexts = new Map(findTables(directory, 'needle-contexts').map(({ place, rows }) => [place, rows]));
   const text =
     'Share of trials that give exactly the number hidden in the text, by context length and by the depth of the needle.';
+  const parts = runs.map(({ place, rows }) => {
+    const summary = contexts.get(place) ?? [];
+    const figures = figuresOf(
+      place,
+      rows.filter(({ status }) => status !== 'error'),
+      summary,
+    );
+    const heading = place === '' ? '' : `<h3>${escapeHtml(place)}</h3>\n`;
+    const table = summary.length > 0 ? contextTable(summary) : '';
+    return { figures, body: heading + figures.map(([, svg]) => figure(svg)).join('\n') + table };
+  });
   return {
     title: 'Needle in a haystack',
-    body:
-      paragraph(text) +
-      figures.map(([, svg]) => figure(svg)).join('\n') +
-      (contexts.length > 0 ? contextTable(contexts) : ''),
-    figures: Object.fromEntries(figures.map(([file, svg]) => [file.replace(/\.svg$/, ''), svg])),
+    body: paragraph(text) + parts.map(({ body }) => body).join('\n'),
+    figures: Object.fromEntries(parts.flatMap(({ figures }) => figures)),
   };
 }
