@@ -11,12 +11,12 @@ export class YocoError extends Error {
   }
 }
 
-/** Wrong usage: a flag, a preset or a configuration that cannot be meant. Exit status 2. */
+/** Wrong usage: a flag, a preset, a configuration or the name of a file that cannot be meant. Exit status 2. */
 export class UsageError extends YocoError {
   override readonly exitCode = 2;
 }
 
-/** Right usage that could not be carried out: a missing file, a full disk, not enough memory. Exit status 1. */
+/** Right usage that could not be carried out: a damaged file, a full disk, not enough memory. Exit status 1. */
 export class RunError extends YocoError {
   override readonly exitCode = 1;
 }

@@ -31,7 +31,7 @@ export interface LoadedModel extends ModelMeta {
 
 /**
  * Opens a checkpoint of any known format and loads its model into the current engine.
- * @throws RunError where it is missing or damaged or does not fit its configuration
+ * @throws UsageError where there is none, RunError where it is damaged or does not fit its configuration
  */
 export function loadModel(directory: string): LoadedModel {
   const checkpoint = openCheckpoint(directory);

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { RunError } from '../errors.js';
+import { UsageError } from '../errors.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
 import { huggingFaceFormat } from './formats/hugging-face.js';
 import { metaFormat } from './formats/meta.js';
@@ -33,9 +33,9 @@ export function stepDirectories(run: string): string[] {
 
 function requireDirectory(directory: string): void {
   const stat = statSync(directory, { throwIfNoEntry: false });
-  if (stat === undefined) throw new RunError(`there is no checkpoint directory ${directory}`);
+  if (stat === undefined) throw new UsageError(`there is no checkpoint directory ${directory}`);
   if (!stat.isDirectory()) {
-    throw new RunError(`${directory} is a file: give the directory that holds the checkpoint`);
+    throw new UsageError(`${directory} is a file: give the directory that holds the checkpoint`);
   }
 }
 
@@ -47,7 +47,7 @@ export interface OpenCheckpoint extends Checkpoint {
 
 /**
  * Opens a checkpoint of any known format, or the newest of a training run. Only headers are read.
- * @throws RunError where there is none, or it is damaged or does not fit its configuration
+ * @throws UsageError where there is none, RunError where it is damaged or does not fit its configuration
  */
 export function openCheckpoint(directory: string): OpenCheckpoint {
   requireDirectory(directory);
@@ -56,7 +56,7 @@ export function openCheckpoint(directory: string): OpenCheckpoint {
   const format = FORMATS.find((candidate) => candidate.detect(directory));
   if (format === undefined) {
     const known = FORMATS.map(({ name, description }) => `${name}: ${description}`).join('; ');
-    throw new RunError(`${directory} holds no checkpoint of a known format (${known})`);
+    throw new UsageError(`${directory} holds no checkpoint of a known format (${known})`);
   }
   return { ...format.open(directory), format, directory };
 }

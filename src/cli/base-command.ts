@@ -21,7 +21,7 @@ export interface RunContext {
   directory: string;
   progress(options: Omit<ProgressOptions, 'quiet'>): Progress;
   /** A remark for the person at the terminal. */
-  note(line: string): void;
+  note: (line: string) => void;
 }
 
 /** What `finish` needs to know of a command's flags. */
@@ -42,9 +42,7 @@ export abstract class BaseCommand extends PlainCommand {
 
   /** This run of the command, as the library is to know it. */
   protected context(flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>): RunContext {
-    if (flags.check !== undefined && !existsSync(flags.check)) {
-      throw new UsageError(`--check ${flags.check}: there is no such file`);
-    }
+    this.requireBaseline(flags.check);
     return {
       command: [this.id ?? '', ...this.argv],
       flags,
@@ -54,6 +52,13 @@ export abstract class BaseCommand extends PlainCommand {
         this.note(line);
       },
     };
+  }
+
+  /** Says before the work rather than after it that `--check` names no file. */
+  protected requireBaseline(check: string | undefined): void {
+    if (check !== undefined && !existsSync(check)) {
+      throw new UsageError(`--check ${check}: there is no such file`);
+    }
   }
 
   /**
@@ -89,7 +94,8 @@ export abstract class BaseCommand extends PlainCommand {
     if (failed > 0) throw new FailedCellsError(`${failed} of the cells failed; column 'error' says why`);
   }
 
-  private async compare({ schema, rows }: DerivedTable, file: string, tolerance: number): Promise<void> {
+  /** `--check`: says which figures are worse than in an earlier CSV. @throws RunError if there are any */
+  protected async compare({ schema, rows }: DerivedTable, file: string, tolerance: number): Promise<void> {
     const { compareResults } = await import('../results/compare.js');
     const comparison = compareResults(schema, rows, file, tolerance);
     for (const line of comparison.offences)

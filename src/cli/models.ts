@@ -1,6 +1,6 @@
 /** From `--arch`, `--preset`, `--config` and `--checkpoint` to the models a command works on. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
@@ -55,7 +55,7 @@ export function modelLabel(choice: ModelChoice): string {
 /**
  * The models the flags name, in the order given; YOCO of preset `tiny` when they name none.
  *
- * @throws UsageError for unknown presets, invalid configurations, or an architecture none of them has
+ * @throws UsageError for unknown presets, invalid configurations, an architecture none of them has, or a model named twice
  * @throws RunError for a damaged checkpoint
  */
 export function chooseModels(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
@@ -63,9 +63,27 @@ export function chooseModels(flags: ModelFlags, defaultPreset = DEFAULT_PRESET):
   if (flags['self-decoder'] && (checkpoint ?? config)) {
     throw new UsageError('--self-decoder goes with --preset: a configuration or checkpoint has its own');
   }
-  if (checkpoint) return only(arch, checkpoint.map(fromCheckpoint));
-  if (config) return only(arch, config.map(fromFile));
-  return preset.flatMap((name) => fromPreset(name, arch, flags['self-decoder']));
+  if (checkpoint) return only(arch, checkpoint.map(fromCheckpoint), checkDirectories);
+  if (config) return only(arch, config.map(fromFile), checkNames);
+  return checkNames(preset.flatMap((name) => fromPreset(name, arch, flags['self-decoder'])));
+}
+
+/** Results are kept by model: two that cannot be told apart would overwrite each other. */
+function checkNames(choices: ModelChoice[]): ModelChoice[] {
+  const labels = choices.map(modelLabel);
+  const twice = labels.find((label, index) => labels.indexOf(label) < index);
+  if (twice !== undefined) throw new UsageError(`two models are called '${twice}': name each once`);
+  return choices;
+}
+
+/** Checkpoints of one name are told apart by their paths. */
+function checkDirectories(choices: ModelChoice[]): ModelChoice[] {
+  const paths = choices.map(({ checkpoint }) => checkpoint && realpathSync(checkpoint.directory));
+  const twice = choices.find((_, index) => paths.indexOf(paths[index]) < index);
+  if (twice !== undefined) {
+    throw new UsageError(`--checkpoint ${twice.checkpoint?.directory ?? ''} is given twice: name each once`);
+  }
+  return choices;
 }
 
 /** The one model of a command that works on one. */
@@ -79,7 +97,11 @@ export function chooseModel(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): 
   return choice;
 }
 
-function only(wanted: readonly Architecture[] | undefined, choices: ModelChoice[]): ModelChoice[] {
+function only(
+  wanted: readonly Architecture[] | undefined,
+  choices: ModelChoice[],
+  check: (choices: ModelChoice[]) => ModelChoice[],
+): ModelChoice[] {
   for (const { name, config } of choices) {
     if (wanted && !wanted.includes(config.architecture)) {
       throw new UsageError(
@@ -87,7 +109,7 @@ function only(wanted: readonly Architecture[] | undefined, choices: ModelChoice[
       );
     }
   }
-  return choices;
+  return check(choices);
 }
 
 function fromPreset(

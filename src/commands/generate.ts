@@ -29,7 +29,10 @@ export default class Generate extends PlainCommand {
   ];
   static override args = {
     // Read here, since oclif would take anything for text.
-    prompt: Args.string({ description: 'text to continue (default: read from stdin)', ignoreStdin: true }),
+    prompt: Args.string({
+      description: 'text to continue (default: read from stdin); "" begins a new text',
+      ignoreStdin: true,
+    }),
   };
   static override baseFlags = { ...quietFlag, ...seedFlag, ...engineFlags };
   static override flags = {
@@ -60,7 +63,13 @@ export default class Generate extends PlainCommand {
     const choice = chooseModel(flags);
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
-    const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+    const engine = await startEngine(
+      flags.engine,
+      { storage: flags.dtype, threads: flags.threads },
+      (line) => {
+        this.note(line);
+      },
+    );
     if (!choice.checkpoint) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }
@@ -83,7 +92,10 @@ export default class Generate extends PlainCommand {
     if (file !== undefined) return [...readText(file)].join('');
     if (process.stdin.isTTY)
       throw new UsageError('no prompt: give a text, --prompt-file FILE, or pipe one in');
-    return (await readStream(process.stdin)).replace(/\n$/, '');
+    const piped = (await readStream(process.stdin)).replace(/\n$/, '');
+    if (piped === '')
+      throw new UsageError('no prompt: stdin is empty (give "" as the argument to begin a new text)');
+    return piped;
   }
 
   private async sampler(flags: FlagsOf<typeof Generate>): Promise<Sampler> {

@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
-import { modelFlags } from '../cli/flags.js';
+import { modelFlags, sweepFlags } from '../cli/flags.js';
 import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import type { Row } from '../results/schema.js';
@@ -91,10 +91,13 @@ export default class Train extends BaseCommand {
       default: true,
       allowNo: true,
     }),
+    check: sweepFlags.check,
+    tolerance: sweepFlags.tolerance,
   };
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Train);
+    this.requireBaseline(flags.check);
     const { chooseModel, modelLabel } = await import('../cli/models.js');
     const { createRecipe } = await import('../training/recipe.js');
     const inputs = await import('../training/inputs.js');
@@ -107,7 +110,13 @@ export default class Train extends BaseCommand {
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
     const { startEngine } = await import('../engines/start.js');
-    const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+    const engine = await startEngine(
+      flags.engine,
+      { storage: flags.dtype, threads: flags.threads },
+      (line) => {
+        this.note(line);
+      },
+    );
     const { trainModel } = await import('../training/train.js');
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
@@ -148,7 +157,11 @@ export default class Train extends BaseCommand {
     const measured = result.rows.filter(isMilestone);
     process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, { color: chalk.level > 0 }));
     this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
-    if (result.status === 'finished') return;
+    if (result.status === 'finished') {
+      if (flags.check === undefined) return;
+      await this.compare({ schema: TRAIN_SCHEMA, rows: result.rows }, flags.check, flags.tolerance ?? 0);
+      return;
+    }
     const command = ['yoco', this.id ?? 'train', ...this.argv].join(' ');
     process.stderr.write(`interrupted after step ${result.step}, all saved; to go on: ${command}\n`);
     this.exit(130);

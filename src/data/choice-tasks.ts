@@ -77,7 +77,7 @@ export const TASK_NAMES: readonly string[] = Object.keys(TASKS);
 
 /**
  * @param limit items from the first; default all
- * @throws UsageError for an unknown name, RunError for a missing or malformed file (file and line named)
+ * @throws UsageError for an unknown name or a missing file, RunError for a malformed one (file and line named)
  */
 export function loadChoiceTask(name: string, directory: string, limit = Infinity): ChoiceTask {
   const definition = Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
@@ -87,7 +87,7 @@ export function loadChoiceTask(name: string, directory: string, limit = Infinity
   const { files, kind, normalizable, read } = definition;
   const path = files.map((file) => join(directory, file)).find((file) => existsSync(file));
   if (path === undefined)
-    throw new RunError(`${directory} has no file ${files.join(' or ')} for task ${name}`);
+    throw new UsageError(`${directory} has no file ${files.join(' or ')} for task ${name}`);
   const hash = createHash('sha256');
   const all = [...readJsonLines(path, read, (bytes) => hash.update(bytes))];
   if (all.length === 0) throw new RunError(`${path} holds no questions`);

@@ -1,15 +1,15 @@
 /** Reading text files piece by piece, with errors that name the file and the place. */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { TextDecoder } from 'node:util';
-import { RunError } from '../errors.js';
+import { RunError, UsageError } from '../errors.js';
 
 const PIECE_BYTES = 1 << 20;
 
-/** Checks that `path` is a file with something in it and returns its size in bytes. */
+/** Checks that `path` is a file (else `UsageError`) with something in it (else `RunError`) and returns its size in bytes. */
 export function fileSize(path: string): number {
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) throw new RunError(`no such file: ${path}`);
-  if (!stats.isFile()) throw new RunError(`${path} is not a file`);
+  if (stats === undefined) throw new UsageError(`no such file: ${path}`);
+  if (!stats.isFile()) throw new UsageError(`${path} is not a file`);
   if (stats.size === 0) throw new RunError(`${path} is empty`);
   return stats.size;
 }
@@ -32,7 +32,7 @@ export function* readBytes(path: string): Generator<Uint8Array> {
 
 /**
  * The text of a UTF-8 file, about a megabyte at a time, without its byte-order mark.
- * @throws RunError for a missing, empty or binary file
+ * @throws UsageError for a missing file, RunError for an empty or binary one
  */
 export function* readText(path: string, onBytes?: (bytes: Uint8Array) => void): Generator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true });

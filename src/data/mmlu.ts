@@ -57,7 +57,7 @@ export const sampleDirectory = (): string => join(packageRoot, 'data', SAMPLE_NA
 
 /**
  * @param directory where `test/`, `dev/` and `val/` are, or its parent if they are in `data/` as in the original archive
- * @throws UsageError for unknown subjects, RunError for missing or malformed files (file and line named)
+ * @throws UsageError for unknown subjects and missing files, RunError for malformed ones (file and line named)
  */
 export function loadMmlu(directory: string, options: MmluOptions): QuestionSet {
   const { split = 'test', shots } = options;
@@ -84,8 +84,8 @@ export function loadMmlu(directory: string, options: MmluOptions): QuestionSet {
 function findRoot(directory: string, split: string): string {
   const root = [directory, join(directory, 'data')].find((path) => existsSync(join(path, split)));
   if (root !== undefined) return root;
-  if (!existsSync(directory)) throw new RunError(`no such directory: ${directory}`);
-  throw new RunError(
+  if (!existsSync(directory)) throw new UsageError(`no such directory: ${directory}`);
+  throw new UsageError(
     `${directory} has no folder '${split}' with <subject>_${split}.csv files (the layout of MMLU)`,
   );
 }
@@ -96,7 +96,7 @@ function chooseSubjects(root: string, split: string, wanted: readonly string[] |
     .filter((file) => file.endsWith(suffix))
     .map((file) => file.slice(0, -suffix.length))
     .sort();
-  if (present.length === 0) throw new RunError(`${join(root, split)} holds no file <subject>${suffix}`);
+  if (present.length === 0) throw new UsageError(`${join(root, split)} holds no file <subject>${suffix}`);
   const unknown = wanted?.find((name) => !present.includes(name));
   if (unknown !== undefined) {
     throw new UsageError(`no subject '${unknown}' in ${root}: the subjects are ${present.join(', ')}`);

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { globSync } from 'tinyglobby';
-import { RunError, UsageError } from '../errors.js';
+import { UsageError } from '../errors.js';
 
 /** English text that npm packages carry. */
 export const CORPUS_NAMES = ['sotu', 'moby-dick'] as const;
@@ -21,7 +21,7 @@ const isCorpusName = (spec: string): spec is CorpusName => CORPUS_NAMES.some((na
 /** Bytewise order, the same in every locale. */
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** @throws UsageError when nothing matches, RunError when a directory holds no text */
+/** @throws UsageError when nothing matches or a directory holds no text */
 export function findSources(specs: readonly string[]): Source[] {
   return specs.flatMap((spec) => {
     if (isCorpusName(spec)) return packageSources(spec);
@@ -50,7 +50,7 @@ function directoryFiles(directory: string): string[] {
     .filter((name) => /\.(txt|jsonl)$/i.test(name))
     .sort(byName)
     .map((name) => join(directory, name));
-  if (files.length === 0) throw new RunError(`${directory} holds no .txt or .jsonl file`);
+  if (files.length === 0) throw new UsageError(`${directory} holds no .txt or .jsonl file`);
   return files;
 }
 

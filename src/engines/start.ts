@@ -14,24 +14,26 @@ const STARTERS: Readonly<Record<EngineName, () => Promise<Start>>> = {
 };
 
 /**
- * Starts an engine and makes it current. `auto` takes the best that starts, and says on stderr which one and why those
- * before it did not.
+ * Starts an engine and makes it current. `auto` takes the best that starts, and says which one and why those before it
+ * did not.
+ * @param note takes what is said; by default it goes to stderr
  * @throws RunError if an engine asked for by name cannot start; the message says what to install
  */
-export async function startEngine(name: EngineName | 'auto', options: EngineOptions = {}): Promise<Engine> {
-  return name === 'auto' ? startBest(options) : (await STARTERS[name]())(options);
+export async function startEngine(
+  name: EngineName | 'auto',
+  options: EngineOptions = {},
+  note: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
+): Promise<Engine> {
+  return name === 'auto' ? startBest(options, note) : (await STARTERS[name]())(options);
 }
 
-async function startBest(options: EngineOptions): Promise<Engine> {
+async function startBest(options: EngineOptions, note: (line: string) => void): Promise<Engine> {
   const refusals: string[] = [];
   for (const load of Object.values(STARTERS)) {
     try {
       const engine = await (await load())({ ...options, hardwareOnly: true });
-      const lines = [
-        `engine: ${engine.name} (${engine.description})`,
-        ...refusals.map((line) => `  ${line}`),
-      ];
-      process.stderr.write(`${lines.join('\n')}\n`);
+      note(`engine: ${engine.name} (${engine.description})`);
+      for (const line of refusals) note(`  ${line}`);
       return engine;
     } catch (error) {
       if (!(error instanceof YocoError)) throw error;

@@ -26,7 +26,11 @@ export interface GenerateSpeed {
   readonly decodeSeconds: number;
 }
 
-/** Tokens of a prompt: the begin token, where the tokenizer has one, and the text. */
+/**
+ * Tokens of a prompt: the begin token, where the tokenizer has one, and the text. An empty prompt begins a new text: it is
+ * the begin token, or the end of the text before.
+ * @throws UsageError for an empty prompt where the tokenizer has neither
+ */
 export function promptTokens(tokenizer: Tokenizer, prompt: string): Int32Array {
   const text = tokenizer.encode(prompt);
   const opening = tokenizer.beginOfText ?? (text.length === 0 ? tokenizer.endOfText : null);

@@ -37,7 +37,11 @@ export async function startSession(
   { choices, ...options }: SessionOptions,
 ): Promise<Session> {
   const candidates = await loadCandidates(choices, flags);
-  const engine = await startEngine(flags.engine, { storage: flags.dtype, threads: flags.threads });
+  const engine = await startEngine(
+    flags.engine,
+    { storage: flags.dtype, threads: flags.threads },
+    context.note,
+  );
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
       context.note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);

@@ -28,7 +28,7 @@ export async function profileMemory(
     flags,
     flags.ctx.map((count) => ({ context: count })),
   );
-  const engine = flags.analytic ? null : await startProfileEngine(flags);
+  const engine = flags.analytic ? null : await startProfileEngine(flags, context.note);
   const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
   const assumptions = { bytesPerElement: ELEMENT_BYTES[storage], chunkSize: flags.chunk };
   context.note(

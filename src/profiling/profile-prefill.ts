@@ -33,7 +33,7 @@ export async function profilePrefill(
       flags.ctx.map((count) => ({ early_exit: exit === 'on', context: count })),
     ),
   );
-  const engine = await startProfileEngine(flags);
+  const engine = await startProfileEngine(flags, context.note);
   const { chunk, warmup, repetitions } = flags;
   const writer = openTable(context, flags, {
     schema: PREFILL_SCHEMA,

@@ -27,7 +27,7 @@ export async function profileThroughput(
     flags,
     contexts.map((count) => ({ context: count })),
   );
-  const engine = await startProfileEngine(flags);
+  const engine = await startProfileEngine(flags, context.note);
   const { tokens, warmup } = flags;
   const writer = openTable(context, flags, {
     schema: THROUGHPUT_SCHEMA,

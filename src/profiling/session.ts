@@ -28,8 +28,11 @@ export interface ProfilePlan {
   settings: Readonly<Record<string, Json>>;
 }
 
-export function startProfileEngine({ engine, threads, dtype }: ProfileFlags): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype });
+export function startProfileEngine(
+  { engine, threads, dtype }: ProfileFlags,
+  note: (line: string) => void,
+): Promise<Engine> {
+  return startEngine(engine, { threads, storage: dtype }, note);
 }
 
 /** The cells of each model: its key with each of `cells`, in order. */

@@ -1,16 +1,22 @@
 /** From what the flags of `yoco train` name to what `trainModel` takes. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJson } from '../checkpoint/files.js';
 import type { ModelChoice } from '../cli/models.js';
 import { checkpointHash } from '../cli/models.js';
 import { loadTokenizer } from '../data/tokenizer.js';
+import { UsageError } from '../errors.js';
 import { createConfig } from '../model/config.js';
 import type { ModelConfig } from '../model/config.js';
 import type { Recipe, RecipeInput } from './recipe.js';
 import type { TrainOptions } from './train.js';
 
-/** Settings from a JSON file; `createRecipe` checks them. @throws RunError for a file that is no JSON object */
+/**
+ * Settings from a JSON file; `createRecipe` checks them.
+ * @throws UsageError for a missing file, RunError for one that is no JSON object
+ */
 export function readRecipe(file: string): RecipeInput {
+  if (!existsSync(file)) throw new UsageError(`--recipe ${file}: there is no such file`);
   return readJson(file);
 }
 

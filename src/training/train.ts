@@ -13,6 +13,7 @@ import { collectProvenance, toolkitVersion } from '../results/provenance.js';
 import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
 import { buildTask } from './build-task.js';
+import { lockRun } from './lock.js';
 import { TrainLog } from './log.js';
 import type { Recipe } from './recipe.js';
 import { checkTrainingMemory } from './memory.js';
@@ -51,7 +52,7 @@ export interface TrainResult extends LoopResult {
  * Trains a model, or goes on with one. The same options on the same engine give the same train.csv and the same
  * weights, however often the run is left, killed included, and taken up again.
  * @throws UsageError for data or a tokenizer that do not fit, or another run's directory
- * @throws RunError where memory does not suffice, training diverges, or files cannot be read or written
+ * @throws RunError where another process trains in the directory, memory does not suffice, training diverges, or files cannot be read or written
  */
 export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   const { config, recipe } = options;
@@ -59,13 +60,30 @@ export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   checkVocabulary(tokenizer, config.vocabSize);
   checkTrainingMemory(config, recipe, options.engine);
   const task = await buildTask(recipe, tokenizer);
-  const model = createModel(config, { seed: recipe.seed, weights: options.initial ? 'zeros' : 'random' });
   try {
-    if (options.initial !== undefined) loadParameters(model, options.initial.checkpoint.tensors);
+    const unlock = lockRun(options.directory);
+    try {
+      return await trainLocked(task, tokenizer, options);
+    } finally {
+      unlock();
+    }
+  } finally {
+    task.dispose();
+  }
+}
+
+async function trainLocked(
+  task: TrainingTask,
+  tokenizer: Tokenizer,
+  options: TrainOptions,
+): Promise<TrainResult> {
+  const { config, recipe, initial } = options;
+  const model = createModel(config, { seed: recipe.seed, weights: initial ? 'zeros' : 'random' });
+  try {
+    if (initial !== undefined) loadParameters(model, initial.checkpoint.tensors);
     return await trainOn(model, task, tokenizer, options);
   } finally {
     model.dispose();
-    task.dispose();
   }
 }
 

@@ -126,6 +126,9 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
     [['train', '--steps', '0'], 2, /--steps/],
     [['train', '--arch', 'yoco,transformer'], 2, /works on one model/],
     [['train', '--recipe', at('recipe.json')], 2, /unknown field step/],
+    [['train', '--recipe', at('absent.json')], 2, /--recipe .*absent\.json: there is no such file/],
+    [['train', '--check', at('absent.csv')], 2, /--check .*absent\.csv: there is no such file/],
+    [['train', '--checkpoint', at('absent')], 2, /there is no checkpoint directory .*absent/],
     [['train', '--data', at('absent')], 2, /no such file or directory: .*absent/],
     [
       ['train', '--config', config, '--data', at('bad.jsonl')],
@@ -133,8 +136,8 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
       /bad\.jsonl:2: expected an object with a text/,
     ],
     [['train', '--config', config, '--data', text, '--length', '1m'], 2, /the training text has \d+ tokens/],
-    [['convert', at('absent'), at('x'), '--to', 'yoco'], 1, /there is no checkpoint directory .*absent/],
-    [['convert', at(), at('x'), '--to', 'yoco'], 1, /holds no checkpoint of a known format/],
+    [['convert', at('absent'), at('x'), '--to', 'yoco'], 2, /there is no checkpoint directory .*absent/],
+    [['convert', at(), at('x'), '--to', 'yoco'], 2, /holds no checkpoint of a known format/],
     [['convert', at('a'), at('b'), '--to', 'gguf'], 2, /to be one of: yoco, official, huggingface, meta/],
     [['convert', at('a'), at('b'), '--to', 'yoco', '--max-shard', 'x'], 2, /'x' is not a number of bytes/],
   ];
@@ -147,6 +150,25 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
     assert.is(result.stdout, '');
   }
   assert.equal(existsSync(at('out')), false);
+});
+
+test('--check holds the log to an earlier one', async () => {
+  const { text, config } = files();
+  const run = ['train', '--config', config, '--data', text, '--steps', '2', '--batch', '1', '--length', '16'];
+  const first = await runCli(...run, ...engine, '--out', at('first'));
+  assert.is(first.exitCode, 0, first.stderr);
+  const baseline = at('first/train.csv');
+  const same = await runCli(...run, ...engine, '--out', at('second'), '--check', baseline);
+  assert.is(same.exitCode, 0, same.stderr);
+  const lines = readFileSync(baseline, 'utf8').replace(/\n1,(\d+),\d\./, '\n1,$1,1.');
+  writeFileSync(at('better.csv'), lines);
+  const worse = await runCli(...run, ...engine, '--out', at('third'), '--check', at('better.csv'));
+  assert.is(worse.exitCode, 1);
+  assert.match(worse.stderr, /regression: .*loss \d+\.\d+, was 1\./);
+  const tolerated = await runCli(
+    ...[...run, ...engine, '--out', at('third'), '--check', at('better.csv'), '--tolerance', '900'],
+  );
+  assert.is(tolerated.exitCode, 0, tolerated.stderr);
 });
 
 test.run();

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { RunError } from '../../errors.js';
+import { makeDirectory } from '../../results/files.js';
 import { openLibrary } from './libraries.js';
 
 export interface CompileRequest {
@@ -105,7 +106,7 @@ export function openCompiler(): Compiler {
 /** A cache that cannot be written costs time, not correctness. */
 function store(folder: string, path: string, binary: Uint8Array): void {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeDirectory(folder);
     const temporary = `${path}.${process.pid}`;
     writeFileSync(temporary, binary);
     renameSync(temporary, path);
