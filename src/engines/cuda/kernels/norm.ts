@@ -77,7 +77,8 @@ function rmsNormGrad(
     return [dx];
   }
   if (width * 4 > SHARED_LIMIT) throw new Error(`RmsNormGrad: rows of ${width} are too wide`);
-  const blocks = Math.min(rows, backend.device.driver.multiprocessors * 4);
+  // A row is a chain of two reductions over its block: only many blocks hide it.
+  const blocks = Math.min(rows, backend.device.driver.multiprocessors * 8);
   const launch = (partial: number): void => {
     const args = [...addresses, pointer(partial), int64(rows), int32(width), float32(eps)];
     backend.launch({ file, name: 'rms_norm_grad' }, [blocks], THREADS, args, width * 4);

@@ -1,6 +1,7 @@
 // Cross-entropy of rows of logits, [rows, V], in one pass: loss = logSumExp − logit of the target, both float32. The
 // logits are in storage or (for LinearCrossEntropy's blocks) plain float32.
 
+#define AHEAD 8  // loads in flight a thread
 #define INFINITE __int_as_float(0x7f800000)
 
 #if STORAGE != 0
@@ -19,14 +20,20 @@ DEVICE void loss_of(const T* logits, const int* targets, float* loss, float* log
     sum = sum * __expf(peak - top) + otherSum * __expf(otherPeak - top);
     peak = top;
   };
-  for (i64 i = threadIdx.x; i < extent; i += blockDim.x) {
-    const float x = to_float(row[i]);
-    if (x > peak) {
-      sum = sum * __expf(peak - x) + 1.0f;
-      peak = x;
-    } else {
-      sum += __expf(x - peak);
+  for (i64 i = threadIdx.x; i < extent; i += AHEAD * blockDim.x) {
+    float x[AHEAD], top = peak;
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const i64 at = i + j * blockDim.x;
+      x[j] = at < extent ? to_float(row[at]) : -INFINITE;
     }
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) top = fmaxf(top, x[j]);
+    if (top == -INFINITE) continue;
+    sum *= __expf(peak - top);
+    peak = top;
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) sum += __expf(x[j] - peak);
   }
   for (int offset = 16; offset > 0; offset >>= 1) {
     const float otherPeak = __shfl_xor_sync(0xffffffffu, peak, offset);

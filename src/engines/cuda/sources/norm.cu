@@ -3,32 +3,31 @@
 
 #define KEPT 4  // packs of a row that one thread holds
 
-// `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
-KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
-  follow();
-  const i64 row = global_thread() / lanes;
-  const int lane = threadIdx.x & (lanes - 1);
-  const Wide* from = (const Wide*)x + (row < rows ? row : 0) * packs;
+// One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block.
+template <bool BLOCK>
+DEVICE void normalize(const Wide* from, const Wide* weight, Wide* to, int packs, int first, int threads, bool valid,
+                      float eps) {
   Wide kept[KEPT];
   float sum = 0.0f;
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
-    const int at = lane + j * lanes;
+    const int at = first + j * threads;
     if (at >= packs) continue;
     kept[j] = from[at];
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
   }
-  for (int offset = lanes >> 1; offset > 0; offset >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  if (BLOCK) sum = block_sum(sum);
+  else
+    for (int offset = threads >> 1; offset > 0; offset >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
   const float factor = rsqrtf(sum / (packs * WIDTH) + eps);
-  if (row >= rows) return;
-  Wide* to = (Wide*)y + row * packs;
+  if (!valid) return;
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
-    const int at = lane + j * lanes;
+    const int at = first + j * threads;
     if (at >= packs) continue;
     Wide w;
-    if (weight) w = ((const Wide*)weight)[at];
+    if (weight) w = weight[at];
 #pragma unroll
     for (int i = 0; i < WIDTH; i++)
       kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(w.v[i]) : 1.0f));
@@ -36,33 +35,22 @@ KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows
   }
 }
 
+// `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
+KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
+  follow();
+  const i64 row = global_thread() / lanes;
+  const bool valid = row < rows;  // the others stay for the shuffles
+  const Wide* from = (const Wide*)x + (valid ? row : 0) * packs;
+  normalize<false>(from, (const Wide*)weight, (Wide*)y + row * packs, packs, threadIdx.x & (lanes - 1), lanes, valid,
+                   eps);
+}
+
 // One block a row of at most KEPT·blockDim packs.
 KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
   follow();
-  const Wide* from = (const Wide*)x + (i64)blockIdx.x * packs;
-  Wide kept[KEPT];
-  float sum = 0.0f;
-#pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    const int at = threadIdx.x + j * blockDim.x;
-    if (at >= packs) continue;
-    kept[j] = from[at];
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
-  }
-  const float factor = rsqrtf(block_sum(sum) / (packs * WIDTH) + eps);
-  Wide* to = (Wide*)y + (i64)blockIdx.x * packs;
-#pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    const int at = threadIdx.x + j * blockDim.x;
-    if (at >= packs) continue;
-    Wide w;
-    if (weight) w = ((const Wide*)weight)[at];
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(w.v[i]) : 1.0f));
-    to[at] = kept[j];
-  }
+  const i64 start = (i64)blockIdx.x * packs;
+  normalize<true>((const Wide*)x + start, (const Wide*)weight, (Wide*)y + start, packs, threadIdx.x, blockDim.x, true,
+                  eps);
 }
 
 // Any width, one block a row.
