@@ -3,14 +3,14 @@
  * chunk is timed at several contexts, and the time of the whole prefill is the integral of the chunk times (they grow
  * linearly with context), which the columns say. Decoding behind the same cache is timed directly.
  */
-import { LayerCache, type ModelCache } from '../../src/model/cache.js';
+import type { ModelCache } from '../../src/model/cache.js';
 import { createModel, presetConfig, type LanguageModel } from '../../src/model/index.js';
-import { KeyValuePages } from '../../src/ops/index.js';
 import type { Engine } from '../../src/engines/engine.js';
 import { median } from '../../src/profiling/statistics.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
+import { fill, layerCache } from './fill.js';
 import { openSession } from './session.js';
 
 const CHUNK = 8192;
@@ -52,24 +52,6 @@ const schema = {
   ],
 } as const;
 
-/** Appends random keys and values to every layer until the cache holds `length` tokens. */
-function fill(model: LanguageModel, cache: LayerCache, length: number): void {
-  const { kvHeads, dim, heads } = model.config;
-  while (cache.length < length) {
-    const count = Math.min(CHUNK, length - cache.length);
-    tf.tidy(() => {
-      const rows = tf.randomNormal<tf.Rank.R4>([1, 256, kvHeads, dim / heads]);
-      const block = tf.slice(
-        tf.tile(rows, [1, Math.ceil(count / 256), 1, 1]),
-        [0, 0, 0, 0],
-        [1, count, kvHeads, dim / heads],
-      );
-      for (const memory of cache.memories) if (memory instanceof KeyValuePages) memory.append(block, block);
-    });
-    cache.length += count;
-  }
-}
-
 async function timeChunk(model: LanguageModel, engine: Engine, cache: ModelCache): Promise<number> {
   const tokens = randomTokens(model.config, CHUNK, 1);
   const seconds = await timeRuns(engine, 2, () => {
@@ -98,8 +80,7 @@ function integrate(samples: readonly (readonly [context: number, seconds: number
 
 const { engine, table } = await openSession(schema);
 const model = createModel(presetConfig('transformer-3b', 'transformer'), { seed: 1, weights: 'repeated' });
-const cache = model.createCache({ maxTokens: 1024 * K + 2 * CHUNK });
-if (!(cache instanceof LayerCache)) throw new Error('the model keeps its cache elsewhere');
+const cache = layerCache(model.createCache({ maxTokens: 1024 * K + 2 * CHUNK }));
 await timeChunk(model, engine, cache);
 const samples: [number, number][] = [];
 for (const context of [...SAMPLES, ...DECODED].sort((a, b) => a - b)) {

@@ -6,10 +6,13 @@ import { randomTokens } from '../../src/profiling/prompt.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import { Optimizer, globalNorm } from '../../src/training/optimizer.js';
 import * as tf from '../../src/tf.js';
+import { cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
 
 const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 6, 3];
 const SIZE = 8192;
+/** Milliseconds of copies ahead of a profiled step, for the host to get ahead. */
+const BACKLOG = 60;
 
 const schema = {
   name: 'training-rate',
@@ -75,6 +78,8 @@ for (const architecture of ['yoco', 'transformer'] as const) {
     tf.dispose([value, ...gradients.values()]);
   };
   const seconds = median((await timeRuns(engine, STEPS + WARM_UP, step)).slice(WARM_UP));
+  const ofStep = kernelTimes(cudaBackend(), BACKLOG, step);
+  printKernelTimes(`training step, ${architecture}`, ofStep, 40);
   const count = BATCH * TIME;
   const flops = (costs(config).trainFlopsPerToken(TIME) * count) / seconds;
   table.append({

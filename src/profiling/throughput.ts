@@ -82,7 +82,7 @@ export async function measureDecoding(
  * Bytes one decoded token needs: all weights but the embedding table (one row of it), K/V and states; and with K/V
  * once for every layer that attends to it, since caches on the chip do not hold a long one between layers.
  */
-function decodeBytes(
+export function decodeBytes(
   config: ModelConfig,
   context: number,
   elementBytes: number,
