@@ -7,7 +7,9 @@ import {
   type LanguageModel,
   type ModelConfig,
 } from '../src/model/index.js';
-import { valueAndGradients } from '../src/model/index.js';
+import { LayerCache } from '../src/model/cache.js';
+import { valueAndGradients, type ModelCache } from '../src/model/index.js';
+import { KeyValuePages } from '../src/ops/index.js';
 import { Optimizer, globalNorm } from '../src/training/optimizer.js';
 import * as tf from '../src/tf.js';
 
@@ -40,6 +42,32 @@ export function prefillOnce(model: LanguageModel, tokens: number, chunkSize?: nu
   logits.dataSync();
   tf.dispose([logits, prompt]);
   cache.dispose();
+}
+
+/** Bytes of keys and values that decoding reads after `tokens` tokens: those of every layer that attends to them. */
+export function decodeBytes(config: ModelConfig, tokens: number): number {
+  const shared = config.architecture === 'yoco' ? config.layers - config.selfLayers : 1;
+  return shared * costs(config).keyValueBytesPerToken(4) * tokens;
+}
+
+/** A cache of `tokens` tokens, most of them random keys and values, to which some more can be decoded. */
+export function filledCache(model: LanguageModel, tokens: number): ModelCache {
+  const cache = model.createCache({ maxTokens: tokens + 64 });
+  const pages = cache instanceof LayerCache ? cache.memories[0] : undefined;
+  if (!(cache instanceof LayerCache && pages instanceof KeyValuePages))
+    throw new Error('The model has no pages of keys and values');
+  const start = tf.tensor2d(ids(64), [1, 64], 'int32');
+  model.prefill(start, cache).dispose();
+  start.dispose();
+  const { kvHeads, headDim } = pages.options;
+  while (pages.length < tokens) {
+    const count = Math.min(8192, tokens - pages.length);
+    const rows = tf.randomNormal<tf.Rank.R4>([1, count, kvHeads, headDim]);
+    pages.append(rows, rows);
+    rows.dispose();
+  }
+  cache.length = tokens;
+  return cache;
 }
 
 /** A model and its optimizer; each call of the result is one training step on `rows` sequences of `length` tokens. */

@@ -4,10 +4,9 @@
  */
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataType, TensorInfo } from '@tensorflow/tfjs-core';
-import type { Tensor as OnnxTensor } from 'onnxruntime-common';
 import type { Graph } from './onnx.js';
 import type { BufferPool } from './pool.js';
-import type { OnnxRuntime } from './runtime.js';
+import type { OnnxRuntime, OnnxTensor } from './runtime.js';
 
 type Values = backend_util.BackendValues;
 export type Floats = Float32Array<ArrayBuffer>;

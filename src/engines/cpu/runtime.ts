@@ -1,81 +1,164 @@
-/**
- * ONNX Runtime reached through its native, synchronous binding: tfjs kernels are synchronous functions, while
- * the package's public `InferenceSession` wraps the same call in a promise.
- */
+/** ONNX Runtime as tfjs' kernels need it: synchronous, on memory that is there already. */
 import { createRequire } from 'node:module';
-import type { InferenceSession, Tensor, TensorConstructor } from 'onnxruntime-common';
-import { encodeModel, type Graph } from './onnx.js';
+import { type Api, created, loadApi } from './library.js';
+import { ELEMENT_TYPES, encodeModel, type Graph } from './onnx.js';
 
-type Feeds = Readonly<Record<string, Tensor>>;
+export type OnnxValues = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 
-interface NativeSession {
-  loadModel(
-    model: ArrayBuffer,
-    byteOffset: number,
-    byteLength: number,
-    options: InferenceSession.SessionOptions,
-  ): void;
-  run(feeds: Feeds, fetches: Feeds, options: InferenceSession.RunOptions): unknown;
+/** An array as ONNX Runtime sees it. */
+export interface OnnxTensor {
+  readonly data: OnnxValues;
+  readonly dims: readonly number[];
 }
 
-interface Binding {
-  initOrt: () => void;
-  binding: { InferenceSession: new () => NativeSession };
+type Tensors = Readonly<Record<string, OnnxTensor>>;
+
+/** A compiled graph, and the names of its inputs and outputs as pointers to C strings. */
+interface Session {
+  readonly handle: number;
+  readonly inputs: readonly string[];
+  readonly inputNames: BigUint64Array;
+  readonly outputs: readonly string[];
+  readonly outputNames: BigUint64Array;
+  /** What the pointers point to. */
+  readonly strings: readonly Buffer[];
 }
 
-const NO_OPTIONS = {};
+/** The most inputs and outputs of a graph, and the most dimensions of a tensor. */
+const MOST_TENSORS = 64;
+const MOST_DIMS = 8;
+
+/** ONNX Runtime's environment, of which a process has one: its threads and its memory serve every session. */
+interface Environment {
+  readonly api: Api;
+  readonly handle: number;
+  readonly memoryInfo: number;
+  readonly threads: number;
+}
+
+let environment: Environment | undefined;
+
+function createEnvironment(threads: number): Environment {
+  const api = loadApi();
+  const options = created((out) => {
+    api.createThreadingOptions(out);
+  });
+  api.setGlobalIntraOpNumThreads(options, threads);
+  api.setGlobalInterOpNumThreads(options, 1);
+  // The next call is never far: threads that wait for it awake save the time it takes to wake them.
+  api.setGlobalSpinControl(options, 1);
+  const WARNINGS = 2;
+  const handle = created((out) => {
+    api.createEnvWithGlobalThreadPools(WARNINGS, 'yoco', options, out);
+  });
+  const ARENA = 1;
+  const memoryInfo = created((out) => {
+    api.createCpuMemoryInfo(ARENA, 0, out);
+  });
+  api.createAndRegisterAllocator(handle, memoryInfo, 0);
+  return { api, handle, memoryInfo, threads };
+}
 
 /** Runs small graphs, each compiled once and kept; their dimensions are symbolic, so one fits every size. */
 export class OnnxRuntime {
-  private readonly sessions = new Map<string, NativeSession>();
+  private readonly sessions = new Map<string, Session>();
+  /** Handles of the tensors of the run in progress, and where they lie. */
+  private readonly values = new BigUint64Array(MOST_TENSORS);
+  private readonly valuesAddress: number;
+  /** Dimensions of the tensor being made, as 64-bit integers in two halves. */
+  private readonly dims = new Uint32Array(2 * MOST_DIMS);
 
   private constructor(
-    private readonly native: Binding['binding'],
-    private readonly tensor: TensorConstructor,
+    private readonly environment: Environment,
     readonly threads: number,
     readonly version: string,
-  ) {}
+  ) {
+    this.valuesAddress = Number(environment.api.address(this.values));
+  }
 
   /** @throws the loader's error where the package has no binary for this platform. */
   static load(threads: number): OnnxRuntime {
     const require = createRequire(import.meta.url);
-    const { initOrt, binding } = require('onnxruntime-node/dist/binding.js') as Binding;
-    const { Tensor } = require('onnxruntime-common') as { Tensor: TensorConstructor };
     const { version } = require('onnxruntime-node/package.json') as { version: string };
-    initOrt();
-    return new OnnxRuntime(binding, Tensor, threads, version);
+    environment ??= createEnvironment(threads);
+    return new OnnxRuntime(environment, threads, version);
   }
 
   /** `data` as an ONNX tensor of the given shape, without copying. */
-  wrap(data: Float32Array | Int32Array | Uint8Array | BigInt64Array, dims: readonly number[]): Tensor {
-    if (data instanceof Float32Array) return new this.tensor('float32', data, dims);
-    if (data instanceof Int32Array) return new this.tensor('int32', data, dims);
-    if (data instanceof Uint8Array) return new this.tensor('bool', data, dims);
-    return new this.tensor('int64', data, dims);
+  wrap(data: OnnxValues, dims: readonly number[]): OnnxTensor {
+    return { data, dims };
   }
 
   /** Runs the graph known as `key`, defining it on first use; results are written into `fetches`. */
-  run(key: string, define: () => Graph, feeds: Feeds, fetches: Feeds): void {
+  run(key: string, define: () => Graph, feeds: Tensors, fetches: Tensors): void {
     let session = this.sessions.get(key);
     if (session === undefined) {
       session = this.compile(define());
       this.sessions.set(key, session);
     }
-    session.run(feeds, fetches, NO_OPTIONS);
+    const { handle, inputs, inputNames, outputs, outputNames } = session;
+    const { api } = this.environment;
+    let made = 0;
+    try {
+      for (const name of inputs) this.make(made++, feeds[name]);
+      for (const name of outputs) this.make(made++, fetches[name]);
+      const outputValues = this.valuesAddress + 8 * inputs.length;
+      api.run(handle, 0, inputNames, this.valuesAddress, inputs.length, outputNames, outputs.length, outputValues); // prettier-ignore
+    } finally {
+      for (let i = 0; i < made; i++) {
+        api.releaseValue(this.values[i] as bigint);
+        this.values[i] = 0n;
+      }
+    }
   }
 
-  private compile(graph: Graph): NativeSession {
-    const model = encodeModel(graph);
-    const session = new this.native.InferenceSession();
-    session.loadModel(model.buffer, 0, model.byteLength, {
-      intraOpNumThreads: this.threads,
-      interOpNumThreads: 1,
-      // One arena per session would hold on to memory that no other session can use.
-      enableCpuMemArena: false,
-      // Every session has its own threads. Left spinning, those of one session starve the next one's: twenty
-      // alternating sessions take 42 ms spinning and 1.7 ms sleeping on two cores.
-      extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
-    });
-    return session;
+  /** Makes the handle number `index` of the run in progress. */
+  private make(index: number, tensor: OnnxTensor | undefined): void {
+    if (tensor === undefined) throw new Error('A graph misses an input or output');
+    const { data, dims } = tensor;
+    const size = dims.length;
+    if (size > MOST_DIMS) throw new Error(`A tensor has ${size} dimensions, more than ${MOST_DIMS}`);
+    for (let i = 0; i < size; i++) this.dims[2 * i] = dims[i] as number;
+    const { api, memoryInfo } = this.environment;
+    const target = this.valuesAddress + 8 * index;
+    api.createTensorWithData(memoryInfo, data, data.byteLength, this.dims, size, elementType(data), target);
   }
+
+  private compile(graph: Graph): Session {
+    const { api, handle: env, threads } = this.environment;
+    const model = encodeModel(graph);
+    const options = created((out) => {
+      api.createSessionOptions(out);
+    });
+    api.addSessionConfigEntry(options, 'session.use_env_allocators', '1');
+    // A second engine with another number of threads has to bring its own, which then sleep between runs.
+    if (threads === this.threads) api.disablePerSessionThreads(options);
+    else {
+      api.setIntraOpNumThreads(options, this.threads);
+      api.addSessionConfigEntry(options, 'session.intra_op.allow_spinning', '0');
+    }
+    const handle = created((out) => {
+      api.createSessionFromArray(env, model, model.byteLength, options, out);
+    });
+    const inputs = graph.inputs.map(({ name }) => name);
+    const outputs = graph.outputs.map(({ name }) => name);
+    if (inputs.length + outputs.length > MOST_TENSORS)
+      throw new Error(`A graph has more than ${MOST_TENSORS} inputs and outputs`);
+    const strings = [...inputs, ...outputs].map((name) => Buffer.from(`${name}\0`));
+    const pointers = strings.map((text) => api.address(text));
+    return {
+      handle,
+      inputs,
+      inputNames: BigUint64Array.from(pointers.slice(0, inputs.length)),
+      outputs,
+      outputNames: BigUint64Array.from(pointers.slice(inputs.length)),
+      strings,
+    };
+  }
+}
+
+function elementType(data: OnnxValues): number {
+  if (data instanceof Float32Array) return ELEMENT_TYPES.float32;
+  if (data instanceof Int32Array) return ELEMENT_TYPES.int32;
+  return data instanceof Uint8Array ? ELEMENT_TYPES.bool : ELEMENT_TYPES.int64;
 }

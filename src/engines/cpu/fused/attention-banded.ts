@@ -8,7 +8,7 @@ import type { Graph } from '../onnx.js';
 import { type AttentionTensors, type GroupShape, groupShape, rowsFrom } from './attention-scores.js';
 
 /** Scores per run: 4 MiB. */
-const SCORES_AT_ONCE = 2 ** 20;
+const SCORES_AT_ONCE = 2 ** 19;
 
 interface Band {
   readonly window: number;

@@ -1,5 +1,5 @@
 /** Products with weights kept as [out, in]; `ops/linear`. */
-import type { Tensor as OnnxTensor } from 'onnxruntime-common';
+import type { OnnxTensor } from '../runtime.js';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend } from '../backend.js';

@@ -1,6 +1,6 @@
 /** Gated retention and its gradient; `ops/gated-retention`. The graphs are in `retention-graph.ts`. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { Tensor as OnnxTensor } from 'onnxruntime-common';
+import type { OnnxTensor } from '../runtime.js';
 import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend, Floats } from '../backend.js';
 import { forwardGraph, gradientGraph, stateGraph } from './retention-graph.js';
