@@ -64,6 +64,10 @@ test('takes tokenizer files along', async () => {
   assert.is(described(at('back')).tokenizer, at('back/tokenizer.json'));
   assert.is(readFileSync(at('back/tokenizer.json'), 'utf8'), '{"tokenizer":1}');
   assert.ok(existsSync(at('back/tokenizer_config.json')));
+  for (const to of ['official', 'meta'] as const) {
+    await convertCheckpoint(at('hf'), at(to), { to });
+    assert.is(described(at(to)).tokenizer, at(`${to}/tokenizer.json`));
+  }
 });
 
 test('stores another type when asked', async () => {

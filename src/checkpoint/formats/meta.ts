@@ -18,7 +18,7 @@ import { writeTorchArchive } from '../torch-writer.js';
 import { configFrom } from './config-from.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
-import { tokenizerIn } from './tokenizer-files.js';
+import { copyTokenizer, tokenizerIn } from './tokenizer-files.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -137,11 +137,12 @@ export const metaFormat: CheckpointFormat = {
   description: "params.json and consolidated.00.pth, Llama's original layout (interleaved rotary pairs)",
   detect: (directory) => existsSync(join(directory, 'params.json')) && tensorFile(directory) !== undefined,
   open,
-  async write(directory, { config, tensors }, { dtype }) {
+  async write(directory, { config, tokenizer, tensors }, { dtype }) {
     const params = paramsOf(config);
     if (config.architecture !== 'transformer') return;
     const permuted = new MappedSource(tensors, placementsOf(config, 'interleaved'));
     await writeTorchArchive(join(directory, ARCHIVE), copyEntries(permuted, dtype));
+    copyTokenizer(tokenizer, directory);
     writeJson(join(directory, 'params.json'), params);
   },
 };

@@ -17,7 +17,7 @@ import { writeTorchArchive } from '../torch-writer.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
 import { configFrom } from './config-from.js';
-import { tokenizerIn } from './tokenizer-files.js';
+import { copyTokenizer, tokenizerIn } from './tokenizer-files.js';
 
 type Params = Readonly<Record<string, unknown>>;
 
@@ -146,7 +146,7 @@ export const officialFormat: CheckpointFormat = {
   description: 'params.json and checkpoint.pth of the official YOCO code',
   detect: (directory) => existsSync(join(directory, 'params.json')),
   open,
-  async write(directory, { config, context, tensors }, { dtype }) {
+  async write(directory, { config, tokenizer, context, tensors }, { dtype }) {
     const params = paramsOf(config, context);
     const entries = copyEntries(tensors, dtype);
     if (config.architecture === 'transformer' && config.tieEmbeddings) {
@@ -155,6 +155,7 @@ export const officialFormat: CheckpointFormat = {
       if (embedding !== undefined) entries.push({ ...embedding, name: 'output.weight' });
     }
     await writeTorchArchive(join(directory, 'checkpoint.pth'), entries);
+    copyTokenizer(tokenizer, directory);
     writeJson(join(directory, 'params.json'), params);
   },
 };
