@@ -47,9 +47,10 @@ function createEnvironment(threads: number): Environment {
   api.setGlobalInterOpNumThreads(options, 1);
   // The next call is never far: threads that wait for it awake save the time it takes to wake them.
   api.setGlobalSpinControl(options, 1);
-  const WARNINGS = 2;
+  // Errors are thrown; the log would say the same again.
+  const FATAL_ONLY = 4;
   const handle = created((out) => {
-    api.createEnvWithGlobalThreadPools(WARNINGS, 'yoco', options, out);
+    api.createEnvWithGlobalThreadPools(FATAL_ONLY, 'yoco', options, out);
   });
   const ARENA = 1;
   const memoryInfo = created((out) => {
