@@ -11,7 +11,6 @@ const refusing = new WeakSet<StepRecorder>();
 /** A recording, and what must still be as it was for it to be right. */
 interface Recording {
   readonly step: RecordedStep;
-  readonly batch: number;
   readonly memory: readonly object[];
   readonly weights: readonly object[];
 }
@@ -19,26 +18,29 @@ interface Recording {
 /**
  * The decoding steps of one cache. The first is computed, which also prepares what only happens once; the second is recorded
  * if the first changed no shape, and it and those that follow are run from the recording, until a page is full, the
- * cache is forked, or anything else than a decoding step changes it.
+ * cache is forked, or anything else than a decoding step changes it. The first run of a recording is computed as well,
+ * from the same state: unless both agree to the last bit, nothing is recorded any more.
  */
 export class StepReplay {
   private recording: Recording | null = null;
-  /** Shapes after the last computed step, if it left them as they were. */
-  private steady: string | null = null;
+  /** Shapes after the last computed step, if it left them as they were, and its weights. */
+  private steady: { shapes: string; weights: readonly object[] } | null = null;
 
   constructor(private readonly cache: LayerCache) {}
 
   step(tokens: tf.Tensor1D, weights: Iterable<tf.Tensor>, compute: StepFunction): tf.Tensor2D {
     const recorder = stepRecorder();
-    if (recorder === undefined || refusing.has(recorder)) return compute(tokens);
+    const fits = tokens.dtype === 'int32' && tokens.shape[0] === this.cache.batch;
+    if (recorder === undefined || refusing.has(recorder) || !fits) return compute(tokens);
     const list = Array.from(weights, (weight) => weight.dataId);
-    if (this.recording !== null && !this.applies(this.recording, tokens, list)) this.dispose();
-    if (this.recording === null && this.isReady()) this.record(recorder, tokens, list, compute);
-    if (this.recording === null) return this.compute(tokens, compute);
-    const next = this.cache.length + 1;
-    const logits = this.recording.step.run(tokens, this.cache.length) as tf.Tensor2D;
-    this.setLength(next);
-    return logits;
+    if (this.recording !== null && this.applies(this.recording, list))
+      return this.run(this.recording, tokens);
+    this.dispose();
+    if (!this.isReady(list)) return this.compute(tokens, list, compute);
+    const recording = this.record(recorder, tokens, list, compute);
+    if (recording === null) return this.compute(tokens, list, compute);
+    this.recording = recording;
+    return this.runChecked(recorder, recording, tokens, compute);
   }
 
   dispose(): void {
@@ -46,11 +48,18 @@ export class StepReplay {
     this.recording = null;
   }
 
-  private compute(tokens: tf.Tensor1D, compute: StepFunction): tf.Tensor2D {
+  private run({ step }: Recording, tokens: tf.Tensor1D): tf.Tensor2D {
+    const { length } = this.cache;
+    const logits = step.run(tokens, length) as tf.Tensor2D;
+    this.setLength(length + 1);
+    return logits;
+  }
+
+  private compute(tokens: tf.Tensor1D, weights: readonly object[], compute: StepFunction): tf.Tensor2D {
     const before = this.shapes();
     const logits = compute(tokens);
-    const after = this.shapes();
-    this.steady = before === after ? after : null;
+    const shapes = this.shapes();
+    this.steady = before === shapes ? { shapes, weights } : null;
     return logits;
   }
 
@@ -59,44 +68,73 @@ export class StepReplay {
     tokens: tf.Tensor1D,
     weights: readonly object[],
     compute: StepFunction,
-  ): void {
+  ): Recording | null {
     const { length } = this.cache;
     // The recorded step makes new states that are never computed: the present ones come back.
     const states = this.states();
-    const kept = states.map((state) => state.get().map((tensor) => tf.keep(tf.clone(tensor))));
+    const kept = cloned(states);
     const carried = (): tf.Tensor[] => states.flatMap((state) => state.get());
     let step: RecordedStep | null = null;
     try {
+      // One position back, which is in the same page: then the first run shows whether positions move.
+      this.setLength(length - 1);
       step = recorder.record({
-        position: length,
+        position: length - 1,
         inputShape: tokens.shape,
         compute: (input) => compute(input as tf.Tensor1D),
         carried,
       });
     } catch (error) {
-      refusing.add(recorder);
-      const reason = error instanceof Error ? error.message : String(error);
-      process.stderr.write(`decoding goes on without a recorded step: ${reason}\n`);
+      refuse(recorder, error instanceof Error ? error.message : String(error));
     }
-    states.forEach((state, i) => {
-      state.replace(kept[i] ?? []);
-    });
+    restore(states, kept);
     this.setLength(length);
-    if (step === null) return;
-    this.recording = { step, batch: tokens.shape[0], memory: this.memory(), weights };
+    return step === null ? null : { step, memory: this.memory(), weights };
   }
 
-  private applies(recording: Recording, tokens: tf.Tensor1D, weights: readonly object[]): boolean {
-    return (
-      recording.batch === tokens.shape[0] &&
-      this.isWritable() &&
-      same(recording.memory, this.memory()) &&
-      same(recording.weights, weights)
+  /**
+   * Runs the recording from the state itself and computes the step from a copy; what the step writes into pages is written
+   * twice, by the computed step last.
+   */
+  private runChecked(
+    recorder: StepRecorder,
+    recording: Recording,
+    tokens: tf.Tensor1D,
+    compute: StepFunction,
+  ): tf.Tensor2D {
+    const { length } = this.cache;
+    const states = this.states();
+    const copies = states.map((state) =>
+      state.get().map((tensor) => tf.keep(tf.mul<tf.Tensor4D>(tensor, 1))),
     );
+    const found = this.run(recording, tokens);
+    const replayed = cloned(states);
+    restore(states, copies);
+    this.setLength(length);
+    const expected = compute(tokens);
+    const isSame =
+      areEqual(found, expected) &&
+      states.every((state, i) => state.get().every((tensor, j) => areEqual(replayed[i]?.[j], tensor)));
+    if (isSame) {
+      restore(states, replayed);
+      expected.dispose();
+      return found;
+    }
+    tf.dispose([found, ...replayed.flat()]);
+    this.dispose();
+    refuse(recorder, 'the recorded step and the computed one differ');
+    return expected;
   }
 
-  private isReady(): boolean {
-    return this.steady !== null && this.isWritable() && this.steady === this.shapes();
+  private applies(recording: Recording, weights: readonly object[]): boolean {
+    return this.isWritable() && same(recording.memory, this.memory()) && same(recording.weights, weights);
+  }
+
+  private isReady(weights: readonly object[]): boolean {
+    const { steady } = this;
+    return (
+      steady !== null && this.isWritable() && steady.shapes === this.shapes() && same(steady.weights, weights)
+    );
   }
 
   /** Whether the step may change everything the cache holds in place. */
@@ -110,13 +148,14 @@ export class StepReplay {
     return this.cache.memories.filter((memory): memory is LayerState => !(memory instanceof KeyValuePages));
   }
 
-  /** The tensors that the step changes. */
-  private memory(): tf.Tensor[] {
-    return this.cache.memories.flatMap((memory): tf.Tensor[] =>
+  /** The data of the tensors that the step changes. */
+  private memory(): object[] {
+    const tensors = this.cache.memories.flatMap((memory): readonly tf.Tensor[] =>
       memory instanceof KeyValuePages
         ? memory.pages.slice(-1).flatMap(({ key, value }) => [key, value])
-        : [...memory.get()],
+        : memory.get(),
     );
+    return tensors.map((tensor) => tensor.dataId);
   }
 
   private shapes(): string {
@@ -136,6 +175,31 @@ export class StepReplay {
     this.cache.length = length;
     for (const memory of this.cache.memories) if (memory instanceof KeyValuePages) memory.resume(length);
   }
+}
+
+/** Says once that decoding goes on without this recorder. */
+function refuse(recorder: StepRecorder, reason: string): void {
+  refusing.add(recorder);
+  process.stderr.write(`decoding goes on without a recorded step: ${reason}\n`);
+}
+
+/** The states' tensors, kept whatever becomes of the states. */
+function cloned(states: readonly LayerState[]): tf.Tensor4D[][] {
+  return states.map((state) => state.get().map((tensor) => tf.keep(tf.clone(tensor))));
+}
+
+/** Hands tensors over to the states. */
+function restore(states: readonly LayerState[], tensors: readonly (readonly tf.Tensor4D[])[]): void {
+  states.forEach((state, i) => {
+    state.replace(tensors[i] ?? []);
+  });
+}
+
+/** Whether all elements are equal numbers. */
+function areEqual(a: tf.Tensor | undefined, b: tf.Tensor): boolean {
+  if (a === undefined) return false;
+  // No difference of two numbers is so small that it is rounded to 0, and a NaN stays.
+  return tf.tidy(() => tf.sum(tf.abs(tf.sub(a, b))).dataSync()[0] ?? 0) === 0;
 }
 
 function same(a: readonly object[], b: readonly object[]): boolean {

@@ -56,6 +56,7 @@ export class CachingAllocator {
   private reserved = 0;
   /** Where blocks come from while memory is set aside. */
   private pool: CachingAllocator | null = null;
+  private isClosed = false;
 
   constructor(
     private readonly device: DeviceMemory,
@@ -100,11 +101,12 @@ export class CachingAllocator {
     block.free = true;
     block.requested = 0;
     this.insertFree(this.merge(block));
+    if (this.isClosed) this.trim();
   }
 
   /**
    * Runs `work` with all its blocks out of memory of its own, which stays set aside when they are released: for work that
-   * will be repeated at the same addresses. Trimming the pool that is returned gives the memory back.
+   * will be repeated at the same addresses. Closing the pool that is returned gives the memory back.
    */
   setAside(work: () => void): CachingAllocator {
     const segments = new Map<number, Block>();
@@ -125,12 +127,18 @@ export class CachingAllocator {
     try {
       work();
     } catch (error) {
-      pool.trim();
+      pool.close();
       throw error;
     } finally {
       this.pool = null;
     }
     return pool;
+  }
+
+  /** Gives memory back as soon as nothing uses it, from now on. */
+  close(): void {
+    this.isClosed = true;
+    this.trim();
   }
 
   /** Returns wholly free segments to the driver. */

@@ -20,7 +20,8 @@ export interface Recording {
 
 /** Room for page tables: two addresses a page and layer. */
 const CONSTANT_BYTES = 2 ** 18;
-const ALIGNMENT = 16;
+/** That of tensor maps. */
+const ALIGNMENT = 128;
 
 /** Host memory that kernels of a recorded step read: collected first, uploaded at once behind the recording. */
 class Constants {
@@ -74,17 +75,18 @@ class CudaStep implements RecordedStep {
     const { graph, pool, input, output, release } = this.parts;
     this.backend.device.driver.destroyGraph(graph);
     tf.dispose([input, output]);
-    pool.trim();
+    pool.close();
     release();
   }
 }
 
 /**
  * Records on the backend's stream; see `Recording` for what kernels do differently meanwhile.
- * @param early whether kernels may start before those ahead of them have ended; given up where the driver refuses
+ * @param early whether kernels may start before those ahead of them have ended, on GPUs that can make them wait; given
+ *   up where the driver refuses
  */
-export function cudaRecorder(backend: CudaBackend, early = true): StepRecorder {
-  let isEarly = early;
+export function cudaRecorder(backend: CudaBackend, early = false): StepRecorder {
+  let isEarly = early && canWait(backend.device.driver.architecture);
   return {
     record(step) {
       try {
@@ -97,6 +99,11 @@ export function cudaRecorder(backend: CudaBackend, early = true): StepRecorder {
       }
     },
   };
+}
+
+/** Whether `griddepcontrol` exists: without it a kernel that is launched early would not wait. */
+function canWait(architecture: string): boolean {
+  return Number.parseInt(architecture.slice('sm_'.length)) >= 90;
 }
 
 function record(backend: CudaBackend, step: Step, early: boolean): RecordedStep {
@@ -113,9 +120,9 @@ function record(backend: CudaBackend, step: Step, early: boolean): RecordedStep 
   const replaced = new Set<object>(before.map(({ dataId }) => dataId));
   const isReplaced = ({ dataId }: tf.TensorInfo): boolean => replaced.has(dataId);
   const capture = (): void => {
-    device.recording = { position, place, early, isReplaced, constant: (bytes) => constants.add(bytes) };
-    driver.beginCapture();
     try {
+      driver.beginCapture();
+      device.recording = { position, place, early, isReplaced, constant: (bytes) => constants.add(bytes) };
       output = tf.keep(compute(input));
       carryOver(backend, before, carried());
       graph = driver.endCapture();

@@ -1,11 +1,12 @@
-/** On a GPU: decoding by recorded steps gives what decoding by computed steps gives, to the last bit. */
+/** On a GPU: decoding by recorded steps, with and without overlap, gives what computed steps give, to the last bit. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startCuda } from '../../../src/engines/cuda/index.js';
+import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { createConfig, createModel } from '../../../src/model/index.js';
 import { registerRecorder, stepRecorder, type StepRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
-import { CUDA, Inputs, relativeError, whyNoGpu } from './gpu.js';
+import { CUDA, Inputs, cudaBackend, relativeError, whyNoGpu } from './gpu.js';
 
 const reason = await whyNoGpu();
 const SHAPE = { dim: 128, layers: 4, hiddenDim: 192, heads: 4, kvHeads: 2, vocabSize: 211 };
@@ -77,6 +78,24 @@ function decode(config: keyof typeof CONFIGS, forced: readonly number[] | null):
   return { tokens, logits, forked, replays: found?.runs() ?? 0 };
 }
 
+/** Compares what recorded steps gave with what computed ones did. */
+function agree(found: Decoded, expected: Decoded, mode: string): void {
+  // The first step, the first of a page, and the one behind it are computed.
+  assert.ok(
+    found.replays >= STEPS - 4,
+    `${mode}: only ${found.replays} of ${STEPS} steps were recorded ones`,
+  );
+  const check = (what: string, a: readonly Float32Array[], b: readonly Float32Array[]): void => {
+    for (const [i, values] of b.entries()) {
+      const error = relativeError(a[i] ?? [], values);
+      assert.is(error, 0, `${mode}: ${what} ${i} is off by ${error}`);
+    }
+  };
+  check('step', found.logits, expected.logits);
+  check('step of a fork', found.forked, expected.forked);
+  assert.equal(found.tokens, expected.tokens);
+}
+
 let recorder: StepRecorder | undefined;
 
 for (const storage of ['bfloat16', 'float16'] as const) {
@@ -99,20 +118,11 @@ for (const storage of ['bfloat16', 'float16'] as const) {
         assert.ok(own, 'the engine records');
         recorder = undefined;
         const expected = decode(config, null);
-        recorder = own;
-        const found = decode(config, expected.tokens);
+        for (const early of [false, true]) {
+          recorder = cudaRecorder(cudaBackend(), early);
+          agree(decode(config, expected.tokens), expected, early ? 'overlapping' : 'recorded');
+        }
         registerRecorder(CUDA, own);
-        // The first step, the first of a page, and the one behind it are computed.
-        assert.ok(found.replays >= STEPS - 4, `only ${found.replays} of ${STEPS} steps were recorded ones`);
-        const check = (what: string, a: readonly Float32Array[], b: readonly Float32Array[]): void => {
-          for (const [i, values] of b.entries()) {
-            const error = relativeError(a[i] ?? [], values);
-            assert.is(error, 0, `${what} ${i} is off by ${error}`);
-          }
-        };
-        check('step', found.logits, expected.logits);
-        check('step of a fork', found.forked, expected.forked);
-        assert.equal(found.tokens, expected.tokens);
       });
     }
     test.run();

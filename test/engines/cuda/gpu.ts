@@ -1,11 +1,19 @@
 /** What the tests on a GPU share: starting the engine, random inputs, comparison with the plain backend. */
 import * as assert from 'uvu/assert';
+import { CudaBackend } from '../../../src/engines/cuda/backend.js';
 import { startCuda } from '../../../src/engines/cuda/index.js';
 import type { StorageType } from '../../../src/engines/engine.js';
 import { RunError } from '../../../src/errors.js';
 import * as tf from '../../../src/tf.js';
 
 export const CUDA = 'yoco-cuda';
+
+/** The engine's backend, started before. */
+export function cudaBackend(): CudaBackend {
+  const backend = tf.findBackend(CUDA);
+  if (!(backend instanceof CudaBackend)) throw new Error('the cuda engine has not been started');
+  return backend;
+}
 
 /** Why there is no GPU to test on, or null. */
 export async function whyNoGpu(): Promise<string | null> {

@@ -1,11 +1,15 @@
 /** Recorded decoding steps on a device that computes nothing: when they are made, what they hold, what they leave behind. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kernelSource } from '../../../src/engines/cuda/device.js';
 import { startOn } from '../../../src/engines/cuda/index.js';
+import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
 import type { ModelCache } from '../../../src/model/cache.js';
 import { RunError } from '../../../src/errors.js';
+import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
+import { CUDA, cudaBackend } from './gpu.js';
 import { type StandIn, standIn } from './stand-in.js';
 
 const test = suite('recorded decoding');
@@ -45,6 +49,11 @@ function silenced(work: () => void): string[] {
     process.stderr.write = write;
   }
   return lines;
+}
+
+/** Records with kernels that start early. */
+function overlap(): void {
+  registerRecorder(CUDA, cudaRecorder(cudaBackend(), true));
 }
 
 const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
@@ -92,6 +101,102 @@ for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
   });
 }
 
+for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
+  test(`${name}: a recording that does not give the computed step is not used again`, async () => {
+    const { on, model } = await started(CONFIGS[name]);
+    const [bytes, tensors, buffers] = [liveBytes(on), tf.memory().numTensors, tf.memory().numDataBuffers];
+    const cache = prompted(model, 64);
+    decode(model, cache);
+    // Every difference that is read is one.
+    on.device.driver.download = (host) => {
+      (host as Float32Array).fill(1);
+    };
+    const lines = silenced(() => {
+      for (let step = 0; step < 4; step++) decode(model, cache);
+    });
+    assert.equal(lines, [
+      'decoding goes on without a recorded step: the recorded step and the computed one differ\n',
+    ]);
+    assert.is(on.replays.length, 1);
+    assert.is(on.graphs.size, 0);
+    assert.is(cache.length, PROMPT + 5);
+    cache.dispose();
+    assert.is(tf.memory().numTensors, tensors);
+    assert.is(tf.memory().numDataBuffers, buffers);
+    assert.ok(liveBytes(on) - bytes < 8192, `${liveBytes(on) - bytes} bytes are left`);
+    model.dispose();
+  });
+}
+
+test('the first run of a recording is checked against a step computed from the same state', async () => {
+  const { on, model } = await started(CONFIGS['gated retention']);
+  const cache = prompted(model, 64);
+  decode(model, cache);
+  on.launches.length = 0;
+  decode(model, cache);
+  const names = on.launches.map(({ name }) => name);
+  const steps = names.filter((name) => name === 'retention_step');
+  const differences = names.filter((name) => name.startsWith('binary_Sub'));
+  // The logits and the self-decoder's state.
+  assert.is(steps.length, 1);
+  assert.is(differences.length, 2);
+  const recorded = (on.graphs.get(1) ?? []).find(({ name }) => name === 'retention_step')?.args ?? [];
+  const computed = on.launches.find(({ name }) => name === 'retention_step')?.args ?? [];
+  assert.equal(recorded[4], recorded[6], 'recorded: in place');
+  assert.not.equal(computed[4], computed[6], 'computed: from one state to another');
+  assert.not.equal(computed[4], recorded[4], 'from a copy');
+  cache.dispose();
+  model.dispose();
+});
+
+test('every kernel that is launched early waits for the one before it', async () => {
+  for (const config of [
+    ...Object.values(CONFIGS),
+    createConfig({ ...SHAPE, heads: 1, kvHeads: 1, dim: 36 }),
+  ]) {
+    const { on, model } = await started(config);
+    overlap();
+    const cache = prompted(model, 64);
+    for (let step = 0; step < 3; step++) decode(model, cache);
+    const early = [...on.launches, ...(on.graphs.get(1) ?? [])].filter(
+      (launch) => launch.early !== undefined,
+    );
+    assert.ok(new Set(early.map(({ name }) => name)).size > 3);
+    for (const { name, early: file = '' } of early) {
+      const source = kernelSource(file);
+      const start = new RegExp(`KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`).exec(source)?.index ?? -1;
+      const body = source.slice(source.indexOf('{', start), source.indexOf('\n}', start));
+      assert.ok(start >= 0 && /^{\s*follow\(\);|wait_for_previous\(\);/.test(body), `${name} of ${file}`);
+    }
+    cache.dispose();
+    model.dispose();
+  }
+});
+
+test('only GPUs that can make kernels wait start them early', async () => {
+  for (const [architecture, expected] of [
+    ['sm_90a', true],
+    ['sm_120', true],
+    ['sm_80', false],
+    ['sm_89', false],
+  ] as const) {
+    const { on, model } = await started(CONFIGS.transformer);
+    Object.assign(on.device.driver, { architecture });
+    overlap();
+    let early: boolean | undefined;
+    const begin = on.device.driver.endCapture.bind(on.device.driver);
+    on.device.driver.endCapture = () => {
+      early = on.device.recording?.early;
+      return begin();
+    };
+    const cache = prompted(model, 64);
+    for (let step = 0; step < 2; step++) decode(model, cache);
+    assert.is(early, expected, architecture);
+    cache.dispose();
+    model.dispose();
+  }
+});
+
 test('positions are read from the device', async () => {
   const { on, model } = await started(CONFIGS.transformer);
   const cache = prompted(model, 64);
@@ -134,7 +239,7 @@ test('a full page, a fork, other steps and new weights end a recording', async (
   assert.is(steps(2), 2, 'recorded again: all is prepared');
   const [name] = model.parameters.keys();
   model.load(name as string, new Float32Array(model.parameters.get(name as string)?.size ?? 0));
-  assert.is(steps(2), 2);
+  assert.is(steps(2), 1, 'other weights are prepared first');
   assert.is(on.graphs.size, 1, 'those before are gone');
   assert.is(cache.length, 4093 + 3 + 3 + 2 + 3 + 4);
   cache.dispose();
@@ -167,6 +272,7 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
     for (let step = 0; step < 3; step++) decode(model, other);
     other.dispose();
   });
+  assert.is(on.device.recording, null);
   assert.equal(lines, ['decoding goes on without a recorded step: no such luck\n']);
   assert.is(cache.length, PROMPT + 4);
   assert.is(on.replays.length, 0);
@@ -174,8 +280,48 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
   model.dispose();
 });
 
+test('a capture that cannot begin, or end, leaves nothing behind', async () => {
+  for (const method of ['beginCapture', 'endCapture'] as const) {
+    const { on, model } = await started(CONFIGS['gated retention']);
+    const cache = prompted(model, 64);
+    decode(model, cache);
+    const [bytes, tensors] = [liveBytes(on), tf.memory().numTensors];
+    on.device.driver[method] = () => {
+      throw new RunError('CUDA error 900');
+    };
+    const lines = silenced(() => {
+      for (let step = 0; step < 3; step++) decode(model, cache);
+    });
+    assert.is(lines.length, 1);
+    assert.is(on.device.recording, null);
+    assert.is(on.replays.length, 0);
+    assert.is(cache.length, PROMPT + 4);
+    assert.is(liveBytes(on), bytes);
+    assert.is(tf.memory().numTensors, tensors);
+    cache.dispose();
+    model.dispose();
+  }
+});
+
+test('tokens of another type or number are left to the computed step', async () => {
+  const { on, model } = await started(CONFIGS.transformer);
+  const cache = prompted(model, 64);
+  for (let step = 0; step < 3; step++) decode(model, cache);
+  const replays = on.replays.length;
+  tf.tidy(() => void model.decode(tf.tensor1d([7], 'float32'), cache));
+  assert.is(on.replays.length, replays);
+  assert.throws(() => {
+    tf.tidy(() => void model.decode(tf.tensor1d([7, 7], 'int32'), cache));
+  }, /cache is for 1 sequences/);
+  decode(model, cache);
+  assert.is(on.replays.length, replays + 1);
+  cache.dispose();
+  model.dispose();
+});
+
 test('a driver that refuses early launches gets a recording without', async () => {
   const { on, model } = await started(CONFIGS['gated retention']);
+  overlap();
   const cache = prompted(model, 64);
   const { driver } = on.device;
   const endCapture = driver.endCapture.bind(driver);

@@ -7,6 +7,8 @@ import type { KernelArgument } from '../../../src/engines/cuda/launch.js';
 
 export interface Launch {
   name: string;
+  /** Its source, of kernels that may start early. */
+  early?: string;
   args: readonly KernelArgument[];
   grid: readonly (number | undefined)[];
 }
@@ -26,8 +28,8 @@ export function standIn(): StandIn {
   const state: Omit<StandIn, 'device'> = { launches: [], graphs: new Map(), replays: [], uploads: [] };
   let captured: Launch[] | null = null;
   let [next, nextGraph] = [2 ** 40, 1];
-  const note = (name: string, args: readonly KernelArgument[] = [], grid: Launch['grid'] = []): void => {
-    (captured ?? state.launches).push({ name, args, grid });
+  const note = (name: string, details: Partial<Launch> = {}): void => {
+    (captured ?? state.launches).push({ name, args: [], grid: [], ...details });
   };
   const memory: DeviceMemory = {
     allocate(bytes) {
@@ -90,8 +92,8 @@ export function standIn(): StandIn {
     allocator: new CachingAllocator(driver),
     products: { run: () => { note('product'); } } as unknown as MatrixProducts, // prettier-ignore
     recording: null,
-    launch: ({ name }, grid, _threads, args) => {
-      note(name, args, grid);
+    launch: ({ name, file, early }, grid, _threads, args) => {
+      note(name, { args, grid, ...(early === true && { early: file }) });
     },
     time: (run) => {
       run();

@@ -29,11 +29,11 @@ DEVICE void loss_of(const T* logits, const int* targets, float* loss, float* log
     }
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) top = fmaxf(top, x[j]);
-    if (top == -INFINITE) continue;
-    sum *= __expf(peak - top);
+    const float shift = top == -INFINITE ? 0.0f : top;  // so that a NaN alone is not lost
+    sum *= __expf(peak - shift);
     peak = top;
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++) sum += __expf(x[j] - peak);
+    for (int j = 0; j < AHEAD; j++) sum += __expf(x[j] - shift);
   }
   for (int offset = 16; offset > 0; offset >>= 1) {
     const float otherPeak = __shfl_xor_sync(0xffffffffu, peak, offset);
