@@ -19,50 +19,74 @@ function fragmentLoaders(): string {
   return text.slice(text.indexOf('DEVICE void load_a('), text.indexOf('DEVICE void copy_async('));
 }
 
-function build(directory: string, head: number): string {
-  const kernel = readFileSync(new URL('retention.cu', sources), 'utf8');
-  const dynamic = 'extern __shared__ __align__(16) scalar tiles[];';
-  assert.ok(kernel.includes(dynamic));
-  writeFileSync(join(directory, 'retention.h'), kernel.replace(dynamic, 'static scalar tiles[65536];'));
+/** A kernel source as a header: dynamic shared memory is an array. */
+function header(directory: string, name: string): void {
+  const text = readFileSync(new URL(`${name}.cu`, sources), 'utf8');
+  const plain = text.replace(
+    /extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];/g,
+    'static $1 $2[65536];',
+  );
+  assert.not.match(plain, /extern __shared__/);
+  writeFileSync(join(directory, `${name}.h`), plain);
+}
+
+function build(directory: string, name: string, headers: readonly string[], defines: string[] = []): string {
+  for (const source of headers) header(directory, source);
   writeFileSync(join(directory, 'fragments.h'), fragmentLoaders());
-  const program = join(directory, `retention-${head}`);
-  const options = [
-    '-O1',
-    '-std=c++17',
-    '-w',
-    '-DSTORAGE=1',
-    `-DHEAD=${head}`,
-    '-I',
-    emulator,
-    '-I',
-    directory,
-  ];
-  execFileSync('g++', [...options, '-o', program, join(emulator, 'retention.cpp')]);
+  const program = join(directory, name);
+  const options = ['-O1', '-std=c++17', '-w', '-DSTORAGE=1', ...defines, '-I', emulator, '-I', directory];
+  execFileSync('g++', [...options, '-o', program, join(emulator, `${name}.cpp`)]);
   return program;
 }
 
-/** [padded head width, positions, key width, value width]: one block, several blocks, few positions, odd widths. */
+/** Runs `work` in a directory of its own. */
+function inDirectory(work: (directory: string) => void): void {
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-emulator-'));
+  try {
+    work(directory);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** [positions, key width, value width]: one block, several blocks, few positions, odd widths. */
 const CASES = [
-  [128, 70, 136, 24],
-  [128, 130, 40, 64],
-  [128, 3, 24, 136],
+  [70, 136, 24],
+  [130, 40, 64],
+  [3, 24, 136],
 ] as const;
 
-if (!hasCompiler) test.skip('gated retention and its gradient (g++ is absent)');
-else {
+/** What `decoding.cpp` compares. */
+const COMPARED = [
+  'attention', 'attention: recorded', 'attention: sums', 'linear', 'loss', 'loss: a NaN shows', 'loss: float32',
+  'norm: any width', 'norm: narrow', 'norm: wide', 'page', 'retention', 'retention: state', 'rotary: halves',
+  'rotary: neighbours',
+]; // prettier-ignore
+
+if (!hasCompiler) {
+  test.skip('gated retention and its gradient (g++ is absent)');
+  test.skip('the kernels of a decoding step, norms and losses (g++ is absent)');
+} else {
   test('gated retention and its gradient agree with the definition', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'yoco-emulator-'));
-    try {
-      const programs = new Map<number, string>();
-      for (const [head, ...shape] of CASES) {
-        const program = programs.get(head) ?? build(directory, head);
-        programs.set(head, program);
+    inDirectory((directory) => {
+      const program = build(directory, 'retention', ['retention'], ['-DHEAD=128']);
+      for (const shape of CASES) {
         const error = Number(execFileSync(program, shape.map(String), { encoding: 'utf8' }));
         assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);
       }
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    });
+  });
+
+  test('the kernels of a decoding step, norms and losses agree with their definitions', () => {
+    inDirectory((directory) => {
+      const headers = ['attention_decode', 'retention', 'norm', 'rotary', 'fused', 'cross_entropy', 'linear'];
+      const lines = execFileSync(build(directory, 'decoding', headers), { encoding: 'utf8' })
+        .trim()
+        .split('\n');
+      const errors = new Map(lines.map((line) => line.split('\t') as [string, string]));
+      assert.equal([...errors.keys()].sort(), COMPARED);
+      for (const [name, error] of errors) assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+    });
   });
 }
 

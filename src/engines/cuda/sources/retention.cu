@@ -349,8 +349,8 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
 
 #endif
 
-// The recurrence itself, for a few positions and all key columns: 32 value columns a block, 8 threads a column. Grid (columns / 32, heads,
-// batch), 256 threads.
+// The recurrence itself, for a few positions and all key columns: 32 value columns a block, 8 threads a column; `last` may be
+// `first`. Grid (columns / 32, heads, batch), 256 threads.
 KERNEL retention_step(const scalar* q, const scalar* k, const scalar* v, const float* logDecay, const float* first,
                       scalar* out, float* last, const Shape s) {
   follow();

@@ -20,7 +20,9 @@ typedef long long i64;
 #define DEVICE static inline
 #define KERNEL static void
 DEVICE void follow() {}
-#define __launch_bounds__(threads)
+DEVICE void let_next_start() {}
+DEVICE void wait_for_previous() {}
+#define __launch_bounds__(...)
 #define __shared__ static
 
 struct Dim {
@@ -132,6 +134,28 @@ static float block_sum(float x) {
   return warp_sum(lane() < blockDim.x >> 5 ? partial[lane()] : 0.0f);
 }
 
+static float warp_max(float x) {
+  for (int offset = 16; offset > 0; offset >>= 1) x = fmaxf(x, __shfl_xor_sync(0, x, offset));
+  return x;
+}
+static float block_max(float x) {
+  static float partial[32];
+  x = warp_max(x);
+  __syncthreads();
+  if (lane() == 0) partial[warp()] = x;
+  __syncthreads();
+  return warp_max(lane() < blockDim.x >> 5 ? partial[lane()] : -INFINITY);
+}
+static i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+static i64 global_threads() { return (i64)gridDim.x * blockDim.x; }
+static int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }
+template <typename T>
+static T atomicAdd(T* to, T x) {
+  const T before = *to;
+  *to += x;
+  return before;
+}
+
 // --- bfloat16 -----------------------------------------------------------------------------------------------------
 struct scalar {
   u16 bits;
@@ -155,11 +179,32 @@ struct Pack {
   T v[N];
 };
 typedef Pack<scalar, 8> Wide;
+#define WIDTH 8
 struct float2 {
   float x, y;
 };
 static float2 make_float2(float x, float y) { return {x, y}; }
 #define __expf expf
+#define LOG2_E 1.4426950408889634f
+static float exp2_fast(float x) { return exp2f(x); }
+static float rsqrtf(float x) { return 1 / std::sqrt(x); }
+static void sincospif(float x, float* sine, float* cosine) {
+  *sine = std::sin(M_PI * x);
+  *cosine = std::cos(M_PI * x);
+}
+static float __int_as_float(int bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+static i64 __double2ll_rn(double x) { return llrint(x); }
+static void copy_async(scalar* to, const scalar* from, bool valid) {
+  if (valid) memcpy(to, from, 16);
+  else memset(to, 0, 16);
+}
+static void copy_commit() {}
+template <int PENDING>
+static void copy_wait() {}
 
 // --- tensor cores: ldmatrix and mma.m16n8k16 as the PTX ISA lays out their fragments -------------------------------------
 static const scalar* addresses[32][32];
