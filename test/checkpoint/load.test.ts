@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { RunError } from '../../src/errors.js';
+import { UsageError } from '../../src/errors.js';
 import { convertCheckpoint } from '../../src/checkpoint/convert.js';
 import { loadModel, saveModel } from '../../src/checkpoint/load.js';
 import type { LoadedModel } from '../../src/checkpoint/load.js';
@@ -150,7 +150,7 @@ sharedTest(
 test('what a model needs must be there', () => {
   assert.throws(
     () => loadModel(at('absent')),
-    (error: Error) => error instanceof RunError,
+    (error: Error) => error instanceof UsageError,
   );
 });
 
