@@ -85,7 +85,7 @@ export class StepReplay {
         carried,
       });
     } catch (error) {
-      refuse(recorder, error instanceof Error ? error.message : String(error));
+      refuse(recorder, error);
     }
     restore(states, kept);
     this.setLength(length);
@@ -107,7 +107,15 @@ export class StepReplay {
     const copies = states.map((state) =>
       state.get().map((tensor) => tf.keep(tf.mul<tf.Tensor4D>(tensor, 1))),
     );
-    const found = this.run(recording, tokens);
+    let found: tf.Tensor2D;
+    try {
+      found = this.run(recording, tokens);
+    } catch (error) {
+      tf.dispose(copies.flat());
+      this.dispose();
+      refuse(recorder, error);
+      return compute(tokens);
+    }
     const replayed = cloned(states);
     restore(states, copies);
     this.setLength(length);
@@ -122,7 +130,7 @@ export class StepReplay {
     }
     tf.dispose([found, ...replayed.flat()]);
     this.dispose();
-    refuse(recorder, 'the recorded step and the computed one differ');
+    refuse(recorder, new Error('the recorded step and the computed one differ'));
     return expected;
   }
 
@@ -178,8 +186,9 @@ export class StepReplay {
 }
 
 /** Says once that decoding goes on without this recorder. */
-function refuse(recorder: StepRecorder, reason: string): void {
+function refuse(recorder: StepRecorder, error: unknown): void {
   refusing.add(recorder);
+  const reason = error instanceof Error ? error.message : String(error);
   process.stderr.write(`decoding goes on without a recorded step: ${reason}\n`);
 }
 

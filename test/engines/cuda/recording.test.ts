@@ -280,8 +280,8 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
   model.dispose();
 });
 
-test('a capture that cannot begin, or end, leaves nothing behind', async () => {
-  for (const method of ['beginCapture', 'endCapture'] as const) {
+test('a recording that cannot begin, end, or be launched leaves nothing behind', async () => {
+  for (const method of ['beginCapture', 'endCapture', 'launchGraph'] as const) {
     const { on, model } = await started(CONFIGS['gated retention']);
     const cache = prompted(model, 64);
     decode(model, cache);
