@@ -14,7 +14,7 @@ import { OnnxRuntime } from './runtime.js';
  * Long pages are read at the speed of memory; the activations of a chunk of a prompt should stay in the cache.
  * See `ops/limits.ts`.
  */
-const LIMITS: Partial<typeof limits> = { keyPageBytes: 2 ** 25, chunkBytes: 2 ** 24 };
+const LIMITS: Partial<typeof limits> = { keyPageBytes: 2 ** 25, chunkBytes: 2 ** 25 };
 
 /** Engines by their backend's name: a second start with the same number of threads gets the first one. */
 const started = new Map<string, Engine>();
