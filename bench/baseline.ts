@@ -37,21 +37,21 @@ export function engineProduct(side = SIDE, count = PRODUCTS): { run: () => void;
   return { run, operations: count * 2 * side ** 3 };
 }
 
-/** Bytes that `readMemory` reads: far more than any cache holds. */
-export const READ_BYTES = 2 ** 29;
+/** Values per row that `readMemory` reads; lengths of arrays are multiples of it. */
+const ROW = 4096;
 
-/** Reads memory once, all threads, by the maxima of its rows. */
-export function readMemory(runtime: OnnxRuntime): () => void {
-  const width = 4096;
-  const rows = READ_BYTES / 4 / width;
-  const x = runtime.wrap(new Float32Array(rows * width).fill(1), [rows, width]);
-  const y = runtime.wrap(new Float32Array(rows), [rows, 1]);
+/** Reads arrays once, all threads, by the maxima of their rows. */
+export function readMemory(runtime: OnnxRuntime, arrays: readonly Float32Array[]): () => void {
   const define = () =>
     graph((g) => {
       g.output('y', 2, g.op('ReduceMax', [g.input('x', 2), g.integers(1)], { keepdims: 1 }));
     });
+  const runs = arrays.map((array) => {
+    const rows = array.length / ROW;
+    return { x: runtime.wrap(array, [rows, ROW]), y: runtime.wrap(new Float32Array(rows), [rows, 1]) };
+  });
   return () => {
-    runtime.run('bench/read', define, { x }, { y });
+    for (const { x, y } of runs) runtime.run('bench/read', define, { x }, { y });
   };
 }
 

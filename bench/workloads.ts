@@ -7,6 +7,7 @@ import {
   type LanguageModel,
   type ModelConfig,
 } from '../src/model/index.js';
+import { CpuBackend } from '../src/engines/cpu/backend.js';
 import { LayerCache } from '../src/model/cache.js';
 import { valueAndGradients, type ModelCache } from '../src/model/index.js';
 import { KeyValuePages } from '../src/ops/index.js';
@@ -50,12 +51,25 @@ export function decodeBytes(config: ModelConfig, tokens: number): number {
   return shared * costs(config).keyValueBytesPerToken(4) * tokens;
 }
 
+function keyValuePages(cache: ModelCache): KeyValuePages {
+  const pages = cache instanceof LayerCache ? cache.memories[0] : undefined;
+  if (!(pages instanceof KeyValuePages)) throw new Error('The cache has no pages of keys and values');
+  return pages;
+}
+
+/** The memory of the full pages of keys and values of a cache of the CPU engine. */
+export function pagesOf(cache: ModelCache): Float32Array[] {
+  const { pages, length, pageSize } = keyValuePages(cache);
+  const full = pages.slice(0, Math.floor(length / pageSize));
+  const backend = tf.backend();
+  if (!(backend instanceof CpuBackend)) throw new Error('This is not the CPU engine');
+  return full.flatMap(({ key, value }) => [backend.floats(key), backend.floats(value)]);
+}
+
 /** A cache of `tokens` tokens, most of them random keys and values, to which some more can be decoded. */
 export function filledCache(model: LanguageModel, tokens: number): ModelCache {
   const cache = model.createCache({ maxTokens: tokens + 64 });
-  const pages = cache instanceof LayerCache ? cache.memories[0] : undefined;
-  if (!(cache instanceof LayerCache && pages instanceof KeyValuePages))
-    throw new Error('The model has no pages of keys and values');
+  const pages = keyValuePages(cache);
   const start = tf.tensor2d(ids(64), [1, 64], 'int32');
   model.prefill(start, cache).dispose();
   start.dispose();
@@ -66,7 +80,7 @@ export function filledCache(model: LanguageModel, tokens: number): ModelCache {
     pages.append(rows, rows);
     rows.dispose();
   }
-  cache.length = tokens;
+  if (cache instanceof LayerCache) cache.length = tokens;
   return cache;
 }
 
