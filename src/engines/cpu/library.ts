@@ -50,11 +50,15 @@ export type Api = Checked & {
   readonly address: (array: NodeJS.TypedArray) => bigint;
 };
 
+/** Libraries in use. koffi closes one that is collected, and does not see that addresses within it are still called. */
+const open: unknown[] = [];
+
 /** @throws the loader's error where koffi or the package has no binary for this platform. */
 export function loadApi(): Api {
   const require = createRequire(import.meta.url);
   const koffi = require('koffi') as typeof koffiModule;
   const library = koffi.load(libraryPath(require));
+  open.push(library);
   const base = library.func('OrtGetApiBase', MEMORY, [])() as bigint;
   const functionAt = (table: bigint, index: number, result: string, types: readonly string[]): unknown =>
     koffi.decode(koffi.decode(table, 8 * index, MEMORY) as bigint, koffi.proto(result, [...types]));
