@@ -59,17 +59,13 @@ export default class Generate extends PlainCommand {
     const { chooseModel, modelLabel } = await import('../cli/models.js');
     const { loadCandidates } = await import('../evaluation/candidates.js');
     const { generate } = await import('../evaluation/generate.js');
-    const { startEngine } = await import('../engines/start.js');
+    const { startChosenEngine } = await import('../engines/start.js');
     const choice = chooseModel(flags);
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
-    const engine = await startEngine(
-      flags.engine,
-      { storage: flags.dtype, threads: flags.threads },
-      (line) => {
-        this.note(line);
-      },
-    );
+    const engine = await startChosenEngine(flags, (line) => {
+      this.note(line);
+    });
     if (!choice.checkpoint) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }

@@ -12,7 +12,7 @@ export default class Needle extends BaseCommand {
     'The protocol of the official code: a line "The special magic CITY number is NUMBER ." between the sentences of a long text, ' +
     'the question at its end, a greedy answer. A trial counts if the first number of the answer is the hidden one. Prompts have ' +
     'exactly the tokens asked for and are read in chunks. Leaves in --out: needle.csv (a row per context and depth, with ' +
-    "Wilson's 95 % intervals), needle-contexts.csv (all depths together), needle-trials.csv (every answer), and heat maps as SVG.";
+    "Wilson's 95 % intervals), needle-contexts.csv (all depths together), needle-trials.csv (every answer), and the heat maps and needle-overview (accuracy, time to first token and memory against context) as SVG and PNG.";
   static override examples = [
     '<%= config.bin %> <%= command.id %> --ctx 1m',
     '<%= config.bin %> <%= command.id %> --ctx 4k,64k,1m --depths 0,10,..,100 --trials 10 --checkpoint runs/nano-needle',

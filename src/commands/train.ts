@@ -109,14 +109,10 @@ export default class Train extends BaseCommand {
     });
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
-    const { startEngine } = await import('../engines/start.js');
-    const engine = await startEngine(
-      flags.engine,
-      { storage: flags.dtype, threads: flags.threads },
-      (line) => {
-        this.note(line);
-      },
-    );
+    const { startChosenEngine } = await import('../engines/start.js');
+    const engine = await startChosenEngine(flags, (line) => {
+      this.note(line);
+    });
     const { trainModel } = await import('../training/train.js');
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);

@@ -1,5 +1,5 @@
 import { RunError, YocoError } from '../errors.js';
-import type { Engine, EngineName, EngineOptions } from './engine.js';
+import type { Engine, EngineName, EngineOptions, StorageType } from './engine.js';
 
 /** Options of the start functions; an engine that would only emulate a GPU refuses under `hardwareOnly`. */
 type StartOptions = EngineOptions & { readonly hardwareOnly?: boolean };
@@ -25,6 +25,21 @@ export async function startEngine(
   note: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
 ): Promise<Engine> {
   return name === 'auto' ? startBest(options, note) : (await STARTERS[name]())(options);
+}
+
+/** The parsed `engineFlags` of a command. */
+export interface EngineFlags {
+  readonly engine: EngineName | 'auto';
+  readonly threads?: number;
+  readonly dtype?: StorageType;
+}
+
+/** Starts the engine that a command's flags name. */
+export function startChosenEngine(
+  { engine, threads, dtype }: EngineFlags,
+  note: (line: string) => void,
+): Promise<Engine> {
+  return startEngine(engine, { threads, storage: dtype }, note);
 }
 
 async function startBest(options: EngineOptions, note: (line: string) => void): Promise<Engine> {

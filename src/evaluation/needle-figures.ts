@@ -15,8 +15,20 @@ import type { Row } from '../results/schema.js';
 /** Columns that tell one heat map from another. */
 const MAP_COLUMNS = ['model', 'architecture', 'self_decoder', 'haystack', 'variant', 'needles'] as const;
 
-/** SVG by file name, from the rows of the table `needle`. */
-export function needleFigures(rows: readonly Row[]): Map<string, string> {
+/**
+ * All pictures of a run, SVG by file name: the overview if there is one, then the heat maps.
+ * @param cells rows of the table `needle`
+ * @param contexts rows of the table `needle-contexts`, with their timings
+ */
+export function needleFigures(cells: readonly Row[], contexts: readonly Row[]): Map<string, string> {
+  const overview = needleOverview(contexts);
+  return new Map([
+    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
+    ...heatMaps(cells),
+  ]);
+}
+
+function heatMaps(rows: readonly Row[]): Map<string, string> {
   const groups = [...groupRows(rows, (row) => JSON.stringify(MAP_COLUMNS.map((name) => row[name]))).values()];
   const varying = MAP_COLUMNS.filter((name) => new Set(rows.map((row) => row[name])).size > 1);
   return new Map(groups.map((group) => [fileName(group[0] ?? {}, varying), draw(group)]));
@@ -67,24 +79,14 @@ export function needleOverview(rows: readonly Row[]): string | null {
   return stackCharts(charts);
 }
 
-/**
- * Writes every picture as SVG and as PNG.
- * @param cells rows of the table `needle`
- * @param contexts rows of the table `needle-contexts`
- * @returns the paths written
- */
+/** Writes every picture as SVG and as PNG. @returns the paths written */
 export async function writeNeedleFigures(
   directory: string,
   cells: readonly Row[],
   contexts: readonly Row[],
 ): Promise<string[]> {
-  const overview = needleOverview(contexts);
-  const figures = [
-    ...needleFigures(cells),
-    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
-  ];
   const written: string[] = [];
-  for (const [name, svg] of figures) {
+  for (const [name, svg] of needleFigures(cells, contexts)) {
     const path = join(directory, name);
     writeFileAtomic(path, svg);
     const picture = path.replace(/svg$/, 'png');

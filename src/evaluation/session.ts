@@ -1,18 +1,15 @@
 /** What every evaluating command does before its work: choose the models, start the engine, describe the run. */
 import type { RunContext } from '../cli/base-command.js';
 import { modelLabel, type ModelChoice } from '../cli/models.js';
-import type { Engine, EngineName, StorageType } from '../engines/engine.js';
-import { startEngine } from '../engines/start.js';
+import type { Engine } from '../engines/engine.js';
+import { startChosenEngine, type EngineFlags } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance, type Provenance } from '../results/provenance.js';
 import { loadCandidates, type Candidate } from './candidates.js';
 
 /** The parsed flags every evaluating command has. */
-export interface EvaluationFlags {
-  readonly engine: EngineName | 'auto';
-  readonly threads?: number;
-  readonly dtype?: StorageType;
+export interface EvaluationFlags extends EngineFlags {
   readonly seed: number;
   readonly tokenizer?: string;
 }
@@ -37,11 +34,7 @@ export async function startSession(
   { choices, ...options }: SessionOptions,
 ): Promise<Session> {
   const candidates = await loadCandidates(choices, flags);
-  const engine = await startEngine(
-    flags.engine,
-    { storage: flags.dtype, threads: flags.threads },
-    context.note,
-  );
+  const engine = await startChosenEngine(flags, context.note);
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
       context.note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);

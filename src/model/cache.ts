@@ -49,7 +49,7 @@ export class LayerState {
 
   fork(): LayerState {
     const copy = new LayerState();
-    // States are replaced, never written to: sharing them is safe.
+    // Shared states are replaced, not written to, until one side has its own again.
     copy.replace(this.tensors.map((tensor) => tf.clone(tensor)));
     copy.shared = this.shared = true;
     return copy;

@@ -10,7 +10,8 @@ import { computedMemory, measureMemory, type MemoryAssumptions } from './memory.
 import { ELEMENT_BYTES } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA } from './tables.js';
-import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
+import { startChosenEngine } from '../engines/start.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
 import { planOf, type SweepPart } from './sweep.js';
 import type { DerivedTable } from '../results/derived.js';
 
@@ -28,7 +29,7 @@ export async function profileMemory(
     flags,
     flags.ctx.map((count) => ({ context: count })),
   );
-  const engine = flags.analytic ? null : await startProfileEngine(flags, context.note);
+  const engine = flags.analytic ? null : await startChosenEngine(flags, context.note);
   const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
   const assumptions = { bytesPerElement: ELEMENT_BYTES[storage], chunkSize: flags.chunk };
   context.note(

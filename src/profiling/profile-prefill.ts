@@ -13,7 +13,8 @@ import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js'
 import { measurePrefill, prefillTokens, type PrefillCell } from './prefill.js';
 import { ratioTable } from './ratios.js';
 import { PREFILL_RATIOS, PREFILL_SCHEMA } from './tables.js';
-import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
+import { startChosenEngine } from '../engines/start.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
 import type { LoadedModel } from './sweep.js';
 
 export interface ProfilePrefillFlags extends ProfileFlags {
@@ -33,7 +34,7 @@ export async function profilePrefill(
       flags.ctx.map((count) => ({ early_exit: exit === 'on', context: count })),
     ),
   );
-  const engine = await startProfileEngine(flags, context.note);
+  const engine = await startChosenEngine(flags, context.note);
   const { chunk, warmup, repetitions } = flags;
   const writer = openTable(context, flags, {
     schema: PREFILL_SCHEMA,

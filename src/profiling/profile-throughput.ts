@@ -9,7 +9,8 @@ import type { ResultWriter } from '../results/writer.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
-import { openTable, planParts, runSweep, startProfileEngine, type ProfileFlags } from './session.js';
+import { startChosenEngine } from '../engines/start.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
 import type { LoadedModel } from './sweep.js';
 import { GrowingContext, measureDecoding } from './throughput.js';
 
@@ -27,7 +28,7 @@ export async function profileThroughput(
     flags,
     contexts.map((count) => ({ context: count })),
   );
-  const engine = await startProfileEngine(flags, context.note);
+  const engine = await startChosenEngine(flags, context.note);
   const { tokens, warmup } = flags;
   const writer = openTable(context, flags, {
     schema: THROUGHPUT_SCHEMA,

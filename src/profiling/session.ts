@@ -2,8 +2,8 @@
 import type { RunContext } from '../cli/base-command.js';
 import { chooseModels, modelKey, modelLabel, type ModelFlags } from '../cli/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
-import type { Engine, EngineName, StorageType } from '../engines/engine.js';
-import { startEngine } from '../engines/start.js';
+import type { Engine } from '../engines/engine.js';
+import type { EngineFlags } from '../engines/start.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance } from '../results/provenance.js';
 import type { Row, Schema } from '../results/schema.js';
@@ -11,13 +11,10 @@ import { ResultWriter } from '../results/writer.js';
 import { planOf, settingsByKey, sweepModels, type LoadedModel, type SweepPart } from './sweep.js';
 
 /** The parsed flags all of them have. */
-export interface ProfileFlags extends ModelFlags {
+export interface ProfileFlags extends ModelFlags, EngineFlags {
   ctx: readonly number[];
   seed: number;
   resume: boolean;
-  engine: EngineName | 'auto';
-  threads?: number;
-  dtype?: StorageType;
 }
 
 export interface ProfilePlan {
@@ -26,13 +23,6 @@ export interface ProfilePlan {
   engine: Engine | null;
   /** What determines the cells beside model, engine and key. */
   settings: Readonly<Record<string, Json>>;
-}
-
-export function startProfileEngine(
-  { engine, threads, dtype }: ProfileFlags,
-  note: (line: string) => void,
-): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype }, note);
 }
 
 /** The cells of each model: its key with each of `cells`, in order. */

@@ -1,5 +1,5 @@
 import { formatTokenCount } from '../../cli/sizes.js';
-import { needleFigures, needleOverview } from '../../evaluation/needle-figures.js';
+import { needleFigures } from '../../evaluation/needle-figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
@@ -39,13 +39,8 @@ function contextTable(rows: readonly Row[]): string {
 
 /** The pictures of one run; runs below the directory are told apart by their places. */
 function figuresOf(place: string, cells: readonly Row[], contexts: readonly Row[]): [string, string][] {
-  const overview = needleOverview(contexts);
-  const figures = [
-    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
-    ...needleFigures(cells),
-  ];
   const prefix = place === '' ? '' : `${place.replace(/[^\w.]+/g, '-')}-`;
-  return figures.map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
+  return [...needleFigures(cells, contexts)].map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
 }
 
 export function needleSection(directory: string): Section | null {
