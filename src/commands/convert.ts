@@ -34,32 +34,28 @@ const SCHEMA: Schema = {
 export default class Convert extends PlainCommand {
   static override summary = 'Rewrite a checkpoint in another layout.';
   static override description =
-    'The layout of SRC is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
+    'The layout of SOURCE is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
     'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), meta (params.json and ' +
     "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved). Tensors are copied one at a time " +
-    'and bit for bit, unless --dtype asks for another type. SRC may be a training run: its newest checkpoint is taken.';
+    'and bit for bit, unless --dtype asks for another type. SOURCE may be a training run: its newest checkpoint is taken.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> runs/tiny-yoco released --to official',
     '<%= config.bin %> <%= command.id %> TinyStories-656K baseline --to yoco',
     '<%= config.bin %> <%= command.id %> baseline for-transformers --to huggingface --dtype bfloat16',
   ];
   static override args = {
-    source: Args.string({
-      name: 'SRC',
-      description: 'checkpoint directory, or a training run',
-      required: true,
-    }),
-    destination: Args.string({ name: 'DST', description: 'directory to write', required: true }),
+    source: Args.string({ description: 'checkpoint directory, or a training run', required: true }),
+    destination: Args.string({ description: 'directory to write', required: true }),
   };
   static override flags = {
     to: Flags.option({ options: FORMATS, description: 'layout to write', required: true })(),
-    dtype: Flags.option({ options: STORAGE_NAMES, description: 'type to store (default: as in SRC)' })(),
+    dtype: Flags.option({ options: STORAGE_NAMES, description: 'type to store (default: as in SOURCE)' })(),
     'max-shard': Flags.custom<number>({
       description: 'largest safetensors file; more is divided into shards with an index',
       helpValue: '5GB',
       parse: (text) => Promise.resolve(parseByteCount(text)),
     })(),
-    overwrite: Flags.boolean({ description: 'replace what DST holds' }),
+    overwrite: Flags.boolean({ description: 'replace what DESTINATION holds' }),
     format: outputFlags.format,
   };
 
