@@ -8,7 +8,7 @@ import { heatMap, lineChart, type Axis } from '../report/charts.js';
 import { svgToPng } from '../report/raster.js';
 import { stackCharts } from '../report/stack.js';
 import { legendName, pointsOf } from '../report/tables.js';
-import { writeFileAtomic } from '../results/files.js';
+import { fileNamePart, writeFileAtomic } from '../results/files.js';
 import { groupRows } from '../results/group.js';
 import type { Row } from '../results/schema.js';
 
@@ -100,11 +100,7 @@ function fileName(row: Row, varying: readonly string[]): string {
   const parts = varying.map((name) =>
     name === 'needles' ? `${String(row[name])}-needles` : String(row[name] ?? ''),
   );
-  const slug = parts
-    .join('-')
-    .replace(/[^\w.]+/g, '-')
-    .replace(/^-+|-+$/g, '');
-  return slug === '' ? 'needle.svg' : `needle-${slug}.svg`;
+  return `${fileNamePart(['needle', ...parts].join('-'))}.svg`;
 }
 
 function draw(rows: readonly Row[]): string {

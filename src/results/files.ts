@@ -61,3 +61,8 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): voi
     }
   });
 }
+
+/** `text` as part of a file's name: what is neither letter, digit, `_` nor dot becomes a dash. */
+export function fileNamePart(text: string): string {
+  return text.replace(/[^\w.]+/g, '-').replace(/^-+|-+$/g, '');
+}

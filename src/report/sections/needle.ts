@@ -1,6 +1,7 @@
 import { formatTokenCount } from '../../cli/sizes.js';
 import { needleFigures } from '../../evaluation/needle-figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
+import { fileNamePart } from '../../results/files.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
@@ -39,7 +40,7 @@ function contextTable(rows: readonly Row[]): string {
 
 /** The pictures of one run; runs below the directory are told apart by their places. */
 function figuresOf(place: string, cells: readonly Row[], contexts: readonly Row[]): [string, string][] {
-  const prefix = place === '' ? '' : `${place.replace(/[^\w.]+/g, '-')}-`;
+  const prefix = place === '' ? '' : `${fileNamePart(place)}-`;
   return [...needleFigures(cells, contexts)].map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
 }
 
