@@ -51,7 +51,8 @@ const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 
 /** Text of `sources/<file>.cu` behind the shared declarations; the sources include nothing. */
 export function kernelSource(file: string): string {
-  return ['common.cuh', `${file}.cu`].map((name) => readFileSync(new URL(name, SOURCES), 'utf8')).join('\n');
+  const shared = file.startsWith('attention_hopper') ? ['common.cuh', 'hopper.cuh'] : ['common.cuh'];
+  return [...shared, `${file}.cu`].map((name) => readFileSync(new URL(name, SOURCES), 'utf8')).join('\n');
 }
 
 /** Dynamic shared memory a kernel gets without asking for more. */

@@ -38,9 +38,9 @@ export class TensorMaps {
     private readonly storage: StorageType,
   ) {}
 
-  /** The map of `source` with dimensions (width, positions, heads, batch). */
-  encode(source: RowSource): Uint8Array {
-    const key = Object.values(source).join(' ');
+  /** The map of `source` with dimensions (width, positions, heads, batch), read in boxes of `boxPositions`. */
+  encode(source: RowSource, boxPositions = BOX_POSITIONS): Uint8Array {
+    const key = `${Object.values(source).join(' ')} ${boxPositions}`;
     let map = this.known.get(key);
     if (map !== undefined) return map;
     if (this.known.size >= MOST_CACHED) this.known.clear();
@@ -49,6 +49,7 @@ export class TensorMaps {
     this.strides.set(
       [source.positionStride, source.headStride, source.batchStride].map((stride) => BigInt(stride * 2)),
     );
+    this.box[1] = boxPositions;
     const type = DATA_TYPE[this.storage];
     this.driver.encodeTensorMap(
       this.place, type, 4, address, this.lengths, this.strides, this.box, this.steps, 0, SWIZZLE_128, PROMOTE_256, 0,

@@ -12,7 +12,13 @@ const test = suite('cuda sources');
 const folder = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith('.cu')).map((name) => name.slice(0, -3)); // prettier-ignore
 /** Sources that only exist for 16-bit storage. */
-const HALF_PRECISION_ONLY = new Set(['attention', 'attention_decode', 'attention_hopper', 'retention']);
+const HALF_PRECISION_ONLY = new Set([
+  'attention',
+  'attention_decode',
+  'attention_hopper',
+  'attention_hopper_grad',
+  'retention',
+]);
 const hasCompiler = spawnSync('nvcc', ['--version']).status === 0;
 
 async function compile(directory: string, name: string, storage: number): Promise<void> {

@@ -6,19 +6,9 @@ import {
 } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
-import { int32, int64, pointer } from '../launch.js';
 import { attend } from './attention-forward.js';
-import {
-  type Cache,
-  ONE_PAGE,
-  type Problem,
-  ROWS,
-  THREADS,
-  headWidth,
-  rows,
-  tileBytes,
-  withPositions,
-} from './attention-problem.js';
+import { type GradientInputs, attentionGradient } from './attention-gradient.js';
+import { type Cache, ONE_PAGE, type Problem } from './attention-problem.js';
 
 function problemOf(
   q: TensorInfo,
@@ -77,61 +67,13 @@ function pagedAttention(
   return out;
 }
 
-interface GradientInputs {
-  dy: TensorInfo;
-  q: TensorInfo;
-  k: TensorInfo;
-  v: TensorInfo;
-  out: TensorInfo;
-  logSumExp: TensorInfo;
-}
-
 function causalAttentionGrad(
   backend: CudaBackend,
   inputs: GradientInputs,
   attrs: CausalAttentionAttributes,
 ): TensorInfo[] {
-  const { dy, q, k, v, out, logSumExp } = inputs;
-  const [, keys = 1, kvHeads = 1] = k.shape;
-  const problem = problemOf(q, kvHeads, keys, attrs);
-  const { batch, queries, heads, width } = problem;
-  if (width > 128) throw new Error(`the gradient of attention has heads of at most 128, not ${width}`);
-  const head = headWidth(width);
-  const grads = [q, k, v].map((info) => backend.output(info.shape));
-  const [dq = 0, dk = 0, dv = 0] = grads.map((info) => backend.pointer(info));
-  const count = batch * queries * heads;
-  backend.scratch(count * 4, (delta) => {
-    const deltaArgs = [dy, out].map((info) => pointer(backend.pointer(info)));
-    const sizes = [int64(count), ...[queries, heads, width].map(int32)];
-    const deltaKernel = { file: 'attention', name: 'attention_delta', head };
-    backend.launch(deltaKernel, [Math.ceil(count / 8)], 256, [...deltaArgs, pointer(delta), ...sizes]);
-    withPositions(backend, problem, (shape) => {
-      const common = [
-        ...[q, k, v, dy].map((info) => rows(backend, info)),
-        pointer(backend.pointer(logSumExp, 'float32')),
-        pointer(delta),
-      ];
-      const shared = tileBytes(head, 2 * ROWS + 2 * 32);
-      const byQuery = [Math.ceil(queries / ROWS), heads, batch] as const;
-      const byKey = [Math.ceil(keys / ROWS), kvHeads, batch] as const;
-      const kernel = (name: string) => ({ file: 'attention', name, head });
-      backend.launch(
-        kernel('attention_grad_query'),
-        byQuery,
-        THREADS,
-        [...common, pointer(dq), shape],
-        shared,
-      );
-      backend.launch(
-        kernel('attention_grad_key'),
-        byKey,
-        THREADS,
-        [...common, pointer(dk), pointer(dv), shape],
-        shared,
-      );
-    });
-  });
-  return grads;
+  const [, keys = 1, kvHeads = 1] = inputs.k.shape;
+  return attentionGradient(backend, inputs, problemOf(inputs.q, kvHeads, keys, attrs));
 }
 
 /** Attention on tensor cores; under float32 storage the composed form keeps full precision. */

@@ -14,58 +14,6 @@
 #define TILE_BYTES (HALVES * HALF_BYTES)
 #define INFINITE __int_as_float(0x7f800000)
 
-struct alignas(64) TensorMap {
-  u64 words[16];
-};
-
-DEVICE void barrier_init(u32 barrier, int count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count));
-}
-DEVICE void barrier_expect(u32 barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-DEVICE void barrier_arrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-DEVICE void barrier_wait(u32 barrier, int parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nAGAIN_%=:\n"
-      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
-      "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(barrier), "r"(parity)
-      : "memory");
-}
-// One box of 64 columns × 128 positions at (column, position, head, batch).
-DEVICE void fetch(u32 to, const TensorMap* map, u32 barrier, int column, int position, int head, int batch) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::
-          "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(position), "r"(head), "r"(batch)
-      : "memory");
-}
-DEVICE void acquire_map(const TensorMap* map) {
-  asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
-}
-
-// Shared-memory matrix descriptor with 128-byte swizzle (PTX ISA, "Matrix descriptor format").
-DEVICE u64 descriptor(u32 address, int leadingBytes, int strideBytes) {
-  return (u64)((address & 0x3ffff) >> 4) | (u64)(leadingBytes >> 4) << 16 | (u64)(strideBytes >> 4) << 32 | 1ull << 62;
-}
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int PENDING>
-DEVICE void products_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-}
-
-#define D8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define D32(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24)
-#define R32                                                                                                   \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
-  "%23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define R64                                                                                                       \
-  R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "    \
-      "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define TYPES ".f32." PTX_TYPE "." PTX_TYPE " "
-
 // scores[64,128] (+)= Q[64,16]·K[128,16]ᵀ, both in shared memory
 DEVICE void product_scores(float (&d)[64], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
@@ -73,18 +21,6 @@ DEVICE void product_scores(float (&d)[64], u64 a, u64 b, int accumulate) {
                : D32(0), D32(32)
                : "l"(a), "l"(b), "r"(accumulate));
 }
-// out[64,HEAD] += P[64,16] (registers)·V[16,HEAD]; V's rows are the inner dimension, hence the transposed B
-DEVICE void product_values(float (&d)[64], const u32 (&a)[4], u64 b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-               : D32(0), D32(32)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-DEVICE void product_values(float (&d)[32], const u32 (&a)[4], u64 b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16" TYPES "{" R32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
-               : D32(0)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
 struct Tiles {
   int first, count;  // key tiles, walked from the last to the first
 };

@@ -1,0 +1,133 @@
+/** The gradient of attention: dQ by blocks of queries, dK and dV by blocks of keys, in the general way or on Hopper. */
+import type { TensorInfo } from '../../../tf.js';
+import type { CudaBackend } from '../backend.js';
+import { type KernelArgument, int32, int64, pointer } from '../launch.js';
+import { TensorMaps } from '../tensor-map.js';
+import {
+  ONE_PAGE,
+  type Problem,
+  ROWS,
+  THREADS,
+  attentionRoute,
+  headWidth,
+  rows,
+  tileBytes,
+  withPositions,
+} from './attention-problem.js';
+
+/** Keys (dQ) or queries (dK, dV) per step of the general kernels: `SHORT` of attention.cu. */
+const STEP = 32;
+/** Rows of a block, positions of a streamed tile and tiles in flight of attention_hopper_grad.cu. */
+const HOPPER = { rows: 128, tile: 64, stages: 3, threads: 384 } as const;
+
+export interface GradientInputs {
+  dy: TensorInfo;
+  q: TensorInfo;
+  k: TensorInfo;
+  v: TensorInfo;
+  out: TensorInfo;
+  logSumExp: TensorInfo;
+}
+
+/** Addresses of what both kernels read beside the rows (logSumExp, δ) and of what they write. */
+interface Places {
+  logSumExp: number;
+  delta: number;
+  dq: number;
+  dk: number;
+  dv: number;
+}
+
+function general(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem: Problem, to: Places): void {
+  const { batch, queries, keys, heads, kvHeads, width } = problem;
+  const head = headWidth(width);
+  withPositions(backend, problem, (shape) => {
+    const common = [
+      ...[q, k, v, dy].map((info) => rows(backend, info)),
+      pointer(to.logSumExp),
+      pointer(to.delta),
+    ];
+    const shared = tileBytes(head, 2 * ROWS + 2 * STEP);
+    const byQuery = [Math.ceil(queries / ROWS), heads, batch] as const;
+    const byKey = [Math.ceil(keys / ROWS), kvHeads, batch] as const;
+    const kernel = (name: string) => ({ file: 'attention', name, head });
+    const ofQuery = [...common, pointer(to.dq), shape];
+    backend.launch(kernel('attention_grad_query'), byQuery, THREADS, ofQuery, shared);
+    const ofKey = [...common, pointer(to.dk), pointer(to.dv), shape];
+    backend.launch(kernel('attention_grad_key'), byKey, THREADS, ofKey, shared);
+  });
+}
+
+const mapsOf = new WeakMap<CudaBackend, TensorMaps>();
+
+/** The tensor map of [B,T,H,width] rows. */
+function mapOf(backend: CudaBackend, info: TensorInfo): KernelArgument {
+  const maps = mapsOf.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
+  mapsOf.set(backend, maps);
+  const [batch = 1, positions = 1, heads = 1, width = 1] = info.shape;
+  const value = maps.encode(
+    {
+      address: backend.pointer(info),
+      width,
+      positions,
+      heads,
+      batch,
+      positionStride: heads * width,
+      headStride: width,
+      batchStride: positions * heads * width,
+    },
+    HOPPER.tile,
+  );
+  return { kind: 'bytes', value, alignment: 64 };
+}
+
+/** `Problem` of attention_hopper_grad.cu. */
+function hopperProblem({ queries, keys, heads, kvHeads, window, scale }: Problem): KernelArgument {
+  const bytes = new ArrayBuffer(24);
+  new Int32Array(bytes, 0, 5).set([queries, keys, heads, kvHeads, window]);
+  new Float32Array(bytes, 20, 1)[0] = scale;
+  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+}
+
+function hopper(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem: Problem, to: Places): void {
+  const { batch, queries, keys, heads, kvHeads, width } = problem;
+  const common = [
+    ...[q, k, v, dy].map((info) => mapOf(backend, info)),
+    pointer(to.logSumExp),
+    pointer(to.delta),
+  ];
+  // The rows held and the ring of tiles, of two tensors each, and room to align them to 1 KiB.
+  const shared = 2 * (HOPPER.rows + HOPPER.stages * HOPPER.tile) * width * 2 + 1024;
+  const kernel = (name: string) => ({ file: 'attention_hopper_grad', name, head: width });
+  const byQuery = Math.ceil(queries / HOPPER.rows) * heads * batch;
+  const ofQuery = [...common, pointer(to.dq), hopperProblem(problem)];
+  backend.launch(kernel('attention_hopper_grad_query'), [byQuery], HOPPER.threads, ofQuery, shared);
+  const byKey = Math.ceil(keys / HOPPER.rows) * kvHeads * batch;
+  const ofKey = [...common, pointer(to.dk), pointer(to.dv), hopperProblem(problem)];
+  backend.launch(kernel('attention_hopper_grad_key'), [byKey], HOPPER.threads, ofKey, shared);
+}
+
+/** dQ, dK and dV. */
+export function attentionGradient(
+  backend: CudaBackend,
+  inputs: GradientInputs,
+  problem: Problem,
+): TensorInfo[] {
+  const { dy, q, k, v, out, logSumExp } = inputs;
+  const { batch, queries, heads, width } = problem;
+  if (width > 128) throw new Error(`the gradient of attention has heads of at most 128, not ${width}`);
+  const grads = [q, k, v].map((info) => backend.output(info.shape));
+  const [dq = 0, dk = 0, dv = 0] = grads.map((info) => backend.pointer(info));
+  const count = batch * queries * heads;
+  const isHopper = backend.device.driver.architecture === 'sm_90a';
+  const run = attentionRoute(problem, ONE_PAGE, isHopper) === 'hopper' ? hopper : general;
+  backend.scratch(count * 4, (delta) => {
+    const args = [dy, out].map((info) => pointer(backend.pointer(info)));
+    const sizes = [int64(count), ...[queries, heads, width].map(int32)];
+    const kernel = { file: 'attention', name: 'attention_delta', head: headWidth(width) };
+    backend.launch(kernel, [Math.ceil(count / 8)], 256, [...args, pointer(delta), ...sizes]);
+    const places = { logSumExp: backend.pointer(logSumExp, 'float32'), delta, dq, dk, dv };
+    run(backend, inputs, problem, places);
+  });
+  return grads;
+}
