@@ -11,7 +11,7 @@ import { CpuBackend } from '../src/engines/cpu/backend.js';
 import { LayerCache } from '../src/model/cache.js';
 import { valueAndGradients, type ModelCache } from '../src/model/index.js';
 import { KeyValuePages } from '../src/ops/index.js';
-import { Optimizer, globalNorm } from '../src/training/optimizer.js';
+import { Optimizer } from '../src/training/optimizer.js';
 import * as tf from '../src/tf.js';
 
 export interface Variant {
@@ -99,7 +99,7 @@ export function trainer(
     step: () => {
       const { value, gradients } = valueAndGradients(model, () => tf.mean(model.loss(tokens, tokens)));
       steps += 1;
-      optimizer.apply(gradients, steps, 1e-3, globalNorm(gradients));
+      optimizer.apply(gradients, steps, 1e-3);
       value.dataSync();
       tf.dispose([value, ...gradients.values()]);
     },

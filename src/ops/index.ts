@@ -1,5 +1,5 @@
 /** The ops that models are written in. */
-export { adamW, type AdamWOptions } from './adamw/adamw.js';
+export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/adamw.js';
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
 export { pagedAttention } from './attention/paged-attention.js';
@@ -12,6 +12,7 @@ export {
   type RetentionOptions,
   type RetentionResult,
 } from './gated-retention/gated-retention.js';
+export { clipScale, type ClipScale } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
 export { recomputed } from './recompute.js';
 export { type RecordedStep, type StepRecorder, registerRecorder, stepRecorder } from './recording.js';

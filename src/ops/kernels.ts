@@ -74,6 +74,12 @@ export interface AdamWAttributes {
   readonly step: number;
 }
 
+/** Of several tensors at once. */
+export interface AdamWAllAttributes extends Omit<AdamWAttributes, 'weightDecay'> {
+  /** One for each parameter. */
+  readonly weightDecays: readonly number[];
+}
+
 export interface Kernels {
   /** y = x * rsqrt(mean(x^2 over the last dimension) + eps) * weight. x [..., D], weight [D]. Output y. */
   RmsNorm: Kernel<Tensors<'x', 'weight'>, { readonly eps: number }>;
@@ -169,6 +175,16 @@ export interface Kernels {
    * tensor, absent for 1). No outputs (an empty list).
    */
   AdamW: Kernel<Tensors<'parameter' | 'gradient' | 'firstMoment' | 'secondMoment', 'scale'>, AdamWAttributes>;
+  /**
+   * `AdamW` of many tensors: inputs parameter0, gradient0, firstMoment0, secondMoment0, parameter1, … and the optional
+   * scale, one for all. A scale that is not a finite number changes nothing.
+   */
+  AdamWAll: Kernel<Readonly<Record<string, tf.Tensor>>, AdamWAllAttributes>;
+  /**
+   * Inputs x0, x1, …, `count` of them. Outputs, scalars in float32: the L2 norm of all together; the factor that brings
+   * it down to `clip`, which is min(1, clip / norm), 1 if clip is 0, and NaN where the norm is not a finite number.
+   */
+  ClipScale: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number; readonly clip: number }>;
 }
 
 export type KernelName = keyof Kernels;

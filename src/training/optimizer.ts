@@ -1,4 +1,4 @@
-import { adamW } from '../ops/index.js';
+import { type AdamWUpdate, adamWAll, clipScale } from '../ops/index.js';
 import * as tf from '../tf.js';
 
 export interface OptimizerOptions {
@@ -33,20 +33,28 @@ export class Optimizer {
   /**
    * One update; `gradients` has one tensor per parameter and is not disposed.
    * @param step counted from 1 (for the bias correction)
-   * @param norm of all gradients, from `globalNorm`
+   * @returns the L2 norm of all gradients together, before clipping; where it is not a finite number, nothing was changed
    */
-  apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number, norm: number): void {
-    const { beta1, beta2, epsilon, weightDecay, clip } = this.options;
-    const factor = clip > 0 && norm > clip ? clip / norm : 1;
-    const scale = factor === 1 ? undefined : tf.scalar(factor);
-    for (const [name, parameter] of this.parameters) {
+  apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number {
+    const { beta1, beta2, epsilon, clip } = this.options;
+    const updates = this.updates(gradients);
+    const { norm, scale } = clipScale([...gradients.values()], clip);
+    if (typeof norm === 'number' && !Number.isFinite(norm)) return norm;
+    adamWAll(updates, { learningRate, beta1, beta2, epsilon, step, scale });
+    scale?.dispose();
+    if (typeof norm === 'number') return norm;
+    const length = norm.dataSync()[0] ?? NaN;
+    norm.dispose();
+    return length;
+  }
+
+  private updates(gradients: ReadonlyMap<string, tf.Tensor>): AdamWUpdate[] {
+    return [...this.parameters].map(([name, parameter]) => {
       const [gradient, moments] = [gradients.get(name), this.moments.get(name)];
       if (gradient === undefined || moments === undefined) throw new Error(`no gradient of ${name}`);
-      const decay = parameter.rank > 1 ? weightDecay : 0;
-      const attributes = { learningRate, beta1, beta2, epsilon, weightDecay: decay, step, scale };
-      adamW(parameter, gradient, moments.first, moments.second, attributes);
-    }
-    scale?.dispose();
+      const weightDecay = parameter.rank > 1 ? this.options.weightDecay : 0;
+      return { parameter, gradient, firstMoment: moments.first, secondMoment: moments.second, weightDecay };
+    });
   }
 
   /** The moments as named tensors: `first.NAME` and `second.NAME`. */
@@ -65,16 +73,4 @@ export class Optimizer {
       second.dispose();
     }
   }
-}
-
-/** L2 norm of all gradients together. */
-export function globalNorm(gradients: ReadonlyMap<string, tf.Tensor>): number {
-  const squares = tf.tidy(() => {
-    const sums = [...gradients.values()].map((gradient) => tf.sum(tf.square(gradient)));
-    return tf.stack(sums);
-  });
-  // Summed in float64, so that the number of tensors costs no precision.
-  const norm = Math.sqrt(Array.from(squares.dataSync()).reduce((sum, value) => sum + value, 0));
-  squares.dispose();
-  return norm;
 }

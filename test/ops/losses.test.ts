@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { adamW, crossEntropy, linearCrossEntropy } from '../../src/ops/index.js';
+import { adamW, adamWAll, clipScale, crossEntropy, linearCrossEntropy } from '../../src/ops/index.js';
 import { registerFusedKernel } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';
 import { leakedTensors, usePlainBackend } from '../plain-backend.js';
@@ -96,6 +96,77 @@ test('adamW follows its definition, in place', () => {
     close(parameter, adamWByHand([1, -3], gradients, scale), 1e-5, `parameter, scale ${scale}`);
     tf.dispose(variables);
   }
+});
+
+test('adamWAll updates every parameter as adamW does', () => {
+  const options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
+  const shapes = [[1], [2, 3], [5]];
+  const run = (together: boolean): number[] => {
+    const updates = shapes.map((shape, i) => {
+      const values = tf.tidy(() =>
+        tf
+          .linspace(
+            -1,
+            2 + i,
+            shape.reduce((a, b) => a * b),
+          )
+          .reshape(shape),
+      );
+      const moment = (): tf.Variable => tf.tidy(() => tf.variable(tf.zeros(shape), false));
+      const parameter = tf.variable(values, false);
+      return {
+        parameter,
+        gradient: tf.neg(values),
+        firstMoment: moment(),
+        secondMoment: moment(),
+        weightDecay: 0.1 * i,
+      };
+    });
+    const left = leakedTensors(() => {
+      for (const scale of [undefined, tf.scalar(0.5)]) {
+        const step = scale === undefined ? 1 : 2;
+        if (together) adamWAll(updates, { ...options, step, scale });
+        else {
+          for (const { parameter, gradient, firstMoment, secondMoment, weightDecay } of updates) {
+            adamW(parameter, gradient, firstMoment, secondMoment, { ...options, step, scale, weightDecay });
+          }
+        }
+        scale?.dispose();
+      }
+    });
+    assert.is(left, 0);
+    const results = updates.flatMap(({ parameter, firstMoment, secondMoment }) =>
+      [parameter, firstMoment, secondMoment].flatMap((variable) => [...variable.dataSync()]),
+    );
+    for (const { parameter, gradient, firstMoment, secondMoment } of updates) {
+      tf.dispose([parameter, gradient, firstMoment, secondMoment]);
+    }
+    return results;
+  };
+  assert.equal(run(true), run(false));
+});
+
+test('clipScale is the factor that brings the norm of all tensors down to the limit', () => {
+  const tensors = [tf.tensor2d([[3, 0]]), tf.tensor1d([4]), tf.tensor1d([0, 0, 12])];
+  const number = (value: number | tf.Scalar | undefined, absent: number): number => {
+    if (typeof value !== 'object') return value ?? absent;
+    const [found = NaN] = value.dataSync();
+    value.dispose();
+    return found;
+  };
+  for (const [clip, expected] of [
+    [0, 1],
+    [1, 1 / 13],
+    [14, 1],
+  ] as const) {
+    const left = leakedTensors(() => {
+      const { norm, scale } = clipScale(tensors, clip);
+      assert.is(number(norm, NaN), 13);
+      assert.is(number(scale, 1), Math.fround(expected));
+    });
+    assert.is(left, 0);
+  }
+  tf.dispose(tensors);
 });
 
 test('a fused kernel takes the place of the composition', () => {

@@ -14,6 +14,7 @@ import { registerFused } from './kernels/fused.js';
 import { registerLayout } from './kernels/layout.js';
 import { registerMatrixProducts } from './kernels/matmul.js';
 import { registerNorms } from './kernels/norm.js';
+import { registerOptimizer } from './kernels/optimizer.js';
 import { registerReductions } from './kernels/reduce.js';
 import { registerRetention } from './kernels/retention.js';
 
@@ -69,6 +70,7 @@ function registerKernels(storage: StorageType): void {
     registerNorms();
     registerFused();
     registerCrossEntropy();
+    registerOptimizer();
   }
   registered = true;
   if (storage === 'float32') {

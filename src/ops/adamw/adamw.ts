@@ -33,3 +33,38 @@ export function adamW(
     secondMoment.assign(second);
   });
 }
+
+/** A parameter with what its update takes; all of one shape. */
+export interface AdamWUpdate {
+  readonly parameter: tf.Variable;
+  readonly gradient: tf.Tensor;
+  readonly firstMoment: tf.Variable;
+  readonly secondMoment: tf.Variable;
+  readonly weightDecay: number;
+}
+
+/** The update of every parameter, in place: `adamW` one after the other, or all at once where the engine can. */
+export function adamWAll(updates: readonly AdamWUpdate[], options: Omit<AdamWOptions, 'weightDecay'>): void {
+  if (!hasKernel('AdamWAll')) {
+    for (const { parameter, gradient, firstMoment, secondMoment, weightDecay } of updates) {
+      adamW(parameter, gradient, firstMoment, secondMoment, { ...options, weightDecay });
+    }
+    return;
+  }
+  const { scale, ...attrs } = options;
+  const tensors = updates.flatMap(
+    ({ parameter, gradient, firstMoment, secondMoment }, i): [string, tf.Tensor][] => [
+      [`parameter${i}`, parameter],
+      [`gradient${i}`, gradient],
+      [`firstMoment${i}`, firstMoment],
+      [`secondMoment${i}`, secondMoment],
+    ],
+  );
+  const inputs = Object.fromEntries(scale === undefined ? tensors : [...tensors, ['scale', scale]]);
+  runKernel(
+    'AdamWAll',
+    inputs,
+    { ...attrs, weightDecays: updates.map(({ weightDecay }) => weightDecay) },
+    () => [],
+  );
+}

@@ -63,9 +63,15 @@ const COMPARED = [
   'rotary: neighbours',
 ]; // prettier-ignore
 
+/** What `optimizer.cpp` compares. */
+const OPTIMIZED = [
+  'adamw', 'adamw: no finite norm', 'adamw: storage and guards', 'norm', 'scale', 'scale: within the limit',
+]; // prettier-ignore
+
 if (!hasCompiler) {
   test.skip('gated retention and its gradient (g++ is absent)');
   test.skip('the kernels of a decoding step, norms and losses (g++ is absent)');
+  test.skip('the optimizer over many tensors (g++ is absent)');
 } else {
   test('gated retention and its gradient agree with the definition', () => {
     inDirectory((directory) => {
@@ -86,6 +92,19 @@ if (!hasCompiler) {
       const errors = new Map(lines.map((line) => line.split('\t') as [string, string]));
       assert.equal([...errors.keys()].sort(), COMPARED);
       for (const [name, error] of errors) assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+    });
+  });
+
+  test('the optimizer over many tensors agrees with its definition', () => {
+    inDirectory((directory) => {
+      const output = execFileSync(build(directory, 'optimizer', ['optimizer']), { encoding: 'utf8' });
+      const lines = output.trim().split('\n');
+      assert.equal(lines.map((line) => line.split('\t')[0]).sort(), OPTIMIZED);
+      for (const line of lines) {
+        const [name, error] = line.split('\t');
+        // Everything is computed in float32.
+        assert.ok(Number(error) <= 1e-3, `${name}: off by ${error}`);
+      }
     });
   });
 }

@@ -1,4 +1,4 @@
-import { type AdamWAttributes, type RotaryAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import { type RotaryAttributes, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
@@ -102,43 +102,6 @@ function embeddingGrad(
   return out;
 }
 
-interface AdamWInputs {
-  parameter: TensorInfo;
-  gradient: TensorInfo;
-  firstMoment: TensorInfo;
-  secondMoment: TensorInfo;
-  scale?: TensorInfo;
-}
-
-/** Moments and a master copy of the parameter are float32; the 16-bit parameter is rounded from the master. */
-function adamW(backend: CudaBackend, inputs: AdamWInputs, attrs: AdamWAttributes): TensorInfo[] {
-  const { parameter, gradient, firstMoment, secondMoment, scale } = inputs;
-  const size = sizeOf(parameter.shape);
-  const stored = backend.pointer(parameter);
-  const constant = scale === undefined ? 1 : backend.constant(scale);
-  const args = [
-    pointer(backend.writable(parameter, 'float32', true)),
-    pointer(stored),
-    pointer(backend.pointer(gradient)),
-    pointer(backend.writable(firstMoment, 'float32')),
-    pointer(backend.writable(secondMoment, 'float32')),
-    pointer(scale === undefined || constant !== null ? 0 : backend.pointer(scale, 'float32')),
-    int64(size),
-    ...[
-      constant ?? 1,
-      attrs.learningRate,
-      attrs.beta1,
-      attrs.beta2,
-      attrs.epsilon,
-      attrs.weightDecay,
-      1 - attrs.beta1 ** attrs.step,
-      1 - attrs.beta2 ** attrs.step,
-    ].map(float32),
-  ];
-  backend.launch({ file, name: 'adamw' }, backend.blocks(size), THREADS, args);
-  return [];
-}
-
 interface PageWriteAttributes {
   position: number;
   start: number;
@@ -234,7 +197,6 @@ export function registerFused(): void {
   registerFusedKernel(on, 'EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend: CudaBackend) =>
     embeddingGrad(backend, dy, ids, scale, vocabSize),
   );
-  registerFusedKernel(on, 'AdamW', (inputs, attrs, backend: CudaBackend) => adamW(backend, inputs, attrs));
   registerFusedKernel(on, 'PageWrite', ({ page, rows }, attrs, backend: CudaBackend) =>
     pageWrite(backend, page, rows, attrs),
   );

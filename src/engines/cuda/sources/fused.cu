@@ -1,4 +1,4 @@
-// Small fused operations bound by memory: SwiGLU, retention's decay, embedding, AdamW, writing of K/V pages.
+// Small fused operations bound by memory: SwiGLU, retention's decay, embedding, writing of K/V pages.
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
 
@@ -76,24 +76,6 @@ KERNEL embedding_grad(const scalar* rows, const int* ids, u64* sums, i64 size, i
 KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale) {
   for (i64 i = global_thread(); i < size; i += global_threads())
     out[i] = from_float((float)((double)sums[i] * (scale / (double)FIXED)));
-}
-
-// Decoupled weight decay (Loshchilov and Hutter 2019) on the float32 master copy; `stored` is the 16-bit parameter.
-KERNEL adamw(float* parameter, scalar* stored, const scalar* gradient, float* m, float* v, const float* scale, i64 size,
-             float constant, float rate, float beta1, float beta2, float epsilon, float decay, float correction1,
-             float correction2) {
-  const float factor = scale ? constant * *scale : constant;
-  for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const float g = to_float(gradient[i]) * factor;
-    const float first = beta1 * m[i] + (1.0f - beta1) * g;
-    const float second = beta2 * v[i] + (1.0f - beta2) * g * g;
-    m[i] = first;
-    v[i] = second;
-    const float step = rate * (first / correction1) / (sqrtf(second / correction2) + epsilon);
-    const float next = parameter[i] * (1.0f - rate * decay) - step;
-    parameter[i] = next;
-    if (STORAGE != 0) stored[i] = from_float(next);
-  }
 }
 
 // page[b,h,position+t,:] = rows[b,start+t,h,:]; `packs` of 16 bytes (or elements) a row.

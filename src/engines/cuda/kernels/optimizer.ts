@@ -1,0 +1,144 @@
+import { type AdamWAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import type { TensorInfo } from '../../../tf.js';
+import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import { type KernelArgument, float32, int32, pointer } from '../launch.js';
+import { sizeOf } from '../walk.js';
+
+const file = 'optimizer';
+/** Elements of a piece, which one block handles, and threads of a block in optimizer.cu. */
+const PIECE = 8192;
+const THREADS = 256;
+/** Bytes of a `Tensor` there. */
+const ENTRY_BYTES = 64;
+
+/** What a kernel is to know of a tensor; addresses it has no use for are 0. */
+export interface TableEntry {
+  /** Of the float32 parameter, the one in storage, the gradient and the two moments. */
+  addresses: readonly number[];
+  size: number;
+  /** Whether the gradient is float32. */
+  isWide: boolean;
+  weightDecay: number;
+}
+
+/** The table as the kernels read it, and the pieces of all its tensors. */
+export function tensorTable(entries: readonly TableEntry[]): { bytes: Uint8Array; pieces: number } {
+  const bytes = new Uint8Array(entries.length * ENTRY_BYTES);
+  const view = new DataView(bytes.buffer);
+  let pieces = 0;
+  entries.forEach(({ addresses, size, isWide, weightDecay }, index) => {
+    const at = index * ENTRY_BYTES;
+    [...addresses, size].forEach((value, i) => {
+      view.setBigInt64(at + 8 * i, BigInt(value), true);
+    });
+    view.setInt32(at + 48, pieces, true);
+    view.setInt32(at + 52, isWide ? 1 : 0, true);
+    view.setFloat32(at + 56, weightDecay, true);
+    pieces += Math.ceil(size / PIECE);
+  });
+  return { bytes, pieces };
+}
+
+/** A gradient is read as it is kept: what kernels summed in float32 need not be rounded first. */
+function gradientOf(backend: CudaBackend, gradient: TensorInfo): { address: number; isWide: boolean } {
+  const storage = backend.storageFor(gradient);
+  return { address: backend.pointer(gradient, storage), isWide: storage === 'float32' };
+}
+
+interface AdamWTensors {
+  parameter: TensorInfo;
+  gradient: TensorInfo;
+  firstMoment: TensorInfo;
+  secondMoment: TensorInfo;
+  weightDecay: number;
+}
+
+/** Moments and a master copy of the parameter are float32; the 16-bit parameter is rounded from the master. */
+function adamWEntry(backend: CudaBackend, tensors: AdamWTensors): TableEntry {
+  const { parameter, firstMoment, secondMoment, weightDecay } = tensors;
+  const stored = backend.pointer(parameter);
+  const { address, isWide } = gradientOf(backend, tensors.gradient);
+  const master = backend.writable(parameter, 'float32', true);
+  const moments = [firstMoment, secondMoment].map((moment) => backend.writable(moment, 'float32'));
+  return {
+    addresses: [master, stored, address, ...moments],
+    size: sizeOf(parameter.shape),
+    isWide,
+    weightDecay,
+  };
+}
+
+function adamW(
+  backend: CudaBackend,
+  tensors: readonly AdamWTensors[],
+  scale: TensorInfo | undefined,
+  attrs: Omit<AdamWAttributes, 'weightDecay'>,
+): TensorInfo[] {
+  const { bytes, pieces } = tensorTable(tensors.map((entry) => adamWEntry(backend, entry)));
+  const constant = scale === undefined ? 1 : backend.constant(scale);
+  const { learningRate, beta1, beta2, epsilon, step } = attrs;
+  const rule = [
+    beta1, beta2, epsilon, learningRate / (1 - beta1 ** step), 1 / (1 - beta2 ** step), learningRate,
+  ]; // prettier-ignore
+  backend.uploaded(bytes, (table) => {
+    const args: KernelArgument[] = [
+      pointer(table),
+      int32(tensors.length),
+      pointer(scale === undefined || constant !== null ? 0 : backend.pointer(scale, 'float32')),
+      float32(constant ?? 1),
+      { kind: 'bytes', value: new Uint8Array(Float32Array.from(rule).buffer), alignment: 4 },
+    ];
+    backend.launch({ file, name: 'adamw' }, [pieces], THREADS, args);
+  });
+  return [];
+}
+
+/** Two passes in a fixed order, so that the same gradients give the same norm; nothing is read back. */
+function clipScale(backend: CudaBackend, gradients: readonly TensorInfo[], clip: number): TensorInfo[] {
+  const [norm, scale] = [0, 1].map(() => backend.output([], 'float32', 'float32')) as [
+    TensorInfo,
+    TensorInfo,
+  ];
+  const { bytes, pieces } = tensorTable(
+    gradients.map((gradient) => {
+      const { address, isWide } = gradientOf(backend, gradient);
+      return { addresses: [0, 0, address, 0, 0], size: sizeOf(gradient.shape), isWide, weightDecay: 0 };
+    }),
+  );
+  const results = [norm, scale].map((info) => pointer(backend.pointer(info, 'float32')));
+  backend.uploaded(bytes, (table) => {
+    backend.scratch(pieces * 4, (sums) => {
+      const first = [pointer(table), int32(gradients.length), pointer(sums)];
+      backend.launch({ file, name: 'square_sums' }, [pieces], THREADS, first);
+      const second = [pointer(sums), int32(pieces), float32(clip), ...results];
+      backend.launch({ file, name: 'clip_scale' }, [1], 1024, second);
+    });
+  });
+  return [norm, scale];
+}
+
+/** The tensors of a kernel whose inputs are numbered. */
+function numbered(inputs: Readonly<Record<string, TensorInfo>>, name: string, count: number): TensorInfo[] {
+  return Array.from({ length: count }, (_, index) => inputs[`${name}${index}`] as TensorInfo);
+}
+
+export function registerOptimizer(): void {
+  registerFusedKernel(CUDA_BACKEND, 'AdamW', ({ scale, ...tensors }, attrs, backend: CudaBackend) =>
+    adamW(backend, [{ ...tensors, weightDecay: attrs.weightDecay }], scale, attrs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'AdamWAll', (inputs, attrs, backend: CudaBackend) => {
+    const of = (name: string): TensorInfo[] => numbered(inputs, name, attrs.weightDecays.length);
+    const [gradients, first, second] = [of('gradient'), of('firstMoment'), of('secondMoment')];
+    const tensors = of('parameter').map((parameter, i) => ({
+      parameter,
+      gradient: gradients[i] as TensorInfo,
+      firstMoment: first[i] as TensorInfo,
+      secondMoment: second[i] as TensorInfo,
+      weightDecay: attrs.weightDecays[i] ?? 0,
+    }));
+    return adamW(backend, tensors, inputs.scale, attrs);
+  });
+  registerFusedKernel(CUDA_BACKEND, 'ClipScale', (inputs, { count, clip }, backend: CudaBackend) =>
+    clipScale(backend, numbered(inputs, 'x', count), clip),
+  );
+}
