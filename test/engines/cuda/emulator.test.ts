@@ -103,7 +103,7 @@ if (!hasCompiler) {
       for (const line of lines) {
         const [name, error] = line.split('\t');
         // Everything is computed in float32.
-        assert.ok(Number(error) <= 1e-3, `${name}: off by ${error}`);
+        assert.ok(Number(error) <= 1e-4, `${name}: off by ${error}`);
       }
     });
   });
