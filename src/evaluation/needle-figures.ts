@@ -30,11 +30,17 @@ export function needleFigures(cells: readonly Row[], contexts: readonly Row[]): 
 
 function heatMaps(rows: readonly Row[]): Map<string, string> {
   const groups = [...groupRows(rows, (row) => JSON.stringify(MAP_COLUMNS.map((name) => row[name]))).values()];
-  const varying = MAP_COLUMNS.filter((name) => new Set(rows.map((row) => row[name])).size > 1);
+  const varying = MAP_COLUMNS.filter((name) => varies(rows, name));
   return new Map(groups.map((group) => [fileName(group[0] ?? {}, varying), draw(group)]));
 }
 
-const OVERVIEW: readonly { title: string; column: string; y: Axis }[] = [
+interface OverviewChart {
+  title: string;
+  column: string;
+  y: Axis;
+}
+
+const OVERVIEW: readonly [OverviewChart, ...OverviewChart[]] = [
   {
     title: 'Needles found',
     column: 'accuracy',
@@ -52,31 +58,69 @@ const OVERVIEW: readonly { title: string; column: string; y: Axis }[] = [
   },
 ];
 
+/** Columns that name a setting of the test; the other columns of a map name the model. */
+const SETTING_COLUMNS = ['haystack', 'variant', 'needles'] as const;
+
 /**
- * One picture of three charts from the rows of the table `needle-contexts`; null where all have one context.
+ * One picture from the rows of the table `needle-contexts`; null where all have one context. Several models get a chart of
+ * accuracy for each setting (haystack, variant, number of needles), one model has all settings in one; time and memory do
+ * not depend on the setting and are those of the first.
  * @param rows with their timings
  */
 export function needleOverview(rows: readonly Row[]): string | null {
   if (new Set(rows.map(({ context }) => context)).size < 2) return null;
-  const varying = MAP_COLUMNS.filter((name) => new Set(rows.map((row) => row[name])).size > 1);
-  const name = (row: Row): string => {
-    const settings = [
-      varying.includes('haystack') ? `in ${String(row.haystack)}` : '',
-      varying.includes('variant') ? String(row.variant) : '',
-      varying.includes('needles') ? `${String(row.needles)} needles` : '',
-    ];
-    return [legendName(row, varying.includes('model')), ...settings].filter((text) => text !== '').join(', ');
+  const byModel = groupRows(rows, modelName(rows));
+  const bySetting = groupRows(rows, settingName(rows));
+  const [first = []] = bySetting.values();
+  const both = (row: Row): string => inWords(modelName(rows)(row), settingName(rows)(row));
+  const [accuracy, ...costs] = OVERVIEW;
+  const charts =
+    byModel.size === 1
+      ? [overviewChart(accuracy, groupRows(rows, both))]
+      : [...bySetting].map(([setting, group]) =>
+          overviewChart(
+            { ...accuracy, title: inWords(accuracy.title, setting, ': ') },
+            groupRows(group, modelName(rows)),
+          ),
+        );
+  return stackCharts([
+    ...charts,
+    ...costs.map((chart) => overviewChart(chart, groupRows(first, modelName(rows)))),
+  ]);
+}
+
+const inWords = (name: string, setting: string, separator = ', '): string =>
+  [name, setting].filter((text) => text !== '').join(separator);
+
+const varies = (rows: readonly Row[], column: string): boolean =>
+  new Set(rows.map((row) => row[column])).size > 1;
+
+function modelName(rows: readonly Row[]): (row: Row) => string {
+  const several = varies(rows, 'model');
+  return (row) => legendName(row, several);
+}
+
+/** What tells a row's setting from the others of the table; empty where there is but one. */
+function settingName(rows: readonly Row[]): (row: Row) => string {
+  const varying = SETTING_COLUMNS.filter((column) => varies(rows, column));
+  const words = (column: string, value: unknown): string => {
+    if (column === 'haystack') return `in ${String(value)}`;
+    if (column === 'needles') return value === 1 ? 'one needle' : `one of ${String(value)} needles`;
+    return String(value);
   };
-  const lines = [...groupRows(rows, name)];
-  const charts = OVERVIEW.map(({ title, column, y }) =>
-    lineChart({
-      title,
-      x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
-      y,
-      series: lines.map(([label, group]) => ({ name: label, points: pointsOf(group, 'context', column) })),
-    }),
-  );
-  return stackCharts(charts);
+  return (row) => varying.map((column) => words(column, row[column])).join(', ');
+}
+
+function overviewChart(
+  { title, column, y }: OverviewChart,
+  lines: ReadonlyMap<string, readonly Row[]>,
+): string {
+  return lineChart({
+    title,
+    x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+    y,
+    series: [...lines].map(([name, group]) => ({ name, points: pointsOf(group, 'context', column) })),
+  });
 }
 
 /** Writes every picture as SVG and as PNG. @returns the paths written */

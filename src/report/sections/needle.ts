@@ -1,7 +1,8 @@
 import { formatTokenCount } from '../../cli/sizes.js';
-import { needleFigures } from '../../evaluation/needle-figures.js';
+import { needleFigures, needleOverview } from '../../evaluation/needle-figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
 import { fileNamePart } from '../../results/files.js';
+import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
@@ -44,6 +45,20 @@ function figuresOf(place: string, cells: readonly Row[], contexts: readonly Row[
   return [...needleFigures(cells, contexts)].map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
 }
 
+/**
+ * All models of all runs in one picture: one needle of the standard wording in the first haystack, the first run's figures
+ * where several have the same model and context. Null for fewer than two runs.
+ */
+function allModels(runs: readonly (readonly Row[])[]): string | null {
+  if (runs.length < 2) return null;
+  const rows = runs.flat().filter(({ needles, variant }) => needles === 1 && variant === 'standard');
+  const alike = rows.filter(({ haystack }) => haystack === rows[0]?.haystack);
+  const keys = ['model', 'architecture', 'self_decoder', 'context'] as const;
+  const cells = groupRows(alike, (row) => JSON.stringify(keys.map((column) => row[column])));
+  const firsts = [...cells.values()].flatMap((cell) => cell.slice(0, 1));
+  return needleOverview(firsts.sort((a, b) => Number(a.context) - Number(b.context)));
+}
+
 export function needleSection(directory: string): Section | null {
   const runs = findTables(directory, 'needle');
   if (runs.length === 0) return null;
@@ -61,9 +76,16 @@ export function needleSection(directory: string): Section | null {
     const table = summary.length > 0 ? contextTable(summary) : '';
     return { figures, body: heading + figures.map(([, svg]) => figure(svg)).join('\n') + table };
   });
+  const together = allModels([...contexts.values()]);
   return {
     title: 'Needle in a haystack',
-    body: paragraph(text) + parts.map(({ body }) => body).join('\n'),
-    figures: Object.fromEntries(parts.flatMap(({ figures }) => figures)),
+    body:
+      paragraph(text) +
+      (together === null ? '' : figure(together)) +
+      parts.map(({ body }) => body).join('\n'),
+    figures: {
+      ...(together === null ? {} : { 'needle-models': together }),
+      ...Object.fromEntries(parts.flatMap(({ figures }) => figures)),
+    },
   };
 }
