@@ -1,6 +1,14 @@
 /** What both architectures share: parameters, the output head, and the routes that follow from `extend`. */
 import { RunError } from '../errors.js';
-import { embedding, linear, linearCrossEntropy, recomputed, reshape, rmsNorm } from '../ops/index.js';
+import {
+  embedding,
+  linear,
+  linearCrossEntropy,
+  recomputed,
+  reshape,
+  rmsNorm,
+  weightedCrossEntropy,
+} from '../ops/index.js';
 import * as tf from '../tf.js';
 import { LayerCache, type Memory, type ModelCache } from './cache.js';
 import type { ModelConfig } from './config.js';
@@ -11,6 +19,7 @@ import type {
   LanguageModel,
   LogitsWanted,
   LossOptions,
+  Objective,
   PrefillOptions,
 } from './language-model.js';
 import type { Layer, Rows } from './layers/layer.js';
@@ -69,20 +78,26 @@ export abstract class BaseModel implements LanguageModel {
   }
 
   loss(tokens: tf.Tensor2D, targets: tf.Tensor2D, options: LossOptions = {}): tf.Tensor2D {
-    const positions = options.positions ? flatten(options.positions) : null;
     return tf.tidy(() => {
-      const hidden = this.hidden(tokens, positions, options.recompute ?? false);
-      const [batch, rows, dim] = hidden.shape;
-      if (targets.shape[0] !== batch || targets.shape[1] !== rows) {
-        throw new RangeError(
-          `targets have shape [${targets.shape.join(', ')}], expected [${batch}, ${rows}]`,
-        );
-      }
-      const normed = this.finalNorm(hidden);
-      const flat = reshape<tf.Rank.R2>(normed, [batch * rows, dim]);
-      const wanted = tf.reshape<tf.Rank.R1>(targets, [batch * rows]);
-      const loss = linearCrossEntropy(flat, this.head.output as tf.Tensor as tf.Tensor2D, wanted);
-      return reshape<tf.Rank.R2>(loss, [batch, rows]);
+      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
+      return reshape<tf.Rank.R2>(linearCrossEntropy(x, this.outputWeight, wanted), shape);
+    });
+  }
+
+  objective(
+    tokens: tf.Tensor2D,
+    targets: tf.Tensor2D,
+    weights: tf.Tensor2D | null,
+    options: LossOptions = {},
+  ): Objective {
+    return tf.tidy(() => {
+      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
+      const count = wanted.size;
+      // From the host, in float32 whatever the engine's storage: so is the total then.
+      const mean = (): tf.Tensor1D => tf.tensor1d(new Float32Array(count).fill(1 / count));
+      const factors = weights ? tf.reshape<tf.Rank.R1>(weights, [count]) : mean();
+      const { total, losses } = weightedCrossEntropy(x, this.outputWeight, wanted, factors);
+      return { total, losses: tf.reshape<tf.Rank.R2>(losses, shape) };
     });
   }
 
@@ -145,6 +160,25 @@ export abstract class BaseModel implements LanguageModel {
 
   dispose(): void {
     this.weights.dispose();
+  }
+
+  private get outputWeight(): tf.Tensor2D {
+    return this.head.output as tf.Tensor as tf.Tensor2D;
+  }
+
+  /** Rows [N, dim] in front of the output head, and their targets, [N]. */
+  private lossRows(
+    tokens: tf.Tensor2D,
+    targets: tf.Tensor2D,
+    { positions, recompute = false }: LossOptions,
+  ): { x: tf.Tensor2D; wanted: tf.Tensor1D; shape: [number, number] } {
+    const hidden = this.hidden(tokens, positions ? flatten(positions) : null, recompute);
+    const [batch, rows, dim] = hidden.shape;
+    if (targets.shape[0] !== batch || targets.shape[1] !== rows) {
+      throw new RangeError(`targets have shape [${targets.shape.join(', ')}], expected [${batch}, ${rows}]`);
+    }
+    const x = reshape<tf.Rank.R2>(this.finalNorm(hidden), [batch * rows, dim]);
+    return { x, wanted: tf.reshape<tf.Rank.R1>(targets, [batch * rows]), shape: [batch, rows] };
   }
 
   private finalNorm(hidden: tf.Tensor3D): tf.Tensor3D {

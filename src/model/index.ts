@@ -24,6 +24,7 @@ export type {
   LanguageModel,
   LogitsWanted,
   LossOptions,
+  Objective,
   PrefillOptions,
 } from './language-model.js';
 export { parameterSpecs, type ParameterSpec } from './parameters.js';

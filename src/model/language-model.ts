@@ -23,6 +23,12 @@ export interface LossOptions {
   readonly recompute?: boolean;
 }
 
+export interface Objective {
+  readonly total: tf.Scalar;
+  /** Nats, of the targets' shape. */
+  readonly losses: tf.Tensor2D;
+}
+
 export interface PrefillOptions {
   /** Tokens per chunk; default `defaultChunkSize` of `costs.ts`. */
   readonly chunkSize?: number;
@@ -57,6 +63,17 @@ export interface LanguageModel {
    * `positions`, targets and result are [B, P]. Differentiable with respect to the parameters.
    */
   loss(tokens: tf.Tensor2D, targets: tf.Tensor2D, options?: LossOptions): tf.Tensor2D;
+
+  /**
+   * What training minimises: the sum of these losses times `weights` (of the targets' shape; null: their mean), whose
+   * gradient is known while the logits exist. Differentiate `total` only; `losses` is for reports.
+   */
+  objective(
+    tokens: tf.Tensor2D,
+    targets: tf.Tensor2D,
+    weights: tf.Tensor2D | null,
+    options?: LossOptions,
+  ): Objective;
 
   createCache(options?: CacheOptions): ModelCache;
 

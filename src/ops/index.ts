@@ -5,6 +5,7 @@ export { KeyValuePages, type Page, type PageOptions } from './attention/key-valu
 export { pagedAttention } from './attention/paged-attention.js';
 export { crossEntropy } from './cross-entropy/cross-entropy.js';
 export { linearCrossEntropy } from './cross-entropy/linear-cross-entropy.js';
+export { type WeightedLoss, weightedCrossEntropy } from './cross-entropy/weighted-cross-entropy.js';
 export { embedding } from './embedding/embedding.js';
 export {
   gatedRetention,

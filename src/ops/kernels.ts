@@ -169,6 +169,8 @@ export interface Kernels {
   LinearCrossEntropy: Kernel<Tensors<'x' | 'weight' | 'targets'>>;
   /** dy [N]. Outputs dx, dWeight. */
   LinearCrossEntropyGrad: Kernel<Tensors<'dy' | 'x' | 'weight' | 'targets' | 'logSumExp'>>;
+  /** As both, with the gradient of each loss known beforehand: weights [N]. Outputs losses [N], dx, dWeight. */
+  WeightedCrossEntropy: Kernel<Tensors<'x' | 'weight' | 'targets' | 'weights'>>;
 
   /**
    * In place on parameter, firstMoment and secondMoment: one AdamW update with gradient * scale (scale: a scalar

@@ -1,6 +1,6 @@
 /** One step's arithmetic: losses and gradients of batches. */
 import { valueAndGradients } from '../model/index.js';
-import type { LanguageModel } from '../model/index.js';
+import type { LanguageModel, LossOptions, Objective } from '../model/index.js';
 import * as tf from '../tf.js';
 import type { Batch } from './task.js';
 
@@ -36,18 +36,19 @@ function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights
   }
 }
 
-/** Loss per target, [rows, P] nats. */
-function batchLoss(model: LanguageModel, batch: Batch, recompute: boolean): tf.Tensor2D {
+/** The arguments of a model's `loss`. */
+function lossInputs(batch: Batch, recompute: boolean): [tf.Tensor2D, tf.Tensor2D, LossOptions] {
   const { rows, length, positions } = batch;
   const tokens = tf.tensor2d(batch.tokens, [rows, length], 'int32');
   const targets = tf.tensor2d(batch.targets, [rows, batch.targets.length / rows], 'int32');
-  return model.loss(tokens, targets, { ...(positions === null ? {} : { positions }), recompute });
+  return [tokens, targets, { ...(positions === null ? {} : { positions }), recompute }];
 }
 
 /** What is minimised: the weighted sum of the losses, or their mean. */
-function objective(losses: tf.Tensor2D, { weights }: Batch): tf.Scalar {
-  if (weights === null) return tf.mean(losses);
-  return tf.sum(tf.mul(losses, tf.tensor2d(weights, losses.shape)));
+function objective(model: LanguageModel, batch: Batch, recompute: boolean): Objective {
+  const [tokens, targets, options] = lossInputs(batch, recompute);
+  const weights = batch.weights === null ? null : tf.tensor2d(batch.weights, targets.shape);
+  return model.objective(tokens, targets, weights, options);
 }
 
 export interface Gradients {
@@ -59,9 +60,8 @@ export interface Gradients {
 function microBatch(model: LanguageModel, batch: Batch, share: number, recompute: boolean): Gradients {
   let kept: tf.Tensor | undefined;
   const { value, gradients } = valueAndGradients(model, () => {
-    const losses = batchLoss(model, batch, recompute);
+    const { total, losses } = objective(model, batch, recompute);
     kept = tf.keep(losses.clone());
-    const total = objective(losses, batch);
     return share === 1 ? total : tf.mul<tf.Scalar>(total, share);
   });
   const losses = noLosses();
@@ -95,7 +95,7 @@ export function accumulateGradients(
 export function measureLosses(model: LanguageModel, batches: Iterable<Batch>): LossSums {
   const sums = noLosses();
   for (const batch of batches) {
-    const losses = tf.tidy(() => batchLoss(model, batch, false));
+    const losses = tf.tidy(() => model.loss(...lossInputs(batch, false)));
     addLosses(sums, losses.dataSync(), batch);
     losses.dispose();
   }

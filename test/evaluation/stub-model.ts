@@ -87,6 +87,10 @@ export class StubModel implements LanguageModel {
     return crossEntropy(logits, targets.reshape<tf.Tensor1D>([-1])).reshape<tf.Tensor2D>(tokens.shape);
   }
 
+  objective(): never {
+    throw new Error('a stub is not trained');
+  }
+
   createCache(): ModelCache {
     return new StubCache(this);
   }

@@ -1,6 +1,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { adamW, adamWAll, clipScale, crossEntropy, linearCrossEntropy } from '../../src/ops/index.js';
+import {
+  adamW,
+  adamWAll,
+  clipScale,
+  crossEntropy,
+  linearCrossEntropy,
+  weightedCrossEntropy,
+} from '../../src/ops/index.js';
 import { registerFusedKernel } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';
 import { leakedTensors, usePlainBackend } from '../plain-backend.js';
@@ -47,6 +54,54 @@ test('linearCrossEntropy and the gradient of embedding in several blocks of rows
       reference: (x, weight) => [reference.crossEntropy(reference.linear(x, weight), targets)],
     });
   });
+});
+
+const WEIGHTS = [0.5, -1, 2, 0, 0.25];
+const DY = 1.5;
+
+/** The weighted sum, its gradients times DY, and the losses. */
+function weightedResults(): { values: number[][]; losses: number[] } {
+  return tf.tidy(() => {
+    const [x, weight] = [5, 7].map((rows, i) => tf.randomNormal([rows, 3], 0, 1, 'float32', i + 1)) as [
+      tf.Tensor2D,
+      tf.Tensor2D,
+    ];
+    let losses: number[] = [];
+    const { value, grads } = tf.valueAndGrads((x, weight) => {
+      const ids = tf.tensor1d(targets, 'int32');
+      const result = weightedCrossEntropy(x as tf.Tensor2D, weight as tf.Tensor2D, ids, tf.tensor1d(WEIGHTS));
+      losses = [...result.losses.dataSync()];
+      return result.total;
+    })([x, weight], tf.scalar(DY));
+    return { values: [value, ...grads].map((tensor) => [...tensor.dataSync()]), losses };
+  });
+}
+
+test('weightedCrossEntropy is the weighted sum, with or without an engine that forms its gradients at once', () => {
+  const plain = weightedResults();
+  const sum = WEIGHTS.reduce((total, weight, i) => total + weight * (plain.losses[i] ?? NaN), 0);
+  assert.ok(Math.abs((plain.values[0]?.[0] ?? NaN) - sum) < 1e-5);
+  let calls = 0;
+  registerFusedKernel('cpu', 'WeightedCrossEntropy', ({ x, weight, weights }) => {
+    calls++;
+    assert.equal([...weights.dataSync()], WEIGHTS);
+    const [, dx = [], dWeight = []] = plain.values;
+    const gradients = [tf.tensor(dx, x.shape), tf.tensor(dWeight, weight.shape)];
+    return [tf.tensor1d(plain.losses), ...gradients.map((gradient) => tf.div(gradient, DY))];
+  });
+  try {
+    const fused = weightedResults();
+    assert.is(calls, 1);
+    plain.values.forEach((values, i) => {
+      close(tf.tensor1d(fused.values[i] ?? []), values, 1e-5, `result ${i}`);
+    });
+    close(tf.tensor1d(fused.losses), plain.losses, 1e-5, 'losses');
+    const ids = tf.tensor1d(targets, 'int32');
+    weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, tf.tensor1d(WEIGHTS));
+    assert.is(calls, 1, 'without a gradient nothing is formed');
+  } finally {
+    tf.unregisterKernel('WeightedCrossEntropy', 'cpu');
+  }
 });
 
 /** Three updates of two parameters, by the definition. */

@@ -1,5 +1,6 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
+import type { StorageType } from '../../engine.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { int64, pointer } from '../launch.js';
 import { product } from './matmul.js';
@@ -7,14 +8,14 @@ import { product } from './matmul.js';
 const file = 'cross_entropy';
 const THREADS = 512;
 /**
- * Float32 logits that exist at once in the fused product. The weight's gradient, 300 MB of float32 for 100,000 words of width
+ * Bytes of logits that exist at once in the fused product. The weight's gradient, 300 MB of float32 for 100,000 words of width
  * 768, is read and written once a block: few blocks.
  */
 const BLOCK_BYTES = 2 ** 30;
 
 /** Rows of logits per block, a multiple of 128 so that the products stay aligned. */
-export function rowsPerBlock(rows: number, vocabulary: number): number {
-  const fitting = Math.floor(BLOCK_BYTES / (4 * vocabulary) / 128) * 128;
+export function rowsPerBlock(rows: number, vocabulary: number, bytes = 4): number {
+  const fitting = Math.floor(BLOCK_BYTES / (bytes * vocabulary) / 128) * 128;
   return Math.min(rows, Math.max(128, fitting));
 }
 
@@ -58,29 +59,24 @@ interface Operands {
   targets: TensorInfo;
 }
 
-/** Calls `use` for each block of rows with its float32 logits. */
+/** Calls `use` for each block of rows with its logits in `storage`. */
 function forEachBlock(
   backend: CudaBackend,
   { x, weight }: Operands,
+  storage: StorageType,
   use: (logits: number, first: number, rows: number) => void,
 ): void {
   const [total = 0, width = 1] = x.shape;
   const vocabulary = weight.shape[0] ?? 1;
-  const step = rowsPerBlock(total, vocabulary);
+  const logitBytes = backend.elementBytes('float32', storage);
+  const step = rowsPerBlock(total, vocabulary, logitBytes);
   const rowBytes = width * backend.elementBytes('float32');
-  backend.scratch(step * vocabulary * 4, (logits) => {
+  backend.scratch(step * vocabulary * logitBytes, (logits) => {
     for (let first = 0; first < total; first += step) {
       const rows = Math.min(step, total - first);
       const from = backend.pointer(x) + first * rowBytes;
-      product(
-        backend,
-        [rows, vocabulary, width],
-        from,
-        backend.pointer(weight),
-        logits,
-        { transposeB: true },
-        'float32',
-      );
+      const sizes = [rows, vocabulary, width] as const;
+      product(backend, sizes, from, backend.pointer(weight), logits, { transposeB: true }, storage);
       use(logits, first, rows);
     }
   });
@@ -92,7 +88,7 @@ function linearCrossEntropy(backend: CudaBackend, operands: Operands): TensorInf
   const outs = [0, 1].map(() => backend.output([rows], 'float32', 'float32'));
   const [loss = 0, logSumExp = 0] = outs.map((out) => backend.pointer(out, 'float32'));
   const targets = backend.pointer(operands.targets);
-  forEachBlock(backend, operands, (logits, first, count) => {
+  forEachBlock(backend, operands, 'float32', (logits, first, count) => {
     const addresses = [logits, targets + 4 * first, loss + 4 * first, logSumExp + 4 * first];
     backend.launch({ file, name: 'cross_entropy_raw' }, [count], THREADS, [
       ...addresses.map(pointer),
@@ -102,53 +98,77 @@ function linearCrossEntropy(backend: CudaBackend, operands: Operands): TensorInf
   return outs;
 }
 
-/** Logits are computed again block by block; dWeight is summed over the blocks in float32. */
-function linearCrossEntropyGrad(
+/** What the gradients of a block's logits are formed from: addresses of float32 rows. */
+interface RowFactors {
+  logSumExp: number;
+  dy: number;
+}
+
+/**
+ * dx and dWeight. Logits are computed block by block, in storage, shown to `before`, and replaced by their gradient in
+ * place; dWeight is summed over the blocks in float32.
+ */
+function gradients(
   backend: CudaBackend,
   operands: Operands,
-  dy: TensorInfo,
-  logSumExp: TensorInfo,
+  { logSumExp, dy }: RowFactors,
+  before: (logits: number, first: number, rows: number) => void,
 ): TensorInfo[] {
   const { x, weight } = operands;
   const width = x.shape[1] ?? 1;
   const vocabulary = weight.shape[0] ?? 1;
   const [dx, dWeight] = [backend.output(x.shape), backend.output(weight.shape)];
   const bytes = backend.elementBytes('float32');
-  const [targets, shift, factor] = [
-    backend.pointer(operands.targets),
-    backend.pointer(logSumExp, 'float32'),
-    backend.pointer(dy, 'float32'),
-  ];
-  const step = rowsPerBlock(x.shape[0] ?? 0, vocabulary);
+  const targets = backend.pointer(operands.targets);
   backend.scratch(vocabulary * width * 4, (sums) => {
-    backend.scratch(step * vocabulary * bytes, (dLogits) => {
-      forEachBlock(backend, operands, (logits, first, rows) => {
-        const inputs = [logits, targets + 4 * first, shift + 4 * first, factor + 4 * first, dLogits];
-        const args = [...inputs.map(pointer), int64(vocabulary)];
-        backend.launch({ file, name: 'cross_entropy_grad_raw' }, [rows], THREADS, args);
-        const offset = first * width * bytes;
-        product(
-          backend,
-          [rows, width, vocabulary],
-          dLogits,
-          backend.pointer(weight),
-          backend.pointer(dx) + offset,
-        );
-        const options = { transposeA: true, add: first === 0 ? undefined : sums };
-        product(
-          backend,
-          [vocabulary, width, rows],
-          dLogits,
-          backend.pointer(x) + offset,
-          sums,
-          options,
-          'float32',
-        );
-      });
+    forEachBlock(backend, operands, backend.storage, (logits, first, rows) => {
+      before(logits, first, rows);
+      const inputs = [logits, targets + 4 * first, logSumExp + 4 * first, dy + 4 * first, logits];
+      const args = [...inputs.map(pointer), int64(vocabulary)];
+      backend.launch({ file, name: 'cross_entropy_grad' }, [rows], THREADS, args);
+      const offset = first * width * bytes;
+      product(
+        backend,
+        [rows, width, vocabulary],
+        logits,
+        backend.pointer(weight),
+        backend.pointer(dx) + offset,
+      );
+      const options = { transposeA: true, add: first === 0 ? undefined : sums };
+      const sizes = [vocabulary, width, rows] as const;
+      product(backend, sizes, logits, backend.pointer(x) + offset, sums, options, 'float32');
     });
     backend.cast('raw_float32', sums, backend.pointer(dWeight), vocabulary * width);
   });
   return [dx, dWeight];
+}
+
+function linearCrossEntropyGrad(
+  backend: CudaBackend,
+  operands: Operands,
+  dy: TensorInfo,
+  logSumExp: TensorInfo,
+): TensorInfo[] {
+  const rows = { logSumExp: backend.pointer(logSumExp, 'float32'), dy: backend.pointer(dy, 'float32') };
+  return gradients(backend, operands, rows, () => undefined);
+}
+
+/** Losses and gradients from the same logits, in storage. */
+function weightedCrossEntropy(backend: CudaBackend, operands: Operands, weights: TensorInfo): TensorInfo[] {
+  const rows = operands.x.shape[0] ?? 0;
+  const vocabulary = operands.weight.shape[0] ?? 1;
+  const out = backend.output([rows], 'float32', 'float32');
+  const losses = backend.pointer(out, 'float32');
+  const targets = backend.pointer(operands.targets);
+  const dy = backend.pointer(weights, 'float32');
+  return backend.scratch(rows * 4, (logSumExp) => {
+    const lose = (logits: number, first: number, count: number): void => {
+      const addresses = [logits, targets + 4 * first, losses + 4 * first, logSumExp + 4 * first];
+      const args = [...addresses.map(pointer), int64(vocabulary)];
+      backend.launch({ file, name: 'cross_entropy' }, [count], THREADS, args);
+    };
+    return [out, ...gradients(backend, operands, { logSumExp, dy }, lose)];
+  });
 }
 
 export function registerCrossEntropy(): void {
@@ -170,5 +190,8 @@ export function registerCrossEntropy(): void {
     'LinearCrossEntropyGrad',
     ({ dy, logSumExp, ...operands }, _attrs, backend: CudaBackend) =>
       linearCrossEntropyGrad(backend, operands, dy, logSumExp),
+  );
+  registerFusedKernel(on, 'WeightedCrossEntropy', ({ weights, ...operands }, _attrs, backend: CudaBackend) =>
+    weightedCrossEntropy(backend, operands, weights),
   );
 }

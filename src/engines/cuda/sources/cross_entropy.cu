@@ -1,7 +1,8 @@
 // Cross-entropy of rows of logits, [rows, V], in one pass: loss = logSumExp − logit of the target, both float32. The
-// logits are in storage or (for LinearCrossEntropy's blocks) plain float32.
+// logits are in storage or (for LinearCrossEntropy's blocks) plain float32. The gradient's logits are in storage.
 
-#define AHEAD 8  // loads in flight a thread
+#define AHEAD 32  // values in flight a thread
+#define PACKS 4   // the same for the gradient, in packs
 #define INFINITE __int_as_float(0x7f800000)
 
 #if STORAGE != 0
@@ -20,13 +21,8 @@ DEVICE void loss_of(const T* logits, const int* targets, float* loss, float* log
     sum = sum * __expf(peak - top) + otherSum * __expf(otherPeak - top);
     peak = top;
   };
-  for (i64 i = threadIdx.x; i < extent; i += AHEAD * blockDim.x) {
-    float x[AHEAD], top = peak;
-#pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
-      const i64 at = i + j * blockDim.x;
-      x[j] = at < extent ? to_float(row[at]) : -INFINITE;
-    }
+  auto take = [&](const float (&x)[AHEAD]) {
+    float top = peak;
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) top = fmaxf(top, x[j]);
     const float shift = top == -INFINITE ? 0.0f : top;  // so that a NaN alone is not lost
@@ -34,6 +30,31 @@ DEVICE void loss_of(const T* logits, const int* targets, float* loss, float* log
     peak = top;
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) sum += __expf(x[j] - shift);
+  };
+  float x[AHEAD];
+  constexpr int PER = 16 / sizeof(T);  // values of a load
+  if (extent % PER == 0) {
+    const Pack<T, PER>* packs = (const Pack<T, PER>*)row;
+    const i64 count = extent / PER;
+    for (i64 i = threadIdx.x; i < count; i += AHEAD / PER * blockDim.x) {
+      Pack<T, PER> p[AHEAD / PER];
+#pragma unroll
+      for (int j = 0; j < AHEAD / PER; j++)
+        if (i + j * blockDim.x < count) p[j] = packs[i + j * blockDim.x];
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++)
+        x[j] = i + j / PER * blockDim.x < count ? to_float(p[j / PER].v[j % PER]) : -INFINITE;
+      take(x);
+    }
+  } else {
+    for (i64 i = threadIdx.x; i < extent; i += AHEAD * blockDim.x) {
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++) {
+        const i64 at = i + j * blockDim.x;
+        x[j] = at < extent ? to_float(row[at]) : -INFINITE;
+      }
+      take(x);
+    }
   }
   for (int offset = 16; offset > 0; offset >>= 1) {
     const float otherPeak = __shfl_xor_sync(0xffffffffu, peak, offset);
@@ -49,27 +70,42 @@ DEVICE void loss_of(const T* logits, const int* targets, float* loss, float* log
   logSumExp[blockIdx.x] = total;
   loss[blockIdx.x] = total - (target >= 0 && target < extent ? to_float(row[target]) : 0.0f);
 }
-// dLogits = dy · (softmax − one-hot of the target)
-template <typename T>
-DEVICE void grad_of(const T* logits, const int* targets, const float* logSumExp, const float* dy, scalar* out,
-                    i64 extent) {
-  const i64 base = (i64)blockIdx.x * extent;
-  const float shift = logSumExp[blockIdx.x], factor = dy[blockIdx.x];
-  const int target = targets[blockIdx.x];
-  for (i64 i = threadIdx.x; i < extent; i += blockDim.x)
-    out[base + i] = from_float(factor * (__expf(to_float(logits[base + i]) - shift) - (i == target ? 1.0f : 0.0f)));
-}
 KERNEL cross_entropy(const scalar* logits, const int* targets, float* loss, float* logSumExp, i64 extent) {
   loss_of(logits, targets, loss, logSumExp, extent);
 }
 KERNEL cross_entropy_raw(const float* logits, const int* targets, float* loss, float* logSumExp, i64 extent) {
   loss_of(logits, targets, loss, logSumExp, extent);
 }
+// dLogits = dy · (softmax − one-hot of the target); `out` may be `logits`: a thread reads what it writes, before it does.
 KERNEL cross_entropy_grad(const scalar* logits, const int* targets, const float* logSumExp, const float* dy,
                           scalar* out, i64 extent) {
-  grad_of(logits, targets, logSumExp, dy, out, extent);
-}
-KERNEL cross_entropy_grad_raw(const float* logits, const int* targets, const float* logSumExp, const float* dy,
-                              scalar* out, i64 extent) {
-  grad_of(logits, targets, logSumExp, dy, out, extent);
+  const i64 base = (i64)blockIdx.x * extent;
+  const float shift = logSumExp[blockIdx.x], factor = dy[blockIdx.x];
+  const int target = targets[blockIdx.x];
+  auto gradient = [&](scalar x, i64 i) {
+    return from_float(factor * (__expf(to_float(x) - shift) - (i == target ? 1.0f : 0.0f)));
+  };
+  if (extent % WIDTH != 0) {
+    for (i64 i = threadIdx.x; i < extent; i += blockDim.x) out[base + i] = gradient(logits[base + i], i);
+    return;
+  }
+  const Wide* from = (const Wide*)(logits + base);
+  Wide* to = (Wide*)(out + base);
+  const int packs = extent / WIDTH;
+  for (int first = threadIdx.x; first < packs; first += PACKS * blockDim.x) {
+    Wide x[PACKS];
+#pragma unroll
+    for (int j = 0; j < PACKS; j++) {
+      const int at = first + j * blockDim.x;
+      if (at < packs) x[j] = from[at];
+    }
+#pragma unroll
+    for (int j = 0; j < PACKS; j++) {
+      const int at = first + j * blockDim.x;
+      if (at >= packs) continue;
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) x[j].v[i] = gradient(x[j].v[i], (i64)at * WIDTH + i);
+      to[at] = x[j];
+    }
+  }
 }
