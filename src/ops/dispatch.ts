@@ -37,6 +37,11 @@ export function hasKernel(name: KernelName): boolean {
   return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }
 
+/** Whether ops are being recorded for a gradient, which will want what a fused op would not keep. */
+export function isRecordingGradient(): boolean {
+  return tf.engine().state.gradientDepth > 0;
+}
+
 /** Gradients by input name; a function is called only if the gradient of that input is needed. */
 export type InputGradients = Readonly<Record<string, tf.Tensor | (() => tf.Tensor)>>;
 

@@ -58,7 +58,7 @@ export interface PagedAttentionAttributes extends AttentionAttributes {
 export interface PageWriteAttributes {
   /** First row of the page to write. */
   readonly position: number;
-  /** First position of `rows` to take, and how many. */
+  /** First position of the keys and values to take, and how many. */
   readonly start: number;
   readonly count: number;
 }
@@ -86,11 +86,16 @@ export interface Kernels {
   /** Outputs dx, and dWeight if there is a weight. */
   RmsNormGrad: Kernel<Tensors<'dy' | 'x', 'weight'>, { readonly eps: number }>;
 
+  /** y = silu(gate) * rmsNorm(x) without a weight, for inference. x [..., D], gate and y of as many elements as x. */
+  GatedRmsNorm: Kernel<Tensors<'x' | 'gate'>, { readonly eps: number }>;
+
   /**
    * Rotates pairs (a, b) of x [B,T,H,D] by phase = position * frequency: (a cos - b sin, b cos + a sin).
    * `ops/rotary/phases.ts` has the tables. Output of the shape of x.
    */
   Rotary: Kernel<Tensors<'x'>, RotaryAttributes>;
+  /** The same of queries and keys, whose numbers of heads may differ. Outputs in the order of the inputs. */
+  RotaryPair: Kernel<Tensors<'q' | 'k'>, RotaryAttributes>;
 
   /** y = silu(a) * b, equal shapes. Output y. */
   SwiGlu: Kernel<Tensors<'a' | 'b'>>;
@@ -107,6 +112,12 @@ export interface Kernels {
    * y_i = x weight_iᵀ, `count` of them.
    */
   LinearGroup: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number }>;
+
+  /**
+   * y = silu(x activatedᵀ) * (x gateᵀ), for inference: no gradient asks for the projections. x [..., in], weights [out, in],
+   * y [..., out].
+   */
+  LinearSwiGlu: Kernel<Tensors<'x' | 'activated' | 'gate'>>;
 
   /** Rows of weight [V,D] named by ids (int32, any shape [...]), times scale. Output [..., D]. */
   Embedding: Kernel<Tensors<'weight' | 'ids'>, { readonly scale: number }>;
@@ -133,10 +144,10 @@ export interface Kernels {
    */
   PagedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, PagedAttentionAttributes>;
   /**
-   * In place: page[b, h, position + t, :] = rows[b, start + t, h, :] for t < count. page [B,H,P,D], rows [B,T,H,D].
-   * No outputs (an empty list).
+   * In place: keyPage[b, h, position + t, :] = keys[b, start + t, h, :] for t < count, and the same of values. Pages
+   * [B,H,P,D], keys and values [B,T,H,D]. No outputs (an empty list).
    */
-  PageWrite: Kernel<Tensors<'page' | 'rows'>, PageWriteAttributes>;
+  PageWrite: Kernel<Tensors<'keyPage' | 'valuePage' | 'keys' | 'values'>, PageWriteAttributes>;
 
   /** log sigmoid(x) / normalizer, any shape: the logarithm of gated retention's decay. */
   LogDecay: Kernel<Tensors<'x'>, { readonly normalizer: number }>;

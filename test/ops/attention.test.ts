@@ -219,16 +219,21 @@ test('a fork shares full pages and leaves its origin alone', () => {
 test('an in-place PageWrite kernel is used, and forks stay independent', () => {
   if (tf.getBackend() !== 'cpu') return; // the kernel below is the plain backend's
   const writes: number[] = [];
-  registerFusedKernel('cpu', 'PageWrite', ({ page, rows }, { position, start, count }) => {
-    const target = page.dataSync();
-    const source = rows.dataSync();
-    const [batch, heads, size, width] = page.shape as [number, number, number, number];
-    const time = rows.shape[1] as number;
-    for (let b = 0; b < batch; b++) {
-      for (let h = 0; h < heads; h++) {
-        for (let t = 0; t < count; t++) {
-          const from = ((b * time + start + t) * heads + h) * width;
-          target.set(source.subarray(from, from + width), ((b * heads + h) * size + position + t) * width);
+  registerFusedKernel('cpu', 'PageWrite', ({ keyPage, valuePage, keys, values }, attrs) => {
+    const { position, start, count } = attrs;
+    const [batch, heads, size, width] = keyPage.shape as [number, number, number, number];
+    const time = keys.shape[1] as number;
+    for (const [page, rows] of [
+      [keyPage, keys],
+      [valuePage, values],
+    ] as const) {
+      const [target, source] = [page.dataSync(), rows.dataSync()];
+      for (let b = 0; b < batch; b++) {
+        for (let h = 0; h < heads; h++) {
+          for (let t = 0; t < count; t++) {
+            const from = ((b * time + start + t) * heads + h) * width;
+            target.set(source.subarray(from, from + width), ((b * heads + h) * size + position + t) * width);
+          }
         }
       }
     }

@@ -1,12 +1,15 @@
 import { suite } from 'uvu';
 import {
   embedding,
+  gatedRmsNorm,
   linear,
   linearGroup,
+  linearSwiglu,
   logDecay,
   reshape,
   rmsNorm,
   rotary,
+  rotaryPair,
   swiglu,
 } from '../../src/ops/index.js';
 import type { RotaryStyle } from '../../src/ops/kernels.js';
@@ -52,6 +55,19 @@ test('rotary in both styles, from a start and at given positions', () => {
   }
 });
 
+test('rotaryPair turns queries and keys of other heads', () => {
+  const options = { start: 5, frequencies: Float64Array.of(1, 0.3, 0.01), style: 'interleaved' } as const;
+  compareOp({
+    shapes: [
+      [2, 3, 4, 6],
+      [2, 3, 2, 6],
+    ],
+    op: (q, k) => rotaryPair(q as tf.Tensor4D, k as tf.Tensor4D, options),
+    reference: (...heads) =>
+      heads.map((x) => reference.rotary(x, (_, t) => 5 + t, options.frequencies, 'interleaved')),
+  });
+});
+
 test('rotary at position one million turns by the float64 phase', () => {
   const frequencies = Float64Array.of(0.9, 1e-4);
   const start = 1_000_003;
@@ -73,6 +89,31 @@ test('swiglu, saturated ends included', () => {
     reference: (a, b) => [reference.swiglu(a, b)],
     prepare: (values, input) =>
       input === 0 ? values.map((value, i) => (i < 4 ? value * 60 : value)) : values,
+  });
+});
+
+test('gatedRmsNorm gates heads by rows', () => {
+  compareOp({
+    shapes: [
+      [2, 3, 2, 4],
+      [2, 3, 8],
+    ],
+    op: (x, gate) => [gatedRmsNorm(x, gate, 1e-5)],
+    reference: (x, gate) => [reference.swiglu({ ...gate, shape: x.shape }, reference.rmsNorm(x, null, 1e-5))],
+  });
+});
+
+test('linearSwiglu is a gated pair of projections', () => {
+  compareOp({
+    shapes: [
+      [2, 3, 5],
+      [4, 5],
+      [4, 5],
+    ],
+    op: (x, activated, gate) => [linearSwiglu(x, activated, gate)],
+    reference: (x, activated, gate) => [
+      reference.swiglu(reference.linear(x, activated), reference.linear(x, gate)),
+    ],
   });
 });
 

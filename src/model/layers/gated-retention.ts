@@ -1,8 +1,8 @@
 /** Gated retention, the constant-state mixer of YOCO's self-decoder. */
-import { gatedRetention, linear, linearGroup, logDecay, rmsNorm, swiglu } from '../../ops/index.js';
+import { gatedRetention, gatedRmsNorm, linear, linearGroup, logDecay } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { LayerState } from '../cache.js';
-import { mergeHeads, rotateHeads, splitHeads, type Rotation } from './heads.js';
+import { mergeHeads, rotatePair, splitHeads, type Rotation } from './heads.js';
 import type { Mixer, Rows } from './layer.js';
 
 /** The official code divides the logarithm of the decay by 16. */
@@ -44,14 +44,14 @@ export class GatedRetention implements Mixer<LayerState | null> {
           tf.Tensor3D,
           tf.Tensor3D,
         ];
-        const rotate = (x: tf.Tensor): tf.Tensor4D =>
-          rotateHeads(splitHeads(x, this.heads), rows, this.rotation);
-        return [rotate(q), rotate(k), splitHeads(v, this.heads), g, logDecay(logits, GATE_NORMALIZER)];
+        const split = (x: tf.Tensor): tf.Tensor4D => splitHeads(x, this.heads);
+        const [queries, keys] = rotatePair(split(q), split(k), rows, this.rotation);
+        return [queries, keys, split(v), g, logDecay(logits, GATE_NORMALIZER)];
       });
       const [state] = memory?.get() ?? [];
       const retained = gatedRetention(q, k, v, logits, { state });
       memory?.replace([retained.state]);
-      return swiglu(g, mergeHeads(rmsNorm(retained.output, null, this.normEps)));
+      return mergeHeads(gatedRmsNorm(retained.output, g, this.normEps));
     });
     return linear(gated, out, residual) as tf.Tensor3D;
   }

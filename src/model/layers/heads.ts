@@ -1,5 +1,5 @@
 /** Between activations [B, T, H * D] and heads [B, T, H, D]. */
-import { reshape, rotary } from '../../ops/index.js';
+import { reshape, rotary, rotaryPair } from '../../ops/index.js';
 import type { RotaryStyle } from '../../ops/kernels.js';
 import type * as tf from '../../tf.js';
 import type { Rows } from './layer.js';
@@ -19,4 +19,14 @@ export type Rotation = { readonly frequencies: Float64Array; readonly style: Rot
 
 export function rotateHeads(x: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
   return rotation === null ? x : rotary(x, { ...rows, ...rotation });
+}
+
+/** Queries and keys of the same rows. */
+export function rotatePair(
+  q: tf.Tensor4D,
+  k: tf.Tensor4D,
+  rows: Rows,
+  rotation: Rotation,
+): [q: tf.Tensor4D, k: tf.Tensor4D] {
+  return rotation === null ? [q, k] : rotaryPair(q, k, { ...rows, ...rotation });
 }

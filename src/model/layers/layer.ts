@@ -1,5 +1,5 @@
 /** The layer that both architectures are made of: y = x + mixer(norm(x)), then y + ffn(norm(y)). */
-import { linear, linearGroup, rmsNorm, swiglu } from '../../ops/index.js';
+import { linear, linearSwiglu, rmsNorm } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 
 /** Where the rows of an activation stand in their sequences. */
@@ -54,8 +54,7 @@ export class Layer<Memory> {
     const { activated, gate, out } = this.feedForward;
     const hidden = tf.tidy(() => {
       const normed = rmsNorm(x, this.feedForwardNorm, this.normEps);
-      const [a, b] = linearGroup(normed, [activated, gate]) as [tf.Tensor, tf.Tensor];
-      return swiglu(a, b);
+      return linearSwiglu(normed, activated, gate);
     });
     return linear(hidden, out, x) as tf.Tensor3D;
   }

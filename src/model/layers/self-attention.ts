@@ -5,7 +5,7 @@
 import { causalAttention, KeyValuePages, linear, linearGroup, pagedAttention } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { LayerState } from '../cache.js';
-import { mergeHeads, rotateHeads, splitHeads, type Rotation } from './heads.js';
+import { mergeHeads, rotatePair, splitHeads, type Rotation } from './heads.js';
 import type { Mixer, Rows } from './layer.js';
 
 export interface AttentionWeights {
@@ -42,8 +42,8 @@ export class SelfAttention implements Mixer<AttentionMemory> {
     const attended = tf.tidy(() => {
       const [q, k, v] = tf.tidy((): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] => {
         const [q, k, v] = linearGroup(x, [query, key, value]) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        const queries = rotateHeads(splitHeads(q, heads), rows, rotation);
-        return [queries, rotateHeads(splitHeads(k, kvHeads), rows, rotation), splitHeads(v, kvHeads)];
+        const [queries, keys] = rotatePair(splitHeads(q, heads), splitHeads(k, kvHeads), rows, rotation);
+        return [queries, keys, splitHeads(v, kvHeads)];
       });
       return mergeHeads(this.attend(q, k, v, memory));
     });

@@ -81,15 +81,17 @@ export class KeyValuePages {
   private writePage(position: number, k: tf.Tensor4D, v: tf.Tensor4D, start: number, count: number): void {
     const index = position === 0 ? this.pages.length : this.pages.length - 1;
     const old = position === 0 ? undefined : this.pages[index];
+    const attrs = { position, start, count };
+    const target = (page?: tf.Tensor4D): tf.Tensor4D =>
+      page && !this.tailShared ? page : this.emptyPage(page);
     const inPlace = hasKernel('PageWrite');
-    const write = (page: tf.Tensor4D | undefined, rows: tf.Tensor4D): tf.Tensor4D => {
-      const attrs = { position, start, count };
-      if (!inPlace) return this.rewritten(page, rows, attrs);
-      const target = page && !this.tailShared ? page : this.emptyPage(page);
-      runKernel('PageWrite', { page: target, rows }, attrs, () => []);
-      return target;
-    };
-    const page = { key: write(old?.key, k), value: write(old?.value, v) };
+    const page = inPlace
+      ? { key: target(old?.key), value: target(old?.value) }
+      : { key: this.rewritten(old?.key, k, attrs), value: this.rewritten(old?.value, v, attrs) };
+    if (inPlace) {
+      const inputs = { keyPage: page.key, valuePage: page.value, keys: k, values: v };
+      runKernel('PageWrite', inputs, attrs, () => []);
+    }
     if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
     this.tailShared = false;
     this.pages[index] = page;

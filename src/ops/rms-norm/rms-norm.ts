@@ -3,8 +3,9 @@
  * y = x * rsqrt(mean(x^2) + eps) * weight.
  */
 import * as tf from '../../tf.js';
-import { differentiable, runKernel } from '../dispatch.js';
-import { asRows } from '../reshape.js';
+import { differentiable, hasKernel, isRecordingGradient, runKernel } from '../dispatch.js';
+import { asRows, reshape } from '../reshape.js';
+import { swiglu } from '../swiglu/swiglu.js';
 
 /**
  * @param x [..., D]
@@ -28,6 +29,18 @@ export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor | null, eps
       return { x: dx, ...(weight && { weight: dWeight }) };
     },
   });
+  return y as T;
+}
+
+/**
+ * silu(gate) * rmsNorm(x), without a weight: the output gate of gated retention.
+ * @param x [..., D], @param gate as many elements in the same order, in any shape
+ * @returns of the shape of x
+ */
+export function gatedRmsNorm<T extends tf.Tensor>(x: T, gate: tf.Tensor, eps: number): T {
+  const compose = (): T => swiglu(reshape(gate, x.shape) as T, rmsNorm(x, null, eps));
+  if (isRecordingGradient() || !hasKernel('GatedRmsNorm')) return tf.tidy(compose);
+  const [y] = runKernel('GatedRmsNorm', { x, gate }, { eps }, () => [compose()]);
   return y as T;
 }
 

@@ -19,14 +19,36 @@ export interface RotaryOptions {
  * @param x [B, T, H, D]; pairs are (2i, 2i+1) or (i, i + D/2) by `style`
  */
 export function rotary(x: tf.Tensor4D, options: RotaryOptions): tf.Tensor4D {
-  const { start = 0, positions = null, frequencies, style } = options;
-  const attrs = { start, positions, frequencies, style, inverse: false };
+  const attrs = attributes(options);
   const [y] = differentiable({
     inputs: { x },
     forward: () => [rotate(x, attrs)],
     backward: ([dy]) => ({ x: rotate(dy as tf.Tensor4D, { ...attrs, inverse: true }) }),
   });
   return y as tf.Tensor4D;
+}
+
+/** The same of queries [B, T, H, D] and keys [B, T, Hkv, D], in one step. */
+export function rotaryPair(
+  q: tf.Tensor4D,
+  k: tf.Tensor4D,
+  options: RotaryOptions,
+): [q: tf.Tensor4D, k: tf.Tensor4D] {
+  const attrs = attributes(options);
+  const inverse = { ...attrs, inverse: true };
+  const turned = differentiable({
+    inputs: { q, k },
+    forward: () => runKernel('RotaryPair', { q, k }, attrs, () => [rotate(q, attrs), rotate(k, attrs)]),
+    backward: ([dq, dk]) => ({
+      q: rotate(dq as tf.Tensor4D, inverse),
+      k: rotate(dk as tf.Tensor4D, inverse),
+    }),
+  });
+  return turned as [tf.Tensor4D, tf.Tensor4D];
+}
+
+function attributes({ start = 0, positions = null, frequencies, style }: RotaryOptions): RotaryAttributes {
+  return { start, positions, frequencies, style, inverse: false };
 }
 
 function rotate(x: tf.Tensor4D, attrs: RotaryAttributes): tf.Tensor {

@@ -1,6 +1,7 @@
 /** The gated activation of SwiGLU networks (Shazeer, arXiv 2002.05202): silu(a) * b, silu(a) = a sigmoid(a). */
 import * as tf from '../../tf.js';
-import { differentiable, runKernel } from '../dispatch.js';
+import { differentiable, hasKernel, isRecordingGradient, runKernel } from '../dispatch.js';
+import { linearGroup } from '../linear/linear.js';
 
 /** @param a the activated, @param b the linear factor, of equal shape */
 export function swiglu<T extends tf.Tensor>(a: T, b: T): T {
@@ -16,6 +17,22 @@ export function swiglu<T extends tf.Tensor>(a: T, b: T): T {
     },
   });
   return y as T;
+}
+
+/**
+ * silu(x activatedᵀ) * (x gateᵀ): the wide part of the feed-forward network.
+ * @param x [..., in]
+ * @param activated [out, in], @param gate [out, in]
+ * @returns [..., out]
+ */
+export function linearSwiglu(x: tf.Tensor, activated: tf.Tensor, gate: tf.Tensor): tf.Tensor {
+  const compose = (): tf.Tensor => {
+    const [a, b] = linearGroup(x, [activated, gate]) as [tf.Tensor, tf.Tensor];
+    return swiglu(a, b);
+  };
+  if (isRecordingGradient() || !hasKernel('LinearSwiGlu')) return tf.tidy(compose);
+  const [y] = runKernel('LinearSwiGlu', { x, activated, gate }, {}, () => [compose()]);
+  return y as tf.Tensor;
 }
 
 /** With s = sigmoid(a): da = dy b s (1 + a (1 - s)), db = dy a s. */

@@ -58,9 +58,9 @@ const CASES = [
 
 /** What `decoding.cpp` compares. */
 const COMPARED = [
-  'attention', 'attention: recorded', 'attention: sums', 'linear', 'loss', 'loss: a NaN shows', 'loss: float32',
-  'norm: any width', 'norm: narrow', 'norm: wide', 'page', 'retention', 'retention: state', 'rotary: halves',
-  'rotary: neighbours',
+  'attention', 'attention: recorded', 'attention: sums', 'linear', 'linear: SwiGLU', 'loss', 'loss: a NaN shows',
+  'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide', 'page', 'retention',
+  'retention: state', 'rotary: halves', 'rotary: neighbours',
 ]; // prettier-ignore
 
 /** What `optimizer.cpp` compares. */

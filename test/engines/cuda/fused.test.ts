@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import { startCuda } from '../../../src/engines/cuda/index.js';
 import {
   KeyValuePages, adamW, causalAttention, crossEntropy, embedding, gatedRetention, linear, linearCrossEntropy, linearGroup,
-  logDecay, pagedAttention, rmsNorm, rotary, swiglu,
+  linearSwiglu, logDecay, pagedAttention, gatedRmsNorm, rmsNorm, rotary, rotaryPair, swiglu,
 } from '../../../src/ops/index.js'; // prettier-ignore
 import * as tf from '../../../src/tf.js';
 import { type Input, Inputs, TOLERANCE, compare, whyNoGpu, withGradients } from './gpu.js';
@@ -82,6 +82,14 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
+  add('RMSNorm with a gate', async (inputs) => {
+    for (const width of [256, 3072, 100, 24]) {
+      const shape = [1, 3, 2, width];
+      const pair = [inputs.normal(shape, 2), inputs.normal([1, 3, 2 * width])];
+      await compare(`GatedRmsNorm ${width}`, tolerance, pair, (x, gate) => [gatedRmsNorm(x, gate, 1e-5)]);
+    }
+  });
+
   add('rotary', async (inputs) => {
     for (const style of ['interleaved', 'half'] as const) {
       for (const width of [128, 32, 12]) {
@@ -91,6 +99,12 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
         const body = withGradients((x) => rotary(x as T4, options), inputs.normal([2, 9, 3, width]));
         await compare(`Rotary ${style} ${width}`, tolerance, [x], body);
         const positions = Int32Array.from({ length: 18 }, (_, i) => i * 7919);
+        await compare(
+          `RotaryPair ${style} ${width}`,
+          tolerance,
+          [x, inputs.normal([2, 9, 1, width])],
+          (q, k) => rotaryPair(q as T4, k as T4, options),
+        );
         await compare('Rotary positions', tolerance, [x], (x) => [
           rotary(x as T4, { positions, frequencies, style }),
         ]);
@@ -134,6 +148,17 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     await compare('LinearGroup', tolerance, [x, w, inputs.normal([24, 48])], (x, v, w) =>
       linearGroup(x, [v, w]),
     );
+    for (const [rows, inner, width] of [
+      [1, 3072, 100],
+      [3, 200, 7],
+      [4, 1032, 33],
+      [40, 48, 24],
+    ] as const) {
+      const [x, a, b] = [inputs.normal([rows, inner]), inputs.normal([width, inner], inner ** -0.5), inputs.normal([width, inner], inner ** -0.5)]; // prettier-ignore
+      await compare(`LinearSwiGlu ${rows}`, tolerance, [x, a, b], (x, a, b) => [linearSwiglu(x, a, b)]);
+      const residual = inputs.normal([rows, width]);
+      await compare(`Linear ${rows}`, tolerance, [x, a, residual], (x, a, r) => [linear(x, a, r)]);
+    }
     const ids = inputs.integers([3, 50], 20);
     const embed = (w: tf.Tensor): tf.Tensor => embedding(w, tf.tensor(ids.values, ids.shape, 'int32'), 3);
     await compare(

@@ -262,7 +262,15 @@ test('kernels are chosen by shape', () => {
     extent: 16,
     lanes: 4,
   });
-  assert.equal(normLaunch(10, 3072, 8), { name: 'rms_norm', blocks: 10, threads: 96, extent: 384, lanes: 0 });
+  assert.equal(normLaunch(10, 3072, 8), {
+    name: 'rms_norm',
+    blocks: 10,
+    threads: 384,
+    extent: 384,
+    lanes: 0,
+  });
+  assert.is(normLaunch(100, 3072, 8).threads, 96, 'many rows fill the device');
+  assert.is(normLaunch(1, 16384, 8).threads, 1024);
   assert.is(normLaunch(10, 100, 8).name, 'rms_norm_any');
   assert.equal(widthBlocks(200), [{ offset: 0, width: 128 }, { offset: 128, width: 72 }]); // prettier-ignore
   assert.is(rowsPerBlock(32768, 100288) % 128, 0);

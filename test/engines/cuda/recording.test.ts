@@ -56,6 +56,14 @@ function overlap(): void {
   registerRecorder(CUDA, cudaRecorder(cudaBackend(), true));
 }
 
+/** From the brace behind what `pattern` finds to the end of the function. */
+function bodyOf(source: string, pattern: string): string {
+  const start = new RegExp(pattern).exec(source)?.index;
+  if (start === undefined) return '';
+  const brace = source.indexOf('{', start);
+  return source.slice(brace, source.indexOf('\n}', brace));
+}
+
 const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
 
 for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
@@ -164,9 +172,13 @@ test('every kernel that is launched early waits for the one before it', async ()
     assert.ok(new Set(early.map(({ name }) => name)).size > 3);
     for (const { name, early: file = '' } of early) {
       const source = kernelSource(file);
-      const start = new RegExp(`KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`).exec(source)?.index ?? -1;
-      const body = source.slice(source.indexOf('{', start), source.indexOf('\n}', start));
-      assert.ok(start >= 0 && /^{\s*follow\(\);|wait_for_previous\(\);/.test(body), `${name} of ${file}`);
+      const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
+      // In the kernel itself, or in a function that it calls.
+      const called = Array.from(body.matchAll(/\b(normalize|rotate|products)[<(]/g), ([, inner]) =>
+        bodyOf(source, `DEVICE void ${inner}\\(`),
+      );
+      const waits = [body, ...called].some((text) => /^{\s*follow\(\);|wait_for_previous\(\);/.test(text));
+      assert.ok(waits, `${name} of ${file}`);
     }
     cache.dispose();
     model.dispose();
@@ -204,7 +216,7 @@ test('positions are read from the device', async () => {
   decode(model, cache);
   const recorded = on.graphs.get(1) ?? [];
   const moving = recorded.flatMap(({ name, args }) => {
-    const at = { rotary_half: 4, page_write_wide: 7, attention_split: 4 }[name];
+    const at = { rotary_half: 3, page_write_wide: 6, attention_split: 4 }[name];
     return at === undefined ? [] : [[name, args[at], args[at + 1]] as const];
   });
   const places = new Set(moving.map(([, place]) => (place?.kind === 'pointer' ? place.value : 0)));
@@ -283,6 +295,7 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
 test('a recording that cannot begin, end, or be launched leaves nothing behind', async () => {
   for (const method of ['beginCapture', 'endCapture', 'launchGraph'] as const) {
     const { on, model } = await started(CONFIGS['gated retention']);
+    registerRecorder(CUDA, cudaRecorder(cudaBackend(), false));
     const cache = prompted(model, 64);
     decode(model, cache);
     const [bytes, tensors] = [liveBytes(on), tf.memory().numTensors];

@@ -12,6 +12,8 @@ import {
 const LOG2_E = Math.LOG2E;
 /** Rows of a block of the Hopper kernel. */
 const HOPPER_ROWS = 128;
+/** Parts of the splits that are joined at once: `PARTS` of attention_decode.cu. */
+const JOINED_AT_ONCE = 8;
 
 function general(
   backend: CudaBackend,
@@ -83,7 +85,7 @@ function split(
       ...[queries, heads, kvHeads, splits].map(int32),
     ];
     const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
-    backend.launch(ofJoin, [heads, queries, batch], width, join, splits * 4);
+    backend.launch(ofJoin, [heads, queries, batch], width * JOINED_AT_ONCE, join, splits * 4);
   });
 }
 

@@ -12,6 +12,8 @@ export const ROWS = 64;
 export const SPLIT_ROWS = 16;
 export const SPLIT_KEYS = 64;
 const LEAST_KEYS_PER_SPLIT = 256;
+/** Keys of a split are a multiple of this: small, so that all splits have about the same number. */
+const SPLIT_STEP = 16;
 /** Positions that all lie in one array. */
 export const ONE_PAGE = 2 ** 30;
 
@@ -78,7 +80,7 @@ export function mostSplits(
 
 /** How many splits get keys; the kernel computes the same. */
 export function splitsOf(keys: number, most: number): number {
-  const even = Math.ceil(Math.ceil(keys / most) / SPLIT_KEYS) * SPLIT_KEYS;
+  const even = Math.ceil(Math.ceil(keys / most) / SPLIT_STEP) * SPLIT_STEP;
   return Math.ceil(keys / Math.max(LEAST_KEYS_PER_SPLIT, even));
 }
 

@@ -1,9 +1,9 @@
 import { type RotaryAttributes, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
-import { float32, int32, int64, pointer } from '../launch.js';
+import { float32, int32, int64, int64s, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
-import { linear, linearGroup } from './linear.js';
+import { linear, linearGroup, linearSwigluFew } from './linear.js';
 
 const file = 'fused';
 /** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
@@ -28,24 +28,29 @@ function tableAddress(backend: CudaBackend, values: Float64Array): number {
   return address;
 }
 
-function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): TensorInfo {
-  const [batch = 1, time = 1, heads = 1, width = 2] = x.shape;
-  const out = backend.output(x.shape);
+/** Of one tensor, or of two at the same positions in one launch. */
+function rotary(backend: CudaBackend, xs: readonly TensorInfo[], attrs: RotaryAttributes): TensorInfo[] {
+  const [batch = 1, time = 1, , width = 2] = xs[0]?.shape ?? [];
+  const outs = xs.map(({ shape }) => backend.output(shape));
+  const heads = xs.map(({ shape }) => shape[2] ?? 1);
+  const pair = (values: readonly number[]): number[] => [values[0] ?? 0, values[1] ?? 0];
+  const pointers = [xs, outs].flatMap((infos) => pair(infos.map((info) => backend.pointer(info))));
   const table = tableAddress(backend, attrs.frequencies);
   const launch = (positions: number): void => {
     const args = [
-      ...addresses(backend, x, out),
+      int64s([...pointers, ...pair(heads)], 6),
       pointer(table),
       pointer(positions),
       ...backend.moving(attrs.start),
-      ...[time, heads, width].map(int32),
+      ...[time, width].map(int32),
       float32(attrs.inverse ? -1 : 1),
     ];
     // Up to three packs a thread, so that several loads are in flight while the phases are computed.
-    const threads = Math.min(THREADS, Math.max(32, Math.ceil((heads * width) / WIDE / 3 / 32) * 32));
+    const packs = (Math.max(...heads) * width) / WIDE;
+    const threads = Math.min(THREADS, Math.max(32, Math.ceil(packs / 3 / 32) * 32));
     backend.launch(
       { file: 'rotary', name: `rotary_${attrs.style}`, early: true },
-      [batch * time],
+      [batch * time, xs.length],
       threads,
       args,
       width * 4,
@@ -56,7 +61,7 @@ function rotary(backend: CudaBackend, x: TensorInfo, attrs: RotaryAttributes): T
   else {
     backend.uploaded(positions, launch);
   }
-  return out;
+  return outs;
 }
 
 function embedding(backend: CudaBackend, weight: TensorInfo, ids: TensorInfo, scale: number): TensorInfo {
@@ -110,26 +115,29 @@ interface PageWriteAttributes {
 
 function pageWrite(
   backend: CudaBackend,
-  page: TensorInfo,
-  rows: TensorInfo,
+  pages: readonly [keys: TensorInfo, values: TensorInfo],
+  rows: readonly [keys: TensorInfo, values: TensorInfo],
   attrs: PageWriteAttributes,
 ): TensorInfo[] {
-  const [batch = 1, heads = 1, pageSize = 1, width = 1] = page.shape;
+  const [batch = 1, heads = 1, pageSize = 1, width = 1] = pages[0].shape;
   const perPack = 16 / backend.elementBytes('float32');
   const isWide = width % perPack === 0;
   const columns = isWide ? width / perPack : width;
   const size = batch * heads * attrs.count * columns;
+  const addresses = [
+    ...pages.map((info) => backend.writable(info)),
+    ...rows.map((info) => backend.pointer(info)),
+  ];
   const args = [
-    pointer(backend.writable(page)),
-    pointer(backend.pointer(rows)),
+    int64s(addresses, 4),
     int64(size),
-    ...[heads, columns, pageSize, rows.shape[1] ?? 1].map(int32),
+    ...[heads, columns, pageSize, rows[0].shape[1] ?? 1].map(int32),
     ...backend.moving(attrs.position),
     ...[attrs.start, attrs.count].map(int32),
   ];
   backend.launch(
     { file, name: isWide ? 'page_write_wide' : 'page_write', early: true },
-    backend.blocks(size),
+    [backend.blocks(size)[0], 2],
     THREADS,
     args,
   );
@@ -148,6 +156,20 @@ function swiglu(backend: CudaBackend, inputs: TensorInfo[], outputs: number): Te
     args,
   );
   return outs;
+}
+
+function linearSwiglu(
+  backend: CudaBackend,
+  x: TensorInfo,
+  activated: TensorInfo,
+  gate: TensorInfo,
+): TensorInfo {
+  const few = linearSwigluFew(backend, x, activated, gate);
+  if (few !== null) return few;
+  const projections = linearGroup(backend, x, [activated, gate]);
+  const [out] = swiglu(backend, projections, 1);
+  for (const projection of projections) backend.release(projection);
+  return out as TensorInfo;
 }
 
 function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number): TensorInfo {
@@ -179,7 +201,10 @@ function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, norma
 /** Registers the fused ops whose kernels are bound by memory, and the linear layers. */
 export function registerFused(): void {
   const on = CUDA_BACKEND;
-  registerFusedKernel(on, 'Rotary', ({ x }, attrs, backend: CudaBackend) => rotary(backend, x, attrs));
+  registerFusedKernel(on, 'Rotary', ({ x }, attrs, backend: CudaBackend) => rotary(backend, [x], attrs));
+  registerFusedKernel(on, 'RotaryPair', ({ q, k }, attrs, backend: CudaBackend) =>
+    rotary(backend, [q, k], attrs),
+  );
   registerFusedKernel(on, 'SwiGlu', ({ a, b }, _attrs, backend: CudaBackend) => swiglu(backend, [a, b], 1));
   registerFusedKernel(on, 'SwiGluGrad', ({ dy, a, b }, _attrs, backend: CudaBackend) =>
     swiglu(backend, [dy, a, b], 2),
@@ -191,14 +216,17 @@ export function registerFused(): void {
     const weights = Array.from({ length: count }, (_, index) => inputs[`weight${index}`] as TensorInfo);
     return linearGroup(backend, inputs.x as TensorInfo, weights);
   });
+  registerFusedKernel(on, 'LinearSwiGlu', ({ x, activated, gate }, _attrs, backend: CudaBackend) =>
+    linearSwiglu(backend, x, activated, gate),
+  );
   registerFusedKernel(on, 'Embedding', ({ weight, ids }, { scale }, backend: CudaBackend) =>
     embedding(backend, weight, ids, scale),
   );
   registerFusedKernel(on, 'EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend: CudaBackend) =>
     embeddingGrad(backend, dy, ids, scale, vocabSize),
   );
-  registerFusedKernel(on, 'PageWrite', ({ page, rows }, attrs, backend: CudaBackend) =>
-    pageWrite(backend, page, rows, attrs),
+  registerFusedKernel(on, 'PageWrite', ({ keyPage, valuePage, keys, values }, attrs, backend: CudaBackend) =>
+    pageWrite(backend, [keyPage, valuePage], [keys, values], attrs),
   );
   registerFusedKernel(on, 'LogDecay', ({ x }, { normalizer }, backend: CudaBackend) =>
     logDecay(backend, x, normalizer),

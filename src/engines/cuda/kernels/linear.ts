@@ -1,6 +1,6 @@
 /** Linear layers: cuBLASLt for many rows, an own kernel for the few rows of decoding. */
 import type { TensorInfo } from '../../../tf.js';
-import { type CudaBackend, THREADS } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { int32, int64s, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { product } from './matmul.js';
@@ -30,9 +30,10 @@ export function linear(
   return out;
 }
 
-/** Rows up to which a product is a reading of the weights, and projections of one launch, as in linear.cu. */
+/** Rows up to which a product is a reading of the weights, projections of one launch, and threads, as in linear.cu. */
 const FEW_ROWS = 4;
 const GROUP = 8;
+const THREADS = 128;
 
 /** Whether products with these rows are bound by reading the weights, which the kernel for few rows does best. */
 function fewRows(backend: CudaBackend, x: TensorInfo): boolean {
@@ -72,6 +73,25 @@ function linearFew(
     args,
   );
   return outs;
+}
+
+/** silu(x activatedᵀ) * (x gateᵀ) in one launch, where x has few rows; null where it has many. */
+export function linearSwigluFew(
+  backend: CudaBackend,
+  x: TensorInfo,
+  activated: TensorInfo,
+  gate: TensorInfo,
+): TensorInfo | null {
+  if (!fewRows(backend, x)) return null;
+  const [width = 1, inner = 1] = activated.shape;
+  const out = backend.output([...x.shape.slice(0, -1), width]);
+  const args = [
+    ...[x, activated, gate, out].map((info) => pointer(backend.pointer(info))),
+    ...[sizeOf(x.shape) / inner, inner, width].map(int32),
+  ];
+  const blocks = Math.ceil(width / (THREADS / 64));
+  backend.launch({ file: 'linear', name: 'linear_swiglu', early: true }, [blocks], THREADS, args);
+  return out;
 }
 
 export function linearGroup(

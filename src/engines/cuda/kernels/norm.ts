@@ -7,6 +7,8 @@ import { sizeOf } from '../walk.js';
 const file = 'norm';
 /** Packs of a row one thread keeps in registers; `KEPT` in norm.cu. */
 const KEPT = 4;
+/** Rows that do not fill the device whatever their blocks. */
+const FEW_ROWS = 64;
 const SHARED_LIMIT = 48 * 1024;
 
 export interface NormLaunch {
@@ -31,7 +33,9 @@ export function normLaunch(rows: number, width: number, perPack: number): NormLa
     const blocks = Math.ceil((rows * lanes) / THREADS);
     return { name: 'rms_norm_small', blocks, threads: THREADS, extent: packs, lanes };
   }
-  const threads = Math.min(1024, Math.ceil(packs / KEPT / 32) * 32);
+  // Few rows leave the device idle: then a thread takes as little as it can.
+  const perThread = rows <= FEW_ROWS ? Math.ceil(packs / 1024) : KEPT;
+  const threads = Math.min(1024, Math.ceil(packs / perThread / 32) * 32);
   return { name: 'rms_norm', blocks: rows, threads, extent: packs, lanes: 0 };
 }
 
@@ -44,12 +48,14 @@ function rmsNorm(
   x: TensorInfo,
   weight: TensorInfo | undefined,
   eps: number,
+  gate?: TensorInfo,
 ): TensorInfo {
   const width = x.shape.at(-1) ?? 1;
   const rows = sizeOf(x.shape) / Math.max(1, width);
   const out = backend.output(x.shape);
   const plan = normLaunch(rows, width, 16 / backend.elementBytes('float32'));
-  const addresses = [backend.pointer(x), optional(backend, weight), backend.pointer(out)].map(pointer);
+  const inputs = [backend.pointer(x), optional(backend, weight), optional(backend, gate)];
+  const addresses = [...inputs, backend.pointer(out)].map(pointer);
   const args = [...addresses, int64(rows), int32(plan.extent), int32(plan.lanes), float32(eps)];
   backend.launch({ file, name: plan.name, early: true }, [plan.blocks], plan.threads, args);
   return out;
@@ -102,6 +108,9 @@ function rmsNormGrad(
 export function registerNorms(): void {
   registerFusedKernel(CUDA_BACKEND, 'RmsNorm', ({ x, weight }, { eps }, backend: CudaBackend) =>
     rmsNorm(backend, x, weight, eps),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'GatedRmsNorm', ({ x, gate }, { eps }, backend: CudaBackend) =>
+    rmsNorm(backend, x, undefined, eps, gate),
   );
   registerFusedKernel(CUDA_BACKEND, 'RmsNormGrad', ({ dy, x, weight }, { eps }, backend: CudaBackend) =>
     rmsNormGrad(backend, dy, x, weight, eps),

@@ -11,6 +11,8 @@
 #define THREADS 128
 #define MOST 16  // rows
 #define LEAST 256  // keys of a split
+#define STEP 16    // and what their number is a multiple of
+#define PARTS 8  // of the splits, joined at once
 #define INFINITE __int_as_float(0x7f800000)
 
 struct Cache {
@@ -48,18 +50,18 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
   scalar* stages = tiles + MOST * PITCH;
   const int split = blockIdx.x, kvHead = blockIdx.y, batch = blockIdx.z;
   const int group = heads / kvHeads, rows = group * tq, tk = moving(origin, length);
-  const int perSplit = max(LEAST, ((tk + most - 1) / most + KEYS - 1) / KEYS * KEYS);
+  const int perSplit = max(LEAST, ((tk + most - 1) / most + STEP - 1) / STEP * STEP);
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   // Rows are (query, group head); the first query sees the fewest keys.
   const int lowest = window ? max(0, tk - tq - window + 1) : 0;
   const int begin = max(lowest, split * perSplit), end = min(tk, (split + 1) * perSplit);
+  const i64 base = batch * cache.batch + kvHead * cache.head;
   for (int i = threadIdx.x; i < MOST * HEAD; i += THREADS) {
     const int row = i / HEAD, column = i % HEAD;
     scalar x = {};
     if (row < rows) x = q[(((i64)batch * tq + row / group) * heads + kvHead * group + row % group) * HEAD + column];
     tileQ[row * PITCH + column] = x;
   }
-  const i64 base = batch * cache.batch + kvHead * cache.head;
   const int count = end > begin ? (end - begin + KEYS - 1) / KEYS : 0;
   auto load = [&](int tile) {
     scalar* stage = stages + (tile & 1) * 2 * KEYS * PITCH;
@@ -175,28 +177,39 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
   }
 }
 
-// grid (heads, tq, batch), HEAD threads: first each takes the weights of some splits, then its column of all.
+// grid (heads, tq, batch), HEAD·PARTS threads: each takes the weights of some splits, then its column of every PARTS-th.
 KERNEL attention_join(const float* partial, scalar* out, float* logSumExp, int tq, int heads, int kvHeads, int splits) {
   follow();
   extern __shared__ float weights[];  // a split
+  __shared__ float parts[PARTS][HEAD];
   const int head = blockIdx.x, query = blockIdx.y, batch = blockIdx.z;
+  const int column = threadIdx.x % HEAD, part = threadIdx.x / HEAD;
   const int group = heads / kvHeads, rows = group * tq, row = query * group + head % group;
   const float* from = partial + (((i64)batch * kvHeads + head / group) * splits * rows + row) * (HEAD + 2);
   const i64 step = (i64)rows * (HEAD + 2);
+  float kept[PARTS];  // read before the weights are known
+#pragma unroll
+  for (int i = 0; i < PARTS; i++) kept[i] = part + i * PARTS < splits ? from[(part + i * PARTS) * step + column] : 0.0f;
   float top = -INFINITE;
-  for (int s = threadIdx.x; s < splits; s += HEAD) top = fmaxf(top, weights[s] = from[s * step + HEAD]);
+  for (int s = threadIdx.x; s < splits; s += HEAD * PARTS) top = fmaxf(top, weights[s] = from[s * step + HEAD]);
   top = block_max(top);
   const float shift = top == -INFINITE ? 0.0f : top;
   float total = 0.0f, value = 0.0f;
-  for (int s = threadIdx.x; s < splits; s += HEAD) {
+  for (int s = threadIdx.x; s < splits; s += HEAD * PARTS) {
     weights[s] = exp2_fast(weights[s] - shift);
     total += weights[s] * from[s * step + HEAD + 1];
   }
   total = block_sum(total);  // and a barrier, behind which all weights are there
-#pragma unroll 8
-  for (int s = 0; s < splits; s++) value += weights[s] * from[s * step + threadIdx.x];
+#pragma unroll
+  for (int i = 0; i < PARTS; i++)
+    if (part + i * PARTS < splits) value += weights[part + i * PARTS] * kept[i];
+  for (int s = part + PARTS * PARTS; s < splits; s += PARTS) value += weights[s] * from[s * step + column];
+  parts[part][column] = value;
+  __syncthreads();
+  if (part > 0) return;
+  for (int i = 1; i < PARTS; i++) value += parts[i][column];
   const i64 at = ((i64)batch * tq + query) * heads + head;
-  out[at * HEAD + threadIdx.x] = from_float(value / total);
-  if (logSumExp && threadIdx.x == 0)
+  out[at * HEAD + column] = from_float(value / total);
+  if (logSumExp && column == 0)
     logSumExp[((i64)batch * heads + head) * tq + query] = (top + log2f(total)) / LOG2_E;
 }

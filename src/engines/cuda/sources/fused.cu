@@ -1,7 +1,5 @@
 // Small fused operations bound by memory: SwiGLU, retention's decay, embedding, writing of K/V pages.
 
-DEVICE float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-
 KERNEL swiglu(const scalar* a, const scalar* b, scalar* y, i64 size) {
   follow();
   const i64 wide = size / WIDTH;
@@ -11,18 +9,18 @@ KERNEL swiglu(const scalar* a, const scalar* b, scalar* y, i64 size) {
 #pragma unroll
     for (int j = 0; j < WIDTH; j++) {
       const float x = to_float(p.v[j]);
-      p.v[j] = from_float(x * sigmoid(x) * to_float(q.v[j]));
+      p.v[j] = from_float(x * sigmoid_fast(x) * to_float(q.v[j]));
     }
     ((Wide*)y)[i] = p;
   }
   for (i64 i = wide * WIDTH + global_thread(); i < size; i += global_threads()) {
     const float x = to_float(a[i]);
-    y[i] = from_float(x * sigmoid(x) * to_float(b[i]));
+    y[i] = from_float(x * sigmoid_fast(x) * to_float(b[i]));
   }
 }
 
 DEVICE void swiglu_grad_one(scalar& dy_da, scalar& a_db, scalar b) {
-  const float d = to_float(dy_da), x = to_float(a_db), s = sigmoid(x);
+  const float d = to_float(dy_da), x = to_float(a_db), s = sigmoid_fast(x);
   dy_da = from_float(d * to_float(b) * s * (1.0f + x * (1.0f - s)));
   a_db = from_float(d * x * s);
 }
@@ -44,7 +42,7 @@ KERNEL swiglu_grad(const scalar* dy, const scalar* a, const scalar* b, scalar* d
   }
 }
 
-// log sigmoid(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
+// log sigmoid_fast(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
 KERNEL log_decay(const scalar* x, float* y, i64 size, float inverse) {
   follow();
   for (i64 i = global_thread(); i < size; i += global_threads()) {
@@ -78,10 +76,18 @@ KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale
     out[i] = from_float((float)((double)sums[i] * (scale / (double)FIXED)));
 }
 
-// page[b,h,position+t,:] = rows[b,start+t,h,:]; `packs` of 16 bytes (or elements) a row.
+// page[b,h,position+t,:] = rows[b,start+t,h,:] of keys and of values; `packs` of 16 bytes (or elements) a row. Grid
+// (blocks, 2).
 template <typename T>
-DEVICE void write_page(T* page, const T* rows, i64 size, int heads, int width, int pageSize, int time, int position,
+struct Written {
+  T* page[2];
+  const T* rows[2];
+};
+template <typename T>
+DEVICE void write_page(const Written<T>& w, i64 size, int heads, int width, int pageSize, int time, int position,
                        int start, int count) {
+  T* page = blockIdx.y ? w.page[1] : w.page[0];
+  const T* rows = blockIdx.y ? w.rows[1] : w.rows[0];
   for (i64 i = global_thread(); i < size; i += global_threads()) {
     const int column = i % width;
     const i64 rest = i / width;
@@ -91,13 +97,13 @@ DEVICE void write_page(T* page, const T* rows, i64 size, int heads, int width, i
         rows[((b * time + start + t) * heads + head) * width + column];
   }
 }
-KERNEL page_write(scalar* page, const scalar* rows, i64 size, int heads, int width, int pageSize, int time,
-                  const int* origin, int position, int start, int count) {
+KERNEL page_write(const Written<scalar> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
+                  int position, int start, int count) {
   follow();
-  write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
+  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }
-KERNEL page_write_wide(Wide* page, const Wide* rows, i64 size, int heads, int width, int pageSize, int time,
-                       const int* origin, int position, int start, int count) {
+KERNEL page_write_wide(const Written<Wide> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
+                       int position, int start, int count) {
   follow();
-  write_page(page, rows, size, heads, width, pageSize, time, moving(origin, position), start, count);
+  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
 }

@@ -2,7 +2,8 @@
 // several weights that share x are one launch.
 #define FEW 4
 #define GROUP 8
-#define AHEAD 4  // loads in flight a lane
+#define AHEAD 4      // loads in flight a lane
+#define THREADS 128
 
 struct Group {
   const scalar* weights[GROUP];
@@ -13,24 +14,13 @@ struct Group {
 DEVICE void load(Wide (&w)[AHEAD], const Wide* weight, int start, int packs) {
 #pragma unroll
   for (int i = 0; i < AHEAD; i++)
-    if (start + 32 * i < packs) w[i] = weight[start + 32 * i];
+    if (start + 32 * i < packs) w[i] = read_once(weight + start + 32 * i);
 }
 
-// Three blocks a multiprocessor: 48 to 96 KiB of weights in flight.
-KERNEL __launch_bounds__(256, 3) linear_few(const scalar* x, const Group group, const scalar* residual, int rows,
-                                            int inner, int total) {
+// sums[row] = x[row]·weight over `inner` elements, in every lane of the warp that calls.
+DEVICE void products(float (&sums)[FEW], const scalar* x, const scalar* weights, int rows, int inner) {
   const int lane = threadIdx.x & 31, packs = inner / WIDTH;
-  int output = (int)(global_thread() >> 5), member = 0;
-  if (output >= total) return;
-#pragma unroll
-  for (int i = 0; i < GROUP - 1; i++) {
-    if (member == i && output >= (int)group.widths[i]) {
-      output -= (int)group.widths[i];
-      member++;
-    }
-  }
-  const Wide* weight = (const Wide*)group.weights[member] + (i64)output * packs;
-  float sums[FEW] = {};
+  const Wide* weight = (const Wide*)weights;
   Wide w[AHEAD] = {}, next[AHEAD] = {};
   let_next_start();
   load(w, weight, lane, packs);
@@ -51,12 +41,55 @@ KERNEL __launch_bounds__(256, 3) linear_few(const scalar* x, const Group group, 
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) w[i] = next[i];
   }
-  const int width = (int)group.widths[member];
 #pragma unroll
   for (int row = 0; row < FEW; row++) {
     if (row >= rows) break;
-    float sum = warp_sum(sums[row]);
+    sums[row] = warp_sum(sums[row]);
+  }
+}
+
+// Six blocks a multiprocessor: 48 to 96 KiB of weights in flight.
+KERNEL __launch_bounds__(THREADS, 6) linear_few(const scalar* x, const Group group, const scalar* residual, int rows,
+                                                int inner, int total) {
+  int output = (int)(global_thread() >> 5), member = 0;
+  if (output >= total) return;
+#pragma unroll
+  for (int i = 0; i < GROUP - 1; i++) {
+    if (member == i && output >= (int)group.widths[i]) {
+      output -= (int)group.widths[i];
+      member++;
+    }
+  }
+  float sums[FEW] = {};
+  products(sums, x, group.weights[member] + (i64)output * inner, rows, inner);
+  const int width = (int)group.widths[member];
+  if (threadIdx.x & 31) return;
+#pragma unroll
+  for (int row = 0; row < FEW; row++) {
+    if (row >= rows) break;
     const i64 at = (i64)row * width + output;
-    if (lane == 0) group.outs[member][at] = from_float(residual ? sum + to_float(residual[at]) : sum);
+    group.outs[member][at] = from_float(residual ? sums[row] + to_float(residual[at]) : sums[row]);
+  }
+}
+
+// y = silu(x·activatedᵀ) · (x·gateᵀ): of two neighbouring warps one takes a row of `activated`, the other that of `gate`.
+KERNEL __launch_bounds__(THREADS, 6) linear_swiglu(const scalar* x, const scalar* activated, const scalar* gate,
+                                                   scalar* y, int rows, int inner, int width) {
+  __shared__ float gates[THREADS / 64][FEW];
+  const int warp = threadIdx.x >> 5, pair = warp >> 1, output = blockIdx.x * (THREADS / 64) + pair;
+  float sums[FEW] = {};
+  products(sums, x, (warp & 1 ? gate : activated) + (i64)min(output, width - 1) * inner, rows, inner);
+  const bool first = (threadIdx.x & 31) == 0;
+#pragma unroll
+  for (int row = 0; row < FEW; row++)
+    if (first && (warp & 1)) gates[pair][row] = sums[row];
+  __syncthreads();
+  if (!first || (warp & 1) || output >= width) return;
+#pragma unroll
+  for (int row = 0; row < FEW; row++) {
+    if (row >= rows) break;
+    // Rounded as the projections are where they are kept.
+    const float a = to_float(from_float(sums[row])), b = to_float(from_float(gates[pair][row]));
+    y[(i64)row * width + output] = from_float(a * sigmoid_fast(a) * b);
   }
 }

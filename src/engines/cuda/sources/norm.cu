@@ -1,14 +1,25 @@
-// RMSNorm: y = x · rsqrt(mean(x²) + eps) · weight, and its gradient. Bound by memory: a row is read once and kept in
+// RMSNorm: y = x · rsqrt(mean(x²) + eps) · weight (· silu(gate)), and its gradient. Bound by memory: a row is read once and kept in
 // registers; 16-byte accesses.
 
 #define KEPT 4  // packs of a row that one thread holds
 
+// What `y` is multiplied by where there is a gate, after it was rounded as it would be kept.
+DEVICE scalar gated(scalar y, scalar gate) {
+  const float g = to_float(gate);
+  return from_float(g * sigmoid_fast(g) * to_float(y));
+}
+
 // One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block.
 template <bool BLOCK>
-DEVICE void normalize(const Wide* from, const Wide* weight, Wide* to, int packs, int first, int threads, bool valid,
-                      float eps) {
-  Wide kept[KEPT];
+DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wide* to, int packs, int first,
+                      int threads, bool valid, float eps) {
+  Wide kept[KEPT], scales[KEPT];
   float sum = 0.0f;
+  let_next_start();
+#pragma unroll
+  for (int j = 0; j < KEPT; j++)
+    if (weight && first + j * threads < packs) scales[j] = weight[first + j * threads];
+  wait_for_previous();
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
     const int at = first + j * threads;
@@ -26,42 +37,48 @@ DEVICE void normalize(const Wide* from, const Wide* weight, Wide* to, int packs,
   for (int j = 0; j < KEPT; j++) {
     const int at = first + j * threads;
     if (at >= packs) continue;
-    Wide w;
-    if (weight) w = weight[at];
 #pragma unroll
     for (int i = 0; i < WIDTH; i++)
-      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(w.v[i]) : 1.0f));
+      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(scales[j].v[i]) : 1.0f));
+    if (gate) {
+      const Wide g = gate[at];
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) kept[j].v[i] = gated(kept[j].v[i], g.v[i]);
+    }
     to[at] = kept[j];
   }
 }
 
 // `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
-KERNEL rms_norm_small(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
-  follow();
-  const i64 row = global_thread() / lanes;
+KERNEL rms_norm_small(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs,
+                      int lanes, float eps) {
+  const i64 row = global_thread() / lanes, start = row * packs;
   const bool valid = row < rows;  // the others stay for the shuffles
-  const Wide* from = (const Wide*)x + (valid ? row : 0) * packs;
-  normalize<false>(from, (const Wide*)weight, (Wide*)y + row * packs, packs, threadIdx.x & (lanes - 1), lanes, valid,
-                   eps);
+  const Wide* gates = gate && valid ? (const Wide*)gate + start : nullptr;
+  normalize<false>((const Wide*)x + (valid ? start : 0), (const Wide*)weight, gates, (Wide*)y + start, packs,
+                   threadIdx.x & (lanes - 1), lanes, valid, eps);
 }
 
 // One block a row of at most KEPT·blockDim packs.
-KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* y, i64 rows, int packs, int lanes, float eps) {
-  follow();
+KERNEL rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs, int lanes,
+                float eps) {
   const i64 start = (i64)blockIdx.x * packs;
-  normalize<true>((const Wide*)x + start, (const Wide*)weight, (Wide*)y + start, packs, threadIdx.x, blockDim.x, true,
-                  eps);
+  normalize<true>((const Wide*)x + start, (const Wide*)weight, gate ? (const Wide*)gate + start : nullptr,
+                  (Wide*)y + start, packs, threadIdx.x, blockDim.x, true, eps);
 }
 
 // Any width, one block a row.
-KERNEL rms_norm_any(const scalar* x, const scalar* weight, scalar* y, i64 rows, int width, int lanes, float eps) {
+KERNEL rms_norm_any(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int width,
+                    int lanes, float eps) {
   follow();
-  const scalar* from = x + (i64)blockIdx.x * width;
+  const i64 start = (i64)blockIdx.x * width;
   float sum = 0.0f;
-  for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(from[i]) * to_float(from[i]);
+  for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(x[start + i]) * to_float(x[start + i]);
   const float factor = rsqrtf(block_sum(sum) / width + eps);
-  for (int i = threadIdx.x; i < width; i += blockDim.x)
-    y[(i64)blockIdx.x * width + i] = from_float(to_float(from[i]) * factor * (weight ? to_float(weight[i]) : 1.0f));
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    const scalar normed = from_float(to_float(x[start + i]) * factor * (weight ? to_float(weight[i]) : 1.0f));
+    y[start + i] = gate ? gated(normed, gate[start + i]) : normed;
+  }
 }
 
 // dx = r·dy·w − x·r³·mean(dy·w·x); each block walks rows and keeps its share of dWeight = Σ dy·x·r for its columns,

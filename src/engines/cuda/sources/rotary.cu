@@ -13,15 +13,38 @@ DEVICE void turn(Wide& a, const float* table) {
   }
 }
 
+// One or two tensors of the same positions and width: queries and keys. Grid (rows, tensors).
+struct Turned {
+  const scalar* x[2];
+  scalar* y[2];
+  i64 heads[2];
+};
+
 template <bool HALF>
-DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const int* positions, const int* origin,
-                   int start, int time, int heads, int width, float direction) {
+DEVICE void rotate(const Turned turned, const double* frequencies, const int* positions, const int* origin, int start,
+                   int time, int width, float direction) {
   extern __shared__ float table[];  // cos, sin of each pair
   const int pairs = width / 2;
   const i64 row = blockIdx.x;
-  const scalar* from = x + row * heads * width;
-  scalar* to = y + row * heads * width;
+  const bool second = blockIdx.y == 1;
+  const int heads = (int)(second ? turned.heads[1] : turned.heads[0]);
+  const scalar* from = (second ? turned.x[1] : turned.x[0]) + row * heads * width;
+  scalar* to = (second ? turned.y[1] : turned.y[0]) + row * heads * width;
   const int unit = WIDTH / 2;  // pairs that one thread turns at a time
+  const auto know_phases = [&] {
+    const int position = positions ? positions[row] : moving(origin, start) + (int)(row % time);
+    for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
+      const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
+      float sine, cosine;
+      sincospif(2.0f * (float)(turns - rint(turns)), &sine, &cosine);
+      table[2 * i] = cosine;
+      table[2 * i + 1] = direction * sine;
+    }
+  };
+  // In a recorded step while the kernel before ends; elsewhere while x is on its way.
+  let_next_start();
+  if (origin) know_phases();
+  wait_for_previous();
   Wide kept[KEPT];
   if (!HALF && pairs % unit == 0) {
 #pragma unroll
@@ -30,14 +53,7 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
       if (i < heads * pairs / unit) kept[j] = ((const Wide*)from)[i];
     }
   }
-  const int position = positions ? positions[row] : moving(origin, start) + (int)(row % time);
-  for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
-    const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
-    float sine, cosine;
-    sincospif(2.0f * (float)(turns - rint(turns)), &sine, &cosine);
-    table[2 * i] = cosine;
-    table[2 * i + 1] = direction * sine;
-  }
+  if (!origin) know_phases();
   __syncthreads();
   if (pairs % (HALF ? WIDTH : unit) != 0) {
     for (int i = threadIdx.x; i < heads * pairs; i += blockDim.x) {
@@ -79,13 +95,11 @@ DEVICE void rotate(const scalar* x, scalar* y, const double* frequencies, const 
     }
   }
 }
-KERNEL rotary_interleaved(const scalar* x, scalar* y, const double* frequencies, const int* positions,
-                          const int* origin, int start, int time, int heads, int width, float direction) {
-  follow();
-  rotate<false>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
+KERNEL rotary_interleaved(const Turned turned, const double* frequencies, const int* positions, const int* origin,
+                          int start, int time, int width, float direction) {
+  rotate<false>(turned, frequencies, positions, origin, start, time, width, direction);
 }
-KERNEL rotary_half(const scalar* x, scalar* y, const double* frequencies, const int* positions, const int* origin,
-                   int start, int time, int heads, int width, float direction) {
-  follow();
-  rotate<true>(x, y, frequencies, positions, origin, start, time, heads, width, direction);
+KERNEL rotary_half(const Turned turned, const double* frequencies, const int* positions, const int* origin, int start,
+                   int time, int width, float direction) {
+  rotate<true>(turned, frequencies, positions, origin, start, time, width, direction);
 }

@@ -16,6 +16,8 @@ namespace decode32 {
 #undef STEPS
 #undef THREADS
 #undef INFINITE
+#undef PARTS
+#undef STEP
 #define HEAD 64
 namespace decode64 {
 #include "attention_decode.h"
@@ -25,6 +27,8 @@ namespace decode64 {
 #undef STEPS
 #undef THREADS
 #undef INFINITE
+#undef PARTS
+#undef STEP
 #define HEAD 256
 namespace step256 {
 #include "retention.h"
@@ -44,6 +48,7 @@ namespace loss {
 #include "cross_entropy.h"
 }
 #undef AHEAD
+#undef THREADS
 namespace few {
 #include "linear.h"
 }
@@ -156,7 +161,7 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
         expectedSums[((size_t)batch * heads + head) * tq + query] = std::log(total);
       }
   // As computed, and as recorded at another position: with room for more splits, and the length read from memory.
-  const int perSplit = max(256, ((tk + most - 1) / most + 63) / 64 * 64), needed = (tk + perSplit - 1) / perSplit;
+  const int perSplit = max(256, ((tk + most - 1) / most + 15) / 16 * 16), needed = (tk + perSplit - 1) / perSplit;
   const int place = tk - 5;
   std::vector<scalar> computed;
   for (const bool recorded : {false, true}) {
@@ -167,7 +172,7 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
       on.split(q.data(), table, (i64)kvHeads * pageSize * width, (i64)pageSize * width, pageSize, partial.data(), tq,
                recorded ? &place : nullptr, recorded ? 5 : tk, heads, kvHeads, window, scale, most);
     });
-    launch({heads, tq, batches}, width,
+    launch({heads, tq, batches}, 8 * width,
            [&] { on.join(partial.data(), out.data(), sums.data(), tq, heads, kvHeads, splits); });
     compare("attention", out, expected);
     compare("attention: sums", sums, expectedSums);
@@ -204,32 +209,37 @@ static void retention(int time, int keys, int values, bool inPlace) {
   compare("retention: state", end, last);
 }
 
-static void rms_norm(int rows, int width, bool weighted) {
-  const auto x = random_scalars((size_t)rows * width), weight = random_scalars(width);
+static void rms_norm(int rows, int width, bool weighted, bool gated = false, int perThread = 4) {
+  const size_t size = (size_t)rows * width;
+  const auto x = random_scalars(size), weight = random_scalars(width), gate = random_scalars(size);
   const float eps = 1e-5f;
-  Values expected(x.size());
+  Values expected(size);
   for (int row = 0; row < rows; row++) {
     double square = 0;
     for (int i = 0; i < width; i++) square += std::pow(as_double(x[(size_t)row * width + i]), 2);
-    for (int i = 0; i < width; i++)
-      expected[(size_t)row * width + i] =
-          as_double(x[(size_t)row * width + i]) / std::sqrt(square / width + eps) * (weighted ? as_double(weight[i]) : 1);
+    for (int i = 0; i < width; i++) {
+      const size_t at = (size_t)row * width + i;
+      const double g = as_double(gate[at]);
+      expected[at] = as_double(x[at]) / std::sqrt(square / width + eps) * (weighted ? as_double(weight[i]) : 1) *
+                     (gated ? g / (1 + std::exp(-g)) : 1);
+    }
   }
-  Output<scalar> out(x.size());
-  const scalar* scales = weighted ? weight.data() : nullptr;
+  Output<scalar> out(size);
+  const scalar *scales = weighted ? weight.data() : nullptr, *gates = gated ? gate.data() : nullptr;
   const int packs = width / 8;
   if (width % 8 != 0) {
-    launch({rows, 1, 1}, 256, [&] { norm::rms_norm_any(x.data(), scales, out.data(), rows, width, 0, eps); });
+    launch({rows, 1, 1}, 256, [&] { norm::rms_norm_any(x.data(), scales, gates, out.data(), rows, width, 0, eps); });
   } else if (packs <= 32) {
     int lanes = 1;
     while (4 * lanes < packs) lanes *= 2;
     launch({(rows * lanes + 255) / 256, 1, 1}, 256,
-           [&] { norm::rms_norm_small(x.data(), scales, out.data(), rows, packs, lanes, eps); });
+           [&] { norm::rms_norm_small(x.data(), scales, gates, out.data(), rows, packs, lanes, eps); });
   } else {
-    launch({rows, 1, 1}, min(1024, ((packs + 3) / 4 + 31) / 32 * 32),
-           [&] { norm::rms_norm(x.data(), scales, out.data(), rows, packs, 0, eps); });
+    launch({rows, 1, 1}, min(1024, ((packs + perThread - 1) / perThread + 31) / 32 * 32),
+           [&] { norm::rms_norm(x.data(), scales, gates, out.data(), rows, packs, 0, eps); });
   }
-  compare(width % 8 ? "norm: any width" : packs <= 32 ? "norm: narrow" : "norm: wide", out, expected);
+  compare(gated ? "norm: gated" : width % 8 ? "norm: any width" : packs <= 32 ? "norm: narrow" : "norm: wide", out,
+          expected);
 }
 
 template <typename T>
@@ -250,53 +260,74 @@ static void cross_entropy(const char* name, const std::vector<T>& logits, int ro
   compare(name, sum, sums);
 }
 
+// Queries and keys: the second tensor has one head less, or is absent.
 static void rotary(int batches, int time, int heads, int width, int position, bool half, bool recorded) {
-  const int pairs = width / 2, place = position + 3;
-  const auto x = random_scalars((size_t)batches * time * heads * width);
+  const int pairs = width / 2, place = position + 3, tensors = heads > 1 ? 2 : 1;
   std::vector<double> frequencies(pairs);
   for (int i = 0; i < pairs; i++) frequencies[i] = std::pow(10000.0, -(double)i / pairs);
-  Values expected(x.size());
-  for (int row = 0; row < batches * time; row++)
-    for (int head = 0; head < heads; head++)
-      for (int pair = 0; pair < pairs; pair++) {
-        const double phase = (position + row % time) * frequencies[pair], c = std::cos(phase), s = std::sin(phase);
-        const size_t base = ((size_t)row * heads + head) * width;
-        const size_t a = base + (half ? pair : 2 * pair), b = half ? a + pairs : a + 1;
-        expected[a] = as_double(x[a]) * c - as_double(x[b]) * s;
-        expected[b] = as_double(x[b]) * c + as_double(x[a]) * s;
-      }
-  Output<scalar> out(x.size());
+  std::vector<std::vector<scalar>> xs;
+  std::vector<Output<scalar>> outs;
+  std::vector<Values> expected;
+  rope::Turned turned = {};
+  for (int tensor = 0; tensor < tensors; tensor++) {
+    const int count = heads - tensor;
+    const auto x = random_scalars((size_t)batches * time * count * width);
+    Values values(x.size());
+    for (int row = 0; row < batches * time; row++)
+      for (int head = 0; head < count; head++)
+        for (int pair = 0; pair < pairs; pair++) {
+          const double phase = (position + row % time) * frequencies[pair], c = std::cos(phase), s = std::sin(phase);
+          const size_t base = ((size_t)row * count + head) * width;
+          const size_t a = base + (half ? pair : 2 * pair), b = half ? a + pairs : a + 1;
+          values[a] = as_double(x[a]) * c - as_double(x[b]) * s;
+          values[b] = as_double(x[b]) * c + as_double(x[a]) * s;
+        }
+    xs.push_back(x);
+    outs.emplace_back(x.size());
+    expected.push_back(values);
+    turned.heads[tensor] = count;
+  }
+  for (int tensor = 0; tensor < tensors; tensor++) {
+    turned.x[tensor] = xs[tensor].data();
+    turned.y[tensor] = outs[tensor].data();
+  }
   const int threads = min(256, max(32, ((heads * width + 23) / 24 + 31) / 32 * 32));
-  launch({batches * time, 1, 1}, threads, [&] {
-    (half ? rope::rotary_half : rope::rotary_interleaved)(x.data(), out.data(), frequencies.data(), nullptr,
+  launch({batches * time, tensors, 1}, threads, [&] {
+    (half ? rope::rotary_half : rope::rotary_interleaved)(turned, frequencies.data(), nullptr,
                                                           recorded ? &place : nullptr, recorded ? -3 : position, time,
-                                                          heads, width, 1);
+                                                          width, 1);
   });
-  compare(half ? "rotary: halves" : "rotary: neighbours", out, expected);
+  for (int tensor = 0; tensor < tensors; tensor++)
+    compare(half ? "rotary: halves" : "rotary: neighbours", outs[tensor], expected[tensor]);
 }
 
 static void page_write(int batches, int heads, int width, int pageSize, int position, int count, bool recorded) {
   const int time = count + 2, start = 1, place = 1000 + position;
-  const auto rows = random_scalars((size_t)batches * time * heads * width);
-  Output<scalar> page((size_t)batches * heads * pageSize * width);
-  std::vector<scalar> expected = page.values;
-  for (int batch = 0; batch < batches; batch++)
-    for (int head = 0; head < heads; head++)
-      for (int t = 0; t < count; t++)
-        memcpy(&expected[(((size_t)batch * heads + head) * pageSize + position + t) * width],
-               &rows[(((size_t)batch * time + start + t) * heads + head) * width], 2 * width);
+  const size_t size = (size_t)batches * time * heads * width;
+  const std::vector<scalar> rows[] = {random_scalars(size), random_scalars(size)};
+  const size_t extent = (size_t)batches * heads * pageSize * width;
+  Output<scalar> pages[] = {Output<scalar>(extent), Output<scalar>(extent)};
   const bool wide = width % 8 == 0;
   const int columns = wide ? width / 8 : width, blocks = 2;
-  const i64 size = (i64)batches * heads * count * columns;
+  const i64 packs = (i64)batches * heads * count * columns;
   const int *origin = recorded ? &place : nullptr, offset = recorded ? -1000 : position;
-  launch({blocks, 1, 1}, 256, [&] {
+  const fused::Written<scalar> written = {{pages[0].data(), pages[1].data()}, {rows[0].data(), rows[1].data()}};
+  fused::Written<Wide> writtenWide;
+  memcpy(&writtenWide, &written, sizeof written);
+  launch({blocks, 2, 1}, 256, [&] {
     if (wide)
-      fused::page_write_wide((Wide*)page.data(), (const Wide*)rows.data(), size, heads, columns, pageSize, time, origin,
-                             offset, start, count);
-    else
-      fused::page_write(page.data(), rows.data(), size, heads, columns, pageSize, time, origin, offset, start, count);
+      fused::page_write_wide(writtenWide, packs, heads, columns, pageSize, time, origin, offset, start, count);
+    else fused::page_write(written, packs, heads, columns, pageSize, time, origin, offset, start, count);
   });
-  note("page", memcmp(expected.data(), page.data(), expected.size() * 2) == 0 ? 0 : 1);
+  for (int kind = 0; kind < 2; kind++) {
+    std::vector<scalar> expected = Output<scalar>(extent).values;
+    for (int batch = 0; batch < batches; batch++)
+      for (int head = 0; head < heads; head++)
+        for (int t = 0; t < count; t++)
+          memcpy(&expected[(((size_t)batch * heads + head) * pageSize + position + t) * width],
+                 &rows[kind][(((size_t)batch * time + start + t) * heads + head) * width], 2 * width);
+    note("page", memcmp(expected.data(), pages[kind].data(), expected.size() * 2) == 0 ? 0 : 1);
+  }
 }
 
 static void linear(int rows, int inner, const std::vector<int>& widths, bool residual) {
@@ -316,7 +347,7 @@ static void linear(int rows, int inner, const std::vector<int>& widths, bool res
     group.widths[i] = widths[i];
   }
   const auto added = random_scalars((size_t)rows * total);
-  launch({(total + 7) / 8, 1, 1}, 256,
+  launch({(total + 3) / 4, 1, 1}, 128,
          [&] { few::linear_few(x.data(), group, residual ? added.data() : nullptr, rows, inner, total); });
   for (size_t member = 0; member < widths.size(); member++) {
     const int width = widths[member];
@@ -328,6 +359,26 @@ static void linear(int rows, int inner, const std::vector<int>& widths, bool res
     }
     compare("linear", outs[member], expected);
   }
+}
+
+static void linear_swiglu(int rows, int inner, int width) {
+  const double scale = 1 / std::sqrt((double)inner);
+  const auto x = random_scalars((size_t)rows * inner), activated = random_scalars((size_t)width * inner, scale),
+             gate = random_scalars((size_t)width * inner, scale);
+  Output<scalar> y((size_t)rows * width);
+  launch({(width + 1) / 2, 1, 1}, 128,
+         [&] { few::linear_swiglu(x.data(), activated.data(), gate.data(), y.data(), rows, inner, width); });
+  Values expected((size_t)rows * width);
+  for (int i = 0; i < rows * width; i++) {
+    double a = 0, b = 0;
+    for (int j = 0; j < inner; j++) {
+      const double value = as_double(x[(size_t)(i / width) * inner + j]);
+      a += value * as_double(activated[(size_t)(i % width) * inner + j]);
+      b += value * as_double(gate[(size_t)(i % width) * inner + j]);
+    }
+    expected[i] = a / (1 + std::exp(-a)) * b;
+  }
+  compare("linear: SwiGLU", y, expected);
 }
 
 int main() {
@@ -342,6 +393,8 @@ int main() {
     retention(1, 24, 8, inPlace);
   }
   for (const int width : {8, 40, 256, 264, 1032, 4104, 7, 301}) rms_norm(between(1, 5), width, width % 16 != 0);
+  for (const int width : {264, 1032, 4104, 9000}) rms_norm(2, width, true, false, width > 8192 ? 2 : 1);  // few rows
+  for (const int width : {8, 40, 301, 1032}) rms_norm(between(1, 5), width, width == 40, true);
   rms_norm(70, 64, true);  // rows that do not fill the last block
   for (const int extent : {1, 31, 512, 513, 4096, 4097, 9001}) {
     cross_entropy("loss", random_scalars(3 * extent, 3), 3, extent, loss::cross_entropy);
@@ -365,5 +418,6 @@ int main() {
     linear(rows, 1024 + 8 * between(1, 200), {between(1, 9), between(1, 9), between(1, 9)}, false);
   }
   linear(1, 1024, {8}, false);
+  for (int rows = 1; rows <= 4; rows++) linear_swiglu(rows, 8 * between(1, 200), between(1, 30));
   for (const auto& [name, error] : worst) printf("%s\t%g\n", name.c_str(), error);
 }

@@ -180,11 +180,13 @@ struct Pack {
 };
 typedef Pack<scalar, 8> Wide;
 #define WIDTH 8
+static Wide read_once(const Wide* p) { return *p; }
 struct float2 {
   float x, y;
 };
 static float2 make_float2(float x, float y) { return {x, y}; }
 #define __expf expf
+static float sigmoid_fast(float x) { return 1 / (1 + expf(-x)); }
 #define LOG2_E 1.4426950408889634f
 static float exp2_fast(float x) { return exp2f(x); }
 static float rsqrtf(float x) { return 1 / std::sqrt(x); }
