@@ -221,6 +221,19 @@ export class CudaBackend extends KernelBackend {
     return stored.narrow;
   }
 
+  /**
+   * Zeros are written by the device: an upload would wait until all that is queued has run. tfjs makes the gradients of
+   * unused outputs on the host, such as of gated retention's last state.
+   */
+  private clear(stored: Stored): void {
+    const form = stored.dtype === 'float32' && this.storage !== 'float32' ? 'narrow' : 'wide';
+    const bytes = stored.size * this.elementBytes(stored.dtype);
+    const block = this.device.allocator.allocate(bytes);
+    this.device.driver.fill(block.pointer, bytes, 0);
+    stored[form] = block;
+    stored.host = null;
+  }
+
   // --- KernelBackend -------------------------------------------------------------------------------------------
 
   override write(values: BackendValues, shape: number[], dtype: DataType): DataId {
@@ -245,6 +258,7 @@ export class CudaBackend extends KernelBackend {
     this.data.set(dataId, stored);
     // The caller may change its array later: small ones are copied, large ones uploaded at once, in the form kernels use.
     if (size <= KEEP_ON_HOST) stored.host = typed.slice();
+    else if (isZero(typed)) this.clear(stored);
     else if (type === 'float32' && this.storage !== 'float32') this.narrow(stored);
     else this.wide(stored);
   }
@@ -321,6 +335,17 @@ export class CudaBackend extends KernelBackend {
   override dispose(): void {
     this.device.driver.synchronize();
   }
+}
+
+const ZEROS = Buffer.alloc(2 ** 16);
+
+function isZero(values: HostValues): boolean {
+  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  for (let start = 0; start < bytes.length; start += ZEROS.length) {
+    const part = bytes.subarray(start, start + ZEROS.length);
+    if (!part.equals(ZEROS.subarray(0, part.length))) return false;
+  }
+  return true;
 }
 
 function hostArray(dtype: DeviceType, size: number): HostValues {
