@@ -71,6 +71,7 @@ const OPTIMIZED = [
 if (!hasCompiler) {
   test.skip('gated retention and its gradient (g++ is absent)');
   test.skip('the kernels of a decoding step, norms and losses (g++ is absent)');
+  test.skip('the gradient of the loss (g++ is absent)');
   test.skip('the optimizer over many tensors (g++ is absent)');
 } else {
   test('gated retention and its gradient agree with the definition', () => {
@@ -92,6 +93,20 @@ if (!hasCompiler) {
       const errors = new Map(lines.map((line) => line.split('\t') as [string, string]));
       assert.equal([...errors.keys()].sort(), COMPARED);
       for (const [name, error] of errors) assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+    });
+  });
+
+  test('the gradient of the loss agrees with its definition', () => {
+    inDirectory((directory) => {
+      const output = execFileSync(build(directory, 'training', ['cross_entropy']), {
+        encoding: 'utf8',
+      });
+      const lines = output.trim().split('\n');
+      assert.is(lines.length, 6);
+      for (const line of lines) {
+        const [name, error] = line.split('\t');
+        assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+      }
     });
   });
 
