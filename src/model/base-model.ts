@@ -92,10 +92,7 @@ export abstract class BaseModel implements LanguageModel {
   ): Objective {
     return tf.tidy(() => {
       const { x, wanted, shape } = this.lossRows(tokens, targets, options);
-      const count = wanted.size;
-      // From the host, in float32 whatever the engine's storage: so is the total then.
-      const mean = (): tf.Tensor1D => tf.tensor1d(new Float32Array(count).fill(1 / count));
-      const factors = weights ? tf.reshape<tf.Rank.R1>(weights, [count]) : mean();
+      const factors = weights && tf.reshape<tf.Rank.R1>(weights, [wanted.size]);
       const { total, losses } = weightedCrossEntropy(x, this.outputWeight, wanted, factors);
       return { total, losses: tf.reshape<tf.Rank.R2>(losses, shape) };
     });

@@ -99,6 +99,8 @@ test('weightedCrossEntropy is the weighted sum, with or without an engine that f
     const ids = tf.tensor1d(targets, 'int32');
     weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, tf.tensor1d(WEIGHTS));
     assert.is(calls, 1, 'without a gradient nothing is formed');
+    const mean = weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, null).total;
+    close(mean, [Math.log(7)], 1e-5, 'the mean');
   } finally {
     tf.unregisterKernel('WeightedCrossEntropy', 'cpu');
   }

@@ -17,26 +17,30 @@ export interface WeightedLoss {
  * @param x [N, D]
  * @param weight [V, D]
  * @param targets int32 [N]
- * @param weights [N], constants
+ * @param weights [N], constants; null: 1 / N each, the mean
  */
 export function weightedCrossEntropy(
   x: tf.Tensor2D,
   weight: tf.Tensor2D,
   targets: tf.Tensor1D,
-  weights: tf.Tensor1D,
+  weights: tf.Tensor1D | null,
 ): WeightedLoss {
+  // The mean is taken of the float32 losses themselves, whatever storage an engine keeps weights in.
+  const sum = (losses: tf.Tensor): tf.Scalar =>
+    weights === null ? tf.mean(losses) : tf.sum(tf.mul(losses, weights));
   const isTraining = tf.engine().state.gradientDepth > 0;
   if (!isTraining || !hasKernel('WeightedCrossEntropy')) {
     const losses = linearCrossEntropy(x, weight, targets);
-    return { total: tf.sum<tf.Scalar>(tf.mul(losses, weights)), losses };
+    return { total: sum(losses), losses };
   }
   const [total, losses] = differentiable({
     inputs: { x, weight },
     forward: (save) => {
-      const inputs = { x, weight, targets, weights };
+      const rows = x.shape[0];
+      const inputs = { x, weight, targets, weights: weights ?? tf.fill([rows], 1 / rows) };
       const [losses, dx, dWeight] = runKernel('WeightedCrossEntropy', inputs, {}, () => []) as Triple;
       save([dx, dWeight]);
-      return [tf.sum(tf.mul(losses, weights)), losses];
+      return [sum(losses), losses];
     },
     backward: ([dTotal], [dx, dWeight]) => ({
       x: tf.mul(dx as tf.Tensor, dTotal as tf.Tensor),
