@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import { startCuda } from '../../../src/engines/cuda/index.js';
 import {
   KeyValuePages, adamW, causalAttention, crossEntropy, embedding, gatedRetention, linear, linearCrossEntropy, linearGroup,
-  linearSwiglu, logDecay, pagedAttention, gatedRmsNorm, rmsNorm, rotary, rotaryPair, swiglu,
+  linearSwiglu, logDecay, pagedAttention, gatedRmsNorm, rmsNorm, rotary, rotaryPair, swiglu, weightedCrossEntropy,
 } from '../../../src/ops/index.js'; // prettier-ignore
 import * as tf from '../../../src/tf.js';
 import { type Input, Inputs, TOLERANCE, compare, whyNoGpu, withGradients } from './gpu.js';
@@ -178,6 +178,13 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     const operands = [inputs.normal([37, 40]), inputs.normal([501, 40], 0.5)];
     const fused = withGradients((x, w) => linearCrossEntropy(x as T2, w as T2, ids()), dy);
     await compare('LinearCrossEntropy', tolerance, operands, fused);
+    const weights = inputs.normal([37]);
+    await compare('WeightedCrossEntropy', tolerance, [...operands, weights], (x, w, f) => {
+      const total = (x: tf.Tensor, w: tf.Tensor): tf.Scalar =>
+        weightedCrossEntropy(x as T2, w as T2, ids(), f as T1).total;
+      const { value, grads } = tf.valueAndGrads(total)([x as tf.Tensor, w as tf.Tensor], tf.scalar(1.5));
+      return [value, ...grads];
+    });
   });
 
   add('AdamW', async (inputs) => {
