@@ -182,7 +182,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     await compare('WeightedCrossEntropy', tolerance, [...operands, weights], (x, w, f) => {
       const total = (x: tf.Tensor, w: tf.Tensor): tf.Scalar =>
         weightedCrossEntropy(x as T2, w as T2, ids(), f as T1).total;
-      const { value, grads } = tf.valueAndGrads(total)([x as tf.Tensor, w as tf.Tensor], tf.scalar(1.5));
+      const { value, grads } = tf.valueAndGrads(total)([x, w], tf.scalar(1.5));
       return [value, ...grads];
     });
   });
