@@ -102,7 +102,7 @@ if (!hasCompiler) {
         encoding: 'utf8',
       });
       const lines = output.trim().split('\n');
-      assert.is(lines.length, 6);
+      assert.is(lines.length, 9);
       for (const line of lines) {
         const [name, error] = line.split('\t');
         assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);

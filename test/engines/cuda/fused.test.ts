@@ -175,16 +175,20 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     const dy = inputs.normal([37]);
     const fromLogits = withGradients((l) => crossEntropy(l as T2, ids()), dy);
     await compare('CrossEntropy', tolerance, [inputs.normal([37, 501], 3)], fromLogits);
-    const operands = [inputs.normal([37, 40]), inputs.normal([501, 40], 0.5)];
-    const fused = withGradients((x, w) => linearCrossEntropy(x as T2, w as T2, ids()), dy);
-    await compare('LinearCrossEntropy', tolerance, operands, fused);
     const weights = inputs.normal([37]);
-    await compare('WeightedCrossEntropy', tolerance, [...operands, weights], (x, w, f) => {
-      const total = (x: tf.Tensor, w: tf.Tensor): tf.Scalar =>
-        weightedCrossEntropy(x as T2, w as T2, ids(), f as T1).total;
-      const { value, grads } = tf.valueAndGrads(total)([x, w], tf.scalar(1.5));
-      return [value, ...grads];
-    });
+    // Few words and many: logits of training in float32 and in storage.
+    for (const vocabulary of [501, 5001]) {
+      const operands = [inputs.normal([37, 40]), inputs.normal([vocabulary, 40], 0.5)];
+      const fused = withGradients((x, w) => linearCrossEntropy(x as T2, w as T2, ids()), dy);
+      await compare(`LinearCrossEntropy ${vocabulary}`, tolerance, operands, fused);
+      const name = `WeightedCrossEntropy ${vocabulary}`;
+      await compare(name, tolerance, [...operands, weights], (x, w, f) => {
+        const total = (x: tf.Tensor, w: tf.Tensor): tf.Scalar =>
+          weightedCrossEntropy(x as T2, w as T2, ids(), f as T1).total;
+        const { value, grads } = tf.valueAndGrads(total)([x, w], tf.scalar(1.5));
+        return [value, ...grads];
+      });
+    }
   });
 
   add('AdamW', async (inputs) => {

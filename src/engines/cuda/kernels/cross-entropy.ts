@@ -7,11 +7,19 @@ import { product } from './matmul.js';
 
 const file = 'cross_entropy';
 const THREADS = 512;
+/** Bytes to which operands of products are aligned. */
+const ALIGNMENT = 256;
 /**
  * Bytes of logits that exist at once in the fused product. The weight's gradient, 300 MB of float32 for 100,000 words of width
  * 768, is read and written once a block: few blocks.
  */
 const BLOCK_BYTES = 2 ** 30;
+
+/**
+ * Up to this many words, logits are float32 in training too: 16 bits would save little and cost a small model, whose logits are
+ * large and many of whose gradients come from one output, some percent of each probability.
+ */
+const NARROW_VOCABULARY = 4096;
 
 /** Rows of logits per block, a multiple of 128 so that the products stay aligned. */
 export function rowsPerBlock(rows: number, vocabulary: number, bytes = 4): number {
@@ -104,9 +112,14 @@ interface RowFactors {
   dy: number;
 }
 
+/** In what the logits of a training step are stored. */
+function logitStorage(backend: CudaBackend, weight: TensorInfo): StorageType {
+  return (weight.shape[0] ?? 1) > NARROW_VOCABULARY ? backend.storage : 'float32';
+}
+
 /**
- * dx and dWeight. Logits are computed block by block, in storage, shown to `before`, and replaced by their gradient in
- * place; dWeight is summed over the blocks in float32.
+ * dx and dWeight. Logits are computed block by block, shown to `before`, and followed by their gradient, in place where they are
+ * in storage; dWeight is summed over the blocks in float32.
  */
 function gradients(
   backend: CudaBackend,
@@ -120,23 +133,23 @@ function gradients(
   const [dx, dWeight] = [backend.output(x.shape), backend.output(weight.shape)];
   const bytes = backend.elementBytes('float32');
   const targets = backend.pointer(operands.targets);
-  backend.scratch(vocabulary * width * 4, (sums) => {
-    forEachBlock(backend, operands, backend.storage, (logits, first, rows) => {
+  const storage = logitStorage(backend, weight);
+  const isRaw = storage !== backend.storage;
+  const name = isRaw ? 'cross_entropy_grad_raw' : 'cross_entropy_grad';
+  const apart = isRaw ? rowsPerBlock(x.shape[0] ?? 0, vocabulary) * vocabulary * bytes : 0;
+  const sumBytes = Math.ceil((vocabulary * width * 4) / ALIGNMENT) * ALIGNMENT;
+  backend.scratch(sumBytes + apart, (sums) => {
+    forEachBlock(backend, operands, storage, (logits, first, rows) => {
       before(logits, first, rows);
-      const inputs = [logits, targets + 4 * first, logSumExp + 4 * first, dy + 4 * first, logits];
-      const args = [...inputs.map(pointer), int64(vocabulary)];
-      backend.launch({ file, name: 'cross_entropy_grad' }, [rows], THREADS, args);
+      const dLogits = isRaw ? sums + sumBytes : logits;
+      const inputs = [logits, targets + 4 * first, logSumExp + 4 * first, dy + 4 * first, dLogits];
+      backend.launch({ file, name }, [rows], THREADS, [...inputs.map(pointer), int64(vocabulary)]);
       const offset = first * width * bytes;
-      product(
-        backend,
-        [rows, width, vocabulary],
-        logits,
-        backend.pointer(weight),
-        backend.pointer(dx) + offset,
-      );
+      const from = backend.pointer(weight);
+      product(backend, [rows, width, vocabulary], dLogits, from, backend.pointer(dx) + offset);
       const options = { transposeA: true, add: first === 0 ? undefined : sums };
       const sizes = [vocabulary, width, rows] as const;
-      product(backend, sizes, logits, backend.pointer(x) + offset, sums, options, 'float32');
+      product(backend, sizes, dLogits, backend.pointer(x) + offset, sums, options, 'float32');
     });
     backend.cast('raw_float32', sums, backend.pointer(dWeight), vocabulary * width);
   });
@@ -153,7 +166,7 @@ function linearCrossEntropyGrad(
   return gradients(backend, operands, rows, () => undefined);
 }
 
-/** Losses and gradients from the same logits, in storage. */
+/** Losses and gradients from the same logits. */
 function weightedCrossEntropy(backend: CudaBackend, operands: Operands, weights: TensorInfo): TensorInfo[] {
   const rows = operands.x.shape[0] ?? 0;
   const vocabulary = operands.weight.shape[0] ?? 1;
@@ -165,7 +178,9 @@ function weightedCrossEntropy(backend: CudaBackend, operands: Operands, weights:
     const lose = (logits: number, first: number, count: number): void => {
       const addresses = [logits, targets + 4 * first, losses + 4 * first, logSumExp + 4 * first];
       const args = [...addresses.map(pointer), int64(vocabulary)];
-      backend.launch({ file, name: 'cross_entropy' }, [count], THREADS, args);
+      const isRaw = logitStorage(backend, operands.weight) !== backend.storage;
+      const name = isRaw ? 'cross_entropy_raw' : 'cross_entropy';
+      backend.launch({ file, name }, [count], THREADS, args);
     };
     return [out, ...gradients(backend, operands, { logSumExp, dy }, lose)];
   });

@@ -1,5 +1,5 @@
 // Cross-entropy of rows of logits, [rows, V], in one pass: loss = logSumExp − logit of the target, both float32. The
-// logits are in storage or (for LinearCrossEntropy's blocks) plain float32. The gradient's logits are in storage.
+// logits are in storage or (raw) plain float32.
 
 #define AHEAD 32  // values in flight a thread
 #define PACKS 4   // the same for the gradient, in packs
@@ -76,7 +76,15 @@ KERNEL cross_entropy(const scalar* logits, const int* targets, float* loss, floa
 KERNEL cross_entropy_raw(const float* logits, const int* targets, float* loss, float* logSumExp, i64 extent) {
   loss_of(logits, targets, loss, logSumExp, extent);
 }
-// dLogits = dy · (softmax − one-hot of the target); `out` may be `logits`: a thread reads what it writes, before it does.
+// dLogits = dy · (softmax − one-hot of the target), of float32 logits.
+KERNEL cross_entropy_grad_raw(const float* logits, const int* targets, const float* logSumExp, const float* dy,
+                              scalar* out, i64 extent) {
+  const i64 base = (i64)blockIdx.x * extent;
+  const float shift = logSumExp[blockIdx.x], factor = dy[blockIdx.x];
+  for (i64 i = threadIdx.x; i < extent; i += blockDim.x)
+    out[base + i] = from_float(factor * (__expf(logits[base + i] - shift) - (i == targets[blockIdx.x] ? 1.0f : 0.0f)));
+}
+// The same of logits in storage; `out` may be `logits`: a thread reads what it writes, before it does.
 KERNEL cross_entropy_grad(const scalar* logits, const int* targets, const float* logSumExp, const float* dy,
                           scalar* out, i64 extent) {
   const i64 base = (i64)blockIdx.x * extent;
