@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { RunError } from '../../errors.js';
 import { makeDirectory } from '../../results/files.js';
 import { openLibrary } from './libraries.js';
+import { exitOnSignals } from './signals.js';
 
 export interface CompileRequest {
   /** File name for messages. */
@@ -71,7 +72,9 @@ export function openCompiler(): Compiler {
     create(program, request.source, request.name, 0, null, null);
     const handle = program[0] ?? 0n;
     const options = compileOptions(request);
-    const code = compileProgram(handle, options.length, options as unknown as ArrayBufferView);
+    const code = exitOnSignals(() =>
+      compileProgram(handle, options.length, options as unknown as ArrayBufferView),
+    );
     if (code !== 0) {
       logSize(handle, length);
       const text = Buffer.alloc(Number(length[0]));

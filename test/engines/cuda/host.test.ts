@@ -1,4 +1,5 @@
 /** The parts of the CUDA engine that need no GPU: memory, arguments, index arithmetic, keys, choice of kernels. */
+import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -25,6 +26,7 @@ import {
 } from '../../../src/engines/cuda/launch.js';
 import { libraryCandidates, openLibrary } from '../../../src/engines/cuda/libraries.js';
 import { cacheFolder, cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { exitOnSignals } from '../../../src/engines/cuda/signals.js';
 import { broadcastWalk, copyWalk, mergeAxes, sizeOf, stridesOf } from '../../../src/engines/cuda/walk.js';
 import { RunError } from '../../../src/errors.js';
 
@@ -294,6 +296,29 @@ test('kernels are chosen by shape', () => {
     'strides of a single product do not matter',
   );
   assert.is.not(productKey(product), productKey({ ...product, transposeA: true }));
+});
+
+test('a signal during native code ends the process after it, or goes to who listens', () => {
+  const statusOf = (before: string): number | null => {
+    const script = `
+      import { exitOnSignals } from ${JSON.stringify(new URL('../../../src/engines/cuda/signals.ts', import.meta.url).href)};
+      ${before}
+      exitOnSignals(() => process.kill(process.pid, 'SIGTERM'));
+      setTimeout(() => process.exit(1), 20000);`;
+    return spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script]).status;
+  };
+  assert.is(statusOf(''), 143);
+  assert.is(statusOf("process.on('SIGTERM', () => process.exit(7));"), 7);
+});
+
+test('signals are handled as before once native code has run', async () => {
+  const before = process.listenerCount('SIGTERM');
+  assert.is(
+    exitOnSignals(() => process.listenerCount('SIGTERM')),
+    Math.max(1, before),
+  );
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.is(process.listenerCount('SIGTERM'), before);
 });
 
 test.run();
