@@ -9,7 +9,7 @@ import { svgToPng } from '../report/raster.js';
 import { stackCharts } from '../report/stack.js';
 import { legendName, pointsOf } from '../report/tables.js';
 import { fileNamePart, writeFileAtomic } from '../results/files.js';
-import { groupRows } from '../results/group.js';
+import { groupRows, groupRowsBy } from '../results/group.js';
 import type { Row } from '../results/schema.js';
 
 /** Columns that tell one heat map from another. */
@@ -29,9 +29,10 @@ export function needleFigures(cells: readonly Row[], contexts: readonly Row[]): 
 }
 
 function heatMaps(rows: readonly Row[]): Map<string, string> {
-  const groups = [...groupRows(rows, (row) => JSON.stringify(MAP_COLUMNS.map((name) => row[name]))).values()];
   const varying = MAP_COLUMNS.filter((name) => varies(rows, name));
-  return new Map(groups.map((group) => [fileName(group[0] ?? {}, varying), draw(group)]));
+  return new Map(
+    groupRowsBy(rows, MAP_COLUMNS).map((group) => [fileName(group[0] ?? {}, varying), draw(group)]),
+  );
 }
 
 interface OverviewChart {
@@ -69,10 +70,11 @@ const SETTING_COLUMNS = ['haystack', 'variant', 'needles'] as const;
  */
 export function needleOverview(rows: readonly Row[]): string | null {
   if (new Set(rows.map(({ context }) => context)).size < 2) return null;
-  const byModel = groupRows(rows, modelName(rows));
-  const bySetting = groupRows(rows, settingName(rows));
+  const [modelOf, settingOf] = [modelName(rows), settingName(rows)];
+  const byModel = groupRows(rows, modelOf);
+  const bySetting = groupRows(rows, settingOf);
   const [first = []] = bySetting.values();
-  const both = (row: Row): string => inWords(modelName(rows)(row), settingName(rows)(row));
+  const both = (row: Row): string => inWords(modelOf(row), settingOf(row));
   const [accuracy, ...costs] = OVERVIEW;
   const charts =
     byModel.size === 1
@@ -80,13 +82,10 @@ export function needleOverview(rows: readonly Row[]): string | null {
       : [...bySetting].map(([setting, group]) =>
           overviewChart(
             { ...accuracy, title: inWords(accuracy.title, setting, ': ') },
-            groupRows(group, modelName(rows)),
+            groupRows(group, modelOf),
           ),
         );
-  return stackCharts([
-    ...charts,
-    ...costs.map((chart) => overviewChart(chart, groupRows(first, modelName(rows)))),
-  ]);
+  return stackCharts([...charts, ...costs.map((chart) => overviewChart(chart, groupRows(first, modelOf)))]);
 }
 
 const inWords = (name: string, setting: string, separator = ', '): string =>

@@ -1,6 +1,6 @@
 import { MODEL_COLUMNS } from '../cli/models.js';
 import type { DerivedTable } from '../results/derived.js';
-import { groupRows } from '../results/group.js';
+import { groupRowsBy } from '../results/group.js';
 import type { Row, Schema } from '../results/schema.js';
 import { growthExponent } from './statistics.js';
 import { EARLY_EXIT_COLUMN } from './tables.js';
@@ -26,8 +26,7 @@ const GROWTH_SCHEMA: Schema = {
 export function growthTable(rows: readonly Row[]): DerivedTable {
   const names = GROWTH_SCHEMA.columns.filter(({ kind }) => kind === 'key').map(({ name }) => name);
   const measured = rows.filter(({ status }) => status === 'ok');
-  const groups = groupRows(measured, (row) => JSON.stringify(names.map((name) => row[name])));
-  const fits = [...groups.values()].map((group): Row => {
+  const fits = groupRowsBy(measured, names).map((group): Row => {
     const points = group.map((row) => [Number(row.context), Number(row.seconds_median)] as const);
     const contexts = points.map(([context]) => context);
     return {

@@ -1,5 +1,11 @@
 import type { Row } from './schema.js';
 
+/** Rows in groups of equal values in `columns`, groups in the order of their first rows. */
+export function groupRowsBy(rows: readonly Row[], columns: readonly string[]): Row[][] {
+  const key = (row: Row): string => JSON.stringify(columns.map((column) => row[column]));
+  return [...groupRows(rows, key).values()];
+}
+
 /** Rows in groups of equal `key`, groups in the order of their first rows. */
 export function groupRows(rows: readonly Row[], key: (row: Row) => string): Map<string, Row[]> {
   const groups = new Map<string, Row[]>();

@@ -2,7 +2,7 @@ import { formatTokenCount } from '../../cli/sizes.js';
 import { needleFigures, needleOverview } from '../../evaluation/needle-figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
 import { fileNamePart } from '../../results/files.js';
-import { groupRows } from '../../results/group.js';
+import { groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
@@ -54,8 +54,7 @@ function allModels(runs: readonly (readonly Row[])[]): string | null {
   const rows = runs.flat().filter(({ needles, variant }) => needles === 1 && variant === 'standard');
   const alike = rows.filter(({ haystack }) => haystack === rows[0]?.haystack);
   const keys = ['model', 'architecture', 'self_decoder', 'context'] as const;
-  const cells = groupRows(alike, (row) => JSON.stringify(keys.map((column) => row[column])));
-  const firsts = [...cells.values()].flatMap((cell) => cell.slice(0, 1));
+  const firsts = groupRowsBy(alike, keys).flatMap((cell) => cell.slice(0, 1));
   return needleOverview(firsts.sort((a, b) => Number(a.context) - Number(b.context)));
 }
 
