@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 import type { StorageType } from '../engine.js';
+import type { CudaBackend } from './backend.js';
 import type { Driver } from './driver.js';
 
 /** Bytes of a CUtensorMap: what the tensor copy engine needs to know about a tensor. */
@@ -17,6 +18,13 @@ export interface RowSource {
   batchStride: number;
 }
 
+/** All of a tensor of [B,T,H,width], without gaps. */
+export function denseRows(address: number, shape: readonly number[]): RowSource {
+  const [batch = 1, positions = 1, heads = 1, width = 1] = shape;
+  const [positionStride, headStride, batchStride] = [heads * width, width, positions * heads * width];
+  return { address, width, positions, heads, batch, positionStride, headStride, batchStride };
+}
+
 /** Boxes of 64 columns (the 128 bytes of the swizzle) by this many positions. */
 export const BOX_POSITIONS = 128;
 const DATA_TYPE: Readonly<Record<StorageType, number>> = { float32: 7, float16: 6, bfloat16: 9 };
@@ -26,6 +34,7 @@ const MOST_CACHED = 4096;
 
 /** Makes tensor maps, and remembers them: K/V pages come again with every layer and step. */
 export class TensorMaps {
+  private static readonly ofBackends = new WeakMap<CudaBackend, TensorMaps>();
   private readonly known = new Map<string, Uint8Array>();
   private readonly place = alignedBytes(TENSOR_MAP_BYTES, 64);
   private readonly lengths = new BigUint64Array(4);
@@ -33,7 +42,14 @@ export class TensorMaps {
   private readonly box = new Uint32Array([64, BOX_POSITIONS, 1, 1]);
   private readonly steps = new Uint32Array([1, 1, 1, 1]);
 
-  constructor(
+  /** The backend's own. */
+  static of(backend: CudaBackend): TensorMaps {
+    const maps = this.ofBackends.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
+    this.ofBackends.set(backend, maps);
+    return maps;
+  }
+
+  private constructor(
     private readonly driver: Driver,
     private readonly storage: StorageType,
   ) {}

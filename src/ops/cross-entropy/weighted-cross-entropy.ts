@@ -3,7 +3,7 @@
  * gradients while it has the logits: they are computed once instead of twice.
  */
 import * as tf from '../../tf.js';
-import { differentiable, hasKernel, runKernel } from '../dispatch.js';
+import { differentiable, hasKernel, isRecordingGradient, runKernel } from '../dispatch.js';
 import { linearCrossEntropy } from './linear-cross-entropy.js';
 
 export interface WeightedLoss {
@@ -28,8 +28,7 @@ export function weightedCrossEntropy(
   // The mean is taken of the float32 losses themselves, whatever storage an engine keeps weights in.
   const sum = (losses: tf.Tensor): tf.Scalar =>
     weights === null ? tf.mean(losses) : tf.sum(tf.mul(losses, weights));
-  const isTraining = tf.engine().state.gradientDepth > 0;
-  if (!isTraining || !hasKernel('WeightedCrossEntropy')) {
+  if (!isRecordingGradient() || !hasKernel('WeightedCrossEntropy')) {
     const losses = linearCrossEntropy(x, weight, targets);
     return { total: sum(losses), losses };
   }

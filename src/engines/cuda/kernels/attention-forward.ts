@@ -2,7 +2,7 @@
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, float32, int32, int64s, pointer } from '../launch.js';
-import { type RowSource, TENSOR_MAP_BYTES, TensorMaps } from '../tensor-map.js';
+import { type RowSource, TENSOR_MAP_BYTES, TensorMaps, denseRows } from '../tensor-map.js';
 import { sizeOf } from '../walk.js';
 import {
   type Cache, ONE_PAGE, type Problem, ROWS, THREADS, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
@@ -98,8 +98,6 @@ function hopperProblem(problem: Problem, pageSize: number): KernelArgument {
   return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
 }
 
-const mapsOf = new WeakMap<CudaBackend, TensorMaps>();
-
 function hopper(
   backend: CudaBackend,
   problem: Problem,
@@ -109,12 +107,8 @@ function hopper(
   logSumExp: number,
 ): void {
   const { batch, queries, keys, heads, kvHeads, width } = problem;
-  const maps = mapsOf.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
-  mapsOf.set(backend, maps);
-  const mapQ = maps.encode({
-    address: backend.pointer(q), width, positions: queries, heads, batch,
-    positionStride: heads * width, headStride: width, batchStride: queries * heads * width,
-  }); // prettier-ignore
+  const maps = TensorMaps.of(backend);
+  const mapQ = maps.encode(denseRows(backend.pointer(q), q.shape));
   const mapOf = (address: number, page: number): Uint8Array => {
     // Rows beyond the last key do not exist for the copy engine: it delivers zeros.
     const positions = Math.min(cache.pageSize, keys - page * cache.pageSize);

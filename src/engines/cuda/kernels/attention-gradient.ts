@@ -2,7 +2,7 @@
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, int64, pointer } from '../launch.js';
-import { TensorMaps } from '../tensor-map.js';
+import { TensorMaps, denseRows } from '../tensor-map.js';
 import {
   ONE_PAGE,
   type Problem,
@@ -58,27 +58,10 @@ function general(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem:
   });
 }
 
-const mapsOf = new WeakMap<CudaBackend, TensorMaps>();
-
 /** The tensor map of [B,T,H,width] rows. */
 function mapOf(backend: CudaBackend, info: TensorInfo): KernelArgument {
-  const maps = mapsOf.get(backend) ?? new TensorMaps(backend.device.driver, backend.storage);
-  mapsOf.set(backend, maps);
-  const [batch = 1, positions = 1, heads = 1, width = 1] = info.shape;
-  const value = maps.encode(
-    {
-      address: backend.pointer(info),
-      width,
-      positions,
-      heads,
-      batch,
-      positionStride: heads * width,
-      headStride: width,
-      batchStride: positions * heads * width,
-    },
-    HOPPER.tile,
-  );
-  return { kind: 'bytes', value, alignment: 64 };
+  const source = denseRows(backend.pointer(info), info.shape);
+  return { kind: 'bytes', value: TensorMaps.of(backend).encode(source, HOPPER.tile), alignment: 64 };
 }
 
 /** `Problem` of attention_hopper_grad.cu. */

@@ -27,16 +27,23 @@ export function rowsPerBlock(rows: number, vocabulary: number, bytes = 4): numbe
   return Math.min(rows, Math.max(128, fitting));
 }
 
+/** @param addresses of rows of logits in `storage`, targets, and the losses and logSumExp to write */
+function launchLosses(
+  backend: CudaBackend,
+  addresses: readonly [logits: number, targets: number, losses: number, logSumExp: number],
+  [rows, vocabulary]: readonly [rows: number, vocabulary: number],
+  storage: StorageType,
+): void {
+  const name = storage === backend.storage ? 'cross_entropy' : 'cross_entropy_raw';
+  backend.launch({ file, name }, [rows], THREADS, [...addresses.map(pointer), int64(vocabulary)]);
+}
+
 function crossEntropy(backend: CudaBackend, logits: TensorInfo, targets: TensorInfo): TensorInfo[] {
   const [rows = 0, vocabulary = 1] = logits.shape;
   const outs = [0, 1].map(() => backend.output([rows], 'float32', 'float32'));
-  const args = [
-    pointer(backend.pointer(logits)),
-    pointer(backend.pointer(targets)),
-    ...outs.map((out) => pointer(backend.pointer(out, 'float32'))),
-    int64(vocabulary),
-  ];
-  backend.launch({ file, name: 'cross_entropy' }, [rows], THREADS, args);
+  const [losses = 0, logSumExp = 0] = outs.map((out) => backend.pointer(out, 'float32'));
+  const addresses = [backend.pointer(logits), backend.pointer(targets), losses, logSumExp] as const;
+  launchLosses(backend, addresses, [rows, vocabulary], backend.storage);
   return outs;
 }
 
@@ -97,11 +104,8 @@ function linearCrossEntropy(backend: CudaBackend, operands: Operands): TensorInf
   const [loss = 0, logSumExp = 0] = outs.map((out) => backend.pointer(out, 'float32'));
   const targets = backend.pointer(operands.targets);
   forEachBlock(backend, operands, 'float32', (logits, first, count) => {
-    const addresses = [logits, targets + 4 * first, loss + 4 * first, logSumExp + 4 * first];
-    backend.launch({ file, name: 'cross_entropy_raw' }, [count], THREADS, [
-      ...addresses.map(pointer),
-      int64(vocabulary),
-    ]);
+    const addresses = [logits, targets + 4 * first, loss + 4 * first, logSumExp + 4 * first] as const;
+    launchLosses(backend, addresses, [count, vocabulary], 'float32');
   });
   return outs;
 }
@@ -174,13 +178,11 @@ function weightedCrossEntropy(backend: CudaBackend, operands: Operands, weights:
   const losses = backend.pointer(out, 'float32');
   const targets = backend.pointer(operands.targets);
   const dy = backend.pointer(weights, 'float32');
+  const storage = logitStorage(backend, operands.weight);
   return backend.scratch(rows * 4, (logSumExp) => {
     const lose = (logits: number, first: number, count: number): void => {
-      const addresses = [logits, targets + 4 * first, losses + 4 * first, logSumExp + 4 * first];
-      const args = [...addresses.map(pointer), int64(vocabulary)];
-      const isRaw = logitStorage(backend, operands.weight) !== backend.storage;
-      const name = isRaw ? 'cross_entropy_raw' : 'cross_entropy';
-      backend.launch({ file, name }, [count], THREADS, args);
+      const addresses = [logits, targets + 4 * first, losses + 4 * first, logSumExp + 4 * first] as const;
+      launchLosses(backend, addresses, [count, vocabulary], storage);
     };
     return [out, ...gradients(backend, operands, { logSumExp, dy }, lose)];
   });
