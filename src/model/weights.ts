@@ -21,7 +21,7 @@ export class Weights {
     const values = valueSource(seed, initial);
     const variables = new Map<string, tf.Variable>();
     for (const spec of parameterSpecs(config)) {
-      const tensor = tf.tensor(values(spec), [...spec.shape]);
+      const tensor = tf.tidy(() => repeated(values(spec), spec.shape));
       variables.set(spec.name, tf.variable(tensor));
       tensor.dispose();
     }
@@ -53,20 +53,23 @@ export class Weights {
   }
 }
 
-/** Values of a parameter; those of equal seed and name are equal, whatever else the model has. */
+/**
+ * Values of a parameter, or its first ones, to be repeated; those of equal seed and name are equal, whatever else the
+ * model has.
+ */
 function valueSource(seed: number | string, initial: InitialWeights): (spec: ParameterSpec) => Float32Array {
   if (initial === 'zeros') return ({ shape }) => new Float32Array(elements(shape));
   const source = new Random(seed);
-  if (initial === 'random') return (spec) => draw(spec, source.fork(spec.name), elements(spec.shape));
-  return (spec) => {
-    const count = elements(spec.shape);
-    const block = draw(spec, source.fork(spec.name), Math.min(count, REPEATED_DRAWS));
-    const values = new Float32Array(count);
-    for (let start = 0; start < count; start += block.length) {
-      values.set(block.subarray(0, Math.min(block.length, count - start)), start);
-    }
-    return values;
-  };
+  const most = initial === 'repeated' ? REPEATED_DRAWS : Infinity;
+  return (spec) => draw(spec, source.fork(spec.name), Math.min(elements(spec.shape), most));
+}
+
+/** A tensor of the values over and over, repeated by the engine: a large one need not be sent to it. */
+function repeated(values: Float32Array, shape: readonly number[]): tf.Tensor {
+  const count = elements(shape);
+  if (values.length === count) return tf.tensor(values, [...shape]);
+  const tiled = tf.tile(tf.tensor1d(values), [Math.ceil(count / values.length)]);
+  return tf.reshape(tf.slice(tiled, 0, count), [...shape]);
 }
 
 function draw({ initialiser }: ParameterSpec, random: Random, count: number): Float32Array {

@@ -275,6 +275,20 @@ test('initial weights have the official spread', () => {
   }
 });
 
+test('a large parameter repeats a million draws, the first of those of random weights', () => {
+  const config = createConfig({ ...SHAPE, dim: 128, layers: 2, vocabSize: 8000 });
+  const [random, repeated] = (['random', 'repeated'] as const).map((weights) => {
+    const model = createModel(config, { seed: 1, weights });
+    const values = Float32Array.from((model.parameters.get('embed_tokens.weight') as tf.Tensor).dataSync());
+    model.dispose();
+    return values;
+  }) as [Float32Array, Float32Array];
+  const draws = 1_000_003;
+  assert.is(repeated.length, 128 * 8000);
+  assert.equal(repeated.subarray(0, draws), random.subarray(0, draws));
+  assert.equal(repeated.subarray(draws), random.subarray(0, 128 * 8000 - draws));
+});
+
 test('wrong values, caches and batches are refused with a clear line', () => {
   const model = testModel(CASES['gated retention'] as ConfigInput);
   const other = testModel(CASES.transformer as ConfigInput);
