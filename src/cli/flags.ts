@@ -54,6 +54,13 @@ export const engineFlags = {
   })(),
 };
 
+export const fillCacheFlag = {
+  'fill-cache': Flags.boolean({
+    description:
+      'compute only the last chunk of each context, behind random keys and values: memory and decoding are the same',
+  }),
+};
+
 /** `--preset`, `--config` and `--checkpoint` are three ways to name a model; `--arch` may name both architectures. */
 export const modelFlags = {
   arch: Flags.option({

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
-import { contextsFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
 
 const K = 1024;
 
@@ -41,6 +41,7 @@ export default class ProfileMemory extends BaseCommand {
       default: 16 * K,
       exclusive: ['analytic'],
     }),
+    ...fillCacheFlag,
     ...modelFlags,
     ...sweepFlags,
   };

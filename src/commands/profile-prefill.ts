@@ -11,11 +11,13 @@ export default class ProfilePrefill extends BaseCommand {
     'Prefills random prompts, batch 1, after a warm-up, and reports median, mean, standard deviation, extremes, tokens/s and ' +
     'FLOP/s (matrix products, by formula), and the exponent with which time grows with context. With both architectures, a ' +
     'further table divides the Transformer by YOCO. Contexts that do not fit in memory are refused before they start, and ' +
-    'the sweep goes on.';
+    'the sweep goes on. Where a prefill takes too long, --sample-chunks times some of its chunks behind random keys and values ' +
+    'and sums up all of them, interpolated; such rows have fewer prefilled_tokens than context.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --arch yoco,transformer --ctx 1k,4k,16k',
     '<%= config.bin %> <%= command.id %> --ctx 64k,1m --early-exit on --repetitions 1',
     '<%= config.bin %> <%= command.id %> --self-decoder gated-retention,sliding-window --ctx 16k --format md',
+    '<%= config.bin %> <%= command.id %> --arch transformer --ctx 1m --sample-chunks 6 --repetitions 1',
     '<%= config.bin %> <%= command.id %> --ctx 4k --check results/laptop/profile-prefill.timings.csv --tolerance 20',
   ];
   static override flags = {
@@ -41,6 +43,10 @@ export default class ProfilePrefill extends BaseCommand {
       min: 0,
     }),
     repetitions: Flags.integer({ description: 'runs that are counted', default: 5, min: 1 }),
+    'sample-chunks': Flags.integer({
+      description: 'time only so many chunks, from the first to the last, and interpolate the others',
+      min: 2,
+    }),
     ...modelFlags,
     ...sweepFlags,
   };

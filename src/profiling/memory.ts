@@ -3,8 +3,9 @@ import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
 import type { Row } from '../results/schema.js';
-import * as tf from '../tf.js';
 import { randomTokens } from './prompt.js';
+import { fillAndPrefill } from './filled-cache.js';
+import { ELEMENT_BYTES } from './memory-budget.js';
 import type { LoadedModel } from './sweep.js';
 
 export interface MemoryAssumptions {
@@ -39,6 +40,8 @@ export interface MeasureMemoryOptions {
   context: number;
   chunkSize: number;
   seed: number;
+  /** Compute only the last chunk, behind random keys and values. */
+  fill: boolean;
   onProgress?: (tokens: number) => void;
 }
 
@@ -49,23 +52,28 @@ export const peakResidentBytes = (): number => process.resourceUsage().maxRSS * 
 export async function measureMemory(
   { model, foreignBytes, weightBytes }: LoadedModel,
   engine: Engine,
-  { context, chunkSize, seed, onProgress }: MeasureMemoryOptions,
+  { context, chunkSize, seed, fill, onProgress }: MeasureMemoryOptions,
 ): Promise<Row> {
   const tokens = randomTokens(model.config, context, seed);
   const cache = model.createCache({ maxTokens: context });
   await engine.synchronize();
   engine.resetPeak();
-  const logits = model.prefill(tokens, cache, { chunkSize, onProgress });
+  let prefilled = context;
+  if (fill) prefilled = fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
+  else model.prefill(tokens, cache, { chunkSize, onProgress }).dispose();
   await engine.synchronize();
-  const { peakBytes } = engine.memory();
-  const { keyValue, state } = cache.bytes();
-  tf.dispose([logits, tokens]);
+  const { peakBytes, liveBytes } = engine.memory();
+  // Pages are in the engine's storage, states may be in float32 whatever it is: what else the cache gives back.
+  const keyValueBytes = (cache.bytes().keyValue * ELEMENT_BYTES[engine.storage]) / ELEMENT_BYTES.float32;
   cache.dispose();
+  const cacheBytes = liveBytes - engine.memory().liveBytes;
+  tokens.dispose();
   return {
     measured_weights_bytes: weightBytes,
-    measured_kv_cache_bytes: keyValue,
-    measured_state_bytes: state,
+    measured_kv_cache_bytes: keyValueBytes,
+    measured_state_bytes: cacheBytes - keyValueBytes,
     measured_peak_bytes: peakBytes - foreignBytes,
+    prefilled_tokens: prefilled,
     peak_resident_bytes: peakResidentBytes(),
   };
 }

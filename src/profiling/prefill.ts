@@ -6,6 +6,7 @@ import type { Row } from '../results/schema.js';
 import * as tf from '../tf.js';
 import { peakResidentBytes } from './memory.js';
 import { randomTokens } from './prompt.js';
+import { timeSampledPrefill, type SampledPrefill } from './sampled-prefill.js';
 import { secondsCells, timeRuns } from './timing.js';
 
 export interface PrefillCell {
@@ -15,6 +16,8 @@ export interface PrefillCell {
   seed: number;
   warmUp: number;
   repetitions: number;
+  /** Chunks that are timed, the time of the others being interpolated; undefined: the whole prompt is prefilled. */
+  samples?: number;
   /** Called with the tokens consumed so far, by all runs together: `prefillTokens` at the end. */
   onProgress?: (tokens: number) => void;
 }
@@ -27,9 +30,9 @@ export function prefillTokens({ context, chunkSize, warmUp, repetitions }: Prefi
   return warmUp * warmUpTokens(context, chunkSize) + repetitions * context;
 }
 
-/** Prefills `context` random tokens over and over. */
+/** Prefills `context` random tokens over and over, or samples of their chunks. */
 export async function measurePrefill(model: LanguageModel, engine: Engine, cell: PrefillCell): Promise<Row> {
-  const { context, earlyExit, chunkSize, seed, onProgress } = cell;
+  const { context, earlyExit, chunkSize, seed, samples, onProgress } = cell;
   const tokens = randomTokens(model.config, context, seed);
   const head = tf.slice(tokens, [0, 0], [1, warmUpTokens(context, chunkSize)]);
   let consumed = 0;
@@ -47,9 +50,16 @@ export async function measurePrefill(model: LanguageModel, engine: Engine, cell:
     prefill(head);
   });
   engine.resetPeak();
-  const seconds = await timeRuns(engine, cell.repetitions, () => {
-    prefill(tokens);
+  const whole = async (): Promise<SampledPrefill> => ({
+    prefilledTokens: context,
+    seconds: await timeRuns(engine, cell.repetitions, () => {
+      prefill(tokens);
+    }),
   });
+  const { seconds, prefilledTokens } =
+    samples === undefined
+      ? await whole()
+      : await timeSampledPrefill(model, engine, tokens, { ...cell, samples });
   tf.dispose([tokens, head]);
   const flops = costs(model.config).prefillFlops(context, { earlyExit });
   const cells = secondsCells(seconds);
@@ -57,10 +67,12 @@ export async function measurePrefill(model: LanguageModel, engine: Engine, cell:
   return {
     prefill_flops: flops,
     chunk_tokens: chunkSize,
+    prefilled_tokens: prefilledTokens,
     ...cells,
     tokens_per_second: context / median,
     flops_per_second: flops / median,
-    peak_bytes: engine.memory().peakBytes,
+    // Forks of a filled cache take more than a prefill does.
+    peak_bytes: samples === undefined ? engine.memory().peakBytes : null,
     peak_resident_bytes: peakResidentBytes(),
   };
 }

@@ -19,6 +19,7 @@ export interface ProfileMemoryFlags extends ProfileFlags {
   chunk: number;
   analytic: boolean;
   'measure-up-to': number;
+  'fill-cache': boolean;
 }
 
 export async function profileMemory(
@@ -38,6 +39,7 @@ export async function profileMemory(
   const measured = engine ? measurableParts(parts, engine, flags, assumptions, context) : [];
   const settings = {
     assumptions: { ...assumptions },
+    fill: flags['fill-cache'],
     measured: measured.map(({ keys }) => keys.map(({ context: count }) => count ?? null)),
   };
   const writer = openTable(context, flags, { schema: MEMORY_SCHEMA, parts, engine, settings });
@@ -50,7 +52,8 @@ export async function profileMemory(
       tokensOf: (key) => Number(key.context),
       measure: async (loaded, key, onProgress) => {
         const count = Number(key.context);
-        const options = { context: count, chunkSize: flags.chunk, seed: flags.seed, onProgress };
+        const { chunk, seed, 'fill-cache': fill } = flags;
+        const options = { context: count, chunkSize: chunk, seed, fill, onProgress };
         return {
           ...computedMemory(loaded.choice.config, count, assumptions),
           ...(await measureMemory(loaded, engine, options)),

@@ -22,6 +22,7 @@ export interface ProfilePrefillFlags extends ProfileFlags {
   warmup: number;
   repetitions: number;
   'early-exit': readonly ('on' | 'off')[];
+  'sample-chunks'?: number;
 }
 
 export async function profilePrefill(
@@ -35,12 +36,12 @@ export async function profilePrefill(
     ),
   );
   const engine = await startChosenEngine(flags, context.note);
-  const { chunk, warmup, repetitions } = flags;
+  const { chunk, warmup, repetitions, 'sample-chunks': samples } = flags;
   const writer = openTable(context, flags, {
     schema: PREFILL_SCHEMA,
     parts,
     engine,
-    settings: { chunk, warmup, repetitions },
+    settings: { chunk, warmup, repetitions, samples: samples ?? null },
   });
   const chunks = new ChunkSizes(flags, engine, context);
   await runSweep(context, flags, {
@@ -60,7 +61,7 @@ export async function profilePrefill(
 
 function cellOf(
   key: Row,
-  { seed, warmup, repetitions }: ProfilePrefillFlags,
+  { seed, warmup, repetitions, 'sample-chunks': samples }: ProfilePrefillFlags,
   chunkSize: number,
 ): PrefillCell {
   return {
@@ -70,6 +71,7 @@ function cellOf(
     seed,
     warmUp: warmup,
     repetitions,
+    samples,
   };
 }
 

@@ -6,17 +6,19 @@ import type { Engine } from '../engines/engine.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultWriter } from '../results/writer.js';
+import { copyRate } from './copy-rate.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
 import { startChosenEngine } from '../engines/start.js';
 import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
 import type { LoadedModel } from './sweep.js';
-import { GrowingContext, measureDecoding } from './throughput.js';
+import { GrowingContext, measureDecoding, type ContextOptions } from './throughput.js';
 
 export interface ProfileThroughputFlags extends ProfileFlags {
   warmup: number;
   tokens: number;
+  'fill-cache': boolean;
 }
 
 export async function profileThroughput(
@@ -29,14 +31,16 @@ export async function profileThroughput(
     contexts.map((count) => ({ context: count })),
   );
   const engine = await startChosenEngine(flags, context.note);
-  const { tokens, warmup } = flags;
+  const { tokens, warmup, 'fill-cache': fill } = flags;
   const writer = openTable(context, flags, {
     schema: THROUGHPUT_SCHEMA,
     parts,
     engine,
-    settings: { tokens, warmup },
+    settings: { tokens, warmup, fill },
   });
-  const prompts = new Prompts(Math.max(...contexts), tokens + warmup, flags.seed);
+  const longest = Math.max(...contexts);
+  const prompts = new Prompts({ longest, decoded: tokens + warmup, seed: flags.seed, fill });
+  let rate: number | undefined;
   try {
     await runSweep(context, flags, {
       parts,
@@ -46,10 +50,13 @@ export async function profileThroughput(
       measure: async (loaded, key, onProgress) => {
         const count = Number(key.context);
         requireContext(loaded, engine, count);
-        const cache = prompts.of(loaded).reach(count, onProgress);
-        const row = await measureDecoding(loaded.model, engine, cache, { warmUp: warmup, tokens });
+        rate ??= await copyRate(engine);
+        const prompt = prompts.of(loaded);
+        const cache = prompt.reach(count, onProgress);
+        const options = { warmUp: warmup, tokens, copyRate: rate };
+        const row = await measureDecoding(loaded.model, engine, cache, options);
         cache.dispose();
-        return row;
+        return { ...row, prefilled_tokens: prompt.prefilledTokens };
       },
     });
   } finally {
@@ -70,17 +77,13 @@ class Prompts {
   private owner: LoadedModel | undefined;
   private prompt: GrowingContext | undefined;
 
-  constructor(
-    private readonly longest: number,
-    private readonly decoded: number,
-    private readonly seed: number,
-  ) {}
+  constructor(private readonly options: ContextOptions) {}
 
   of(loaded: LoadedModel): GrowingContext {
     if (this.prompt && this.owner === loaded) return this.prompt;
     this.dispose();
     this.owner = loaded;
-    return (this.prompt = new GrowingContext(loaded.model, this.longest, this.decoded, this.seed));
+    return (this.prompt = new GrowingContext(loaded.model, this.options));
   }
 
   dispose(): void {

@@ -18,6 +18,14 @@ export const CONTEXT_COLUMN: Column = {
   display: 'count',
 };
 
+/** How much of a context was a prompt. */
+const PREFILLED_COLUMN: Column = {
+  name: 'prefilled_tokens',
+  kind: 'timing',
+  description: 'tokens of the context that were computed; the others are random keys and values',
+  display: 'count',
+};
+
 export const MEMORY_SCHEMA: Schema = {
   name: 'profile-memory',
   columns: [
@@ -39,6 +47,7 @@ export const MEMORY_SCHEMA: Schema = {
     bytes('measured_kv_cache_bytes', 'keys and values as allocated'),
     bytes('measured_state_bytes', 'recurrent states or windows as allocated'),
     bytes('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
+    PREFILLED_COLUMN,
     { ...bytes('peak_resident_bytes', 'largest resident memory of the process so far'), kind: 'timing' },
   ],
 };
@@ -98,6 +107,7 @@ export const PREFILL_SCHEMA: Schema = {
     CONTEXT_COLUMN,
     { name: 'prefill_flops', kind: 'result', description: 'operations of the matrix products, by formula' },
     { name: 'chunk_tokens', kind: 'timing', description: 'tokens prefilled at a time', display: 'count' },
+    PREFILLED_COLUMN,
     ...SECONDS_COLUMNS,
     {
       name: 'tokens_per_second',
@@ -146,6 +156,7 @@ export const THROUGHPUT_SCHEMA: Schema = {
       description: 'the same with keys and values counted in every layer that attends to them',
       display: 'bytes',
     },
+    PREFILLED_COLUMN,
     ...SECONDS_COLUMNS,
     {
       name: 'tokens_per_second',
@@ -160,6 +171,21 @@ export const THROUGHPUT_SCHEMA: Schema = {
       description: 'bytes_streamed over the median',
       digits: 0,
       display: 'bytes',
+    },
+    {
+      name: 'copy_bytes_per_second',
+      kind: 'timing',
+      description: 'read and written by a large copy on this engine, in the same run',
+      digits: 0,
+      display: 'bytes',
+    },
+    {
+      name: 'copy_share',
+      kind: 'timing',
+      description: 'bytes_per_second over that',
+      digits: 3,
+      display: 'percent',
+      better: 'higher',
     },
   ],
 };

@@ -1,41 +1,60 @@
 /** Decoding rate against context. */
 import type { Engine } from '../engines/engine.js';
 import { ELEMENT_BYTES } from './memory-budget.js';
-import { costs } from '../model/costs.js';
+import { costs, defaultChunkSize } from '../model/costs.js';
 import type { ModelCache } from '../model/cache.js';
 import type { ModelConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Row } from '../results/schema.js';
 import * as tf from '../tf.js';
+import { fillAndPrefill } from './filled-cache.js';
 import { randomTokens } from './prompt.js';
 import { secondsCells, timeRuns } from './timing.js';
+
+export interface ContextOptions {
+  /** Tokens of the longest context. */
+  longest: number;
+  /** Tokens that are decoded behind a context. */
+  decoded: number;
+  seed: number;
+  /** Compute only the last chunk of each context, behind random keys and values. */
+  fill: boolean;
+}
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
 export class GrowingContext {
   private readonly cache: ModelCache;
   private readonly tokens: tf.Tensor2D;
+  private computed = 0;
 
   constructor(
     private readonly model: LanguageModel,
-    longest: number,
-    /** Tokens that are decoded behind a context. */
-    decoded: number,
-    seed: number,
+    private readonly options: ContextOptions,
   ) {
+    const { longest, decoded, seed } = options;
     this.tokens = randomTokens(model.config, longest, seed);
     this.cache = model.createCache({ maxTokens: longest + decoded });
   }
 
+  /** Tokens of the prompt that were computed; the others are random keys and values. */
+  get prefilledTokens(): number {
+    return this.computed;
+  }
+
   /** A cache of `context` tokens, at least as many as before; the caller disposes of it. */
   reach(context: number, onProgress?: (tokens: number) => void): ModelCache {
-    const missing = context - this.cache.length;
-    if (missing < 0) throw new RangeError(`the context has ${this.cache.length} tokens already`);
-    if (missing > 0) {
-      const part = tf.slice(this.tokens, [0, this.cache.length], [1, missing]);
-      this.model.prefill(part, this.cache, { onProgress }).dispose();
-      part.dispose();
+    const { model, cache, tokens, options } = this;
+    const missing = context - cache.length;
+    if (missing < 0) throw new RangeError(`the context has ${cache.length} tokens already`);
+    if (missing > 0 && options.fill) {
+      const chunkSize = defaultChunkSize(model.config);
+      this.computed += fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
+    } else if (missing > 0) {
+      const part = tf.slice(tokens, [0, cache.length], [1, missing]);
+      tf.dispose([model.prefill(part, cache, { onProgress }), part]);
+      this.computed += missing;
     }
-    return this.cache.fork();
+    return cache.fork();
   }
 
   dispose(): void {
@@ -48,6 +67,8 @@ export interface ThroughputCell {
   warmUp: number;
   /** Tokens decoded and timed one by one. */
   tokens: number;
+  /** Bytes that a large copy reads and writes per second. */
+  copyRate: number;
 }
 
 /**
@@ -58,7 +79,7 @@ export async function measureDecoding(
   model: LanguageModel,
   engine: Engine,
   cache: ModelCache,
-  { warmUp, tokens }: ThroughputCell,
+  { warmUp, tokens, copyRate }: ThroughputCell,
 ): Promise<Row> {
   const context = cache.length;
   let next = 0;
@@ -75,6 +96,8 @@ export async function measureDecoding(
     ...cells,
     tokens_per_second: 1 / median,
     bytes_per_second: bytes.streamed / median,
+    copy_bytes_per_second: copyRate,
+    copy_share: bytes.streamed / median / copyRate,
   };
 }
 

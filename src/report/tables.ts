@@ -1,6 +1,7 @@
 /** Finds the tables of a results directory, with timings joined to their results. */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { groupRowsBy } from '../results/group.js';
 import { readResultRows } from '../results/read.js';
 import type { Cell, Row } from '../results/schema.js';
 
@@ -41,6 +42,19 @@ export function findTables(directory: string, name: string): Table[] {
 /** All measured rows of the tables called `name`. */
 export function findRows(directory: string, name: string): Row[] {
   return findTables(directory, name).flatMap(({ rows }) => rows.filter(({ status }) => status !== 'error'));
+}
+
+/** Whether a row of the table profile-prefill is the sum of interpolated chunks. */
+export const isSampled = (row: Row): boolean =>
+  (numberIn(row, 'prefilled_tokens') ?? Infinity) < Number(row.context);
+
+/** The rows of all tables profile-prefill; sampled ones only where no whole prefill of the same cell was timed. */
+export function prefillRows(directory: string): Row[] {
+  const keys = ['model', 'architecture', 'self_decoder', 'early_exit', 'context'] as const;
+  return groupRowsBy(findRows(directory, 'profile-prefill'), keys).flatMap((cell) => {
+    const whole = cell.filter((row) => !isSampled(row));
+    return whole.length > 0 ? whole : cell;
+  });
 }
 
 export const numberIn = (row: Row, column: string): number | null => {

@@ -85,6 +85,21 @@ test('prefill is timed at every context, with and without early exit, and resume
   assert.is(text('profile-prefill-growth.timings.csv').split('\n').length, 4);
 });
 
+test('a sampled prefill computes some chunks and says so', async () => {
+  const argv = ['profile-prefill', ...common(), '--ctx', '64,1k', '--chunk', '64', '--repetitions', '2'];
+  for (const models of [
+    ['--arch', 'yoco,transformer'],
+    ['--self-decoder', 'sliding-window'],
+  ]) {
+    const rows = await json(...argv, '--early-exit', 'on', '--sample-chunks', '3', ...models);
+    for (const row of rows) {
+      assert.is(row.prefilled_tokens, row.context === 64 ? 64 : 3 * 64);
+      assert.ok(Number(row.seconds_median) > 0);
+      assert.is(row.peak_bytes, null);
+    }
+  }
+});
+
 test('decoding goes on behind each context of the sweep, whatever its order', async () => {
   const rows = await json(
     'profile-throughput',
@@ -102,6 +117,30 @@ test('decoding goes on behind each context of the sweep, whatever its order', as
   );
   assert.ok(Number(rows[1]?.bytes_read) > Number(rows[0]?.bytes_read));
   assert.ok(rows.every((row) => Number(row.tokens_per_second) > 0));
+});
+
+test('a filled cache takes the memory of a computed one, and is decoded behind', async () => {
+  const models = ['--arch', 'yoco,transformer', '--ctx', '512,1k', '--fill-cache'];
+  const argv = ['profile-memory', ...common(), '--chunk', '256', ...models];
+  const filled = await json(...argv);
+  const computed = await json(...argv.slice(0, -1));
+  assert.is(filled.length, 4);
+  filled.forEach((row, i) => {
+    const expected = computed[i] ?? {};
+    assert.is(row.measured_kv_cache_bytes, expected.measured_kv_cache_bytes);
+    assert.is(row.measured_state_bytes, expected.measured_state_bytes);
+    // The tokens of the last chunk are there twice.
+    assert.is(Number(row.measured_peak_bytes) - Number(expected.measured_peak_bytes), 4 * 256);
+  });
+  assert.ok(filled.every(({ prefilled_tokens: tokens }) => tokens === 256));
+  assert.ok(computed.every(({ prefilled_tokens: tokens, context }) => tokens === context));
+
+  // The default chunks are longer than these contexts' steps: then every token is computed.
+  const decoded = await json('profile-throughput', ...common(), '--tokens', '2', '--warmup', '1', ...models);
+  assert.equal(decoded.map(({ prefilled_tokens: tokens }) => tokens), [512, 1024, 512, 1024]); // prettier-ignore
+  for (const { bytes_per_second: rate, copy_bytes_per_second: copy, copy_share: share } of decoded) {
+    assert.ok(Math.abs(Number(rate) / Number(copy) - Number(share)) < 1e-3);
+  }
 });
 
 test('a context beyond memory is a row that says so; the sweep goes on and the exit status is 1', async () => {

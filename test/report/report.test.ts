@@ -103,6 +103,45 @@ test('needles, multiple choice, long documents and ratios each have their part',
   assert.ok(!html.includes('astronomy'), 'subjects stay in the table');
 });
 
+test('a sampled prefill is marked, and gives way to a whole one', async () => {
+  const keys = 'model,architecture,self_decoder,early_exit,context';
+  const cells = ['yoco-3b,yoco,gated-retention,true,1024', 'transformer-3b,transformer,,true,1024'];
+  const table = (place: string, rows: readonly string[]): void => {
+    mkdirSync(join(directory, place), { recursive: true });
+    write(`${place}/profile-prefill.timings.csv`, [`${keys},prefilled_tokens,seconds_median`, ...rows]);
+  };
+  const page = async (): Promise<string> => {
+    await runCli('report', directory);
+    return readFileSync(join(directory, 'report.html'), 'utf8');
+  };
+  table('a', [`${cells[0] ?? ''},1024,0.5`]);
+  table('b', [`${cells[1] ?? ''},256,20`]);
+  const sampled = await page();
+  for (const text of ['≈ 40.0×', 'transformer-3b, from sampled chunks'])
+    assert.ok(sampled.includes(text), text);
+  table('c', [`${cells[1] ?? ''},1024,15`]);
+  const whole = await page();
+  assert.ok(whole.includes('>30.0×<'));
+  assert.not.ok(whole.includes(', from sampled chunks'));
+});
+
+test('memory of two presets is one chart, decoding has its share of a copy', async () => {
+  write('profile-memory.csv', [
+    'model,architecture,self_decoder,context,kv_cache_bytes,total_bytes,measured_peak_bytes,status,error',
+    'yoco-3b,yoco,gated-retention,1024,100,1000,900,ok,',
+    'transformer-3b,transformer,,1024,8000,9400,9000,ok,',
+  ]);
+  write('profile-throughput.timings.csv', [
+    'model,architecture,self_decoder,context,tokens_per_second,bytes_per_second,copy_bytes_per_second,copy_share',
+    'yoco-3b,yoco,gated-retention,1024,250,2000,4000,0.5',
+  ]);
+  await runCli('report', directory);
+  const html = readFileSync(join(directory, 'report.html'), 'utf8');
+  assert.ok(html.includes('50.0 %'));
+  assert.ok(html.includes('10.0×'), 'measured peaks');
+  assert.ok(existsSync(join(directory, 'figures', 'memory-yoco-3b-transformer-3b.svg')));
+});
+
 test('the same results give the same page', async () => {
   writeProfiles();
   const page = async (): Promise<string> => {

@@ -2,6 +2,7 @@ import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, paragraph } from '../html.js';
+import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
 import { findRows, legendName, pointsOf, textIn } from '../tables.js';
 
@@ -14,21 +15,40 @@ function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
   return series.filter(({ points }) => points.length > 0);
 }
 
+/** Rows by what one chart shows: a preset in both architectures, or presets of one architecture each together. */
+function byChart(rows: readonly Row[]): Map<string, Row[]> {
+  const models = groupRows(rows, (row) => textIn(row, 'model'));
+  const isPair = (group: readonly Row[]): boolean =>
+    new Set(group.map((row) => textIn(row, 'architecture'))).size > 1;
+  const single = [...models].filter(([, group]) => !isPair(group)).map(([model]) => model);
+  return groupRows(rows, (row) => {
+    const model = textIn(row, 'model');
+    return single.includes(model) ? single.join('-') : model;
+  });
+}
+
+function memoryChart(directory: string, rows: readonly Row[]): string {
+  const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
+  return lineChart({
+    title: `Inference memory against context, ${models.join(' and ')}`,
+    subtitle: 'dashed: computed from the configuration, or of others; solid: measured on this machine',
+    x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+    y: { label: 'memory', scale: 'log', unit: 'bytes' },
+    series: [
+      ...[...groupRows(rows, (row) => legendName(row, models.length > 1))].flatMap(([name, part]) =>
+        seriesOf(name, part),
+      ),
+      ...overlays(directory, 'memory'),
+    ],
+  });
+}
+
 export function memorySection(directory: string): Section | null {
   const rows = findRows(directory, 'profile-memory');
   if (rows.length === 0) return null;
-  const models = groupRows(rows, (row) => textIn(row, 'model'));
-  const charts = [...models].map(([model, group]): [string, string] => [
-    `memory-${model}`,
-    lineChart({
-      title: `Inference memory against context, ${model}`,
-      subtitle: 'dashed: computed from the configuration; solid: measured on this machine',
-      x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
-      y: { label: 'memory', scale: 'log', unit: 'bytes' },
-      series: [...groupRows(group, (row) => legendName(row, false))].flatMap(([name, part]) =>
-        seriesOf(name, part),
-      ),
-    }),
+  const charts = [...byChart(rows)].map(([name, group]): [string, string] => [
+    `memory-${name}`,
+    memoryChart(directory, group),
   ]);
   const text =
     'YOCO keeps one K/V cache for all layers and a state of constant size; the Transformer keeps K/V for every layer. ' +

@@ -8,14 +8,24 @@ import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
-import { findRows, legendName, numberIn, pointsOf, textIn } from '../tables.js';
+import {
+  findRows,
+  isSampled,
+  legendName,
+  numberIn,
+  percent,
+  pointsOf,
+  prefillRows,
+  textIn,
+} from '../tables.js';
 
 const severalModels = (rows: readonly Row[]): boolean =>
   new Set(rows.map((row) => textIn(row, 'model'))).size > 1;
 
 function prefillName(row: Row, withModel: boolean): string {
   const early = textIn(row, 'early_exit') === 'false' ? ', no early exit' : '';
-  return `${legendName(row, withModel)}${early}`;
+  const sampled = isSampled(row) ? ', from sampled chunks' : '';
+  return `${legendName(row, withModel)}${early}${sampled}`;
 }
 
 const cell = (row: Row, column: string, format: (value: number) => string): string => {
@@ -43,7 +53,7 @@ function prefillChart(directory: string, rows: readonly Row[], several: boolean)
   const series = [...groupRows(rows, (row) => prefillName(row, several))].map(([name, group]) => ({
     name,
     points: pointsOf(group, 'context', 'seconds_median'),
-    dashed: name.includes('no early exit'),
+    dashed: name.includes(', '),
   }));
   return lineChart({
     title: 'Prefill time against context',
@@ -71,7 +81,7 @@ function prefillTable(rows: readonly Row[], several: boolean): string {
 }
 
 function growthText(rows: readonly Row[], several: boolean): string {
-  const exponents = growthTable(rows).rows.map(
+  const exponents = growthTable(rows.filter((row) => !isSampled(row))).rows.map(
     (row) => `${prefillName(row, several)} ${cell(row, 'growth_exponent', formatNumber)}`,
   );
   return exponents.length > 0
@@ -80,7 +90,7 @@ function growthText(rows: readonly Row[], several: boolean): string {
 }
 
 export function prefillSection(directory: string): Section | null {
-  const found = findRows(directory, 'profile-prefill');
+  const found = prefillRows(directory);
   if (found.length === 0) return null;
   const several = severalModels(found);
   const rows = [...groupRows(found, (row) => prefillName(row, several)).values()].flatMap(byContext);
@@ -96,6 +106,23 @@ export function prefillSection(directory: string): Section | null {
 
 const byContext = (rows: readonly Row[]): Row[] =>
   [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
+
+function throughputTable(rows: readonly Row[], several: boolean): string {
+  const head = ['model', 'context', 'tokens/s', 'read per token', 'read per second', 'share of a copy'];
+  const lines = [...groupRows(rows, (row) => legendName(row, several)).values()].flatMap(byContext);
+  return htmlTable({
+    head,
+    rows: lines.map((row) => [
+      legendName(row, several),
+      cell(row, 'context', formatTokenCount),
+      cell(row, 'tokens_per_second', formatNumber),
+      cell(row, 'bytes_streamed', formatBytes),
+      cell(row, 'bytes_per_second', formatBytes),
+      percent(numberIn(row, 'copy_share')),
+    ]),
+    words: 1,
+  });
+}
 
 export function throughputSection(directory: string): Section | null {
   const rows = findRows(directory, 'profile-throughput');
@@ -114,5 +141,9 @@ export function throughputSection(directory: string): Section | null {
       ...overlays(directory, 'throughput'),
     ],
   });
-  return { title: 'Decoding', body: figure(chart), figures: { throughput: chart } };
+  return {
+    title: 'Decoding',
+    body: figure(chart) + throughputTable(rows, several),
+    figures: { throughput: chart },
+  };
 }
