@@ -1,0 +1,78 @@
+/** Prefills that would take too long: some chunks are timed, each behind a filled cache, the others interpolated. */
+import type { Engine } from '../engines/engine.js';
+import type { LanguageModel } from '../model/language-model.js';
+import type { ModelCache } from '../model/cache.js';
+import * as tf from '../tf.js';
+import { fillCache } from './filled-cache.js';
+import type { PrefillCell } from './prefill.js';
+import { timeRuns } from './timing.js';
+
+/** Which of `count` chunks are timed: the first, the last, and evenly between; at most `samples`. */
+export function sampledChunks(count: number, samples: number): number[] {
+  const steps = Math.max(1, samples - 1);
+  const indices = Array.from({ length: samples }, (_, i) => Math.round((i * (count - 1)) / steps));
+  return [...new Set(indices)];
+}
+
+/**
+ * The sum over chunks 0 to the last sampled one, whose times are linear between samples: exact where a chunk's time grows
+ * linearly with what is before it, as attention over all of it does.
+ * @param samples in ascending order, the first of chunk 0
+ */
+export function sumOfChunks(samples: readonly (readonly [index: number, seconds: number])[]): number {
+  const [[, first] = [0, 0]] = samples;
+  return samples.slice(1).reduce((sum, [index, seconds], i) => {
+    const [before, secondsBefore] = samples[i] ?? [0, 0];
+    const count = index - before;
+    // Chunks before+1 to index: the trapezoid without its left end and with all of its right one.
+    return sum + (count * (secondsBefore + seconds)) / 2 + (seconds - secondsBefore) / 2;
+  }, first);
+}
+
+export interface SampledPrefill {
+  /** The whole prefill by each repetition of the samples. */
+  readonly seconds: number[];
+  /** Tokens computed for one of them. */
+  readonly prefilledTokens: number;
+}
+
+/**
+ * Times sampled chunks of the prompt; the warm-up is the caller's.
+ * @param tokens the whole prompt, int32 [1, context]
+ */
+export async function timeSampledPrefill(
+  model: LanguageModel,
+  engine: Engine,
+  tokens: tf.Tensor2D,
+  { chunkSize, earlyExit, repetitions, samples, onProgress }: PrefillCell & { samples: number },
+): Promise<SampledPrefill> {
+  const [, context] = tokens.shape;
+  const last = Math.ceil(context / chunkSize) - 1;
+  const cache = model.createCache({ maxTokens: context });
+  const timed: [index: number, seconds: number[]][] = [];
+  let prefilledTokens = 0;
+  for (const index of sampledChunks(last + 1, samples)) {
+    const start = index * chunkSize;
+    const count = Math.min(chunkSize, context - start);
+    const chunk = tf.slice(tokens, [0, start], [1, count]);
+    const extend = (target: ModelCache): void => {
+      const logits = index === last ? 'last' : 'none';
+      tf.dispose(model.extend(chunk, target, { logits, earlyExit }) ?? []);
+    };
+    fillCache(model, cache, start);
+    const seconds = await timeRuns(engine, repetitions, () => {
+      const fork = cache.fork();
+      extend(fork);
+      fork.dispose();
+    });
+    // Later chunks find states and windows as they are behind a computed one.
+    if (index === 0 && last > 0) extend(cache);
+    chunk.dispose();
+    timed.push([index, seconds]);
+    prefilledTokens += count;
+    onProgress?.(repetitions * (start + count));
+  }
+  cache.dispose();
+  const whole = (run: number): number => sumOfChunks(timed.map(([index, all]) => [index, all[run] ?? NaN]));
+  return { seconds: Array.from({ length: repetitions }, (_, run) => whole(run)), prefilledTokens };
+}
