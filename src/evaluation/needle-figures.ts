@@ -50,7 +50,7 @@ const OVERVIEW: readonly [OverviewChart, ...OverviewChart[]] = [
   {
     title: 'Time to the first token of the answer',
     column: 'first_token_seconds',
-    y: { label: 'mean over trials', scale: 'log', unit: 'seconds' },
+    y: { label: 'median over trials', scale: 'log', unit: 'seconds' },
   },
   {
     title: 'Peak memory',

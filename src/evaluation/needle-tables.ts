@@ -2,6 +2,7 @@
 import { MODEL_COLUMNS } from '../cli/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
 import { groupRows } from '../results/group.js';
+import { median } from '../profiling/statistics.js';
 import type { Column, Row, Schema } from '../results/schema.js';
 import { WEIGHTS_COLUMN } from './candidates.js';
 import { wilsonInterval } from './statistics.js';
@@ -19,7 +20,9 @@ const DEPTH_COLUMN: Column = {
   description: 'percent of the filler text before the needle',
 };
 
-/** Seconds and bytes; each is a mean over trials, but the peaks, which are the largest. */
+/**
+ * Seconds and bytes; of several trials the median, since the first one of a run may compile kernels, but of peaks the largest.
+ */
 const SPEED_COLUMNS: readonly Column[] = [
   {
     name: 'prefill_seconds',
@@ -155,14 +158,15 @@ export function summarizeTrials(trials: readonly Row[]): Row {
   const correct = numbers('exact').reduce((sum, value) => sum + value, 0);
   const { low, high } = wilsonInterval(correct, trials.length);
   const wrong = trials.filter(({ taken }) => taken === 'other' || taken === 'distractor').length;
-  const seconds = numbers('prefill_seconds');
-  const rates = numbers('decode_tokens_per_second');
   const largest = (column: string): number | null => {
     const values = numbers(column);
     return values.length > 0 ? Math.max(...values) : null;
   };
-  const average = (values: readonly number[]): number | null => (values.length > 0 ? mean(values) : null);
-  const context = Number(trials[0]?.context);
+  const middle = (column: string): number | null => {
+    const values = numbers(column);
+    return values.length > 0 ? median(values) : null;
+  };
+  const seconds = middle('prefill_seconds');
   return {
     trials: trials.length,
     correct,
@@ -171,10 +175,10 @@ export function summarizeTrials(trials: readonly Row[]): Row {
     interval_high: high,
     accuracy_contained: mean(numbers('contained')),
     wrong_line: wrong / trials.length,
-    prefill_seconds: average(seconds),
-    prefill_tokens_per_second: seconds.length > 0 ? context / mean(seconds) : null,
-    first_token_seconds: average(numbers('first_token_seconds')),
-    decode_tokens_per_second: average(rates),
+    prefill_seconds: seconds,
+    prefill_tokens_per_second: seconds === null ? null : Number(trials[0]?.context) / seconds,
+    first_token_seconds: middle('first_token_seconds'),
+    decode_tokens_per_second: middle('decode_tokens_per_second'),
     peak_bytes: largest('peak_bytes'),
     peak_resident_bytes: largest('peak_resident_bytes'),
   };

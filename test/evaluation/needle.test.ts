@@ -9,6 +9,7 @@ import type { Candidate } from '../../src/evaluation/candidates.js';
 import { parseDepths } from '../../src/evaluation/depths.js';
 import { needleOverview, writeNeedleFigures } from '../../src/evaluation/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../src/evaluation/needle-run.js';
+import { summarizeTrials } from '../../src/evaluation/needle-tables.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import type { Row } from '../../src/results/schema.js';
 import { usePlainBackend } from '../plain-backend.js';
@@ -100,6 +101,19 @@ test('a model that finds the needle is right everywhere, with intervals and timi
     cells.every((row) => Number(row.prefill_tokens_per_second) > 0 && Number(row.first_token_seconds) > 0),
   );
   assert.is(model.openCaches, 0);
+});
+
+test('times are medians over trials, which the first one with its kernels to compile does not move', () => {
+  const trials = [9, 1, 2].map((seconds): Row => ({
+    ...{ context: 4096, exact: 1, contained: 1, peak_bytes: seconds * 100 },
+    ...{ prefill_seconds: seconds, first_token_seconds: seconds, decode_tokens_per_second: 1 / seconds },
+  }));
+  const summary = summarizeTrials(trials);
+  assert.is(summary.prefill_seconds, 2);
+  assert.is(summary.prefill_tokens_per_second, 2048);
+  assert.is(summary.first_token_seconds, 2);
+  assert.is(summary.decode_tokens_per_second, 0.5);
+  assert.is(summary.peak_bytes, 900);
 });
 
 test('of several needles, the wrong one taken is told with its depth', async () => {
