@@ -23,7 +23,7 @@ import { yocoFrequencies } from './frequencies.js';
 import type { CacheOptions, LogitsWanted } from './language-model.js';
 import { CrossAttention, type GlobalMemory } from './layers/cross-attention.js';
 import { GatedRetention } from './layers/gated-retention.js';
-import { rotateHeads, splitHeads, type Rotation } from './layers/heads.js';
+import { type HeadRotation, rotateHeads, splitHeads, type Rotation } from './layers/heads.js';
 import { Layer, type Mixer, type Rows } from './layers/layer.js';
 import { SelfAttention } from './layers/self-attention.js';
 import { Weights, type InitialWeights } from './weights.js';
@@ -63,7 +63,7 @@ export class Yoco extends BaseModel {
   private selfLayer(name: string): Layer<LayerState | null> {
     const { selfHeads, slidingWindow, ropeTheta, normEps } = this.config;
     const frequencies = yocoFrequencies(selfHeadDim(this.config), ropeTheta);
-    const rotation: Rotation = { frequencies, style: 'interleaved' };
+    const rotation: HeadRotation = { frequencies, style: 'interleaved' };
     const attention = {
       query: this.weight(`${name}.mixer.q_proj`),
       key: this.weight(`${name}.mixer.k_proj`),

@@ -2,7 +2,7 @@
 export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/adamw.js';
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
-export { pagedAttention } from './attention/paged-attention.js';
+export { pagedAttention, type PagedAttentionOptions } from './attention/paged-attention.js';
 export { crossEntropy } from './cross-entropy/cross-entropy.js';
 export { linearCrossEntropy } from './cross-entropy/linear-cross-entropy.js';
 export { type WeightedLoss, weightedCrossEntropy } from './cross-entropy/weighted-cross-entropy.js';
@@ -13,6 +13,7 @@ export {
   type RetentionOptions,
   type RetentionResult,
 } from './gated-retention/gated-retention.js';
+export { rotatedRetention, type RotatedRetentionOptions } from './gated-retention/rotated-retention.js';
 export { clipScale, type ClipScale } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
 export { recomputed } from './recompute.js';

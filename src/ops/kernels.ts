@@ -34,6 +34,9 @@ export interface RotaryAttributes {
   readonly inverse: boolean;
 }
 
+/** Of kernels for inference that rotate what they read, by `Rotary`: row t is at start + t. */
+export type RotationAttributes = Pick<RotaryAttributes, 'start' | 'frequencies' | 'style'>;
+
 export interface AttentionAttributes {
   /** Positions a query sees, itself included; null: all positions up to its own. */
   readonly window: number | null;
@@ -53,6 +56,8 @@ export interface PagedAttentionAttributes extends AttentionAttributes {
   /** Positions stored in the pages; the queries are the last Tq of them. */
   readonly length: number;
   readonly pageSize: number;
+  /** How q is rotated first; null: not at all. */
+  readonly rotation: RotationAttributes | null;
 }
 
 export interface PageWriteAttributes {
@@ -138,7 +143,7 @@ export interface Kernels {
   >;
 
   /**
-   * `CausalAttention` over keys and values in pages: inputs q [B,Tq,Hq,D], key0, value0, key1, value1, …, each
+   * `CausalAttention` over keys and values in pages, for inference: inputs q [B,Tq,Hq,D], key0, value0, key1, value1, …, each
    * [B,Hkv,P,D]; position p is row p mod P of page floor(p / P). Rows from `length` on are not to be read. Output out
    * [B,Tq,Hq,D].
    */
@@ -166,6 +171,14 @@ export interface Kernels {
    */
   GatedRetentionGrad: Kernel<
     Tensors<'dOutput' | 'dFinalState' | 'q' | 'k' | 'v' | 'logDecay' | 'finalState', 'state'>
+  >;
+  /**
+   * `GatedRetention` of q and k rotated by `Rotary`, with the `LogDecay` of gate [B,T,H], for inference and a few positions,
+   * as in decoding. Outputs as of `GatedRetention`.
+   */
+  RotatedRetention: Kernel<
+    Tensors<'q' | 'k' | 'v' | 'gate', 'state'>,
+    RotationAttributes & { readonly normalizer: number }
   >;
 
   /** logits [N,V], targets int32 [N]. Outputs: loss [N] = logSumExp - logits[target], in nats; logSumExp [N]. */

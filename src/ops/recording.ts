@@ -3,8 +3,8 @@
  * computed once while the engine notes what it launches; from then on only that is launched, for another position and
  * other inputs, without the host's work of finding it out again.
  *
- * A step qualifies if nothing in it depends on its inputs but through kernels, and on its position but through `Rotary`
- * (start), `PageWrite` (position) and `PagedAttention` (length).
+ * A step qualifies if nothing in it depends on its inputs but through kernels, and on its position but through `Rotary` and
+ * `RotatedRetention` (start), `PageWrite` (position) and `PagedAttention` (length, start of the rotation).
  */
 import * as tf from '../tf.js';
 

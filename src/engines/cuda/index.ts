@@ -55,6 +55,7 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'PagedAttention',
   'GatedRetention',
   'GatedRetentionGrad',
+  'RotatedRetention',
 ];
 
 let registered = false;

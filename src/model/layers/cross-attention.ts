@@ -1,7 +1,7 @@
 /** Attention of YOCO's cross-decoder: its layers have queries of their own and share one set of keys and values. */
 import { causalAttention, KeyValuePages, linear, pagedAttention } from '../../ops/index.js';
 import * as tf from '../../tf.js';
-import { mergeHeads, rotateHeads, splitHeads, type Rotation } from './heads.js';
+import { mergeHeads, rotateHeads, rotationAt, splitHeads, type Rotation } from './heads.js';
 import type { Mixer, Rows } from './layer.js';
 
 /** Keys and values of all positions, [B, T, Hkv, D]: the present ones, or those of a cache. */
@@ -21,11 +21,13 @@ export class CrossAttention implements Mixer<GlobalMemory> {
 
   mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: GlobalMemory): tf.Tensor3D {
     const attended = tf.tidy(() => {
-      const q = tf.tidy(() =>
-        rotateHeads(splitHeads(linear(x, this.query), this.heads), rows, this.rotation),
-      );
-      if (memory instanceof KeyValuePages) return mergeHeads(pagedAttention(q, memory));
+      const queries = (): tf.Tensor4D => splitHeads(linear(x, this.query), this.heads);
+      if (memory instanceof KeyValuePages) {
+        const rotation = this.rotation && rotationAt(rows, this.rotation);
+        return mergeHeads(pagedAttention(queries(), memory, { rotation }));
+      }
       const [keys, values] = memory;
+      const q = tf.tidy(() => rotateHeads(queries(), rows, this.rotation));
       return mergeHeads(causalAttention(q, keys, values, { positions: rows.positions }));
     });
     return linear(attended, this.out, residual) as tf.Tensor3D;

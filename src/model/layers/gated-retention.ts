@@ -1,8 +1,8 @@
 /** Gated retention, the constant-state mixer of YOCO's self-decoder. */
-import { gatedRetention, gatedRmsNorm, linear, linearGroup, logDecay } from '../../ops/index.js';
+import { gatedRmsNorm, linear, linearGroup, rotatedRetention } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { LayerState } from '../cache.js';
-import { mergeHeads, rotatePair, splitHeads, type Rotation } from './heads.js';
+import { type HeadRotation, mergeHeads, rotationAt, splitHeads } from './heads.js';
 import type { Mixer, Rows } from './layer.js';
 
 /** The official code divides the logarithm of the decay by 16. */
@@ -23,7 +23,7 @@ export class GatedRetention implements Mixer<LayerState | null> {
   constructor(
     private readonly own: RetentionWeights,
     private readonly heads: number,
-    private readonly rotation: Rotation,
+    private readonly rotation: HeadRotation,
     private readonly normEps: number,
   ) {}
 
@@ -45,11 +45,12 @@ export class GatedRetention implements Mixer<LayerState | null> {
           tf.Tensor3D,
         ];
         const split = (x: tf.Tensor): tf.Tensor4D => splitHeads(x, this.heads);
-        const [queries, keys] = rotatePair(split(q), split(k), rows, this.rotation);
-        return [queries, keys, split(v), g, logDecay(logits, GATE_NORMALIZER)];
+        return [split(q), split(k), split(v), g, logits];
       });
       const [state] = memory?.get() ?? [];
-      const retained = gatedRetention(q, k, v, logits, { state });
+      const rotation = rotationAt(rows, this.rotation);
+      const options = { rotation, normalizer: GATE_NORMALIZER, state };
+      const retained = rotatedRetention(q, k, v, logits, options);
       memory?.replace([retained.state]);
       return mergeHeads(gatedRmsNorm(retained.output, g, this.normEps));
     });
@@ -57,4 +58,4 @@ export class GatedRetention implements Mixer<LayerState | null> {
   }
 }
 
-type Projections = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, gate: tf.Tensor3D, logDecay: tf.Tensor3D];
+type Projections = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, gate: tf.Tensor3D, logits: tf.Tensor3D];

@@ -1,5 +1,5 @@
 /** Between activations [B, T, H * D] and heads [B, T, H, D]. */
-import { reshape, rotary, rotaryPair } from '../../ops/index.js';
+import { reshape, rotary, type RotaryOptions, rotaryPair } from '../../ops/index.js';
 import type { RotaryStyle } from '../../ops/kernels.js';
 import type * as tf from '../../tf.js';
 import type { Rows } from './layer.js';
@@ -14,11 +14,22 @@ export function mergeHeads(x: tf.Tensor4D): tf.Tensor3D {
   return reshape(x, [batch, time, heads * width]);
 }
 
-/** How the heads of a layer are rotated; null: not at all. */
-export type Rotation = { readonly frequencies: Float64Array; readonly style: RotaryStyle } | null;
+/** How the heads of a layer are rotated. */
+export interface HeadRotation {
+  readonly frequencies: Float64Array;
+  readonly style: RotaryStyle;
+}
+
+/** Null: not at all. */
+export type Rotation = HeadRotation | null;
+
+/** For ops that rotate what they are given. */
+export function rotationAt(rows: Rows, rotation: HeadRotation): RotaryOptions {
+  return { ...rows, ...rotation };
+}
 
 export function rotateHeads(x: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
-  return rotation === null ? x : rotary(x, { ...rows, ...rotation });
+  return rotation === null ? x : rotary(x, rotationAt(rows, rotation));
 }
 
 /** Queries and keys of the same rows. */
@@ -28,5 +39,5 @@ export function rotatePair(
   rows: Rows,
   rotation: Rotation,
 ): [q: tf.Tensor4D, k: tf.Tensor4D] {
-  return rotation === null ? [q, k] : rotaryPair(q, k, { ...rows, ...rotation });
+  return rotation === null ? [q, k] : rotaryPair(q, k, rotationAt(rows, rotation));
 }

@@ -1,10 +1,16 @@
 /** Causal attention of new queries over a paged cache. For inference: it records no gradient. */
 import * as tf from '../../tf.js';
-import { runKernel } from '../dispatch.js';
+import { hasKernel, runKernel } from '../dispatch.js';
 import { sliceAxis } from '../reshape.js';
 import { firstKey, queryBlocks, type Visibility } from './blocks.js';
 import { attendBlocks, type AttentionOptions, type KeyBlock } from './causal-attention.js';
+import { rotary, rotationAttributes, type RotaryOptions } from '../rotary/rotary.js';
 import type { KeyValuePages } from './key-value-pages.js';
+
+export interface PagedAttentionOptions extends Omit<AttentionOptions, 'positions'> {
+  /** Rotates q first, by `rotary`; null or absent: not at all. */
+  readonly rotation?: RotaryOptions | null;
+}
 
 /**
  * @param q [B, Tq, Hq, D]: the queries of the last Tq positions that the pages hold
@@ -13,18 +19,21 @@ import type { KeyValuePages } from './key-value-pages.js';
 export function pagedAttention(
   q: tf.Tensor4D,
   pages: KeyValuePages,
-  options: Omit<AttentionOptions, 'positions'> = {},
+  options: PagedAttentionOptions = {},
 ): tf.Tensor4D {
-  const { window = null, scale = q.shape[3] ** -0.5 } = options;
+  const { window = null, scale = q.shape[3] ** -0.5, rotation = null } = options;
+  // Rotating on the way is for kernels, and rows that follow each other.
+  if (rotation !== null && ((rotation.positions ?? null) !== null || !hasKernel('PagedAttention'))) {
+    return tf.tidy(() => pagedAttention(rotary(q, rotation), pages, { window, scale }));
+  }
   const { length, pageSize } = pages;
   const inputs: Record<string, tf.Tensor> = { q };
   for (const [i, { key, value }] of pages.pages.entries()) {
     inputs[`key${i}`] = key;
     inputs[`value${i}`] = value;
   }
-  const [out] = runKernel('PagedAttention', inputs, { window, scale, length, pageSize }, () => [
-    compose(q, pages, window, scale),
-  ]);
+  const attrs = { window, scale, length, pageSize, rotation: rotation && rotationAttributes(rotation) };
+  const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
   return out as tf.Tensor4D;
 }
 

@@ -1,7 +1,7 @@
 /** Rotary position embedding (Su et al., arXiv 2104.09864). */
 import * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
-import type { RotaryAttributes, RotaryStyle } from '../kernels.js';
+import type { RotaryAttributes, RotaryStyle, RotationAttributes } from '../kernels.js';
 import { rotaryTable } from './phases.js';
 
 export interface RotaryOptions {
@@ -45,6 +45,11 @@ export function rotaryPair(
     }),
   });
   return turned as [tf.Tensor4D, tf.Tensor4D];
+}
+
+/** For kernels that rotate what they read, where `positions` are not given. */
+export function rotationAttributes({ start = 0, frequencies, style }: RotaryOptions): RotationAttributes {
+  return { start, frequencies, style };
 }
 
 function attributes({ start = 0, positions = null, frequencies, style }: RotaryOptions): RotaryAttributes {

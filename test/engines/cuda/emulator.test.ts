@@ -58,9 +58,9 @@ const CASES = [
 
 /** What `decoding.cpp` compares. */
 const COMPARED = [
-  'attention', 'attention: recorded', 'attention: sums', 'linear', 'linear: SwiGLU', 'loss', 'loss: a NaN shows',
+  'attention', 'attention: recorded', 'attention: rotated', 'attention: sums', 'linear', 'linear: SwiGLU', 'loss', 'loss: a NaN shows',
   'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide', 'page', 'retention',
-  'retention: state', 'rotary: halves', 'rotary: neighbours',
+  'retention: rotated', 'retention: state', 'rotary: halves', 'rotary: neighbours',
 ]; // prettier-ignore
 
 /** What `optimizer.cpp` compares. */
@@ -86,7 +86,15 @@ if (!hasCompiler) {
 
   test('the kernels of a decoding step, norms and losses agree with their definitions', () => {
     inDirectory((directory) => {
-      const headers = ['attention_decode', 'retention', 'norm', 'rotary', 'fused', 'cross_entropy', 'linear'];
+      const headers = [
+        'attention_decode',
+        'retention_step',
+        'norm',
+        'rotary',
+        'fused',
+        'cross_entropy',
+        'linear',
+      ];
       const lines = execFileSync(build(directory, 'decoding', headers), { encoding: 'utf8' })
         .trim()
         .split('\n');

@@ -243,6 +243,7 @@ test('kernels are chosen by shape', () => {
     window: 0,
     scale: 1,
     positions: null,
+    rotation: null,
   };
   const prefill = { ...decode, queries: 8192 };
   assert.is(attentionRoute(decode, 4096, true), 'split');

@@ -8,6 +8,7 @@ import {
   type Cache, ONE_PAGE, type Problem, ROWS, THREADS, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
   splitBytes, splitsOf, tileBytes, withPositions,
 } from './attention-problem.js'; // prettier-ignore
+import { rotary, rotationArguments } from './rotary.js';
 
 const LOG2_E = Math.LOG2E;
 /** Rows of a block of the Hopper kernel. */
@@ -50,7 +51,7 @@ function split(
   out: number,
   logSumExp: number,
 ): void {
-  const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
+  const { batch, queries, keys, heads, kvHeads, width, window, scale, rotation } = problem;
   const { driver, recording } = backend.device;
   const most = mostSplits(problem, driver);
   // A recorded launch will have more keys later.
@@ -75,6 +76,7 @@ function split(
       ...[heads, kvHeads, window].map(int32),
       float32(scale),
       int32(most),
+      ...rotationArguments(backend, rotation),
     ];
     const kernel = { file: 'attention_decode', name: 'attention_split', head: width, early: true };
     backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, splitBytes(width));
@@ -85,7 +87,7 @@ function split(
       ...[queries, heads, kvHeads, splits].map(int32),
     ];
     const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
-    backend.launch(ofJoin, [heads, queries, batch], width * JOINED_AT_ONCE, join, splits * 4);
+    backend.launch(ofJoin, [heads, queries, batch], width * JOINED_AT_ONCE, join);
   });
 }
 
@@ -162,5 +164,9 @@ export function attend(
     throw new Error('attention of these heads cannot follow a growing cache');
   }
   const run = routes[route];
-  run(backend, problem, q, cache, backend.pointer(out), logSumExp);
+  const { rotation } = problem;
+  const turns = rotation !== null && route !== 'split';
+  const [turned = q] = turns ? rotary(backend, [q], { ...rotation, positions: null, inverse: false }) : [];
+  run(backend, problem, turned, cache, backend.pointer(out), logSumExp);
+  if (turns) backend.release(turned);
 }

@@ -1,4 +1,5 @@
 /** What the attention kernels have in common: the problem, the choice of a kernel, and how both reach the device. */
+import type { RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import type { Block } from '../allocator.js';
 import type { CudaBackend } from '../backend.js';
@@ -10,7 +11,7 @@ export const THREADS = 128;
 export const ROWS = 64;
 /** Most (query, head of the group) rows of the split kernel, and keys it reads at a time. */
 export const SPLIT_ROWS = 16;
-export const SPLIT_KEYS = 64;
+const SPLIT_KEYS = 64;
 const LEAST_KEYS_PER_SPLIT = 256;
 /** Keys of a split are a multiple of this: small, so that all splits have about the same number. */
 const SPLIT_STEP = 16;
@@ -37,6 +38,8 @@ export interface Problem {
   window: number;
   scale: number;
   positions: Int32Array | null;
+  /** Of the queries, before anything else. */
+  rotation: RotationAttributes | null;
 }
 
 /** The padded head width that the sources are compiled for. */

@@ -2,6 +2,7 @@ import {
   type AttentionAttributes,
   type CausalAttentionAttributes,
   type PagedAttentionAttributes,
+  type RotationAttributes,
   registerFusedKernel,
 } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
@@ -14,11 +15,11 @@ function problemOf(
   q: TensorInfo,
   kvHeads: number,
   keys: number,
-  attrs: AttentionAttributes & { positions?: Int32Array | null },
+  attrs: AttentionAttributes & { positions?: Int32Array | null; rotation?: RotationAttributes | null },
 ): Problem {
   const [batch = 1, queries = 1, heads = 1, width = 1] = q.shape;
-  const { window, scale, positions = null } = attrs;
-  return { batch, queries, keys, heads, kvHeads, width, window: window ?? 0, scale, positions };
+  const { window, scale, positions = null, rotation = null } = attrs;
+  return { batch, queries, keys, heads, kvHeads, width, window: window ?? 0, scale, positions, rotation };
 }
 
 function causalAttention(

@@ -1,9 +1,10 @@
-import { type RotaryAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, int64s, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { linear, linearGroup, linearSwigluFew } from './linear.js';
+import { rotary } from './rotary.js';
 
 const file = 'fused';
 /** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
@@ -11,57 +12,6 @@ const WIDE = 8;
 
 function addresses(backend: CudaBackend, ...infos: TensorInfo[]) {
   return infos.map((info) => pointer(backend.pointer(info)));
-}
-
-/** Device copies of frequency tables, which models keep for as long as they live. */
-const tables = new WeakMap<CudaBackend, WeakMap<Float64Array, number>>();
-
-function tableAddress(backend: CudaBackend, values: Float64Array): number {
-  const known = tables.get(backend) ?? new WeakMap<Float64Array, number>();
-  tables.set(backend, known);
-  let address = known.get(values);
-  if (address === undefined) {
-    address = backend.device.allocator.allocate(values.byteLength).pointer;
-    backend.device.driver.upload(address, values);
-    known.set(values, address);
-  }
-  return address;
-}
-
-/** Of one tensor, or of two at the same positions in one launch. */
-function rotary(backend: CudaBackend, xs: readonly TensorInfo[], attrs: RotaryAttributes): TensorInfo[] {
-  const [batch = 1, time = 1, , width = 2] = xs[0]?.shape ?? [];
-  const outs = xs.map(({ shape }) => backend.output(shape));
-  const heads = xs.map(({ shape }) => shape[2] ?? 1);
-  const pair = (values: readonly number[]): number[] => [values[0] ?? 0, values[1] ?? 0];
-  const pointers = [xs, outs].flatMap((infos) => pair(infos.map((info) => backend.pointer(info))));
-  const table = tableAddress(backend, attrs.frequencies);
-  const launch = (positions: number): void => {
-    const args = [
-      int64s([...pointers, ...pair(heads)], 6),
-      pointer(table),
-      pointer(positions),
-      ...backend.moving(attrs.start),
-      ...[time, width].map(int32),
-      float32(attrs.inverse ? -1 : 1),
-    ];
-    // Up to three packs a thread, so that several loads are in flight while the phases are computed.
-    const packs = (Math.max(...heads) * width) / WIDE;
-    const threads = Math.min(THREADS, Math.max(32, Math.ceil(packs / 3 / 32) * 32));
-    backend.launch(
-      { file: 'rotary', name: `rotary_${attrs.style}`, early: true },
-      [batch * time, xs.length],
-      threads,
-      args,
-      width * 4,
-    );
-  };
-  const { positions } = attrs;
-  if (positions === null) launch(0);
-  else {
-    backend.uploaded(positions, launch);
-  }
-  return outs;
 }
 
 function embedding(backend: CudaBackend, weight: TensorInfo, ids: TensorInfo, scale: number): TensorInfo {
@@ -172,7 +122,7 @@ function linearSwiglu(
   return out as TensorInfo;
 }
 
-function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number): TensorInfo {
+export function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number): TensorInfo {
   const out = backend.output(x.shape, 'float32', 'float32');
   const size = sizeOf(x.shape);
   const args = [

@@ -1,8 +1,11 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
+import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
 import { binary } from './elementwise.js';
+import { logDecay } from './fused.js';
+import { isStep, retentionStep } from './retention-step.js';
+import { rotary } from './rotary.js';
 
 const file = 'retention';
 const THREADS = 128;
@@ -11,9 +14,6 @@ const CHUNK = 128;
 const ROWS = 64;
 /** Widest head of one launch; wider ones are cut into blocks of this. */
 const BLOCK = 128;
-/** Sequences up to this length take the recurrence itself, with key columns up to this. */
-const FEW_POSITIONS = 16;
-const WIDEST_STEP = 256;
 
 /** Columns of a head that one launch handles. */
 export interface WidthBlock {
@@ -31,7 +31,7 @@ export function widthBlocks(width: number): WidthBlock[] {
 /** The larger width, padded to what the source is compiled for. */
 export function paddedWidth(keyWidth: number, valueWidth: number): number {
   const width = Math.max(keyWidth, valueWidth);
-  return [32, 64, BLOCK].find((padded) => padded >= width) ?? WIDEST_STEP;
+  return [32, 64].find((padded) => padded >= width) ?? BLOCK;
 }
 
 /** One block of key columns against one of value columns. */
@@ -135,8 +135,8 @@ function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
 
 function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
   const { q, v } = operands;
-  const [batch = 1, time = 1, heads = 1, keyWidth = 1] = q.shape;
-  if (time <= FEW_POSITIONS && keyWidth <= WIDEST_STEP) return recurrence(backend, operands);
+  if (isStep(q)) return retentionStep(backend, operands, null);
+  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
   const last = backend.output([batch, heads, keyWidth, v.shape[3] ?? 1], 'float32', 'float32');
   const outs = widthBlocks(keyWidth).map((key) => {
     const out = backend.output(v.shape);
@@ -146,26 +146,6 @@ function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
     return out;
   });
   return [sum(backend, outs), last];
-}
-
-/** A few positions, one by one. */
-function recurrence(backend: CudaBackend, operands: Operands): TensorInfo[] {
-  const { q, v, state } = operands;
-  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
-  const valueWidth = v.shape[3] ?? 1;
-  const out = backend.output(v.shape);
-  const shape = [batch, heads, keyWidth, valueWidth];
-  // Every element of the state is read and written by one thread.
-  const inPlace = state !== undefined && backend.device.recording?.isReplaced(state) === true;
-  const last = inPlace ? backend.alias(state, shape) : backend.output(shape, 'float32', 'float32');
-  const whole = (width: number): WidthBlock => ({ offset: 0, width });
-  const problem = problemOf(q, v, whole(keyWidth), whole(valueWidth));
-  const from = addressesOf(backend, operands, problem);
-  const to = [backend.pointer(out), backend.pointer(last, 'float32')];
-  const args = [...[from.q, from.k, from.v, from.decay, from.first, ...to].map(pointer), problem.shape];
-  const kernel = { file, name: 'retention_step', head: paddedWidth(keyWidth, 0), early: true };
-  backend.launch(kernel, [Math.ceil(valueWidth / 32), heads, batch], 256, args);
-  return [out, last];
 }
 
 function blockOutput(
@@ -256,6 +236,30 @@ function blockGradient(
   });
 }
 
+interface RotatedOperands {
+  q: TensorInfo;
+  k: TensorInfo;
+  v: TensorInfo;
+  gate: TensorInfo;
+  state?: TensorInfo;
+}
+
+/** In one launch where the recurrence suits; as the kernels it is made of elsewhere. */
+function rotatedRetention(
+  backend: CudaBackend,
+  { q, k, v, gate, state }: RotatedOperands,
+  attrs: Kernels['RotatedRetention']['attrs'],
+): TensorInfo[] {
+  const { normalizer, ...rotation } = attrs;
+  if (isStep(q)) return retentionStep(backend, { q, k, v, gate, normalizer, state }, rotation);
+  const turned = rotary(backend, [q, k], { ...rotation, positions: null, inverse: false });
+  const [queries, keys] = turned as [TensorInfo, TensorInfo];
+  const decay = logDecay(backend, gate, normalizer);
+  const outs = retention(backend, { q: queries, k: keys, v, logDecay: decay, state });
+  for (const info of [queries, keys, decay]) backend.release(info);
+  return outs;
+}
+
 /** Gated retention on tensor cores; under float32 storage the composed form keeps full precision. */
 export function registerRetention(): void {
   registerFusedKernel(CUDA_BACKEND, 'GatedRetention', (inputs, _attrs, backend: CudaBackend) =>
@@ -263,5 +267,8 @@ export function registerRetention(): void {
   );
   registerFusedKernel(CUDA_BACKEND, 'GatedRetentionGrad', (inputs, _attrs, backend: CudaBackend) =>
     retentionGrad(backend, inputs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'RotatedRetention', (inputs, attrs, backend: CudaBackend) =>
+    rotatedRetention(backend, inputs, attrs),
   );
 }

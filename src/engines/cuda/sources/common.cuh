@@ -104,6 +104,18 @@ DEVICE int moving(const int* origin, int offset) { return origin ? *origin + off
 DEVICE i64 global_threads() { return (i64)gridDim.x * blockDim.x; }
 
 DEVICE float sigmoid_fast(float x) { return 1.0f / (1.0f + __expf(-x)); }
+DEVICE float log_sigmoid(float x) { return fminf(x, 0.0f) - log1pf(expf(-fabsf(x))); }
+
+// A rotary phase, formed in float64 (at a million positions float32 phases are off by 0.1 rad) and reduced to one turn.
+struct Phase {
+  float cosine, sine;
+};
+DEVICE Phase phase_of(int position, double frequency) {
+  const double turns = (double)position * frequency * 0.15915494309189533576888;
+  Phase phase;
+  sincospif(2.0f * (float)(turns - rint(turns)), &phase.sine, &phase.cosine);
+  return phase;
+}
 
 DEVICE float warp_sum(float x) {
 #pragma unroll

@@ -42,12 +42,11 @@ KERNEL swiglu_grad(const scalar* dy, const scalar* a, const scalar* b, scalar* d
   }
 }
 
-// log sigmoid_fast(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
+// log sigmoid(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
 KERNEL log_decay(const scalar* x, float* y, i64 size, float inverse) {
   follow();
   for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const float v = to_float(x[i]);
-    y[i] = (fminf(v, 0.0f) - log1pf(expf(-fabsf(v)))) * inverse;
+    y[i] = log_sigmoid(to_float(x[i])) * inverse;
   }
 }
 KERNEL log_decay_grad(const float* dy, const scalar* x, scalar* dx, i64 size, float inverse) {

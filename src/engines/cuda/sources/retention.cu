@@ -2,8 +2,8 @@
 // log decays since the chunk's start, inclusive, and k' = Dk^-½ k:
 //   o_i = Σ_{j≤i} e^{G_i−G_j} (q_i·k'_j) v_j + e^{G_i} q_i S,   S' = e^{G_C} S + Σ_j e^{G_C−G_j} k'_jᵀ v_j.
 // Three passes: every chunk's own contribution to the state (parallel), the recurrence over chunks (element-wise), and
-// the outputs (parallel). The gradient runs the same recurrence backwards. HEAD: larger width rounded up to 32, 64, 128 (the
-// recurrence alone: to 256).
+// the outputs (parallel). The gradient runs the same recurrence backwards. A few positions: see retention_step.cu. HEAD: larger
+// width rounded up to 32, 64, 128.
 #ifndef HEAD
 #define HEAD 128
 #endif
@@ -21,8 +21,6 @@ struct Shape {
   int time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch;
   float scale;  // (whole key width)^-½
 };
-
-#if HEAD <= 128  // wider: the recurrence at the end only
 
 // Rows `first`, … of [B,T,H,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
 DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width,
@@ -344,51 +342,5 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
   for (int t = end - 1; t >= begin; t--) {
     sum += queryDots[at(t)] - keyDots[at(t)];
     out[at(t)] = sum;
-  }
-}
-
-#endif
-
-// The recurrence itself, for a few positions and all key columns: 32 value columns a block, 8 threads a column; `last` may be
-// `first`. Grid (columns / 32, heads, batch), 256 threads.
-KERNEL retention_step(const scalar* q, const scalar* k, const scalar* v, const float* logDecay, const float* first,
-                      scalar* out, float* last, const Shape s) {
-  follow();
-  __shared__ float partial[8][32];
-  constexpr int MINE = HEAD / 8;
-  const int lane = threadIdx.x & 31, part = threadIdx.x >> 5;
-  const int head = blockIdx.y, batch = blockIdx.z, column = blockIdx.x * 32 + lane;
-  const bool inside = column < s.valueWidth;
-  const i64 unit = ((i64)batch * s.heads + head) * s.keyPitch;
-  const float scale = s.scale;
-  float state[MINE];
-#pragma unroll
-  for (int i = 0; i < MINE; i++) {
-    const int row = part * MINE + i;
-    state[i] = first && inside && row < s.keyWidth ? first[(unit + row) * s.valuePitch + column] : 0.0f;
-  }
-  for (int t = 0; t < s.time; t++) {
-    const i64 at = ((i64)batch * s.time + t) * s.heads + head;
-    const float decay = __expf(logDecay[at]), value = inside ? to_float(v[at * s.valuePitch + column]) * scale : 0.0f;
-    float sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < MINE; i++) {
-      const int row = part * MINE + i;
-      if (row >= s.keyWidth) continue;
-      state[i] = decay * state[i] + to_float(k[at * s.keyPitch + row]) * value;
-      sum += to_float(q[at * s.keyPitch + row]) * state[i];
-    }
-    partial[part][lane] = sum;
-    __syncthreads();
-    if (part == 0 && inside) {
-      for (int other = 1; other < 8; other++) sum += partial[other][lane];
-      out[at * s.valuePitch + column] = from_float(sum);
-    }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int i = 0; i < MINE; i++) {
-    const int row = part * MINE + i;
-    if (inside && row < s.keyWidth) last[(unit + row) * s.valuePitch + column] = state[i];
   }
 }

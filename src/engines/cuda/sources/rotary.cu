@@ -1,5 +1,5 @@
-// Rotary position embedding of x [B,T,H,D]. A block takes one position: the D/2 phases are computed once in float64
-// (at a million positions float32 phases are off by 0.1 rad), reduced to one turn, and shared by all heads.
+// Rotary position embedding of x [B,T,H,D]. A block takes one position: the D/2 phases are computed once and
+// shared by all heads.
 
 #define KEPT 4  // packs a thread loads before the phases are known
 
@@ -34,11 +34,9 @@ DEVICE void rotate(const Turned turned, const double* frequencies, const int* po
   const auto know_phases = [&] {
     const int position = positions ? positions[row] : moving(origin, start) + (int)(row % time);
     for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
-      const double turns = (double)position * frequencies[i] * 0.15915494309189533576888;
-      float sine, cosine;
-      sincospif(2.0f * (float)(turns - rint(turns)), &sine, &cosine);
-      table[2 * i] = cosine;
-      table[2 * i + 1] = direction * sine;
+      const Phase phase = phase_of(position, frequencies[i]);
+      table[2 * i] = phase.cosine;
+      table[2 * i + 1] = direction * phase.sine;
     }
   };
   // In a recorded step while the kernel before ends; elsewhere while x is on its way.

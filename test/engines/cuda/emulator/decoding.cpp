@@ -18,6 +18,7 @@ namespace decode32 {
 #undef INFINITE
 #undef PARTS
 #undef STEP
+#undef KEYS
 #define HEAD 64
 namespace decode64 {
 #include "attention_decode.h"
@@ -29,11 +30,22 @@ namespace decode64 {
 #undef INFINITE
 #undef PARTS
 #undef STEP
-#define HEAD 256
-namespace step256 {
-#include "retention.h"
+#undef KEYS
+#undef STAGES
+#define HEAD 64
+namespace step64 {
+#include "retention_step.h"
 }
 #undef HEAD
+#undef PARTS
+#undef THREADS
+#define HEAD 256
+namespace step256 {
+#include "retention_step.h"
+}
+#undef HEAD
+#undef PARTS
+#undef THREADS
 namespace norm {
 #include "norm.h"
 }
@@ -86,6 +98,11 @@ struct Output {
 };
 static double as_double(scalar x) { return to_float(x); }
 static double as_double(float x) { return x; }
+static Values as_doubles(const scalar* x, int size) {
+  Values values(size);
+  for (int i = 0; i < size; i++) values[i] = as_double(x[i]);
+  return values;
+}
 
 static std::map<std::string, double> worst;
 static void note(const std::string& name, double error) {
@@ -108,7 +125,7 @@ struct Attention {
   int width;
   std::function<void(const scalar* q, const std::vector<const scalar*>& pages, i64 batch, i64 head, int pageSize,
                      float* partial, int tq, const int* origin, int length, int heads, int kvHeads, int window, float scale,
-                     int most)>
+                     int most, const double* frequencies, int start, int half)>
       split;
   std::function<void(const float*, scalar*, float*, int, int, int, int)> join;
 };
@@ -117,19 +134,53 @@ struct Attention {
     head,                                                                                                                 \
         [](const scalar* q, const std::vector<const scalar*>& pages, i64 batch, i64 position, int pageSize,               \
            float* partial, int tq, const int* origin, int length, int heads, int kvHeads, int window, float scale,        \
-           int most) {                                                                                                    \
+           int most, const double* frequencies, int start, int half) {                                                    \
           const space::Cache cache = {pages.data(),  pages.data() + pages.size() / 2, batch, head, position,              \
                                       (i64)pageSize};                                                                     \
-          space::attention_split(q, cache, partial, tq, origin, length, heads, kvHeads, window, scale, most);             \
+          space::attention_split(q, cache, partial, tq, origin, length, heads, kvHeads, window, scale, most, frequencies, \
+                                 origin, start, half);                                                                    \
         },                                                                                                                \
         space::attention_join                                                                                             \
   }
 
+// Radians per position of each pair of a head.
+static std::vector<double> frequencies_of(int width) {
+  std::vector<double> frequencies(width / 2);
+  for (size_t i = 0; i < frequencies.size(); i++) frequencies[i] = std::pow(10000.0, -(double)i / frequencies.size());
+  return frequencies;
+}
+// The head at `x`, rotated to `position`.
+static Values rotated(const scalar* x, int width, int position, bool half) {
+  const std::vector<double> frequencies = frequencies_of(width);
+  Values y(width);
+  for (int pair = 0; pair < width / 2; pair++) {
+    const int a = half ? pair : 2 * pair, b = half ? pair + width / 2 : a + 1;
+    const double c = std::cos(position * frequencies[pair]), s = std::sin(position * frequencies[pair]);
+    y[a] = as_double(x[a]) * c - as_double(x[b]) * s;
+    y[b] = as_double(x[b]) * c + as_double(x[a]) * s;
+  }
+  return y;
+}
+// What the kernel before writes: NaNs until it has ended.
+struct Late {
+  scalar* to;
+  std::vector<scalar> values;
+};
+static void wait_for(std::vector<Late> late) {
+  previous = [late](bool ended) {
+    for (const Late& part : late)
+      for (size_t i = 0; i < part.values.size(); i++) part.to[i] = ended ? part.values[i] : scalar{0xffff};
+  };
+}
+
+enum Turn { NOT, NEIGHBOURS, HALVES };
+
 static void attention(const Attention& on, int batches, int kvHeads, int group, int tq, int tk, int pageSize, int window,
-                      int most) {
+                      int most, Turn turn = NOT) {
   const int heads = kvHeads * group, width = on.width, count = (tk + pageSize - 1) / pageSize, rows = group * tq;
   const float scale = 1 / std::sqrt((float)width);
-  const std::vector<scalar> q = random_scalars((size_t)batches * tq * heads * width);
+  const std::vector<double> frequencies = frequencies_of(width);
+  std::vector<scalar> q = random_scalars((size_t)batches * tq * heads * width);
   std::vector<std::vector<scalar>> pages(2 * count, std::vector<scalar>((size_t)batches * kvHeads * pageSize * width, {0xffff}));
   auto at = [&](int batch, int head, int position) {
     return (((size_t)batch * kvHeads + head) * pageSize + position % pageSize) * width;
@@ -148,11 +199,12 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
       for (int head = 0; head < heads; head++) {
         const size_t row = (((size_t)batch * tq + query) * heads + head) * width;
         const int last = tk - tq + query, first = window ? max(0, last - window + 1) : 0;
+        const Values turned = turn ? rotated(&q[row], width, last, turn == HALVES) : as_doubles(&q[row], width);
         double total = 0;
         for (int position = first; position <= last; position++) {
           const size_t key = at(batch, head / group, position);
           double score = 0;
-          for (int i = 0; i < width; i++) score += as_double(q[row + i]) * as_double(pages[position / pageSize][key + i]);
+          for (int i = 0; i < width; i++) score += turned[i] * as_double(pages[position / pageSize][key + i]);
           const double weight = std::exp(score * scale);
           total += weight;
           for (int i = 0; i < width; i++) expected[row + i] += weight * as_double(pages[count + position / pageSize][key + i]);
@@ -160,21 +212,33 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
         for (int i = 0; i < width; i++) expected[row + i] /= total;
         expectedSums[((size_t)batch * heads + head) * tq + query] = std::log(total);
       }
-  // As computed, and as recorded at another position: with room for more splits, and the length read from memory.
+  // As computed, and as recorded at another position: with room for more splits, and the length read from memory. Then queries,
+  // and the keys and values of the step's positions, come from the kernel before.
   const int perSplit = max(256, ((tk + most - 1) / most + 15) / 16 * 16), needed = (tk + perSplit - 1) / perSplit;
-  const int place = tk - 5;
+  const int place = tk - tq;
   std::vector<scalar> computed;
   for (const bool recorded : {false, true}) {
     const int splits = recorded ? most : needed;
     Output<float> partial((size_t)batches * kvHeads * splits * rows * (width + 2)), sums(expectedSums.size());
     Output<scalar> out(expected.size());
+    std::vector<Late> late = {{q.data(), q}};
+    for (int kind = 0; kind < 2; kind++)
+      for (int batch = 0; batch < batches; batch++)
+        for (int head = 0; head < kvHeads; head++)
+          for (int position = place; position < tk; position++) {
+            scalar* row = &pages[kind * count + position / pageSize][at(batch, head, position)];
+            late.push_back({row, std::vector<scalar>(row, row + width)});
+          }
+    if (recorded) wait_for(late);
     launch({splits, kvHeads, batches}, 128, [&] {
       on.split(q.data(), table, (i64)kvHeads * pageSize * width, (i64)pageSize * width, pageSize, partial.data(), tq,
-               recorded ? &place : nullptr, recorded ? 5 : tk, heads, kvHeads, window, scale, most);
+               recorded ? &place : nullptr, recorded ? tq : tk, heads, kvHeads, window, scale, most,
+               turn ? frequencies.data() : nullptr, recorded ? 0 : place, turn == HALVES);
     });
+    previous = nullptr;
     launch({heads, tq, batches}, 8 * width,
            [&] { on.join(partial.data(), out.data(), sums.data(), tq, heads, kvHeads, splits); });
-    compare("attention", out, expected);
+    compare(turn ? "attention: rotated" : "attention", out, expected);
     compare("attention: sums", sums, expectedSums);
     if (!partial.is_guarded()) note("attention", NAN);
     if (!recorded) computed = out.values;
@@ -182,30 +246,47 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
   }
 }
 
-static void retention(int time, int keys, int values, bool inPlace) {
-  const int heads = 2;
+// In place: as in a recorded step, whose position comes from memory; q, k, v and the gate come from the kernel before.
+static void retention(int time, int keys, int values, bool inPlace, Turn turn = NOT) {
+  const int heads = 2, position = between(0, 5000), place = position + 7;
+  const float normalizer = 3;
   const size_t rows = (size_t)time * heads, size = (size_t)heads * keys * values;
-  const auto q = random_scalars(rows * keys), k = random_scalars(rows * keys), v = random_scalars(rows * values);
-  std::vector<float> decay = random_floats(rows, 0.1);
-  for (float& x : decay) x = -std::fabs(x);
+  auto q = random_scalars(rows * keys), k = random_scalars(rows * keys), v = random_scalars(rows * values),
+       gate = random_scalars(rows, 3);
+  std::vector<float> decay(rows);
+  for (size_t i = 0; i < rows; i++) decay[i] = -std::log1p(std::exp(-as_double(gate[i]))) / normalizer;
   Output<float> state(size), other(size);
   for (size_t i = 0; i < size; i++) state.values[i] = normal();
   Values expected(rows * values), last(state.values.begin(), state.values.begin() + size);
   for (int t = 0; t < time; t++)
-    for (int head = 0; head < heads; head++)
+    for (int head = 0; head < heads; head++) {
+      const size_t row = (size_t)t * heads + head;
+      const auto turned = [&](const scalar* x) {
+        return turn ? rotated(x, keys, position + t, turn == HALVES) : as_doubles(x, keys);
+      };
+      const Values query = turned(&q[row * keys]), key = turned(&k[row * keys]);
       for (int i = 0; i < keys * values; i++) {
-        const size_t row = (size_t)t * heads + head, key = row * keys + i / values, value = row * values + i % values;
         double& x = last[(size_t)head * keys * values + i];
-        x = std::exp((double)decay[row]) * x + as_double(k[key]) * as_double(v[value]) / std::sqrt((double)keys);
-        expected[value] += as_double(q[key]) * x;
+        x = std::exp((double)decay[row]) * x + key[i / values] * as_double(v[row * values + i % values]) / std::sqrt((double)keys);
+        expected[row * values + i % values] += query[i / values] * x;
       }
+    }
   Output<scalar> out(rows * values);
   Output<float>& end = inPlace ? state : other;
-  const step256::Shape shape = {time, heads, keys, values, 1, keys, values, 1 / std::sqrt((float)keys)};
-  launch({(values + 31) / 32, heads, 1}, 256, [&] {
-    step256::retention_step(q.data(), k.data(), v.data(), decay.data(), state.data(), out.data(), end.data(), shape);
-  });
-  compare("retention", out, expected);
+  const std::vector<double> frequencies = frequencies_of(keys);
+  const auto run = [&](auto shape, auto kernel) {
+    launch({(values + 31) / 32, heads, 1}, 256, [&] {
+      kernel(q.data(), k.data(), v.data(), turn ? nullptr : decay.data(), turn ? gate.data() : nullptr, state.data(),
+             out.data(), end.data(), shape, turn ? frequencies.data() : nullptr, inPlace ? &place : nullptr,
+             inPlace ? -7 : position, turn == HALVES, inPlace);
+    });
+  };
+  if (inPlace) wait_for({{q.data(), q}, {k.data(), k}, {v.data(), v}, {gate.data(), gate}});
+  const float scale = 1 / std::sqrt((float)keys);
+  if (keys <= 64) run(step64::Shape{time, heads, keys, values, scale, 1 / normalizer}, step64::retention_step);
+  else run(step256::Shape{time, heads, keys, values, scale, 1 / normalizer}, step256::retention_step);
+  previous = nullptr;
+  compare(turn ? "retention: rotated" : "retention", out, expected);
   compare("retention: state", end, last);
 }
 
@@ -262,9 +343,8 @@ static void cross_entropy(const char* name, const std::vector<T>& logits, int ro
 
 // Queries and keys: the second tensor has one head less, or is absent.
 static void rotary(int batches, int time, int heads, int width, int position, bool half, bool recorded) {
-  const int pairs = width / 2, place = position + 3, tensors = heads > 1 ? 2 : 1;
-  std::vector<double> frequencies(pairs);
-  for (int i = 0; i < pairs; i++) frequencies[i] = std::pow(10000.0, -(double)i / pairs);
+  const int place = position + 3, tensors = heads > 1 ? 2 : 1;
+  const std::vector<double> frequencies = frequencies_of(width);
   std::vector<std::vector<scalar>> xs;
   std::vector<Output<scalar>> outs;
   std::vector<Values> expected;
@@ -274,14 +354,11 @@ static void rotary(int batches, int time, int heads, int width, int position, bo
     const auto x = random_scalars((size_t)batches * time * count * width);
     Values values(x.size());
     for (int row = 0; row < batches * time; row++)
-      for (int head = 0; head < count; head++)
-        for (int pair = 0; pair < pairs; pair++) {
-          const double phase = (position + row % time) * frequencies[pair], c = std::cos(phase), s = std::sin(phase);
-          const size_t base = ((size_t)row * count + head) * width;
-          const size_t a = base + (half ? pair : 2 * pair), b = half ? a + pairs : a + 1;
-          values[a] = as_double(x[a]) * c - as_double(x[b]) * s;
-          values[b] = as_double(x[b]) * c + as_double(x[a]) * s;
-        }
+      for (int head = 0; head < count; head++) {
+        const size_t at = ((size_t)row * count + head) * width;
+        const Values turned = rotated(&x[at], width, position + row % time, half);
+        std::copy(turned.begin(), turned.end(), values.begin() + at);
+      }
     xs.push_back(x);
     outs.emplace_back(x.size());
     expected.push_back(values);
@@ -387,10 +464,18 @@ int main() {
   for (int group = 1; group <= 3; group++) attention(on[group % 2], 1, 1, group, 1, between(257, 600), 128, 0, 3);
   attention(on[0], 2, 2, 2, 3, 40, 16, 0, 2);                  // several sequences, heads and queries; pages below a step
   attention(on[0], 1, 1, 1, 2, 330, 4096, between(3, 60), 2);  // a window that leaves the first split nothing
+  for (const Turn turn : {NEIGHBOURS, HALVES}) {
+    attention(on[0], 2, 2, 2, between(1, 4), between(260, 400), 64, 0, 3, turn);
+    attention(on[1], 1, 2, 3, 1, between(5, 1000), 256, 0, 4, turn);
+    attention(on[1], 1, 1, 1, 2, 330, 4096, between(3, 60), 2, turn);
+  }
   for (const bool inPlace : {false, true}) {
-    retention(1, 256, 40, inPlace);
-    retention(between(2, 4), between(129, 255), 33, inPlace);
-    retention(1, 24, 8, inPlace);
+    for (const Turn turn : {NOT, NEIGHBOURS, HALVES}) {
+      retention(1, 256, 40, inPlace, turn);
+      retention(between(2, 4), 2 * between(65, 127), 33, inPlace, turn);
+      retention(1, 24, 8, inPlace, turn);
+    }
+    retention(3, 129, 7, inPlace);
   }
   for (const int width : {8, 40, 256, 264, 1032, 4104, 7, 301}) rms_norm(between(1, 5), width, width % 16 != 0);
   for (const int width : {264, 1032, 4104, 9000}) rms_norm(2, width, true, false, width > 8192 ? 2 : 1);  // few rows

@@ -19,9 +19,6 @@ typedef unsigned long long u64;
 typedef long long i64;
 #define DEVICE static inline
 #define KERNEL static void
-DEVICE void follow() {}
-DEVICE void let_next_start() {}
-DEVICE void wait_for_previous() {}
 #define __launch_bounds__(...)
 #define __shared__ static
 
@@ -77,9 +74,20 @@ struct Barrier {
 };
 static Barrier block_barrier, warp_barriers[32];
 static void __syncthreads() { block_barrier.wait(blockDim.x); }
+// The kernel before: memory is as it is while that still runs (false) until a block waits for its end (true).
+static std::function<void(bool ended)> previous;
+static void let_next_start() {}
+static void wait_for_previous() {
+  if (!previous) return;
+  __syncthreads();
+  if (threadIdx.x == 0) previous(true);
+  __syncthreads();
+}
+static void follow() { wait_for_previous(); }
 static int warp() { return threadIdx.x >> 5; }
 static int lane() { return threadIdx.x & 31; }
 static void warp_wait() { warp_barriers[warp()].wait(32); }
+static void __syncwarp() { warp_wait(); }
 
 static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
   body = kernel;
@@ -88,6 +96,7 @@ static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
   while ((int)stacks.size() < threads) stacks.emplace_back(STACK_BYTES);
   for (int block = 0; block < grid.x * grid.y * grid.z; block++) {
     blockIdx = {block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y};
+    if (previous) previous(false);
     fibers.assign(threads, ucontext_t());
     finished.assign(threads, false);
     block_barrier = Barrier();
@@ -187,12 +196,15 @@ struct float2 {
 static float2 make_float2(float x, float y) { return {x, y}; }
 #define __expf expf
 static float sigmoid_fast(float x) { return 1 / (1 + expf(-x)); }
+static float log_sigmoid(float x) { return -log1pf(expf(-x)); }
 #define LOG2_E 1.4426950408889634f
 static float exp2_fast(float x) { return exp2f(x); }
 static float rsqrtf(float x) { return 1 / std::sqrt(x); }
-static void sincospif(float x, float* sine, float* cosine) {
-  *sine = std::sin(M_PI * x);
-  *cosine = std::cos(M_PI * x);
+struct Phase {
+  float cosine, sine;
+};
+static Phase phase_of(int position, double frequency) {
+  return {(float)std::cos(position * frequency), (float)std::sin(position * frequency)};
 }
 static float __int_as_float(int bits) {
   float x;

@@ -120,13 +120,8 @@ static Results compute(const Case& c) {
       };
       const float* first = c.state.data() + corner;
       scalar* out = outs[a].data() + value;
-      if (c.time <= 16) {
-        launch({(s.valueWidth + 31) / 32, HEADS, 1}, 256,
-               [&] { retention_step(q, k, v, g, first, out, last.data() + corner, s); });
-      } else {
-        scan(k, v, first, last.data() + corner, 0);
-        launch({tiles, HEADS, 1}, 128, [&] { retention_output(q, k, v, g, states.data(), out, s); });
-      }
+      scan(k, v, first, last.data() + corner, 0);
+      launch({tiles, HEADS, 1}, 128, [&] { retention_output(q, k, v, g, states.data(), out, s); });
       scan(k, v, first, dFirst.data() + corner, 0);
       launch({tiles, HEADS, 1}, 128, [&] {
         retention_grad_query(dOut, q, k, v, g, states.data(), dqs[b].data() + key, queryDots.data(), s);

@@ -1,0 +1,85 @@
+/** Gated retention of a few positions: the recurrence itself, in one launch. */
+import type { RotationAttributes } from '../../../ops/kernels.js';
+import type { TensorInfo } from '../../../tf.js';
+import type { CudaBackend } from '../backend.js';
+import { type KernelArgument, int32, pointer } from '../launch.js';
+import type { Recording } from '../recorder.js';
+import { headWidth } from './attention-problem.js';
+import { rotationArguments } from './rotary.js';
+
+/** Sequences up to this length take the recurrence, with key columns up to this. */
+const FEW_POSITIONS = 16;
+const WIDEST = 256;
+/** Value columns of a block and its threads, as in retention_step.cu. */
+const COLUMNS = 32;
+const THREADS = 256;
+
+interface StepOperands {
+  q: TensorInfo;
+  k: TensorInfo;
+  v: TensorInfo;
+  state?: TensorInfo;
+  /** Float32; or else the gate's logits, in storage, and their normalizer. */
+  logDecay?: TensorInfo;
+  gate?: TensorInfo;
+  normalizer?: number;
+}
+
+/** Whether the recurrence suits queries of this shape. */
+export function isStep(q: TensorInfo): boolean {
+  const [, time = 1, , keyWidth = 1] = q.shape;
+  return time <= FEW_POSITIONS && keyWidth <= WIDEST;
+}
+
+/** States that a recorded step has written: from then on they are not those that its last run left. */
+const written = new WeakMap<Recording, WeakSet<object>>();
+
+/** Whether no kernel of the step so far has written this state, which the step is about to write in place. */
+function isSettled(recording: Recording, state: TensorInfo): boolean {
+  const states = written.get(recording) ?? new WeakSet<object>();
+  written.set(recording, states);
+  const isFirst = !states.has(state.dataId);
+  states.add(state.dataId);
+  return isFirst;
+}
+
+/** Of operands for which {@link isStep} holds. */
+export function retentionStep(
+  backend: CudaBackend,
+  operands: StepOperands,
+  rotation: RotationAttributes | null,
+): TensorInfo[] {
+  const { q, k, v, state, logDecay, gate } = operands;
+  const { recording } = backend.device;
+  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
+  const valueWidth = v.shape[3] ?? 1;
+  const out = backend.output(v.shape);
+  const shape = [batch, heads, keyWidth, valueWidth];
+  const replaced = state !== undefined && recording?.isReplaced(state) === true ? state : null;
+  const settled = replaced !== null && recording !== null && isSettled(recording, replaced);
+  const last = replaced ? backend.alias(replaced, shape) : backend.output(shape, 'float32', 'float32');
+  const wide = (info: TensorInfo | undefined): number => (info ? backend.pointer(info, 'float32') : 0);
+  const args = [
+    ...[q, k, v].map((info) => pointer(backend.pointer(info))),
+    pointer(wide(logDecay)),
+    pointer(gate ? backend.pointer(gate) : 0),
+    pointer(wide(state)),
+    pointer(backend.pointer(out)),
+    pointer(wide(last)),
+    shapeArgument(q, valueWidth, operands.normalizer ?? 1),
+    ...rotationArguments(backend, rotation),
+    int32(settled ? 1 : 0),
+  ];
+  const kernel = { file: 'retention_step', name: 'retention_step', head: headWidth(keyWidth), early: true };
+  backend.launch(kernel, [Math.ceil(valueWidth / COLUMNS), heads, batch], THREADS, args);
+  return [out, last];
+}
+
+/** `Shape` of retention_step.cu. */
+function shapeArgument(q: TensorInfo, valueWidth: number, normalizer: number): KernelArgument {
+  const [, time = 1, heads = 1, keyWidth = 1] = q.shape;
+  const bytes = new ArrayBuffer(24);
+  new Int32Array(bytes, 0, 4).set([time, heads, keyWidth, valueWidth]);
+  new Float32Array(bytes, 16, 2).set([keyWidth ** -0.5, 1 / normalizer]);
+  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+}
