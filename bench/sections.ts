@@ -5,6 +5,7 @@ import { createModel, defaultChunkSize, type LanguageModel, type ModelCache } fr
 import * as tf from '../src/tf.js';
 import { directProduct, engineProduct, PRODUCT_OPERATIONS, readMemory, useWasm } from './baseline.js';
 import { alternate, gigaflops, type Row } from './measure.js';
+import { trainer } from './training-step.js';
 import {
   decodeBytes,
   filledCache,
@@ -13,7 +14,6 @@ import {
   prefillOnce,
   prefillOperations,
   tiny,
-  trainer,
   trainingOperations,
   type Variant,
 } from './workloads.js';

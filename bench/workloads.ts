@@ -1,17 +1,16 @@
 /** The model's work as functions to time. */
 import {
   costs,
-  createModel,
   presetConfig,
   type Architecture,
   type LanguageModel,
+  type ModelCache,
   type ModelConfig,
 } from '../src/model/index.js';
 import { CpuBackend } from '../src/engines/cpu/backend.js';
 import { LayerCache } from '../src/model/cache.js';
-import { valueAndGradients, type ModelCache } from '../src/model/index.js';
 import { KeyValuePages } from '../src/ops/index.js';
-import { Optimizer } from '../src/training/optimizer.js';
+import { fillAndPrefill } from '../src/profiling/filled-cache.js';
 import * as tf from '../src/tf.js';
 
 export interface Variant {
@@ -69,45 +68,10 @@ export function pagesOf(cache: ModelCache): Float32Array[] {
 /** A cache of `tokens` tokens, most of them random keys and values, to which some more can be decoded. */
 export function filledCache(model: LanguageModel, tokens: number): ModelCache {
   const cache = model.createCache({ maxTokens: tokens + 64 });
-  const pages = keyValuePages(cache);
-  const start = tf.tensor2d(ids(64), [1, 64], 'int32');
-  model.prefill(start, cache).dispose();
-  start.dispose();
-  const { kvHeads, headDim } = pages.options;
-  while (pages.length < tokens) {
-    const count = Math.min(8192, tokens - pages.length);
-    const rows = tf.randomNormal<tf.Rank.R4>([1, count, kvHeads, headDim]);
-    pages.append(rows, rows);
-    rows.dispose();
-  }
-  if (cache instanceof LayerCache) cache.length = tokens;
+  const prompt = tf.tensor2d(ids(tokens), [1, tokens], 'int32');
+  fillAndPrefill(model, cache, prompt, { length: tokens, chunkSize: 64 });
+  prompt.dispose();
   return cache;
-}
-
-/** A model and its optimizer; each call of the result is one training step on `rows` sequences of `length` tokens. */
-export function trainer(
-  config: ModelConfig,
-  rows: number,
-  length: number,
-): { step: () => void; dispose: () => void } {
-  const model = createModel(config, { seed: 1 });
-  const options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const optimizer = new Optimizer(model.parameters, options);
-  const tokens = tf.tensor2d(ids(rows * length), [rows, length], 'int32');
-  let steps = 0;
-  return {
-    step: () => {
-      const { value, gradients } = valueAndGradients(model, () => tf.mean(model.loss(tokens, tokens)));
-      steps += 1;
-      optimizer.apply(gradients, steps, 1e-3);
-      value.dataSync();
-      tf.dispose([value, ...gradients.values()]);
-    },
-    dispose: () => {
-      tf.dispose([tokens, ...optimizer.state().values()]);
-      model.dispose();
-    },
-  };
 }
 
 /** Operations of a training step by the usual count, 6 per parameter and token. */

@@ -1,11 +1,10 @@
 /** Training steps of the 160M models in bfloat16: tokens/s, and the share of this card's rate in a large product. */
 import { linear } from '../../src/ops/index.js';
-import { costs, createModel, presetConfig, valueAndGradients } from '../../src/model/index.js';
+import { costs, presetConfig } from '../../src/model/index.js';
 import { median } from '../../src/profiling/statistics.js';
-import { randomTokens } from '../../src/profiling/prompt.js';
 import { timeRuns } from '../../src/profiling/timing.js';
-import { Optimizer } from '../../src/training/optimizer.js';
 import * as tf from '../../src/tf.js';
+import { trainer } from '../training-step.js';
 import { cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
 
@@ -23,7 +22,7 @@ const schema = {
     {
       name: 'seconds',
       kind: 'timing',
-      description: 'one step: loss, gradients, clipping, AdamW; median',
+      description: 'one step of `yoco train`: losses, gradients, clipping, AdamW; median',
       digits: 6,
     },
     { name: 'tokens_per_second', kind: 'timing', description: 'tokens over seconds', digits: 0 },
@@ -61,29 +60,12 @@ async function productRate(): Promise<number> {
 const rate = await productRate();
 for (const architecture of ['yoco', 'transformer'] as const) {
   const config = presetConfig('160m', architecture);
-  const model = createModel(config, { seed: 1, weights: 'repeated' });
-  const optimizer = new Optimizer(model.parameters, {
-    beta1: 0.9,
-    beta2: 0.95,
-    epsilon: 1e-8,
-    weightDecay: 0.1,
-    clip: 1,
-  });
-  // Every position predicts the next token, as in training: with its own token as the target it would only have to copy.
-  const text = tf.reshape<tf.Rank.R2>(randomTokens(config, BATCH * (TIME + 1), 1), [BATCH, TIME + 1]);
-  const [tokens, targets] = [0, 1].map((start) => tf.slice(text, [0, start], [BATCH, TIME])) as [
-    tf.Tensor2D,
-    tf.Tensor2D,
-  ];
+  const { step, dispose } = trainer(config, BATCH, TIME);
   const losses: number[] = [];
-  const step = (): void => {
-    const { value, gradients } = valueAndGradients(model, () => model.objective(tokens, targets, null).total);
-    optimizer.apply(gradients, losses.length + 1, 1e-3);
-    losses.push(value.dataSync()[0] ?? NaN);
-    tf.dispose([value, ...gradients.values()]);
-  };
-  const seconds = median((await timeRuns(engine, STEPS + WARM_UP, step)).slice(WARM_UP));
-  const ofStep = kernelTimes(cudaBackend(), BACKLOG, step);
+  const seconds = median((await timeRuns(engine, STEPS + WARM_UP, () => losses.push(step()))).slice(WARM_UP));
+  const ofStep = kernelTimes(cudaBackend(), BACKLOG, () => {
+    losses.push(step());
+  });
   printKernelTimes(`training step, ${architecture}`, ofStep, 40);
   const count = BATCH * TIME;
   const flops = (costs(config).trainFlopsPerToken(TIME) * count) / seconds;
@@ -101,9 +83,7 @@ for (const architecture of ['yoco', 'transformer'] as const) {
     peak_bytes: engine.memory().peakBytes,
     status: 'ok',
   });
-  optimizer.dispose();
-  model.dispose();
-  tf.dispose([text, tokens, targets]);
+  dispose();
   engine.resetPeak();
 }
 table.close();

@@ -14,18 +14,21 @@ const [BLOCK, DISTINCT] = [8192, 256];
 /** Appends random keys and values until the cache holds `length` tokens; states and windows stay as they are. */
 export function fillCache(model: LanguageModel, cache: ModelCache, length: number): void {
   if (!(cache instanceof LayerCache)) throw new TypeError('the model keeps its cache elsewhere');
-  const { kvHeads } = model.config;
+  if (cache.length >= length) return;
   const width = headDim(model.config);
-  while (cache.length < length) {
-    const count = Math.min(BLOCK, length - cache.length);
-    tf.tidy(() => {
-      const rows = tf.randomNormal<tf.Rank.R4>([cache.batch, DISTINCT, kvHeads, width]);
-      const tiled = tf.tile(rows, [1, Math.ceil(count / DISTINCT), 1, 1]);
-      const block = tf.slice(tiled, [0, 0, 0, 0], [cache.batch, count, kvHeads, width]);
-      for (const memory of cache.memories) if (memory instanceof KeyValuePages) memory.append(block, block);
-    });
-    cache.length += count;
-  }
+  const pages = cache.memories.filter((memory) => memory instanceof KeyValuePages);
+  tf.tidy(() => {
+    const rows = tf.randomNormal<tf.Rank.R4>([cache.batch, DISTINCT, model.config.kvHeads, width]);
+    const most = Math.min(BLOCK, length - cache.length);
+    const block = tf.tile(rows, [1, Math.ceil(most / DISTINCT), 1, 1]);
+    while (cache.length < length) {
+      const count = Math.min(BLOCK, length - cache.length);
+      const part = tf.slice(block, [0, 0, 0, 0], [-1, count, -1, -1]);
+      for (const memory of pages) memory.append(part, part);
+      part.dispose();
+      cache.length += count;
+    }
+  });
 }
 
 export interface FillOptions {

@@ -24,7 +24,7 @@ const LONG_CONTEXT_COLUMNS: Readonly<Record<OverlaidFigure, string>> = {
   throughput: 'decode_seconds',
 };
 
-/** The Transformer where a whole prefill takes minutes: bench/cuda/long-context.ts fills the cache instead. */
+/** The Transformer behind a filled cache, in tables of a program that did what `--fill-cache` and `--sample-chunks` do now. */
 function longContext(directory: string, figure: OverlaidFigure): LineSeries[] {
   const column = LONG_CONTEXT_COLUMNS[figure];
   const rows = findRows(directory, 'transformer-long-context').filter(

@@ -1,0 +1,47 @@
+/** A step of `yoco train` on one batch, again and again. */
+import { Random } from '../src/data/random.js';
+import { createModel, type ModelConfig } from '../src/model/index.js';
+import { Optimizer } from '../src/training/optimizer.js';
+import { accumulateGradients, meanLosses } from '../src/training/step.js';
+import type { Batch } from '../src/training/task.js';
+import * as tf from '../src/tf.js';
+
+export interface Trainer {
+  /** Losses, gradients, clipping and AdamW; the mean loss in nats per token, before. */
+  readonly step: () => number;
+  readonly dispose: () => void;
+}
+
+/** Random text in which every position predicts the next token: with its own as the target it would only have to copy. */
+function randomBatch({ vocabSize }: ModelConfig, rows: number, length: number): Batch {
+  const random = new Random(1).fork('text');
+  const text = Int32Array.from({ length: rows * (length + 1) }, () => random.below(vocabSize));
+  const part = (start: number): Int32Array =>
+    Int32Array.from({ length: rows * length }, (_, i) => {
+      const row = Math.floor(i / length);
+      return text[row * (length + 1) + (i % length) + start] ?? 0;
+    });
+  return { rows, length, tokens: part(0), targets: part(1), positions: null, weights: null, answers: null };
+}
+
+/** A model of seed 1 and its optimizer. */
+export function trainer(config: ModelConfig, rows: number, length: number): Trainer {
+  const model = createModel(config, { seed: 1, weights: 'repeated' });
+  const options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+  const optimizer = new Optimizer(model.parameters, options);
+  const batch = randomBatch(config, rows, length);
+  let steps = 0;
+  return {
+    step: () => {
+      const { gradients, losses } = accumulateGradients(model, [batch], false);
+      steps += 1;
+      optimizer.apply(gradients, steps, 1e-3);
+      tf.dispose([...gradients.values()]);
+      return meanLosses(losses).text ?? NaN;
+    },
+    dispose: () => {
+      optimizer.dispose();
+      model.dispose();
+    },
+  };
+}
