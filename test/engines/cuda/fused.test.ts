@@ -1,13 +1,10 @@
-import { suite } from 'uvu';
-import { startCuda } from '../../../src/engines/cuda/index.js';
 import {
   KeyValuePages, adamW, causalAttention, crossEntropy, embedding, gatedRetention, linear, linearCrossEntropy, linearGroup,
   linearSwiglu, logDecay, pagedAttention, gatedRmsNorm, rmsNorm, rotary, rotaryPair, swiglu, weightedCrossEntropy,
 } from '../../../src/ops/index.js'; // prettier-ignore
 import * as tf from '../../../src/tf.js';
-import { type Input, Inputs, TOLERANCE, compare, whyNoGpu, withGradients } from './gpu.js';
+import { type Input, type Inputs, TOLERANCE, compare, gpuSuite, withGradients } from './gpu.js';
 
-const reason = await whyNoGpu();
 type T1 = tf.Tensor1D;
 type T2 = tf.Tensor2D;
 type T3 = tf.Tensor3D;
@@ -48,20 +45,10 @@ function attentionInputs(
 }
 
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
-  const test = suite(`cuda fused kernels, ${storage}`);
+  const test = await gpuSuite(`cuda fused kernels, ${storage}`, { storage, seed: 23 });
   const tolerance = TOLERANCE[storage];
-  const add = (name: string, body: (inputs: Inputs) => Promise<void>): void => {
-    if (reason === null) test(name, () => body(new Inputs(23)));
-    else test.skip(`${name} (${reason})`);
-  };
-  test.before(async () => {
-    if (reason === null) await startCuda({ storage, poison: true });
-  });
-  test.after(async () => {
-    await tf.setBackend('cpu');
-  });
 
-  add('RMSNorm', async (inputs) => {
+  test('RMSNorm', async (inputs) => {
     for (const [rows, width] of [
       [5, 128],
       [3, 3072],
@@ -82,7 +69,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('RMSNorm with a gate', async (inputs) => {
+  test('RMSNorm with a gate', async (inputs) => {
     for (const width of [256, 3072, 100, 24]) {
       const shape = [1, 3, 2, width];
       const pair = [inputs.normal(shape, 2), inputs.normal([1, 3, 2 * width])];
@@ -90,7 +77,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('rotary', async (inputs) => {
+  test('rotary', async (inputs) => {
     for (const style of ['interleaved', 'half'] as const) {
       for (const width of [128, 32, 12]) {
         const frequencies = Float64Array.from({ length: width / 2 }, (_, i) => 10000 ** (-i / (width / 2)));
@@ -112,7 +99,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('SwiGLU, decay, linear layers, embedding', async (inputs) => {
+  test('SwiGLU, decay, linear layers, embedding', async (inputs) => {
     for (const shape of [
       [7, 129],
       [4, 2, 64],
@@ -169,7 +156,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     );
   });
 
-  add('cross-entropy', async (inputs) => {
+  test('cross-entropy', async (inputs) => {
     const targets = inputs.integers([37], 501);
     const ids = (): T1 => tf.tensor1d(targets.values, 'int32');
     const dy = inputs.normal([37]);
@@ -191,7 +178,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('AdamW', async (inputs) => {
+  test('AdamW', async (inputs) => {
     const options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
     await compare('AdamW', tolerance, [inputs.normal([333]), inputs.normal([333])], (start, gradient) => {
       const [parameter, m, v] = [start, tf.zerosLike(start), tf.zerosLike(start)].map((t) =>
@@ -206,7 +193,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     });
   });
 
-  add('causal attention', async (inputs) => {
+  test('causal attention', async (inputs) => {
     for (const shape of ATTENTION) {
       const window = shape[6];
       const operands = attentionInputs(inputs, shape);
@@ -231,7 +218,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     await compare('positions', tolerance, operands, withGradients(body, inputs.normal([2, 3, 4, 64])));
   });
 
-  add('paged attention', async (inputs) => {
+  test('paged attention', async (inputs) => {
     for (const pageSize of [16, 128, 256]) {
       for (const [batch, queries, keys, heads, kvHeads, width, window] of ATTENTION) {
         if (width > 128 || keys < queries) continue;
@@ -255,7 +242,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('gated retention', async (inputs) => {
+  test('gated retention', async (inputs) => {
     for (const [batch, time, heads, keyWidth, valueWidth, withState] of RETENTION) {
       const keys = [batch, time, heads, keyWidth];
       const operands = [

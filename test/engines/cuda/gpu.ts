@@ -1,4 +1,5 @@
 /** What the tests on a GPU share: starting the engine, random inputs, comparison with the plain backend. */
+import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CudaBackend } from '../../../src/engines/cuda/backend.js';
 import { startCuda } from '../../../src/engines/cuda/index.js';
@@ -25,6 +26,40 @@ export async function whyNoGpu(): Promise<string | null> {
     if (error instanceof RunError) return error.message;
     throw error;
   }
+}
+
+let noGpu: Promise<string | null> | undefined;
+
+export interface GpuSuite {
+  (name: string, body: (inputs: Inputs) => void | Promise<void>): void;
+  run(): void;
+}
+
+/**
+ * A suite on the engine, started with this storage; without a GPU its tests are skipped and say why. Every test has inputs of
+ * the same seed.
+ */
+export async function gpuSuite(
+  name: string,
+  { storage, seed = 1, poison = true }: { storage: StorageType; seed?: number; poison?: boolean },
+): Promise<GpuSuite> {
+  const reason = await (noGpu ??= whyNoGpu());
+  const test = suite(name);
+  test.before(async () => {
+    if (reason === null) await startCuda({ storage, poison });
+  });
+  test.after(async () => {
+    await tf.setBackend('cpu');
+  });
+  const add = (title: string, body: (inputs: Inputs) => void | Promise<void>): void => {
+    if (reason === null) test(title, () => body(new Inputs(seed)));
+    else test.skip(`${title} (${reason})`);
+  };
+  return Object.assign(add, {
+    run: () => {
+      test.run();
+    },
+  });
 }
 
 /** Largest relative error ‖out − reference‖ / ‖reference‖ that a storage type may cause. */

@@ -1,25 +1,11 @@
-import { suite } from 'uvu';
-import { startCuda } from '../../../src/engines/cuda/index.js';
 import * as tf from '../../../src/tf.js';
-import { Inputs, TOLERANCE, compare, whyNoGpu, withGradients } from './gpu.js';
-
-const reason = await whyNoGpu();
+import { TOLERANCE, compare, gpuSuite, withGradients } from './gpu.js';
 
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
-  const test = suite(`cuda standard kernels, ${storage}`);
+  const test = await gpuSuite(`cuda standard kernels, ${storage}`, { storage, seed: 17 });
   const tolerance = TOLERANCE[storage];
-  const add = (name: string, body: (inputs: Inputs) => Promise<void>): void => {
-    if (reason === null) test(name, () => body(new Inputs(17)));
-    else test.skip(`${name} (${reason})`);
-  };
-  test.before(async () => {
-    if (reason === null) await startCuda({ storage, poison: true });
-  });
-  test.after(async () => {
-    await tf.setBackend('cpu');
-  });
 
-  add('products, transposed and batched', async (inputs) => {
+  test('products, transposed and batched', async (inputs) => {
     for (const [m, n, k, batch] of [[5, 7, 3, 1], [64, 96, 40, 2], [129, 65, 257, 3]] as const) {
       for (const transposeA of [false, true]) {
         for (const transposeB of [false, true]) {
@@ -31,7 +17,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   }); // prettier-ignore
 
-  add('arithmetic with broadcasting and constants', async (inputs) => {
+  test('arithmetic with broadcasting and constants', async (inputs) => {
     const shapes = [[[3, 5, 7], [3, 5, 7]], [[3, 5, 7], [7]], [[3, 1, 7], [5, 1]], [[2, 1, 3, 1, 5], [4, 1, 6, 1]], [[], [9]]] as const; // prettier-ignore
     for (const [left, right] of shapes) {
       const pair = [inputs.normal([...left]), inputs.normal([...right], 0.5, 3)];
@@ -45,7 +31,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     ]); // prettier-ignore
   });
 
-  add('functions of one argument', async (inputs) => {
+  test('functions of one argument', async (inputs) => {
     const positive = inputs.normal([1001], 0.3, 2);
     await compare('positive', tolerance, [positive], (x) => [
       tf.log(x),
@@ -59,7 +45,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     ]); // prettier-ignore
   });
 
-  add('comparison, choice and types', async (inputs) => {
+  test('comparison, choice and types', async (inputs) => {
     const pair = [inputs.normal([6, 11]), inputs.normal([11]), inputs.integers([6, 11], 5)];
     await compare('choice', tolerance, pair, (a, b, n) => [
       tf.where(tf.greater(a, b), a, tf.zerosLike(a)), tf.cast(tf.lessEqual(a, b), 'float32'), tf.cast(a, 'int32'),
@@ -68,7 +54,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     ]); // prettier-ignore
   });
 
-  add('reductions', async (inputs) => {
+  test('reductions', async (inputs) => {
     for (const axes of [[2], [0], [1], [0, 1], [1, 2], [0, 2], [0, 1, 2]]) {
       await compare(`reduce ${axes.join()}`, tolerance, [inputs.normal([13, 70, 37], 1, 0.5)], (x) => [
         tf.sum(x, axes), tf.mean(x, axes, true), tf.max(x, axes), tf.min(x, axes),
@@ -95,7 +81,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     ]);
   });
 
-  add('layout', async (inputs) => {
+  test('layout', async (inputs) => {
     const x = inputs.normal([6, 10, 16]);
     await compare('layout', 0, [x, inputs.integers([9], 6)], (x, ids) => [
       tf.transpose(x, [2, 0, 1]), tf.transpose(x, [1, 0, 2]), tf.slice(x, [1, 2, 3], [4, 5, 8]), tf.slice(x, [0, 2, 0], [6, 4, 16]),
@@ -107,7 +93,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     await compare('on the host', tolerance, [inputs.normal([4, 30])], (x) => Object.values(tf.topk(x, 3)));
   });
 
-  add('gradients of the standard operations', async (inputs) => {
+  test('gradients of the standard operations', async (inputs) => {
     const body = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
       tf.matMul(tf.softmax(tf.mul(a, 2)), tf.tanh(tf.transpose(b)));
     const operands = [inputs.normal([11, 24]), inputs.normal([7, 24])];

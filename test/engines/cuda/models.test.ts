@@ -1,7 +1,5 @@
 /** Whole models in 16-bit storage against the plain backend: logits, routes, gradients, and losses of a short training. */
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { startCuda } from '../../../src/engines/cuda/index.js';
 import {
   type LanguageModel,
   createConfig,
@@ -10,9 +8,8 @@ import {
 } from '../../../src/model/index.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
 import * as tf from '../../../src/tf.js';
-import { CUDA, Inputs, relativeError, whyNoGpu } from './gpu.js';
+import { CUDA, Inputs, gpuSuite, relativeError } from './gpu.js';
 
-const reason = await whyNoGpu();
 const SHAPE = { dim: 32, layers: 2, hiddenDim: 48, heads: 4, kvHeads: 2, vocabSize: 61 };
 const CONFIGS = {
   'gated retention': createConfig({ ...SHAPE, selfHeads: 2 }),
@@ -64,21 +61,11 @@ function trainingLosses(model: LanguageModel): number[] {
 }
 
 for (const storage of ['float32', 'bfloat16'] as const) {
-  const test = suite(`cuda models, ${storage}`);
+  const test = await gpuSuite(`cuda models, ${storage}`, { storage });
   const tolerance = storage === 'float32' ? 1e-3 : TOLERANCE;
-  const add = (name: string, body: () => Promise<void>): void => {
-    if (reason === null) test(name, body);
-    else test.skip(`${name} (${reason})`);
-  };
-  test.before(async () => {
-    if (reason === null) await startCuda({ storage, poison: true });
-  });
-  test.after(async () => {
-    await tf.setBackend('cpu');
-  });
 
   for (const config of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
-    add(`${config}: logits, prefill and decoding`, async () => {
+    test(`${config}: logits, prefill and decoding`, async () => {
       const forward = (model: LanguageModel): tf.TypedArray =>
         tf.tidy(() => model.forward(tokens()).dataSync().slice());
       const expected = await onBackend('cpu', config, forward);
@@ -105,7 +92,7 @@ for (const storage of ['float32', 'bfloat16'] as const) {
       }
     });
 
-    add(`${config}: training losses track the plain backend's`, async () => {
+    test(`${config}: training losses track the plain backend's`, async () => {
       const expected = await onBackend('cpu', config, trainingLosses);
       const found = await onBackend(CUDA, config, trainingLosses);
       for (const [step, value] of expected.entries()) {

@@ -2,14 +2,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type TableEntry, tensorTable } from '../../../src/engines/cuda/kernels/optimizer.js';
-import { startCuda, startOn } from '../../../src/engines/cuda/index.js';
+import { startOn } from '../../../src/engines/cuda/index.js';
 import { adamWAll, clipScale } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
-import { type Input, Inputs, TOLERANCE, compare, compute, cudaBackend, whyNoGpu } from './gpu.js';
+import { type Input, TOLERANCE, compare, compute, cudaBackend, gpuSuite } from './gpu.js';
 import { standIn } from './stand-in.js';
 
-const reason = await whyNoGpu();
 /** Less and more than a piece of 8,192, not multiples of a pack, one element. */
 const SHAPES = [[1], [7], [8192], [3, 2731], [129, 257], [2]];
 const OPTIONS = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
@@ -92,22 +91,13 @@ function updated(
 }
 
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
-  const test = suite(`cuda optimizer, ${storage}`);
-  const add = (name: string, body: (inputs: Input[]) => Promise<void>): void => {
-    const inputs = new Inputs(29);
-    const operands = [
-      ...SHAPES.map((shape) => inputs.normal(shape)),
-      ...SHAPES.map((shape) => inputs.normal(shape)),
-    ];
-    if (reason === null) test(name, () => body(operands));
-    else test.skip(`${name} (${reason})`);
+  const test = await gpuSuite(`cuda optimizer, ${storage}`, { storage, seed: 29 });
+  const add = (name: string, body: (operands: Input[]) => Promise<void>): void => {
+    test(name, (inputs) => {
+      const all = [...SHAPES, ...SHAPES];
+      return body(all.map((shape) => inputs.normal(shape)));
+    });
   };
-  test.before(async () => {
-    if (reason === null) await startCuda({ storage, poison: true });
-  });
-  test.after(async () => {
-    await tf.setBackend('cpu');
-  });
 
   add('updates of many tensors', async (operands) => {
     const tolerance = TOLERANCE[storage];
