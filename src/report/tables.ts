@@ -44,6 +44,12 @@ export function findRows(directory: string, name: string): Row[] {
   return findTables(directory, name).flatMap(({ rows }) => rows.filter(({ status }) => status !== 'error'));
 }
 
+/** A sentence where contexts were not computed whole; empty where all were. */
+export const filledNote = (rows: readonly Row[]): string =>
+  rows.some((row) => (numberIn(row, 'prefilled_tokens') ?? Infinity) < Number(row.context))
+    ? 'Of long contexts only the last chunks were computed, behind random keys and values. '
+    : '';
+
 /** Whether a row of the table profile-prefill is the sum of interpolated chunks. */
 export const isSampled = (row: Row): boolean =>
   (numberIn(row, 'prefilled_tokens') ?? Infinity) < Number(row.context);

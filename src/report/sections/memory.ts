@@ -4,7 +4,7 @@ import { lineChart, type LineSeries } from '../charts.js';
 import { figure, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
-import { findRows, legendName, pointsOf, textIn } from '../tables.js';
+import { filledNote, findRows, legendName, pointsOf, textIn } from '../tables.js';
 
 function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
   const series: LineSeries[] = [
@@ -52,7 +52,7 @@ export function memorySection(directory: string): Section | null {
   ]);
   const text =
     'YOCO keeps one K/V cache for all layers and a state of constant size; the Transformer keeps K/V for every layer. ' +
-    'Total: weights, caches and the largest activations.';
+    `Total: weights, caches and the largest activations. ${filledNote(rows)}`;
   return {
     title: 'Memory',
     body: paragraph(text) + charts.map(([, svg]) => figure(svg)).join('\n'),

@@ -9,6 +9,7 @@ import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
 import {
+  filledNote,
   findRows,
   isSampled,
   legendName,
@@ -141,9 +142,13 @@ export function throughputSection(directory: string): Section | null {
       ...overlays(directory, 'throughput'),
     ],
   });
+  const text =
+    filledNote(rows) +
+    'Read per token: weights, states, and keys and values in every layer that attends to them; its share of what a large copy ' +
+    'reads and writes per second in the same run.';
   return {
     title: 'Decoding',
-    body: figure(chart) + throughputTable(rows, several),
+    body: paragraph(text) + figure(chart) + throughputTable(rows, several),
     figures: { throughput: chart },
   };
 }
