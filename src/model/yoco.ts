@@ -23,7 +23,7 @@ import { yocoFrequencies } from './frequencies.js';
 import type { CacheOptions, LogitsWanted } from './language-model.js';
 import { CrossAttention, type GlobalMemory } from './layers/cross-attention.js';
 import { GatedRetention } from './layers/gated-retention.js';
-import { type HeadRotation, rotateHeads, splitHeads, type Rotation } from './layers/heads.js';
+import { type HeadRotation, rotateHeads, rotationAt, splitHeads, type Rotation } from './layers/heads.js';
 import { Layer, type Mixer, type Rows } from './layers/layer.js';
 import { SelfAttention } from './layers/self-attention.js';
 import { Weights, type InitialWeights } from './weights.js';
@@ -100,15 +100,15 @@ export class Yoco extends BaseModel {
     return embedding(this.weight('embed_tokens'), tokens, Math.sqrt(this.config.dim)) as tf.Tensor3D;
   }
 
-  /** The global keys, rotated, and values of hidden states [B, T, dim]: each [B, T, Hkv, D]. */
-  private keysAndValues(hidden: tf.Tensor3D, rows: Rows): [tf.Tensor4D, tf.Tensor4D] {
+  /** The global keys, not rotated yet, and values of hidden states [B, T, dim]: each [B, T, Hkv, D]. */
+  private keysAndValues(hidden: tf.Tensor3D): [tf.Tensor4D, tf.Tensor4D] {
     const projections = [this.weight('cross_decoder.k_proj'), this.weight('cross_decoder.v_proj')];
     return tf.tidy(() => {
       const normed = rmsNorm(hidden, this.weight('cross_decoder.kv_layer_norm'), this.config.normEps);
-      const [keys, values] = linearGroup(normed, projections).map((x) =>
-        splitHeads(x, this.config.kvHeads),
-      ) as [tf.Tensor4D, tf.Tensor4D];
-      return [rotateHeads(keys, rows, this.crossRotation), values];
+      return linearGroup(normed, projections).map((x) => splitHeads(x, this.config.kvHeads)) as [
+        tf.Tensor4D,
+        tf.Tensor4D,
+      ];
     });
   }
 
@@ -116,7 +116,10 @@ export class Yoco extends BaseModel {
     const encoded = runLayers(this.embed(tokens), this.selfDecoder, (layer, x) =>
       recompute ? recomputedLayer(layer, x, FROM_START, [], () => null) : layer.forward(x, FROM_START, null),
     );
-    const memory = this.keysAndValues(encoded, FROM_START);
+    const memory = tf.tidy((): [tf.Tensor4D, tf.Tensor4D] => {
+      const [keys, values] = this.keysAndValues(encoded);
+      return [rotateHeads(keys, FROM_START, this.crossRotation), values];
+    });
     const rows: Rows = { start: 0, positions };
     const x = positions ? pickRows(encoded, positions) : encoded;
     return runLayers(x, this.crossDecoder, (layer, x) =>
@@ -139,7 +142,10 @@ export class Yoco extends BaseModel {
       layer.forward(x, rows, states[i] ?? null),
     );
     tf.tidy(() => {
-      pages.append(...this.keysAndValues(encoded, rows));
+      pages.append(
+        ...this.keysAndValues(encoded),
+        this.crossRotation && rotationAt(rows, this.crossRotation),
+      );
     });
     if (earlyExit && wanted === 'none') return null;
     const [batch, count, dim] = encoded.shape;

@@ -153,6 +153,11 @@ export interface Kernels {
    * [B,H,P,D], keys and values [B,T,H,D]. No outputs (an empty list).
    */
   PageWrite: Kernel<Tensors<'keyPage' | 'valuePage' | 'keys' | 'values'>, PageWriteAttributes>;
+  /** `PageWrite` of keys that are rotated by `Rotary`, for a few positions, as in decoding. */
+  RotatedPageWrite: Kernel<
+    Tensors<'keyPage' | 'valuePage' | 'keys' | 'values'>,
+    PageWriteAttributes & { readonly rotation: RotationAttributes }
+  >;
 
   /** log sigmoid(x) / normalizer, any shape: the logarithm of gated retention's decay. */
   LogDecay: Kernel<Tensors<'x'>, { readonly normalizer: number }>;

@@ -118,6 +118,30 @@ test('attention over pages rotates its queries', () => {
   });
 });
 
+test('pages take keys that are rotated on the way, across pages', () => {
+  const frequencies = frequenciesOf(6);
+  tf.tidy(() => {
+    const rows = (seed: number): T4 => tf.randomNormal([1, 11, 2, 6], 0, 1, 'float32', seed);
+    const [k, v, q] = [rows(1), rows(2), rows(3)];
+    for (const style of ['interleaved', 'half'] as const) {
+      for (const rotation of [
+        { start: 30, frequencies, style },
+        { positions: Int32Array.from({ length: 11 }, (_, i) => 50 - i), frequencies, style },
+      ]) {
+        const [found, expected] = [k, rotary(k, rotation)].map((keys, i) => {
+          const pages = new KeyValuePages({ batch: 1, kvHeads: 2, headDim: 6, pageSize: 8 });
+          pages.append(keys, v, i === 0 ? rotation : null);
+          const out = pagedAttention(q, pages);
+          pages.dispose();
+          return out;
+        }) as [tf.Tensor, tf.Tensor];
+        close(found, expected.dataSync(), 1e-6, style);
+      }
+    }
+    assert.not(k.isDisposed);
+  });
+});
+
 test('kernels are asked for a few consecutive positions and for inference only', async () => {
   const name = 'rotated-test-backend';
   tf.copyRegisteredKernels('cpu', name);
@@ -132,6 +156,11 @@ test('kernels are asked for a few consecutive positions and for inference only',
   registerFusedKernel(name, 'PagedAttention', ({ q }, { rotation }) => {
     asked.push(rotation);
     return tf.zerosLike(q as tf.Tensor);
+  });
+  registerFusedKernel(name, 'PageWrite', () => []);
+  registerFusedKernel(name, 'RotatedPageWrite', (_, attrs) => {
+    asked.push(attrs);
+    return [];
   });
   await tf.setBackend(name);
   tf.tidy(() => {
@@ -160,7 +189,13 @@ test('kernels are asked for a few consecutive positions and for inference only',
     pagedAttention(q, pages, { rotation: at });
     pagedAttention(q, pages);
     pagedAttention(q, pages, { rotation: { positions: Int32Array.of(3, 4), frequencies, style: 'half' } });
-    assert.equal(asked, [at, null, null]);
+    assert.equal(asked.splice(0), [at, null, null]);
+    const rows = (count: number): T4 => tf.ones([1, count, 2, 4]);
+    pages.append(rows(5), rows(5), at); // the rest of a page, and the next one
+    assert.equal(asked.splice(0), [{ position: 5, start: 0, count: 3, rotation: at }, { position: 0, start: 3, count: 2, rotation: at }]); // prettier-ignore
+    pages.append(rows(2), rows(2), { positions: Int32Array.of(3, 4), frequencies, style: 'half' });
+    pages.append(rows(17), rows(17), at);
+    assert.equal(asked, []);
     pages.dispose();
   });
   await tf.setBackend('cpu');

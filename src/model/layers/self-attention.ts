@@ -5,7 +5,7 @@
 import { causalAttention, KeyValuePages, linear, linearGroup, pagedAttention } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { LayerState } from '../cache.js';
-import { mergeHeads, rotatePair, splitHeads, type Rotation } from './heads.js';
+import { mergeHeads, rotatePair, rotationAt, splitHeads, type Rotation } from './heads.js';
 import type { Mixer, Rows } from './layer.js';
 
 export interface AttentionWeights {
@@ -42,21 +42,25 @@ export class SelfAttention implements Mixer<AttentionMemory> {
     const attended = tf.tidy(() => {
       const [q, k, v] = tf.tidy((): [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D] => {
         const [q, k, v] = linearGroup(x, [query, key, value]) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        const [queries, keys] = rotatePair(splitHeads(q, heads), splitHeads(k, kvHeads), rows, rotation);
-        return [queries, keys, splitHeads(v, kvHeads)];
+        const [queries, keys, values] = [
+          splitHeads(q, heads),
+          splitHeads(k, kvHeads),
+          splitHeads(v, kvHeads),
+        ];
+        if (memory instanceof KeyValuePages) return [queries, keys, values];
+        return [...rotatePair(queries, keys, rows, rotation), values];
       });
-      return mergeHeads(this.attend(q, k, v, memory));
+      if (!(memory instanceof KeyValuePages)) return mergeHeads(this.attend(q, k, v, memory));
+      const turn = rotation && rotationAt(rows, rotation);
+      memory.append(k, v, turn);
+      return mergeHeads(pagedAttention(q, memory, { window: this.shape.window, rotation: turn }));
     });
     return linear(attended, out, residual) as tf.Tensor3D;
   }
 
-  private attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, memory: AttentionMemory): tf.Tensor4D {
+  private attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, memory: LayerState | null): tf.Tensor4D {
     const { window } = this.shape;
     if (memory === null) return causalAttention(q, k, v, { window });
-    if (memory instanceof KeyValuePages) {
-      memory.append(k, v);
-      return pagedAttention(q, memory, { window });
-    }
     const [oldKeys, oldValues] = memory.get();
     const keys = oldKeys ? tf.concat([oldKeys, k], 1) : k;
     const values = oldValues ? tf.concat([oldValues, v], 1) : v;

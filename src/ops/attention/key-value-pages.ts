@@ -2,7 +2,9 @@
 import * as tf from '../../tf.js';
 import { RunError } from '../../errors.js';
 import { hasKernel, runKernel } from '../dispatch.js';
+import type { PageWriteAttributes } from '../kernels.js';
 import { limits } from '../limits.js';
+import { rotary, rotationAttributes, type RotaryOptions } from '../rotary/rotary.js';
 
 export interface PageOptions {
   readonly batch: number;
@@ -25,6 +27,13 @@ export interface Page {
 
 const DEFAULT_PAGE = 4096;
 const SMALLEST_PAGE = 16;
+
+/** Positions up to which keys are rotated when they are written: later each head would compute the same phases again. */
+const FEW_POSITIONS = 16;
+
+function isFused(count: number, { positions = null }: RotaryOptions): boolean {
+  return count <= FEW_POSITIONS && positions === null && hasKernel('RotatedPageWrite');
+}
 
 function defaultPageSize({ batch, kvHeads, headDim, maxTokens }: PageOptions): number {
   if (maxTokens === undefined) return DEFAULT_PAGE;
@@ -59,9 +68,10 @@ export class KeyValuePages {
    * Stores the keys and values of the next T positions.
    * @param k [B, T, Hkv, D]
    * @param v [B, T, Hkv, D]
+   * @param rotation of the keys, by `rotary`; null: none
    * @throws RunError beyond `maxTokens`
    */
-  append(k: tf.Tensor4D, v: tf.Tensor4D): void {
+  append(k: tf.Tensor4D, v: tf.Tensor4D, rotation: RotaryOptions | null = null): void {
     const count = k.shape[1];
     const { maxTokens } = this.options;
     if (maxTokens !== undefined && this.tokens + count > maxTokens) {
@@ -69,19 +79,30 @@ export class KeyValuePages {
         `the key/value cache holds ${maxTokens} tokens and cannot take ${this.tokens + count}: create it with a larger maxTokens`,
       );
     }
+    if (rotation !== null && !isFused(count, rotation)) {
+      tf.tidy(() => {
+        this.append(rotary(k, rotation), v);
+      });
+      return;
+    }
     for (let start = 0; start < count;) {
       const position = this.tokens % this.pageSize;
       const rows = Math.min(this.pageSize - position, count - start);
-      this.writePage(position, k, v, start, rows);
+      this.writePage(k, v, { position, start, count: rows }, rotation);
       this.tokens += rows;
       start += rows;
     }
   }
 
-  private writePage(position: number, k: tf.Tensor4D, v: tf.Tensor4D, start: number, count: number): void {
+  private writePage(
+    k: tf.Tensor4D,
+    v: tf.Tensor4D,
+    attrs: PageWriteAttributes,
+    rotation: RotaryOptions | null,
+  ): void {
+    const { position } = attrs;
     const index = position === 0 ? this.pages.length : this.pages.length - 1;
     const old = position === 0 ? undefined : this.pages[index];
-    const attrs = { position, start, count };
     const target = (page?: tf.Tensor4D): tf.Tensor4D =>
       page && !this.tailShared ? page : this.emptyPage(page);
     const inPlace = hasKernel('PageWrite');
@@ -90,7 +111,11 @@ export class KeyValuePages {
       : { key: this.rewritten(old?.key, k, attrs), value: this.rewritten(old?.value, v, attrs) };
     if (inPlace) {
       const inputs = { keyPage: page.key, valuePage: page.value, keys: k, values: v };
-      runKernel('PageWrite', inputs, attrs, () => []);
+      if (rotation === null) runKernel('PageWrite', inputs, attrs, () => []);
+      else {
+        const rotated = { ...attrs, rotation: rotationAttributes(rotation) };
+        runKernel('RotatedPageWrite', inputs, rotated, () => []);
+      }
     }
     if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
     this.tailShared = false;
@@ -111,7 +136,7 @@ export class KeyValuePages {
   private rewritten(
     page: tf.Tensor4D | undefined,
     rows: tf.Tensor4D,
-    { position, start, count }: { position: number; start: number; count: number },
+    { position, start, count }: PageWriteAttributes,
   ): tf.Tensor4D {
     const [batch, heads, size, width] = this.pageShape;
     return tf.keep(

@@ -59,7 +59,7 @@ const CASES = [
 /** What `decoding.cpp` compares. */
 const COMPARED = [
   'attention', 'attention: recorded', 'attention: rotated', 'attention: sums', 'linear', 'linear: SwiGLU', 'loss', 'loss: a NaN shows',
-  'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide', 'page', 'retention',
+  'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide', 'page', 'page: rotated', 'retention',
   'retention: rotated', 'retention: state', 'rotary: halves', 'rotary: neighbours',
 ]; // prettier-ignore
 
@@ -91,7 +91,7 @@ if (!hasCompiler) {
         'retention_step',
         'norm',
         'rotary',
-        'fused',
+        'page',
         'cross_entropy',
         'linear',
       ];

@@ -1,29 +1,16 @@
 /** On a GPU: kernels that rotate what they read. */
-import { suite } from 'uvu';
-import { startCuda } from '../../../src/engines/cuda/index.js';
 import { KeyValuePages, pagedAttention, rotatedRetention } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
-import { Inputs, TOLERANCE, compare, whyNoGpu } from './gpu.js';
+import { TOLERANCE, compare, gpuSuite } from './gpu.js';
 
-const reason = await whyNoGpu();
 type T3 = tf.Tensor3D;
 type T4 = tf.Tensor4D;
 
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
-  const test = suite(`cuda kernels that rotate, ${storage}`);
+  const test = await gpuSuite(`cuda kernels that rotate, ${storage}`, { storage, seed: 31 });
   const tolerance = TOLERANCE[storage];
-  const add = (name: string, body: (inputs: Inputs) => Promise<void>): void => {
-    if (reason === null) test(name, () => body(new Inputs(31)));
-    else test.skip(`${name} (${reason})`);
-  };
-  test.before(async () => {
-    if (reason === null) await startCuda({ storage, poison: true });
-  });
-  test.after(async () => {
-    await tf.setBackend('cpu');
-  });
 
-  add('queries rotated on the way to pages', async (inputs) => {
+  test('queries rotated on the way to pages', async (inputs) => {
     for (const style of ['interleaved', 'half'] as const) {
       // Few queries in one launch; many, and heads that are padded.
       for (const [queries, keys, width] of [
@@ -39,7 +26,20 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
         const operands = [inputs.normal([1, queries, 6, width], 1.5), inputs.normal(kv), inputs.normal(kv)];
         await compare(`PagedAttention, rotated, ${queries} ${width}`, tolerance, operands, (q, k, v) => {
           const pages = new KeyValuePages({ batch: 1, kvHeads: 2, headDim: width, pageSize: 256 });
-          pages.append(k as T4, v as T4);
+          // All at once, and the last few by a kernel that rotates them.
+          const few = Math.min(5, keys);
+          const part = (x: tf.Tensor, start: number, count: number): T4 =>
+            tf.slice(x as T4, [0, start, 0, 0], [1, count, 2, width]);
+          for (const [start, count] of [
+            [0, keys - few],
+            [keys - few, few],
+          ] as const) {
+            if (count > 0)
+              pages.append(part(k, start, count), part(v, start, count), {
+                ...rotation,
+                start: 999_000 + start,
+              });
+          }
           const out = pagedAttention(q as T4, pages, { rotation });
           pages.dispose();
           return [out];
@@ -48,7 +48,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     }
   });
 
-  add('gated retention from its projections', async (inputs) => {
+  test('gated retention from its projections', async (inputs) => {
     for (const style of ['interleaved', 'half'] as const) {
       for (const [time, keyWidth, valueWidth, withState] of [
         [1, 128, 128, true],

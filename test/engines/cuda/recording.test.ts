@@ -217,15 +217,14 @@ test('positions are read from the device', async () => {
   decode(model, cache);
   const recorded = on.graphs.get(1) ?? [];
   const moving = recorded.flatMap(({ name, args }) => {
-    const at = { rotary_half: 3, page_write_wide: 6, attention_split: 4 }[name];
+    const at = { page_write_rotated: 6, attention_split: 4 }[name];
     return at === undefined ? [] : [[name, args[at], args[at + 1]] as const];
   });
   const places = new Set(moving.map(([, place]) => (place?.kind === 'pointer' ? place.value : 0)));
   assert.is(places.size, 1);
   assert.not(places.has(0));
   const offsets = new Map(moving.map(([name, , offset]) => [name, offset]));
-  assert.equal(offsets.get('rotary_half'), { kind: 'int32', value: 0 });
-  assert.equal(offsets.get('page_write_wide'), { kind: 'int32', value: 0 });
+  assert.equal(offsets.get('page_write_rotated'), { kind: 'int32', value: 0 });
   assert.equal(offsets.get('attention_split'), { kind: 'int32', value: 1 });
   const split = recorded.find(({ name }) => name === 'attention_split');
   assert.ok((split?.grid[0] ?? 0) > 100, 'room for a growing cache');
@@ -276,7 +275,7 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
   decode(model, cache);
   const launch = on.device.launch.bind(on.device);
   on.device.launch = (kernel, ...rest) => {
-    if (on.device.recording !== null && kernel.name === 'page_write_wide') throw new Error('no such luck');
+    if (on.device.recording !== null && kernel.name === 'page_write_rotated') throw new Error('no such luck');
     launch(kernel, ...rest);
   };
   const lines = silenced(() => {

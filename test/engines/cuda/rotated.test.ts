@@ -93,7 +93,22 @@ test('attention of a few queries rotates them itself', async () => {
   assert.equal(names(1, 36), ['rotary_interleaved', 'attention_forward']);
 });
 
-test('a decoding step of YOCO rotates apart only the new key, and all positions move', async () => {
+test('few keys are rotated when they are written', async () => {
+  const on = await started();
+  const names = (count: number): string[] => {
+    const pages = new KeyValuePages({ batch: 1, kvHeads: 2, headDim: 64 });
+    const rows = (): T4 => tf.fill([1, count, 2, 64], 1);
+    const found = launched(on, () => {
+      pages.append(rows(), rows(), rotationOf(64));
+    });
+    pages.dispose();
+    return found;
+  };
+  assert.equal(names(16), ['page_write_rotated']);
+  assert.equal(names(17), ['rotary_interleaved', 'page_write_wide']);
+});
+
+test('a decoding step of YOCO launches no rotation of its own, and all positions move', async () => {
   const on = await started();
   const shape = { dim: 64, layers: 4, hiddenDim: 48, heads: 2, kvHeads: 2, vocabSize: 61, selfHeads: 2 };
   const model = createModel(createConfig(shape), { seed: 3 });
@@ -105,10 +120,11 @@ test('a decoding step of YOCO rotates apart only the new key, and all positions 
   for (const { name } of recorded) counts.set(name, (counts.get(name) ?? 0) + 1);
   assert.is(counts.get('retention_step'), 2);
   assert.is(counts.get('attention_split'), 2);
-  assert.is(counts.get('rotary_interleaved'), 1);
+  assert.is(counts.get('page_write_rotated'), 1);
+  assert.not(counts.has('rotary_interleaved'));
   assert.not(counts.has('log_decay'));
   for (const { name, args } of recorded) {
-    const at = { retention_step: 10, attention_split: 12 }[name];
+    const at = { retention_step: 10, attention_split: 12, page_write_rotated: 11 }[name];
     if (at === undefined) continue;
     const [place, offset] = [args[at], args[at + 1]];
     assert.ok(place?.kind === 'pointer' && place.value > 0, `${name} reads its position`);

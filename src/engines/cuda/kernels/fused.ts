@@ -1,9 +1,10 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
-import { float32, int32, int64, int64s, pointer } from '../launch.js';
+import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { linear, linearGroup, linearSwigluFew } from './linear.js';
+import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
 
 const file = 'fused';
@@ -55,43 +56,6 @@ function embeddingGrad(
     backend.launch({ file, name: 'embedding_grad_finish' }, backend.blocks(total), THREADS, finish);
   });
   return out;
-}
-
-interface PageWriteAttributes {
-  position: number;
-  start: number;
-  count: number;
-}
-
-function pageWrite(
-  backend: CudaBackend,
-  pages: readonly [keys: TensorInfo, values: TensorInfo],
-  rows: readonly [keys: TensorInfo, values: TensorInfo],
-  attrs: PageWriteAttributes,
-): TensorInfo[] {
-  const [batch = 1, heads = 1, pageSize = 1, width = 1] = pages[0].shape;
-  const perPack = 16 / backend.elementBytes('float32');
-  const isWide = width % perPack === 0;
-  const columns = isWide ? width / perPack : width;
-  const size = batch * heads * attrs.count * columns;
-  const addresses = [
-    ...pages.map((info) => backend.writable(info)),
-    ...rows.map((info) => backend.pointer(info)),
-  ];
-  const args = [
-    int64s(addresses, 4),
-    int64(size),
-    ...[heads, columns, pageSize, rows[0].shape[1] ?? 1].map(int32),
-    ...backend.moving(attrs.position),
-    ...[attrs.start, attrs.count].map(int32),
-  ];
-  backend.launch(
-    { file, name: isWide ? 'page_write_wide' : 'page_write', early: true },
-    [backend.blocks(size)[0], 2],
-    THREADS,
-    args,
-  );
-  return [];
 }
 
 function swiglu(backend: CudaBackend, inputs: TensorInfo[], outputs: number): TensorInfo[] {
@@ -175,8 +139,11 @@ export function registerFused(): void {
   registerFusedKernel(on, 'EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend: CudaBackend) =>
     embeddingGrad(backend, dy, ids, scale, vocabSize),
   );
-  registerFusedKernel(on, 'PageWrite', ({ keyPage, valuePage, keys, values }, attrs, backend: CudaBackend) =>
-    pageWrite(backend, [keyPage, valuePage], [keys, values], attrs),
+  registerFusedKernel(on, 'PageWrite', (inputs, attrs, backend: CudaBackend) =>
+    pageWrite(backend, inputs, attrs, null),
+  );
+  registerFusedKernel(on, 'RotatedPageWrite', (inputs, { rotation, ...attrs }, backend: CudaBackend) =>
+    pageWrite(backend, inputs, attrs, rotation),
   );
   registerFusedKernel(on, 'LogDecay', ({ x }, { normalizer }, backend: CudaBackend) =>
     logDecay(backend, x, normalizer),

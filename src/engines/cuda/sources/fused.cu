@@ -74,35 +74,3 @@ KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale
   for (i64 i = global_thread(); i < size; i += global_threads())
     out[i] = from_float((float)((double)sums[i] * (scale / (double)FIXED)));
 }
-
-// page[b,h,position+t,:] = rows[b,start+t,h,:] of keys and of values; `packs` of 16 bytes (or elements) a row. Grid
-// (blocks, 2).
-template <typename T>
-struct Written {
-  T* page[2];
-  const T* rows[2];
-};
-template <typename T>
-DEVICE void write_page(const Written<T>& w, i64 size, int heads, int width, int pageSize, int time, int position,
-                       int start, int count) {
-  T* page = blockIdx.y ? w.page[1] : w.page[0];
-  const T* rows = blockIdx.y ? w.rows[1] : w.rows[0];
-  for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const int column = i % width;
-    const i64 rest = i / width;
-    const int head = rest % heads, t = rest / heads % count;
-    const i64 b = rest / ((i64)heads * count);
-    page[((b * heads + head) * pageSize + position + t) * width + column] =
-        rows[((b * time + start + t) * heads + head) * width + column];
-  }
-}
-KERNEL page_write(const Written<scalar> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
-                  int position, int start, int count) {
-  follow();
-  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
-}
-KERNEL page_write_wide(const Written<Wide> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
-                       int position, int start, int count) {
-  follow();
-  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
-}

@@ -53,8 +53,8 @@ namespace norm {
 namespace rope {
 #include "rotary.h"
 }
-namespace fused {
-#include "fused.h"
+namespace pages {
+#include "page.h"
 }
 namespace loss {
 #include "cross_entropy.h"
@@ -378,31 +378,49 @@ static void rotary(int batches, int time, int heads, int width, int position, bo
     compare(half ? "rotary: halves" : "rotary: neighbours", outs[tensor], expected[tensor]);
 }
 
-static void page_write(int batches, int heads, int width, int pageSize, int position, int count, bool recorded) {
+// Recorded: at a position from memory, and keys and values come from the kernel before.
+static void page_write(int batches, int heads, int width, int pageSize, int position, int count, bool recorded,
+                       Turn turn = NOT) {
   const int time = count + 2, start = 1, place = 1000 + position;
   const size_t size = (size_t)batches * time * heads * width;
-  const std::vector<scalar> rows[] = {random_scalars(size), random_scalars(size)};
+  std::vector<scalar> rows[] = {random_scalars(size), random_scalars(size)};
+  const std::vector<scalar> taken[] = {rows[0], rows[1]};
   const size_t extent = (size_t)batches * heads * pageSize * width;
   Output<scalar> pages[] = {Output<scalar>(extent), Output<scalar>(extent)};
+  const std::vector<double> frequencies = frequencies_of(width);
   const bool wide = width % 8 == 0;
-  const int columns = wide ? width / 8 : width, blocks = 2;
+  const int columns = turn ? width / 2 : wide ? width / 8 : width;
   const i64 packs = (i64)batches * heads * count * columns;
-  const int *origin = recorded ? &place : nullptr, offset = recorded ? -1000 : position;
-  const fused::Written<scalar> written = {{pages[0].data(), pages[1].data()}, {rows[0].data(), rows[1].data()}};
-  fused::Written<Wide> writtenWide;
+  const int *origin = recorded ? &place : nullptr, offset = recorded ? -1000 : position, first = position + 70;
+  const pages::Written<scalar> written = {{pages[0].data(), pages[1].data()}, {rows[0].data(), rows[1].data()}};
+  pages::Written<Wide> writtenWide;
   memcpy(&writtenWide, &written, sizeof written);
-  launch({blocks, 2, 1}, 256, [&] {
-    if (wide)
-      fused::page_write_wide(writtenWide, packs, heads, columns, pageSize, time, origin, offset, start, count);
-    else fused::page_write(written, packs, heads, columns, pageSize, time, origin, offset, start, count);
+  if (recorded) wait_for({{rows[0].data(), rows[0]}, {rows[1].data(), rows[1]}});
+  launch({turn ? (int)(packs + 255) / 256 : 2, turn ? 1 : 2, 1}, 256, [&] {
+    if (turn) {
+      pages::page_write_rotated(written, packs, heads, columns, pageSize, time, origin, offset, start, count,
+                                frequencies.data(), origin, recorded ? first - place : first, turn == HALVES);
+    } else if (wide) {
+      pages::page_write_wide(writtenWide, packs, heads, columns, pageSize, time, origin, offset, start, count);
+    } else pages::page_write(written, packs, heads, columns, pageSize, time, origin, offset, start, count);
   });
+  previous = nullptr;
   for (int kind = 0; kind < 2; kind++) {
     std::vector<scalar> expected = Output<scalar>(extent).values;
     for (int batch = 0; batch < batches; batch++)
       for (int head = 0; head < heads; head++)
-        for (int t = 0; t < count; t++)
-          memcpy(&expected[(((size_t)batch * heads + head) * pageSize + position + t) * width],
-                 &rows[kind][(((size_t)batch * time + start + t) * heads + head) * width], 2 * width);
+        for (int t = 0; t < count; t++) {
+          scalar* to = &expected[(((size_t)batch * heads + head) * pageSize + position + t) * width];
+          const scalar* from = &taken[kind][(((size_t)batch * time + start + t) * heads + head) * width];
+          memcpy(to, from, 2 * width);
+          if (!turn || kind == 1) continue;
+          const Values turned = rotated(from, width, first + start + t, turn == HALVES);
+          for (int i = 0; i < width; i++) {
+            scalar& found = pages[0].values[to - expected.data() + i];
+            note("page: rotated", std::fabs(as_double(found) - turned[i]) / (1 + std::fabs(turned[i])));
+            to[i] = found;
+          }
+        }
     note("page", memcmp(expected.data(), pages[kind].data(), expected.size() * 2) == 0 ? 0 : 1);
   }
 }
@@ -496,8 +514,10 @@ int main() {
       rotary(2, between(1, 3), between(1, 3), width, between(0, 4000), half, false);
       rotary(1, 1, 20, width, 1000003, half, true);
     }
-  for (const int width : {5, 64})
-    for (const bool recorded : {false, true}) page_write(2, 3, width, 16, between(0, 12), between(1, 4), recorded);
+  for (const bool recorded : {false, true}) {
+    for (const int width : {5, 64}) page_write(2, 3, width, 16, between(0, 12), between(1, 4), recorded);
+    for (const Turn turn : {NEIGHBOURS, HALVES}) page_write(2, 3, 30, 16, between(0, 12), between(1, 4), recorded, turn);
+  }
   for (int rows = 1; rows <= 4; rows++) {
     linear(rows, 8 * between(1, 5), {between(1, 20)}, true);
     linear(rows, 1024 + 8 * between(1, 200), {between(1, 9), between(1, 9), between(1, 9)}, false);
