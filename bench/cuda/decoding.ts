@@ -1,6 +1,6 @@
 /**
- * Decoding by computed steps, by recorded ones, and by recorded ones whose kernels overlap, behind a short prompt and random
- * keys and values. The three must choose the same tokens. With a second argument only that preset is measured.
+ * Decoding by computed steps, by recorded ones, by recorded ones whose kernels overlap, and by those with chained products as
+ * well, behind a short prompt and random keys and values. All must choose the same tokens. With a second argument only that preset is measured.
  */
 import { createModel, presetConfig } from '../../src/model/index.js';
 import type { Architecture } from '../../src/model/index.js';
@@ -31,7 +31,11 @@ const schema = {
   columns: [
     { name: 'model', kind: 'key', description: 'preset' },
     { name: 'context', kind: 'key', description: 'tokens in the cache before', display: 'count' },
-    { name: 'mode', kind: 'key', description: 'computed, recorded, or recorded with overlapping kernels' },
+    {
+      name: 'mode',
+      kind: 'key',
+      description: 'computed, recorded, with overlapping kernels, or with chained products as well',
+    },
     { name: 'same_tokens', kind: 'result', description: 'whether the tokens are those of the computed mode' },
     { name: 'seconds', kind: 'timing', description: 'one token, median', digits: 6 },
     { name: 'tokens_per_second', kind: 'timing', description: '1 over seconds', digits: 1 },
@@ -51,8 +55,9 @@ const rate = copyRate(backend);
 process.stderr.write(`copy: ${(rate / 1e12).toFixed(2)} TB/s read and written\n`);
 const modes = {
   computed: null,
-  recorded: cudaRecorder(backend, false),
-  overlapping: cudaRecorder(backend, true),
+  recorded: cudaRecorder(backend, { early: false, chained: false }),
+  overlapping: cudaRecorder(backend, { chained: false }),
+  chained: cudaRecorder(backend),
 };
 
 for (const { model: name, architecture, contexts } of RUNS) {

@@ -1,6 +1,6 @@
 /**
  * The products of one decoded token: each shape over enough different weights that none is in a cache, as CUDA graphs without
- * and with overlap of kernels. Prints the bytes of weights read per second.
+ * and with overlap of kernels, and chained. Prints the bytes of weights read per second.
  */
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { startCuda } from '../../src/engines/cuda/index.js';
@@ -20,6 +20,7 @@ const SHAPES: readonly (readonly [number, readonly number[]])[] = [
 /** Bytes of all weights of a shape. */
 const BYTES = 2 ** 30;
 const RUNS = 9;
+const MODES = [{ early: false, chained: false }, { chained: false }, {}];
 
 await startCuda({ storage: 'bfloat16' });
 const backend = cudaBackend();
@@ -30,8 +31,8 @@ for (const [inner, widths] of SHAPES) {
     widths.map((width) => tf.fill([width, inner], 0.01)),
   );
   const x = tf.randomNormal([1, 1, inner]);
-  const rates = [false, true].map((early) => {
-    const recorded = cudaRecorder(backend, early).record({
+  const rates = MODES.map((mode) => {
+    const recorded = cudaRecorder(backend, mode).record({
       position: 1,
       inputShape: [1],
       carried: () => [],
@@ -49,10 +50,11 @@ for (const [inner, widths] of SHAPES) {
     recorded.dispose();
     return (groups.length * bytes) / (median(times) / 1000);
   });
-  const [plain = NaN, early = NaN] = rates.map((rate) => rate / 1e12);
+  const [plain = NaN, early = NaN, chained = NaN] = rates.map((rate) => rate / 1e12);
   const each = rates.map((rate) => ((1e6 * bytes) / rate).toFixed(1)).join(' / ');
   process.stdout.write(
-    `${inner} → ${widths.join(' + ')}: ${plain.toFixed(2)} TB/s, overlapping ${early.toFixed(2)} (${each} µs)\n`,
+    `${inner} → ${widths.join(' + ')}: ${plain.toFixed(2)} TB/s, overlapping ${early.toFixed(2)}, ` +
+      `chained ${chained.toFixed(2)} (${each} µs)\n`,
   );
   tf.dispose([x, ...groups.flat()]);
 }

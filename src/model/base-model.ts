@@ -187,6 +187,12 @@ export abstract class BaseModel implements LanguageModel {
   }
 }
 
+/** The last row of [B, T, dim], [B, 1, dim]: x itself where it has no other. */
+export function lastRow(x: tf.Tensor3D): tf.Tensor3D {
+  const [batch, count, dim] = x.shape;
+  return count === 1 ? x : tf.slice(x, [0, count - 1, 0], [batch, 1, dim]);
+}
+
 /** One layer after the other; x is taken over. */
 export function runLayers<M>(
   x: tf.Tensor3D,

@@ -1,9 +1,10 @@
 /** The baseline: a decoder-only Transformer as in Llama (RMSNorm, SwiGLU, rotary embedding, grouped K/V heads). */
 import { embedding, KeyValuePages } from '../ops/index.js';
-import * as tf from '../tf.js';
+import type * as tf from '../tf.js';
 import {
   BaseModel,
   FROM_START,
+  lastRow,
   pickRows,
   recomputedLayer,
   runLayers,
@@ -82,8 +83,7 @@ export class Transformer extends BaseModel {
       layer.forward(x, rows, memories[i] as Memory),
     );
     if (wanted === 'none') return null;
-    const [batch, count, dim] = hidden.shape;
-    return wanted === 'all' ? hidden : tf.slice(hidden, [0, count - 1, 0], [batch, 1, dim]);
+    return wanted === 'all' ? hidden : lastRow(hidden);
   }
 
   createCache({ batch = 1, maxTokens }: CacheOptions = {}): ModelCache {

@@ -10,6 +10,7 @@ import {
 } from '../../tf.js';
 import type { StorageType } from '../engine.js';
 import type { Block } from './allocator.js';
+import type { MatrixProducts } from './cublas.js';
 import type { Device, Grid, KernelName } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { sizeOf } from './walk.js';
@@ -129,7 +130,31 @@ export class CudaBackend extends KernelBackend {
 
   /** Queues a kernel; without work (an empty grid) nothing happens. */
   launch(kernel: KernelName, grid: Grid, threads: number, args: readonly KernelArgument[], shared = 0): void {
-    if (grid[0] > 0) this.device.launch(kernel, grid, threads, args, shared);
+    if (grid[0] === 0) return;
+    this.settle();
+    this.device.launch(kernel, grid, threads, args, shared);
+  }
+
+  /** Queues a copy between device addresses. */
+  copy(to: number, from: number, bytes: number): void {
+    this.settle();
+    this.device.driver.copy(to, from, bytes);
+  }
+
+  fill(address: number, bytes: number, byte: number): void {
+    this.settle();
+    this.device.driver.fill(address, bytes, byte);
+  }
+
+  /** Queues a matrix product of cuBLASLt. */
+  multiply(...problem: Parameters<MatrixProducts['run']>): void {
+    this.settle();
+    this.device.products.run(...problem);
+  }
+
+  /** Launches what a recording has put off: before anything else is queued. */
+  private settle(): void {
+    this.device.recording?.chain?.flush();
   }
 
   /** Blocks of {@link THREADS} for a loop over `size` elements, `perThread` at a time. */
@@ -173,7 +198,7 @@ export class CudaBackend extends KernelBackend {
       return;
     }
     const storage = this.storageFor(to);
-    this.device.driver.copy(this.writable(to, storage), this.pointer(from, storage), this.bytesOf(to));
+    this.copy(this.writable(to, storage), this.pointer(from, storage), this.bytesOf(to));
   }
 
   /** Device memory that is not a tensor, for the length of `use`. */
@@ -229,7 +254,7 @@ export class CudaBackend extends KernelBackend {
     const form = stored.dtype === 'float32' && this.storage !== 'float32' ? 'narrow' : 'wide';
     const bytes = stored.size * this.elementBytes(stored.dtype);
     const block = this.device.allocator.allocate(bytes);
-    this.device.driver.fill(block.pointer, bytes, 0);
+    this.fill(block.pointer, bytes, 0);
     stored[form] = block;
     stored.host = null;
   }

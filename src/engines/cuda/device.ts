@@ -49,10 +49,20 @@ export const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0,
 /** The sources stay where they are written: the same relative path from `src/` and from `dist/`. */
 const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 
+/** What sources share beyond `common.cuh`. */
+const SHARED: Readonly<Partial<Record<string, readonly string[]>>> = {
+  attention_hopper: ['barrier.cuh', 'hopper.cuh'],
+  attention_hopper_grad: ['barrier.cuh', 'hopper.cuh'],
+  chain: ['barrier.cuh', 'few.cuh', 'norm.cuh'],
+  linear: ['few.cuh'],
+  norm: ['norm.cuh'],
+};
+
 /** Text of `sources/<file>.cu` behind the shared declarations; the sources include nothing. */
 export function kernelSource(file: string): string {
-  const shared = file.startsWith('attention_hopper') ? ['common.cuh', 'hopper.cuh'] : ['common.cuh'];
-  return [...shared, `${file}.cu`].map((name) => readFileSync(new URL(name, SOURCES), 'utf8')).join('\n');
+  return ['common.cuh', ...(SHARED[file] ?? []), `${file}.cu`]
+    .map((name) => readFileSync(new URL(name, SOURCES), 'utf8'))
+    .join('\n');
 }
 
 /** Dynamic shared memory a kernel gets without asking for more. */
@@ -66,7 +76,10 @@ export function openDevice(storage: StorageType, poison = false): Device {
   const driver = openDriver();
   const compiler = openCompiler();
   const allocator = new CachingAllocator(driver, (block) => {
-    if (poison) driver.fill(block.pointer, block.size, POISON);
+    if (!poison) return;
+    // What was put off may still read what lay there before.
+    device.recording?.chain?.flush();
+    driver.fill(block.pointer, block.size, POISON);
   });
   const workspace = driver.allocate(WORKSPACE_BYTES) ?? 0;
   const time = (run: () => void): number => {
@@ -119,7 +132,7 @@ function kernelLauncher(device: Device): Device['launch'] {
   };
 
   const block = argumentBlock(koffi.address);
-  const permitted = new Set<number>();
+  const permitted = new Map<number, number>();
 
   return (kernel, [x, y = 1, z = 1], threads, args, shared = 0) => {
     const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${kernel.head ?? ''}`;
@@ -128,9 +141,9 @@ function kernelLauncher(device: Device): Device['launch'] {
       handle = load(kernel);
       kernels.set(key, handle);
     }
-    if (shared > DEFAULT_SHARED_BYTES && !permitted.has(handle)) {
+    if (shared > (permitted.get(handle) ?? DEFAULT_SHARED_BYTES)) {
       driver.allowSharedMemory(handle, shared);
-      permitted.add(handle);
+      permitted.set(handle, shared);
     }
     packArguments(block, args);
     if (kernel.early === true && device.recording?.early === true) {

@@ -4,6 +4,7 @@ import { RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
+import { canChain, LinearChain } from './chain.js';
 
 /** What kernels are launched with while a step is recorded. */
 export interface Recording {
@@ -16,12 +17,16 @@ export interface Recording {
   isReplaced(info: tf.TensorInfo): boolean;
   /** Address at which kernels will find these bytes, for as long as the recording lasts. */
   constant(bytes: ArrayBufferView): number;
+  /** Takes products with few rows, if the recording chains them. */
+  readonly chain: LinearChain | null;
 }
 
 /** Room for page tables: two addresses a page and layer. */
 const CONSTANT_BYTES = 2 ** 18;
 /** That of tensor maps. */
 const ALIGNMENT = 128;
+/** The position of a step, and the counter of its chains, 8 bytes behind it. */
+const WORDS_BYTES = 16;
 
 /** Host memory that kernels of a recorded step read: collected first, uploaded at once behind the recording. */
 class Constants {
@@ -84,13 +89,16 @@ class CudaStep implements RecordedStep {
  * Records on the backend's stream; see `Recording` for what kernels do differently meanwhile.
  * @param early whether kernels may start before those ahead of them have ended, on GPUs that can make them wait: some 2 %
  *   faster where a step is short; given up where the driver refuses
+ * @param chained whether products with few rows that follow each other become one launch, on GPUs with room for it
  */
-export function cudaRecorder(backend: CudaBackend, early = true): StepRecorder {
-  let isEarly = early && canWait(backend.device.driver.architecture);
+export function cudaRecorder(backend: CudaBackend, { early = true, chained = true } = {}): StepRecorder {
+  const { driver } = backend.device;
+  let isEarly = early && canWait(driver.architecture);
+  const isChained = chained && canChain(driver);
   return {
     record(step) {
       try {
-        return record(backend, step, isEarly);
+        return record(backend, step, isEarly, isChained);
       } catch (error) {
         if (!isEarly || !(error instanceof RunError)) throw error;
         isEarly = false;
@@ -106,12 +114,14 @@ function canWait(architecture: string): boolean {
   return Number.parseInt(architecture.slice('sm_'.length)) >= 90;
 }
 
-function record(backend: CudaBackend, step: Step, early: boolean): RecordedStep {
+function record(backend: CudaBackend, step: Step, early: boolean, chained: boolean): RecordedStep {
   const { position, inputShape, compute, carried } = step;
   const { device } = backend;
   const { allocator, driver } = device;
-  const block = allocator.allocate(CONSTANT_BYTES + ALIGNMENT);
+  const block = allocator.allocate(CONSTANT_BYTES + WORDS_BYTES);
   const place = block.pointer + CONSTANT_BYTES;
+  driver.upload(place, new BigInt64Array(WORDS_BYTES / 8));
+  const chain = chained ? new LinearChain(device, place + 8) : null;
   const constants = new Constants(block.pointer);
   const input = tf.keep(tf.engine().makeTensorFromTensorInfo(backend.output(inputShape, 'int32')));
   const before = carried().map((tensor) => tf.keep(tf.clone(tensor)));
@@ -122,9 +132,11 @@ function record(backend: CudaBackend, step: Step, early: boolean): RecordedStep 
   const capture = (): void => {
     try {
       driver.beginCapture();
-      device.recording = { position, place, early, isReplaced, constant: (bytes) => constants.add(bytes) };
+      const constant = (bytes: ArrayBufferView): number => constants.add(bytes);
+      device.recording = { position, place, early, isReplaced, constant, chain };
       output = tf.keep(compute(input));
       carryOver(backend, before, carried());
+      chain?.flush();
       graph = driver.endCapture();
     } finally {
       driver.abandonCapture();

@@ -98,6 +98,14 @@ function agree(found: Decoded, expected: Decoded, mode: string): void {
 
 let recorder: StepRecorder | undefined;
 
+/** Ways to record a step. */
+const MODES = {
+  recorded: { early: false, chained: false },
+  overlapping: { chained: false },
+  'chained without overlap': { early: false },
+  chained: {},
+};
+
 for (const storage of ['bfloat16', 'float16'] as const) {
   for (const poison of [true, false]) {
     const test = suite(`cuda decoding, ${storage}${poison ? ', poisoned' : ''}`);
@@ -118,9 +126,9 @@ for (const storage of ['bfloat16', 'float16'] as const) {
         assert.ok(own, 'the engine records');
         recorder = undefined;
         const expected = decode(config, null);
-        for (const early of [false, true]) {
-          recorder = cudaRecorder(cudaBackend(), early);
-          agree(decode(config, expected.tokens), expected, early ? 'overlapping' : 'recorded');
+        for (const [mode, options] of Object.entries(MODES)) {
+          recorder = cudaRecorder(cudaBackend(), options);
+          agree(decode(config, expected.tokens), expected, mode);
         }
         registerRecorder(CUDA, own);
       });

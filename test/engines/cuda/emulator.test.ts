@@ -6,25 +6,29 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kernelSource } from '../../../src/engines/cuda/device.js';
 
 const test = suite('cuda kernels, emulated');
 const sources = new URL('../../../src/engines/cuda/sources/', import.meta.url);
+const [common, barriers] = ['common', 'barrier'].map((name) =>
+  readFileSync(new URL(`${name}.cuh`, sources), 'utf8'),
+) as [string, string];
 const emulator = fileURLToPath(new URL('emulator/', import.meta.url));
 const hasCompiler = process.platform === 'linux' && spawnSync('g++', ['--version']).status === 0;
 const TOLERANCE = 1e-2;
 
 /** The fragment loaders of common.cuh, which are plain C++. */
 function fragmentLoaders(): string {
-  const text = readFileSync(new URL('common.cuh', sources), 'utf8');
-  return text.slice(text.indexOf('DEVICE void load_a('), text.indexOf('DEVICE void copy_async('));
+  const start = common.indexOf('DEVICE void load_a(');
+  return common.slice(start, common.lastIndexOf('#endif'));
 }
 
-/** A kernel source as a header: dynamic shared memory is an array. */
+/** A kernel source as a header, behind `device.h` instead of common.cuh and barrier.cuh: dynamic shared memory is an array. */
 function header(directory: string, name: string): void {
-  const text = readFileSync(new URL(`${name}.cu`, sources), 'utf8');
+  const text = kernelSource(name).slice(common.length).replace(barriers, '');
   const plain = text.replace(
     /extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];/g,
-    'static $1 $2[65536];',
+    'static $1 $2[131072];',
   );
   assert.not.match(plain, /extern __shared__/);
   writeFileSync(join(directory, `${name}.h`), plain);
@@ -72,6 +76,7 @@ if (!hasCompiler) {
   test.skip('gated retention and its gradient (g++ is absent)');
   test.skip('the kernels of a decoding step, norms and losses (g++ is absent)');
   test.skip('the gradient of the loss (g++ is absent)');
+  test.skip('a chain of products (g++ is absent)');
   test.skip('the optimizer over many tensors (g++ is absent)');
 } else {
   test('gated retention and its gradient agree with the definition', () => {
@@ -115,6 +120,13 @@ if (!hasCompiler) {
         const [name, error] = line.split('\t');
         assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
       }
+    });
+  });
+
+  test('a chain of products gives what its products and norms give one by one', () => {
+    inDirectory((directory) => {
+      const headers = ['chain', 'linear', 'norm'];
+      assert.is(execFileSync(build(directory, 'chain', headers), { encoding: 'utf8' }), '22 cases\n');
     });
   });
 

@@ -2,41 +2,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernelSource } from '../../../src/engines/cuda/device.js';
-import { startOn } from '../../../src/engines/cuda/index.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
-import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
-import type { ModelCache } from '../../../src/model/cache.js';
+import { createConfig } from '../../../src/model/index.js';
 import { RunError } from '../../../src/errors.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { CUDA, cudaBackend } from './gpu.js';
-import { type StandIn, standIn } from './stand-in.js';
+import type { StandIn } from './stand-in.js';
+import { CONFIGS, decode, NAMES, PROMPT, prompted, SHAPE, started } from './stand-in-models.js';
 
 const test = suite('recorded decoding');
-const SHAPE = { dim: 64, layers: 2, hiddenDim: 48, heads: 2, kvHeads: 2, vocabSize: 61 };
-const CONFIGS = {
-  'gated retention': createConfig({ ...SHAPE, selfHeads: 2 }),
-  'sliding window': createConfig({ ...SHAPE, selfHeads: 2, slidingWindow: 5 }),
-  transformer: createConfig({ ...SHAPE, architecture: 'transformer' }),
-};
-const PROMPT = 9;
-
-async function started(config: ModelConfig): Promise<{ on: StandIn; model: LanguageModel }> {
-  const on = standIn();
-  await startOn(on.device);
-  return { on, model: createModel(config, { seed: 3 }) };
-}
-
-function prompted(model: LanguageModel, maxTokens: number): ModelCache {
-  const cache = model.createCache({ maxTokens });
-  const tokens = tf.zeros<tf.Rank.R2>([1, PROMPT], 'int32');
-  tf.dispose([model.prefill(tokens, cache), tokens]);
-  return cache;
-}
-
-function decode(model: LanguageModel, cache: ModelCache): void {
-  tf.tidy(() => void model.decode(tf.tensor1d([7], 'int32'), cache));
-}
 
 /** What `work` writes to stderr. */
 function silenced(work: () => void): string[] {
@@ -53,7 +28,7 @@ function silenced(work: () => void): string[] {
 
 /** Records with kernels that start early. */
 function overlap(): void {
-  registerRecorder(CUDA, cudaRecorder(cudaBackend(), true));
+  registerRecorder(CUDA, cudaRecorder(cudaBackend()));
 }
 
 /** From the brace behind what `pattern` finds to the end of the function. */
@@ -66,9 +41,10 @@ function bodyOf(source: string, pattern: string): string {
 
 const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
 
-for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
+for (const name of NAMES) {
   test(`${name}: the second step is recorded, later ones are one launch`, async () => {
     const { on, model } = await started(CONFIGS[name]);
+    registerRecorder(CUDA, cudaRecorder(cudaBackend(), { chained: false }));
     const before = liveBytes(on);
     const [tensors, buffers] = [tf.memory().numTensors, tf.memory().numDataBuffers];
     const cache = prompted(model, 64);
@@ -109,7 +85,7 @@ for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
   });
 }
 
-for (const name of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
+for (const name of NAMES) {
   test(`${name}: a recording that does not give the computed step is not used again`, async () => {
     const { on, model } = await started(CONFIGS[name]);
     const [bytes, tensors, buffers] = [liveBytes(on), tf.memory().numTensors, tf.memory().numDataBuffers];
@@ -175,7 +151,7 @@ test('every kernel that is launched early waits for the one before it', async ()
       const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
       // In the kernel itself, or in a function that it calls.
       const called = Array.from(
-        body.matchAll(/\b(normalize|rotate|products|load_queries)[<(]/g),
+        body.matchAll(/\b(normalize|rotate|products|load_queries|run_stages)[<(]/g),
         ([, inner]) => bodyOf(source, `DEVICE void ${inner}\\(`),
       );
       const waits = [body, ...called].some((text) => /^{\s*follow\(\);|wait_for_previous\(\);/.test(text));
@@ -295,7 +271,7 @@ test('where recording fails, decoding goes on as before, and says so once', asyn
 test('a recording that cannot begin, end, or be launched leaves nothing behind', async () => {
   for (const method of ['beginCapture', 'endCapture', 'launchGraph'] as const) {
     const { on, model } = await started(CONFIGS['gated retention']);
-    registerRecorder(CUDA, cudaRecorder(cudaBackend(), false));
+    registerRecorder(CUDA, cudaRecorder(cudaBackend(), { early: false }));
     const cache = prompted(model, 64);
     decode(model, cache);
     const [bytes, tensors] = [liveBytes(on), tf.memory().numTensors];

@@ -24,7 +24,7 @@ export function copyStrided(backend: CudaBackend, shape: readonly number[], from
   const destination = backend.pointer(to.info, storage) + walk.offsets[1] * walk.unit;
   const units = sizeOf(walk.shape);
   if (walk.shape.length === 0 || (walk.shape.length === 1 && walk.strides.every((list) => list[0] === 1))) {
-    backend.device.driver.copy(destination, source, units * walk.unit);
+    backend.copy(destination, source, units * walk.unit);
     return;
   }
   const lists = [walk.shape, walk.strides[0] ?? [], walk.strides[1] ?? []];
@@ -185,7 +185,7 @@ export function scatterAdd(
   const inner = size / Math.max(1, sizeOf(indices.shape));
   const out = backend.output(shape);
   backend.scratch(segments * inner * 4, (sums) => {
-    backend.device.driver.fill(sums, segments * inner * 4, 0);
+    backend.fill(sums, segments * inner * 4, 0);
     const addresses = [backend.pointer(rows), backend.pointer(indices), sums].map(pointer);
     const args = [...addresses, int64(size), int64(inner), int32(segments), float32(scale)];
     backend.launch({ file, name: 'scatter_add' }, backend.blocks(size), THREADS, args);

@@ -1,6 +1,7 @@
 /** Linear layers: cuBLASLt for many rows, an own kernel for the few rows of decoding. */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
+import { FEW_ROWS, GROUP } from '../chain.js';
 import { int32, int64s, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { product } from './matmul.js';
@@ -30,9 +31,7 @@ export function linear(
   return out;
 }
 
-/** Rows up to which a product is a reading of the weights, projections of one launch, and threads, as in linear.cu. */
-const FEW_ROWS = 4;
-const GROUP = 8;
+/** As in linear.cu. */
 const THREADS = 128;
 
 /** Whether products with these rows are bound by reading the weights, which the kernel for few rows does best. */
@@ -52,16 +51,26 @@ function linearFew(
   const rows = sizeOf(x.shape) / inner;
   const widths = weights.map((weight) => weight.shape[0] ?? 1);
   const outs = widths.map((width) => backend.output([...x.shape.slice(0, -1), width]));
-  const padded = (values: number[]): number[] => [
+  const chained = {
+    x: backend.pointer(x),
+    rows,
+    inner,
+    weights: weights.map((weight) => backend.pointer(weight)),
+    outs: outs.map((out) => backend.pointer(out)),
+    widths,
+    residual: residual === undefined ? 0 : backend.pointer(residual),
+    swiglu: false,
+  };
+  if (backend.device.recording?.chain?.add(chained) === true) return outs;
+  const padded = (values: readonly number[]): number[] => [
     ...values,
     ...new Array<number>(GROUP - values.length).fill(0),
   ];
-  const of = (infos: readonly TensorInfo[]): number[] => padded(infos.map((info) => backend.pointer(info)));
   const total = widths.reduce((sum, width) => sum + width, 0);
   const args = [
-    pointer(backend.pointer(x)),
-    int64s([...of(weights), ...of(outs), ...padded(widths)], 3 * GROUP),
-    pointer(residual === undefined ? 0 : backend.pointer(residual)),
+    pointer(chained.x),
+    int64s([...padded(chained.weights), ...padded(chained.outs), ...padded(widths)], 3 * GROUP),
+    pointer(chained.residual),
     int32(rows),
     int32(inner),
     int32(total),
@@ -85,10 +94,17 @@ export function linearSwigluFew(
   if (!fewRows(backend, x)) return null;
   const [width = 1, inner = 1] = activated.shape;
   const out = backend.output([...x.shape.slice(0, -1), width]);
-  const args = [
-    ...[x, activated, gate, out].map((info) => pointer(backend.pointer(info))),
-    ...[sizeOf(x.shape) / inner, inner, width].map(int32),
+  const rows = sizeOf(x.shape) / inner;
+  const [from, first, second, to] = [x, activated, gate, out].map((info) => backend.pointer(info)) as [
+    number,
+    number,
+    number,
+    number,
   ];
+  const [weights, outs, widths] = [[first, second], [to], [width]];
+  const chained = { x: from, rows, inner, weights, outs, widths, residual: 0, swiglu: true };
+  if (backend.device.recording?.chain?.add(chained) === true) return out;
+  const args = [...[from, first, second, to].map(pointer), ...[rows, inner, width].map(int32)];
   const blocks = Math.ceil(width / (THREADS / 64));
   backend.launch({ file: 'linear', name: 'linear_swiglu', early: true }, [blocks], THREADS, args);
   return out;

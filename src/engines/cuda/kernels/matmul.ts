@@ -24,7 +24,7 @@ export function product(
   if (m * n * k === 0) return;
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType };
   const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
-  backend.device.products.run({ ...shape, ...single }, { a, b, d: out, c: add });
+  backend.multiply({ ...shape, ...single }, { a, b, d: out, c: add });
 }
 
 const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
@@ -46,7 +46,7 @@ const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType: backend.storage };
   const strides = { strideA: batchA === 1 ? 0 : m * k, strideB: batchB === 1 ? 0 : k * n, strideD: m * n };
   const addresses = { a: backend.pointer(a), b: backend.pointer(b), d: backend.pointer(out) };
-  backend.device.products.run({ ...shape, batch, ...strides }, addresses);
+  backend.multiply({ ...shape, batch, ...strides }, addresses);
   return out;
 };
 

@@ -2,6 +2,7 @@ import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
+import { CHAIN_THREADS } from '../chain.js';
 import { sizeOf } from '../walk.js';
 
 const file = 'norm';
@@ -39,6 +40,12 @@ export function normLaunch(rows: number, width: number, perPack: number): NormLa
   return { name: 'rms_norm', blocks: rows, threads, extent: packs, lanes: 0 };
 }
 
+/** Whether a chain of products can norm these rows as the launch does, to the last bit. */
+function isChained({ name, extent }: NormLaunch, rows: number): boolean {
+  if (name === 'rms_norm') return rows <= FEW_ROWS && extent <= CHAIN_THREADS;
+  return name === 'rms_norm_small';
+}
+
 function optional(backend: CudaBackend, info: TensorInfo | undefined): number {
   return info === undefined ? 0 : backend.pointer(info);
 }
@@ -55,9 +62,23 @@ function rmsNorm(
   const out = backend.output(x.shape);
   const plan = normLaunch(rows, width, 16 / backend.elementBytes('float32'));
   const inputs = [backend.pointer(x), optional(backend, weight), optional(backend, gate)];
-  const addresses = [...inputs, backend.pointer(out)].map(pointer);
-  const args = [...addresses, int64(rows), int32(plan.extent), int32(plan.lanes), float32(eps)];
-  backend.launch({ file, name: plan.name, early: true }, [plan.blocks], plan.threads, args);
+  const addresses = [...inputs, backend.pointer(out)];
+  const launch = (): void => {
+    const args = [
+      ...addresses.map(pointer),
+      int64(rows),
+      int32(plan.extent),
+      int32(plan.lanes),
+      float32(eps),
+    ];
+    backend.launch({ file, name: plan.name, early: true }, [plan.blocks], plan.threads, args);
+  };
+  const chain = backend.device.recording?.chain;
+  if (chain && isChained(plan, rows)) {
+    const [x, scale, gate, y] = addresses as [number, number, number, number];
+    const bytes = backend.bytesOf(out);
+    chain.addNorm({ x, scale, gate, y, bytes, packs: plan.extent, lanes: plan.lanes, eps }, launch);
+  } else launch();
   return out;
 }
 

@@ -215,8 +215,7 @@ KERNEL __launch_bounds__(384, 1)
     barrier_init(bars, 1);
     for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + i), 1);
     for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + 2 * STAGES + i), 2);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    barriers_ready();
   }
   __syncthreads();
   if (threadIdx.x < 128) {

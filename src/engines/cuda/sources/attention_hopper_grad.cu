@@ -188,8 +188,7 @@ DEVICE Barriers start_barriers(u64* barriers, int arrivals) {
     barrier_init(bars.resident, 1);
     for (int i = 0; i < STAGES; i++) barrier_init(bars.full + 8 * i, arrivals);
     for (int i = 0; i < STAGES; i++) barrier_init(bars.empty + 8 * i, 2);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    barriers_ready();
   }
   __syncthreads();
   return bars;

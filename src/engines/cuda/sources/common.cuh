@@ -147,6 +147,24 @@ DEVICE float block_max(float x) {
   return warp_max(lane < warps ? partial[lane] : -__int_as_float(0x7f800000));
 }
 
+DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+DEVICE void copy_async(void* to, const void* from, bool valid) {
+  const int bytes = valid ? 16 : 0;  // the rest of the 16 bytes becomes zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+}
+DEVICE void copy_commit() { asm volatile("cp.async.commit_group;"); }
+template <int PENDING>
+DEVICE void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
+}
+
+// What other multiprocessors wrote before they counted up to the value that is read is seen from here on.
+DEVICE u64 load_acquire(const u64* p) {
+  u64 x;
+  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(x) : "l"(p) : "memory");
+  return x;
+}
+
 #if STORAGE != 0
 // Tensor-core building blocks (PTX ISA, "Matrix multiply-accumulate": mma.m16n8k16 and ldmatrix fragments).
 #if STORAGE == 1
@@ -156,7 +174,6 @@ DEVICE float block_max(float x) {
 #endif
 #define LOG2_E 1.4426950408889634f
 
-DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 DEVICE float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -236,14 +253,5 @@ DEVICE void accumulate(float (&o)[TILES][4], float (&p)[COUNT][4], const scalar*
       multiply(o[j + 1], left, right[2], right[3]);
     }
   }
-}
-DEVICE void copy_async(scalar* to, const scalar* from, bool valid) {
-  const int bytes = valid ? 16 : 0;  // the rest of the 16 bytes becomes zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
-}
-DEVICE void copy_commit() { asm volatile("cp.async.commit_group;"); }
-template <int PENDING>
-DEVICE void copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
 }
 #endif

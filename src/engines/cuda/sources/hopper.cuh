@@ -1,25 +1,8 @@
-// What the Hopper kernels are made of: barriers in shared memory, the tensor copy engine, asynchronous warpgroup products.
-// Behind common.cuh for 16-bit storage.
+// The tensor copy engine and asynchronous warpgroup products of Hopper, behind barrier.cuh for 16-bit storage.
 struct alignas(64) TensorMap {
   u64 words[16];
 };
 
-DEVICE void barrier_init(u32 barrier, int count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count));
-}
-DEVICE void barrier_expect(u32 barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-DEVICE void barrier_arrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-DEVICE void barrier_wait(u32 barrier, int parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nAGAIN_%=:\n"
-      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
-      "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(barrier), "r"(parity)
-      : "memory");
-}
 // One box of 64 columns × the positions of the map at (column, position, head, batch).
 DEVICE void fetch(u32 to, const TensorMap* map, u32 barrier, int column, int position, int head, int batch) {
   asm volatile(

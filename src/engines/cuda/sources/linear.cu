@@ -1,7 +1,5 @@
 // y = x·weightᵀ (+ residual) for at most FEW rows: bound by reading the weights once, 16 bytes a lane. One warp an output;
 // several weights that share x are one launch.
-#define FEW 4
-#define GROUP 8
 #define AHEAD 4      // loads in flight a lane
 #define THREADS 128
 
@@ -28,24 +26,12 @@ DEVICE void products(float (&sums)[FEW], const scalar* x, const scalar* weights,
   for (int start = lane; start < packs; start += 32 * AHEAD) {
     load(next, weight, start + 32 * AHEAD, packs);
 #pragma unroll
-    for (int row = 0; row < FEW; row++) {
-      if (row >= rows) break;
-#pragma unroll
-      for (int i = 0; i < AHEAD; i++) {
-        if (start + 32 * i >= packs) continue;
-        const Wide p = ((const Wide*)x)[(i64)row * packs + start + 32 * i];
-#pragma unroll
-        for (int j = 0; j < WIDTH; j++) sums[row] += to_float(w[i].v[j]) * to_float(p.v[j]);
-      }
-    }
+    for (int i = 0; i < AHEAD; i++)
+      if (start + 32 * i < packs) add_products(sums, w[i], (const Wide*)x + start + 32 * i, rows, packs);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) w[i] = next[i];
   }
-#pragma unroll
-  for (int row = 0; row < FEW; row++) {
-    if (row >= rows) break;
-    sums[row] = warp_sum(sums[row]);
-  }
+  sum_lanes(sums, rows);
 }
 
 // Six blocks a multiprocessor: 48 to 96 KiB of weights in flight.
@@ -88,8 +74,6 @@ KERNEL __launch_bounds__(THREADS, 6) linear_swiglu(const scalar* x, const scalar
 #pragma unroll
   for (int row = 0; row < FEW; row++) {
     if (row >= rows) break;
-    // Rounded as the projections are where they are kept.
-    const float a = to_float(from_float(sums[row])), b = to_float(from_float(gates[pair][row]));
-    y[(i64)row * width + output] = from_float(a * sigmoid_fast(a) * b);
+    y[(i64)row * width + output] = gate_with(sums[row], gates[pair][row]);
   }
 }

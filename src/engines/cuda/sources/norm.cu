@@ -1,54 +1,6 @@
 // RMSNorm: y = x · rsqrt(mean(x²) + eps) · weight (· silu(gate)), and its gradient. Bound by memory: a row is read once and kept in
 // registers; 16-byte accesses.
 
-#define KEPT 4  // packs of a row that one thread holds
-
-// What `y` is multiplied by where there is a gate, after it was rounded as it would be kept.
-DEVICE scalar gated(scalar y, scalar gate) {
-  const float g = to_float(gate);
-  return from_float(g * sigmoid_fast(g) * to_float(y));
-}
-
-// One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block.
-template <bool BLOCK>
-DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wide* to, int packs, int first,
-                      int threads, bool valid, float eps) {
-  Wide kept[KEPT], scales[KEPT];
-  float sum = 0.0f;
-  let_next_start();
-#pragma unroll
-  for (int j = 0; j < KEPT; j++)
-    if (weight && first + j * threads < packs) scales[j] = weight[first + j * threads];
-  wait_for_previous();
-#pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    const int at = first + j * threads;
-    if (at >= packs) continue;
-    kept[j] = from[at];
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
-  }
-  if (BLOCK) sum = block_sum(sum);
-  else
-    for (int offset = threads >> 1; offset > 0; offset >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-  const float factor = rsqrtf(sum / (packs * WIDTH) + eps);
-  if (!valid) return;
-#pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    const int at = first + j * threads;
-    if (at >= packs) continue;
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(scales[j].v[i]) : 1.0f));
-    if (gate) {
-      const Wide g = gate[at];
-#pragma unroll
-      for (int i = 0; i < WIDTH; i++) kept[j].v[i] = gated(kept[j].v[i], g.v[i]);
-    }
-    to[at] = kept[j];
-  }
-}
-
 // `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
 KERNEL rms_norm_small(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs,
                       int lanes, float eps) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <vector>
 
 using std::max;
@@ -20,6 +21,7 @@ typedef long long i64;
 #define DEVICE static inline
 #define KERNEL static void
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ static
 
 struct Dim {
@@ -77,13 +79,6 @@ static void __syncthreads() { block_barrier.wait(blockDim.x); }
 // The kernel before: memory is as it is while that still runs (false) until a block waits for its end (true).
 static std::function<void(bool ended)> previous;
 static void let_next_start() {}
-static void wait_for_previous() {
-  if (!previous) return;
-  __syncthreads();
-  if (threadIdx.x == 0) previous(true);
-  __syncthreads();
-}
-static void follow() { wait_for_previous(); }
 static int warp() { return threadIdx.x >> 5; }
 static int lane() { return threadIdx.x & 31; }
 static void warp_wait() { warp_barriers[warp()].wait(32); }
@@ -212,13 +207,84 @@ static float __int_as_float(int bits) {
   return x;
 }
 static i64 __double2ll_rn(double x) { return llrint(x); }
-static void copy_async(scalar* to, const scalar* from, bool valid) {
-  if (valid) memcpy(to, from, 16);
-  else memset(to, 0, 16);
+// Copies arrive when a thread waits for them, and no earlier.
+struct Copy {
+  void* to;
+  const void* from;
+  bool valid;
+};
+static std::vector<std::vector<std::vector<Copy>>> copies;  // of each thread: groups, the last one open
+static std::vector<std::vector<Copy>>& own_copies() {
+  copies.resize(std::max<size_t>(copies.size(), blockDim.x));
+  auto& groups = copies[threadIdx.x];
+  if (groups.empty()) groups.emplace_back();
+  return groups;
 }
-static void copy_commit() {}
+static void copy_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
+static void copy_commit() { own_copies().emplace_back(); }
 template <int PENDING>
-static void copy_wait() {}
+static void copy_wait() {
+  auto& groups = own_copies();
+  while ((int)groups.size() - 1 > PENDING) {
+    for (const Copy& copy : groups[0]) {
+      if (copy.valid) memcpy(copy.to, copy.from, 16);
+      else memset(copy.to, 0, 16);
+    }
+    groups.erase(groups.begin());
+  }
+}
+
+static void wait_for_previous() {
+  if (!previous) return;
+  // What was begun may have read what is there now.
+  for (auto& group : own_copies()) {
+    for (const Copy& copy : group)
+      if (copy.valid) memcpy(copy.to, copy.from, 16);
+      else memset(copy.to, 0, 16);
+    group.clear();
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) previous(true);
+  __syncthreads();
+}
+static void follow() { wait_for_previous(); }
+
+// barrier.cuh: copies arrive when they are waited for; a wait for what nothing brings ends the program.
+static std::map<u32, const void*> shared_addresses;
+static u32 shared_address(const void* p) {
+  const u32 address = (u32)(size_t)p;
+  shared_addresses[address] = p;
+  // Also what lies behind it, as of barriers in a row.
+  for (int i = 8; i < 128; i += 8) shared_addresses.emplace(address + i, (const char*)p + i);
+  return address;
+}
+struct CopyBarrier {
+  int expected = 0, arrivals = 0, completed = 0;
+  std::vector<Copy> copies;
+  std::vector<int> sizes;
+};
+static std::map<u32, CopyBarrier> copy_barriers;
+static void barrier_init(u32 barrier, int) { copy_barriers[barrier] = CopyBarrier(); }
+static void barriers_ready() {}
+static void barrier_expect(u32 barrier, int bytes) {
+  copy_barriers[barrier].expected += bytes;
+  copy_barriers[barrier].arrivals++;
+}
+static void copy_bulk(u32 to, const void* from, u32 barrier, int bytes) {
+  copy_barriers[barrier].copies.push_back({(void*)shared_addresses.at(to), from, true});
+  copy_barriers[barrier].sizes.push_back(bytes);
+}
+static void barrier_wait(u32 barrier, int parity) {
+  CopyBarrier& at = copy_barriers.at(barrier);
+  if ((at.completed & 1) != parity) return;
+  int sum = 0;
+  for (const int size : at.sizes) sum += size;
+  if (at.arrivals != 1 || sum != at.expected) abort();
+  for (size_t i = 0; i < at.copies.size(); i++) memcpy(at.copies[i].to, at.copies[i].from, at.sizes[i]);
+  at = {0, 0, at.completed + 1, {}, {}};
+}
+static void __threadfence() {}
+static u64 load_acquire(const u64* p) { return *(const volatile u64*)p; }
 
 // --- tensor cores: ldmatrix and mma.m16n8k16 as the PTX ISA lays out their fragments -------------------------------------
 static const scalar* addresses[32][32];

@@ -1,0 +1,144 @@
+/**
+ * Successive products with few rows of a recorded step, with the norms in front of them, as one launch: chain.cu. Nothing
+ * is launched before something else must be queued, for which `CudaBackend` has the chain flushed.
+ */
+import type { Driver } from './driver.js';
+import { type KernelArgument, int32, pointer } from './launch.js';
+import type { Device } from './device.js';
+
+/** As in few.cuh. */
+export const FEW_ROWS = 4;
+export const GROUP = 8;
+
+/** As in chain.cu: stages of a launch, threads of a block, bytes of all rings. */
+const STAGES = 8;
+export const CHAIN_THREADS = 512;
+const RING_BYTES = 6 * 4 * 16 * CHAIN_THREADS;
+/** What each block takes besides: a KiB for the driver, and sums over a block. */
+const STATIC_BYTES = 2048;
+const STAGE_BYTES = 224;
+
+/** RMSNorm of x at device addresses, 0 for none. */
+export interface ChainedNorm {
+  readonly x: number;
+  readonly scale: number;
+  readonly gate: number;
+  readonly y: number;
+  /** Bytes of x, which are those of the gate and of y. */
+  readonly bytes: number;
+  /** Packs of a row, and threads that share one; 0: the block. */
+  readonly packs: number;
+  readonly lanes: number;
+  readonly eps: number;
+}
+
+/** Products of x [rows, inner] with weights [width, inner] at device addresses, or SwiGLU of two; 0 for no residual. */
+export interface ChainedProduct {
+  readonly x: number;
+  readonly rows: number;
+  readonly inner: number;
+  readonly weights: readonly number[];
+  readonly outs: readonly number[];
+  readonly widths: readonly number[];
+  readonly residual: number;
+  readonly swiglu: boolean;
+}
+
+interface Stage {
+  readonly product: ChainedProduct;
+  readonly norm: ChainedNorm | null;
+}
+
+/** Whether blocks of chain.cu fit: then there is one a multiprocessor. */
+export function canChain({ sharedBytes }: Driver): boolean {
+  return sharedBytes >= RING_BYTES + STATIC_BYTES;
+}
+
+export class LinearChain {
+  private stages: Stage[] = [];
+  private norm: { readonly norm: ChainedNorm; readonly launch: () => void } | null = null;
+
+  /** @param arrivals address of a 64-bit counter that starts as 0 and that only chains of this stream change */
+  constructor(
+    private readonly device: Device,
+    private readonly arrivals: number,
+  ) {}
+
+  /**
+   * Takes a norm, for the product behind it.
+   * @param launch launches it, if what follows is something else
+   */
+  addNorm(norm: ChainedNorm, launch: () => void): void {
+    if (this.norm !== null) this.flush();
+    this.norm = { norm, launch };
+  }
+
+  /** @returns whether the chain takes the product; otherwise everything before it has been launched */
+  add(product: ChainedProduct): boolean {
+    const { rows, inner } = product;
+    const elementBytes = this.device.storage === 'float32' ? 4 : 2;
+    const bytes = rows * inner * elementBytes;
+    const fits = RING_BYTES + bytes + STATIC_BYTES <= this.device.driver.sharedBytes;
+    const norm = this.norm?.norm ?? null;
+    const isNormed = norm !== null && norm.y === product.x && norm.bytes === bytes;
+    const outBytes = product.widths.map((width) => rows * width * elementBytes);
+    // A block may write its outputs while others still read what they norm.
+    const isSafe =
+      isNormed &&
+      !product.outs.some((out, i) =>
+        [norm.x, norm.gate].some((from) => from < out + (outBytes[i] ?? 0) && out < from + bytes),
+      );
+    const differs = this.stages[0] !== undefined && this.stages[0].product.rows !== rows;
+    if (!fits || differs || this.stages.length === STAGES || (norm !== null && !isSafe)) this.flush();
+    if (!fits) return false;
+    this.stages.push({ product, norm: this.norm === null ? null : norm });
+    this.norm = null;
+    return true;
+  }
+
+  /** Launches what has been taken. */
+  flush(): void {
+    const { stages, norm } = this;
+    this.stages = [];
+    this.norm = null;
+    if (stages.length > 0) this.launch(stages);
+    norm?.launch();
+  }
+
+  private launch(stages: readonly Stage[]): void {
+    const { device, arrivals } = this;
+    const rows = stages[0]?.product.rows ?? 0;
+    const elementBytes = device.storage === 'float32' ? 4 : 2;
+    const widest = Math.max(...stages.map(({ product }) => product.inner));
+    const args = [table(stages), pointer(arrivals), int32(stages.length), int32(rows)];
+    const kernel = { file: 'chain', name: rows === 1 ? 'linear_chain_one' : 'linear_chain', early: true };
+    const shared = RING_BYTES + rows * widest * elementBytes;
+    device.launch(kernel, [device.driver.multiprocessors], CHAIN_THREADS, args, shared);
+  }
+}
+
+/** `Stages` of chain.cu. */
+function table(stages: readonly Stage[]): KernelArgument {
+  const value = new Uint8Array(STAGES * STAGE_BYTES);
+  stages.forEach((stage, i) => {
+    write(new DataView(value.buffer, i * STAGE_BYTES, STAGE_BYTES), stage);
+  });
+  return { kind: 'bytes', value, alignment: 8 };
+}
+
+function write(view: DataView, { product, norm }: Stage): void {
+  const { x, weights, outs, widths, inner, residual, swiglu } = product;
+  const padded = (values: readonly number[]): number[] =>
+    Array.from({ length: GROUP }, (_, i) => values[i] ?? 0);
+  const addresses = [norm?.x ?? x, norm?.scale ?? 0, norm?.gate ?? 0, norm?.y ?? 0, residual];
+  const pointers = [...addresses, ...padded(weights), ...padded(outs)];
+  pointers.forEach((address, i) => {
+    view.setBigUint64(8 * i, BigInt(address), true);
+  });
+  const total = swiglu ? (widths[0] ?? 0) : widths.reduce((sum, width) => sum + width, 0);
+  const numbers = [...padded(widths), inner, total, Number(swiglu), norm?.packs ?? 0, norm?.lanes ?? 0];
+  numbers.forEach((number, i) => {
+    view.setInt32(8 * pointers.length + 4 * i, number, true);
+  });
+  view.setFloat32(8 * pointers.length + 4 * numbers.length, norm?.eps ?? 0, true);
+}

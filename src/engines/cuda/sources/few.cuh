@@ -1,0 +1,29 @@
+// Products with at most FEW rows of x, up to GROUP weights at once. ROWS: of the rows that a function is compiled for.
+#define FEW 4
+#define GROUP 8
+
+// sums[row] += x[row]·w over one pack; rows of x are `packs` apart. Every kernel of these products adds in this order: a
+// lane every 32nd pack, then the lanes of the warp.
+template <int ROWS>
+DEVICE void add_products(float (&sums)[ROWS], const Wide& w, const Wide* x, int rows, int packs) {
+#pragma unroll
+  for (int row = 0; row < ROWS; row++) {
+    if (row >= rows) break;
+    const Wide p = x[(i64)row * packs];
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) sums[row] += to_float(w.v[j]) * to_float(p.v[j]);
+  }
+}
+template <int ROWS>
+DEVICE void sum_lanes(float (&sums)[ROWS], int rows) {
+#pragma unroll
+  for (int row = 0; row < ROWS; row++) {
+    if (row >= rows) break;
+    sums[row] = warp_sum(sums[row]);
+  }
+}
+// silu(a)·b, both rounded as the projections are where they are kept.
+DEVICE scalar gate_with(float a, float b) {
+  a = to_float(from_float(a));
+  return from_float(a * sigmoid_fast(a) * to_float(from_float(b)));
+}

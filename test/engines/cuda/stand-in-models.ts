@@ -1,0 +1,32 @@
+/** Small models on the stand-in, as they decode. */
+import { startOn } from '../../../src/engines/cuda/index.js';
+import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
+import type { ModelCache } from '../../../src/model/cache.js';
+import * as tf from '../../../src/tf.js';
+import { type StandIn, standIn } from './stand-in.js';
+
+export const SHAPE = { dim: 64, layers: 2, hiddenDim: 48, heads: 2, kvHeads: 2, vocabSize: 61 };
+export const CONFIGS = {
+  'gated retention': createConfig({ ...SHAPE, selfHeads: 2 }),
+  'sliding window': createConfig({ ...SHAPE, selfHeads: 2, slidingWindow: 5 }),
+  transformer: createConfig({ ...SHAPE, architecture: 'transformer' }),
+};
+export const NAMES = Object.keys(CONFIGS) as (keyof typeof CONFIGS)[];
+export const PROMPT = 9;
+
+export async function started(config: ModelConfig): Promise<{ on: StandIn; model: LanguageModel }> {
+  const on = standIn();
+  await startOn(on.device);
+  return { on, model: createModel(config, { seed: 3 }) };
+}
+
+export function prompted(model: LanguageModel, maxTokens: number): ModelCache {
+  const cache = model.createCache({ maxTokens });
+  const tokens = tf.zeros<tf.Rank.R2>([1, PROMPT], 'int32');
+  tf.dispose([model.prefill(tokens, cache), tokens]);
+  return cache;
+}
+
+export function decode(model: LanguageModel, cache: ModelCache): void {
+  tf.tidy(() => void model.decode(tf.tensor1d([7], 'int32'), cache));
+}
