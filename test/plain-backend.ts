@@ -15,6 +15,17 @@ export async function usePlainBackend(): Promise<void> {
   await tf.ready();
 }
 
+/** Runs `work` on the plain backend whatever the engine under test: for tests that give it kernels of their own. */
+export async function onPlainBackend(work: () => void): Promise<void> {
+  const engine = tf.getBackend();
+  await tf.setBackend('cpu');
+  try {
+    work();
+  } finally {
+    await tf.setBackend(engine);
+  }
+}
+
 /**
  * Runs `body` and returns how many tensors it left behind.
  * What `body` returns is not kept: dispose results inside.

@@ -10,7 +10,7 @@ import {
 } from '../../src/ops/index.js';
 import { registerFusedKernel } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';
-import { leakedTensors, usePlainBackend } from '../plain-backend.js';
+import { leakedTensors, onPlainBackend, usePlainBackend } from '../plain-backend.js';
 import { close, compareOp, withLimits } from './compare.js';
 import * as reference from './reference.js';
 
@@ -77,34 +77,35 @@ function weightedResults(): { values: number[][]; losses: number[] } {
   });
 }
 
-test('weightedCrossEntropy is the weighted sum, with or without an engine that forms its gradients at once', () => {
-  const plain = weightedResults();
-  const sum = WEIGHTS.reduce((total, weight, i) => total + weight * (plain.losses[i] ?? NaN), 0);
-  assert.ok(Math.abs((plain.values[0]?.[0] ?? NaN) - sum) < 1e-5);
-  let calls = 0;
-  registerFusedKernel('cpu', 'WeightedCrossEntropy', ({ x, weight, weights }) => {
-    calls++;
-    assert.equal([...weights.dataSync()], WEIGHTS);
-    const [, dx = [], dWeight = []] = plain.values;
-    const gradients = [tf.tensor(dx, x.shape), tf.tensor(dWeight, weight.shape)];
-    return [tf.tensor1d(plain.losses), ...gradients.map((gradient) => tf.div(gradient, DY))];
-  });
-  try {
-    const fused = weightedResults();
-    assert.is(calls, 1);
-    plain.values.forEach((values, i) => {
-      close(tf.tensor1d(fused.values[i] ?? []), values, 1e-5, `result ${i}`);
+test('weightedCrossEntropy is the weighted sum, with or without an engine that forms its gradients at once', () =>
+  onPlainBackend(() => {
+    const plain = weightedResults();
+    const sum = WEIGHTS.reduce((total, weight, i) => total + weight * (plain.losses[i] ?? NaN), 0);
+    assert.ok(Math.abs((plain.values[0]?.[0] ?? NaN) - sum) < 1e-5);
+    let calls = 0;
+    registerFusedKernel('cpu', 'WeightedCrossEntropy', ({ x, weight, weights }) => {
+      calls++;
+      assert.equal([...weights.dataSync()], WEIGHTS);
+      const [, dx = [], dWeight = []] = plain.values;
+      const gradients = [tf.tensor(dx, x.shape), tf.tensor(dWeight, weight.shape)];
+      return [tf.tensor1d(plain.losses), ...gradients.map((gradient) => tf.div(gradient, DY))];
     });
-    close(tf.tensor1d(fused.losses), plain.losses, 1e-5, 'losses');
-    const ids = tf.tensor1d(targets, 'int32');
-    weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, tf.tensor1d(WEIGHTS));
-    assert.is(calls, 1, 'without a gradient nothing is formed');
-    const mean = weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, null).total;
-    close(mean, [Math.log(7)], 1e-5, 'the mean');
-  } finally {
-    tf.unregisterKernel('WeightedCrossEntropy', 'cpu');
-  }
-});
+    try {
+      const fused = weightedResults();
+      assert.is(calls, 1);
+      plain.values.forEach((values, i) => {
+        close(tf.tensor1d(fused.values[i] ?? []), values, 1e-5, `result ${i}`);
+      });
+      close(tf.tensor1d(fused.losses), plain.losses, 1e-5, 'losses');
+      const ids = tf.tensor1d(targets, 'int32');
+      weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, tf.tensor1d(WEIGHTS));
+      assert.is(calls, 1, 'without a gradient nothing is formed');
+      const mean = weightedCrossEntropy(tf.ones([5, 3]), tf.ones([7, 3]), ids, null).total;
+      close(mean, [Math.log(7)], 1e-5, 'the mean');
+    } finally {
+      tf.unregisterKernel('WeightedCrossEntropy', 'cpu');
+    }
+  }));
 
 /** Three updates of two parameters, by the definition. */
 function adamWByHand(start: number[], gradients: number[][], scale: number): number[] {
