@@ -12,6 +12,7 @@ import * as tf from '../tf.js';
 import {
   BaseModel,
   FROM_START,
+  lastRow,
   pickRows,
   recomputedLayer,
   runLayers,
@@ -148,9 +149,7 @@ export class Yoco extends BaseModel {
       );
     });
     if (earlyExit && wanted === 'none') return null;
-    const [batch, count, dim] = encoded.shape;
-    const last = { start: start + count - 1, positions: null };
-    const lastRow = (x: tf.Tensor3D): tf.Tensor3D => tf.slice(x, [0, count - 1, 0], [batch, 1, dim]);
+    const last = { start: start + encoded.shape[1] - 1, positions: null };
     const decode = (x: tf.Tensor3D, rows: Rows): tf.Tensor3D =>
       runLayers(x, this.crossDecoder, (layer, x) => layer.forward(x, rows, pages));
     if (earlyExit && wanted === 'last') return decode(lastRow(encoded), last);
