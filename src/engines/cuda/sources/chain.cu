@@ -73,6 +73,12 @@ DEVICE void fetch(Cursor& at, Wide* slot, u32 barrier, const Stages& stages, int
   find_row(at, stages, count);
 }
 
+// The scale of a norm has long left the caches when its turn comes.
+DEVICE void expect_scale(const Stage& stage) {
+  const int each = 128 / (int)sizeof(Wide), at = threadIdx.x * each;
+  if (stage.scale && at < stage.packs) prefetch((const Wide*)stage.scale + at);
+}
+
 // Every block has written what the others read after this.
 DEVICE void meet(u64* arrivals) {
   __syncthreads();
@@ -129,6 +135,7 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
 #pragma unroll 1
     for (int slot = 0; slot < SLOTS; slot++) fetch(ahead, ring + slot * PACKS, filled + 8 * slot, stages, count);
   }
+  expect_scale(stages.at[0]);
   __syncwarp();
   wait_for_previous();  // weights are nobody's result
   int slot = 0, parity = 0;
@@ -148,7 +155,10 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
   for (int s = 0; s < count; s++) {
     const Stage& stage = stages.at[s];
     const int packs = stage.inner / WIDTH;
-    if (s > 0) meet(arrivals);
+    if (s > 0) {
+      expect_scale(stage);
+      meet(arrivals);
+    }
     take_in(stage, x, rows);
     for (int first = first_output(); first < stage.total; first += output_step()) {
       int output = first;

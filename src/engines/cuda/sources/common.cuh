@@ -152,6 +152,8 @@ DEVICE void copy_async(void* to, const void* from, bool valid) {
   const int bytes = valid ? 16 : 0;  // the rest of the 16 bytes becomes zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }
+// Asks for 128 bytes that will be read soon.
+DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 DEVICE void copy_commit() { asm volatile("cp.async.commit_group;"); }
 template <int PENDING>
 DEVICE void copy_wait() {

@@ -221,6 +221,7 @@ static std::vector<std::vector<Copy>>& own_copies() {
   return groups;
 }
 static void copy_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
+static void prefetch(const void*) {}
 static void copy_commit() { own_copies().emplace_back(); }
 template <int PENDING>
 static void copy_wait() {
