@@ -2,12 +2,10 @@
 import type { RunContext } from '../cli/base-command.js';
 import { modelLabel } from '../cli/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
-import type { Engine } from '../engines/engine.js';
-import { costs, defaultChunkSize } from '../model/costs.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultWriter } from '../results/writer.js';
 import { copyRate } from './copy-rate.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
+import { ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
 import { startChosenEngine } from '../engines/start.js';
@@ -49,9 +47,10 @@ export async function profileThroughput(
       tokensOf: ({ context: count }) => Number(count),
       measure: async (loaded, key, onProgress) => {
         const count = Number(key.context);
-        requireContext(loaded, engine, count);
-        rate ??= await copyRate(engine);
         const prompt = prompts.of(loaded);
+        const bytes = prompt.bytesToReach(count, ELEMENT_BYTES[engine.storage]);
+        requireMemory(engine, bytes, `context ${formatTokenCount(count)} of ${modelLabel(loaded.choice)}`);
+        rate ??= await copyRate(engine);
         const cache = prompt.reach(count, onProgress);
         const options = { warmUp: warmup, tokens, copyRate: rate };
         const row = await measureDecoding(loaded.model, engine, cache, options);
@@ -63,13 +62,6 @@ export async function profileThroughput(
     prompts.dispose();
   }
   return { writer, derived: [ratioTable(THROUGHPUT_SCHEMA, writer.rows, THROUGHPUT_RATIOS)] };
-}
-
-function requireContext({ choice }: LoadedModel, engine: Engine, context: number): void {
-  const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const chunk = defaultChunkSize(choice.config);
-  const need = costs(choice.config).inferenceMemory({ context, chunk, bytesPerElement });
-  requireMemory(engine, besideWeights(need), `context ${formatTokenCount(context)} of ${modelLabel(choice)}`);
 }
 
 /** The growing prompt of the model at work; the one before is let go. */

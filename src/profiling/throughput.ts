@@ -1,6 +1,6 @@
 /** Decoding rate against context. */
 import type { Engine } from '../engines/engine.js';
-import { ELEMENT_BYTES } from './memory-budget.js';
+import { besideWeights, ELEMENT_BYTES } from './memory-budget.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
 import type { ModelCache } from '../model/cache.js';
 import type { ModelConfig } from '../model/config.js';
@@ -39,6 +39,14 @@ export class GrowingContext {
   /** Tokens of the prompt that were computed; the others are random keys and values. */
   get prefilledTokens(): number {
     return this.computed;
+  }
+
+  /** Bytes that `reach` takes beyond what is in memory already, the cache's keys and values included. */
+  bytesToReach(context: number, bytesPerElement: number): number {
+    const formulas = costs(this.model.config);
+    const chunk = defaultChunkSize(this.model.config);
+    const need = besideWeights(formulas.inferenceMemory({ context, chunk, bytesPerElement }));
+    return need - this.cache.length * formulas.keyValueBytesPerToken(bytesPerElement);
   }
 
   /** A cache of `context` tokens, at least as many as before; the caller disposes of it. */
