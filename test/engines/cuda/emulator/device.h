@@ -1,5 +1,6 @@
 // Runs CUDA kernels on the CPU, one fiber a thread: enough of the language, of warps and of the tensor cores to hold
 // kernels to a reference where there is no GPU. Replaces `common.cuh` for bfloat16; included before a kernel source.
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -44,11 +45,19 @@ static int next_fiber() {
   while (finished[next] && next != current);
   return next;
 }
+// Contexts begin a fiber; from then on it is left and entered by jumps, which make no system calls.
+static std::vector<jmp_buf> places;
+static std::vector<bool> begun;
+static void enter(int fiber) {
+  current = fiber;
+  if (begun[fiber]) _longjmp(places[fiber], 1);
+  begun[fiber] = true;
+  setcontext(&fibers[fiber]);
+}
 static void yield() {
   const int self = current, next = next_fiber();
   if (next == self) return;
-  current = next;
-  swapcontext(&fibers[self], &fibers[next]);
+  if (_setjmp(places[self]) == 0) enter(next);
   current = threadIdx.x = self;
 }
 static void run_fiber() {
@@ -56,8 +65,7 @@ static void run_fiber() {
   body();
   finished[current] = true;
   if (--alive == 0) setcontext(&host);
-  current = next_fiber();
-  setcontext(&fibers[current]);
+  enter(next_fiber());
 }
 // Runs `kernel`, a call of a kernel with its arguments, for every block of the grid.
 static void launch(Dim grid, int threads, const std::function<void()>& kernel);
@@ -94,6 +102,8 @@ static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
     if (previous) previous(false);
     fibers.assign(threads, ucontext_t());
     finished.assign(threads, false);
+    begun.assign(threads, false);
+    places = std::vector<jmp_buf>(threads);
     block_barrier = Barrier();
     for (Barrier& barrier : warp_barriers) barrier = Barrier();
     alive = threads;
@@ -107,8 +117,7 @@ static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
     getcontext(&host);  // the last fiber comes back here
     if (!started) {
       started = true;
-      current = 0;
-      setcontext(&fibers[0]);
+      enter(0);
     }
   }
 }
