@@ -38,7 +38,18 @@ function build(directory: string, name: string, headers: readonly string[], defi
   for (const source of headers) header(directory, source);
   writeFileSync(join(directory, 'fragments.h'), fragmentLoaders());
   const program = join(directory, name);
-  const options = ['-O1', '-std=c++17', '-w', '-U_FORTIFY_SOURCE', '-DSTORAGE=1', ...defines, '-I', emulator, '-I', directory];
+  const options = [
+    '-O1',
+    '-std=c++17',
+    '-w',
+    '-U_FORTIFY_SOURCE',
+    '-DSTORAGE=1',
+    ...defines,
+    '-I',
+    emulator,
+    '-I',
+    directory,
+  ];
   execFileSync('g++', [...options, '-o', program, join(emulator, `${name}.cpp`)]);
   return program;
 }
