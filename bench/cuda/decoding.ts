@@ -1,19 +1,20 @@
 /**
- * Decoding by computed steps, by recorded ones, by recorded ones whose kernels overlap, and by those with chained products as
- * well, behind a short prompt and random keys and values. All must choose the same tokens. With a second argument only that preset is measured.
+ * Decoding by computed steps, by recorded ones, by recorded ones whose kernels overlap, and by those with chained products
+ * as well, behind a short prompt and random keys and values. All must choose the same tokens. With a second argument only
+ * that preset is measured.
  */
 import { createModel, presetConfig } from '../../src/model/index.js';
 import type { Architecture } from '../../src/model/index.js';
 import { CUDA_BACKEND } from '../../src/engines/cuda/backend.js';
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../src/ops/index.js';
+import { fillCache } from '../../src/profiling/filled-cache.js';
 import { ELEMENT_BYTES } from '../../src/profiling/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
 import { median } from '../../src/profiling/statistics.js';
 import { decodeBytes } from '../../src/profiling/throughput.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
-import { fill, layerCache } from './fill.js';
 import { copyRate, cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
 
@@ -64,10 +65,10 @@ for (const { model: name, architecture, contexts } of RUNS) {
   if (process.argv[3] !== undefined && process.argv[3] !== name) continue;
   const model = createModel(presetConfig(name, architecture), { seed: 1, weights: 'repeated' });
   const maxTokens = Math.max(...contexts) + WARM_UP + TOKENS + 1;
-  const cache = layerCache(model.createCache({ maxTokens }));
+  const cache = model.createCache({ maxTokens });
   tf.tidy(() => void model.prefill(randomTokens(model.config, PROMPT, 1), cache));
   for (const context of contexts) {
-    fill(model, cache, context);
+    fillCache(model, cache, context);
     const { streamed } = decodeBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
     let expected = '';
     for (const [mode, recorder] of Object.entries(modes)) {

@@ -11,7 +11,7 @@ import {
 import type { StorageType } from '../engine.js';
 import type { Block } from './allocator.js';
 import type { MatrixProducts } from './cublas.js';
-import type { Device, Grid, KernelName } from './device.js';
+import { type Device, type Grid, type KernelName, STORAGE_BYTES } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { sizeOf } from './walk.js';
 
@@ -39,7 +39,6 @@ interface Stored {
   uploaded: boolean;
 }
 
-const STORAGE_BYTES: Readonly<Record<StorageType, number>> = { float32: 4, bfloat16: 2, float16: 2 };
 const KEEP_ON_HOST = 64;
 export const THREADS = 256;
 

@@ -4,7 +4,7 @@
  */
 import type { Driver } from './driver.js';
 import { type KernelArgument, int32, pointer } from './launch.js';
-import type { Device } from './device.js';
+import { type Device, STORAGE_BYTES } from './device.js';
 
 /** As in few.cuh. */
 export const FEW_ROWS = 4;
@@ -55,6 +55,7 @@ export function canChain({ sharedBytes }: Driver): boolean {
 }
 
 export class LinearChain {
+  private readonly elementBytes: number;
   private stages: Stage[] = [];
   private norm: { readonly norm: ChainedNorm; readonly launch: () => void } | null = null;
 
@@ -62,7 +63,9 @@ export class LinearChain {
   constructor(
     private readonly device: Device,
     private readonly arrivals: number,
-  ) {}
+  ) {
+    this.elementBytes = STORAGE_BYTES[device.storage];
+  }
 
   /**
    * Takes a norm, for the product behind it.
@@ -76,12 +79,11 @@ export class LinearChain {
   /** @returns whether the chain takes the product; otherwise everything before it has been launched */
   add(product: ChainedProduct): boolean {
     const { rows, inner } = product;
-    const elementBytes = this.device.storage === 'float32' ? 4 : 2;
-    const bytes = rows * inner * elementBytes;
+    const bytes = rows * inner * this.elementBytes;
     const fits = RING_BYTES + bytes + STATIC_BYTES <= this.device.driver.sharedBytes;
     const norm = this.norm?.norm ?? null;
     const isNormed = norm !== null && norm.y === product.x && norm.bytes === bytes;
-    const outBytes = product.widths.map((width) => rows * width * elementBytes);
+    const outBytes = product.widths.map((width) => rows * width * this.elementBytes);
     // A block may write its outputs while others still read what they norm.
     const isSafe =
       isNormed &&
@@ -108,11 +110,10 @@ export class LinearChain {
   private launch(stages: readonly Stage[]): void {
     const { device, arrivals } = this;
     const rows = stages[0]?.product.rows ?? 0;
-    const elementBytes = device.storage === 'float32' ? 4 : 2;
     const widest = Math.max(...stages.map(({ product }) => product.inner));
     const args = [table(stages), pointer(arrivals), int32(stages.length), int32(rows)];
     const kernel = { file: 'chain', name: rows === 1 ? 'linear_chain_one' : 'linear_chain', early: true };
-    const shared = RING_BYTES + rows * widest * elementBytes;
+    const shared = RING_BYTES + rows * widest * this.elementBytes;
     device.launch(kernel, [device.driver.multiprocessors], CHAIN_THREADS, args, shared);
   }
 }

@@ -46,6 +46,9 @@ export type Grid = readonly [number, number?, number?];
 /** `STORAGE` as the sources know it. */
 export const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0, bfloat16: 1, float16: 2 };
 
+/** Bytes of an element in storage. */
+export const STORAGE_BYTES: Readonly<Record<StorageType, number>> = { float32: 4, bfloat16: 2, float16: 2 };
+
 /** The sources stay where they are written: the same relative path from `src/` and from `dist/`. */
 const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 
