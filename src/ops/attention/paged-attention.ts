@@ -32,7 +32,9 @@ export function pagedAttention(
     inputs[`key${i}`] = key;
     inputs[`value${i}`] = value;
   }
-  const attrs = { window, scale, length, pageSize, rotation: rotation && rotationAttributes(rotation) };
+  const shared = (pages.options.readers ?? 1) > 1;
+  const turn = rotation && rotationAttributes(rotation);
+  const attrs = { window, scale, length, pageSize, shared, rotation: turn };
   const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
   return out as tf.Tensor4D;
 }
