@@ -158,9 +158,8 @@ export class Yoco extends BaseModel {
   }
 
   createCache({ batch = 1, maxTokens }: CacheOptions = {}): ModelCache {
-    const { kvHeads, layers, selfLayers } = this.config;
-    const readers = layers - selfLayers;
-    const pages = new KeyValuePages({ batch, kvHeads, headDim: headDim(this.config), maxTokens, readers });
+    const { kvHeads, selfLayers } = this.config;
+    const pages = new KeyValuePages({ batch, kvHeads, headDim: headDim(this.config), maxTokens });
     const states = indices(selfLayers).map(() => new LayerState());
     return new LayerCache(batch, [pages, ...states] satisfies YocoMemories);
   }

@@ -56,8 +56,6 @@ export interface PagedAttentionAttributes extends AttentionAttributes {
   /** Positions stored in the pages; the queries are the last Tq of them. */
   readonly length: number;
   readonly pageSize: number;
-  /** Whether other layers read the same pages soon: what a cache keeps of them is read again. */
-  readonly shared: boolean;
   /** How q is rotated first; null: not at all. */
   readonly rotation: RotationAttributes | null;
 }

@@ -9,8 +9,6 @@ export interface Driver {
   /** `sm_90a` on Hopper: the `a` unlocks wgmma; plain `sm_XY` elsewhere. */
   readonly architecture: string;
   readonly multiprocessors: number;
-  /** Bytes of the L2 cache. */
-  readonly cacheBytes: number;
   /** Bytes of shared memory that the blocks on one multiprocessor divide between them. */
   readonly sharedBytes: number;
   allocate(bytes: number): number | null;
@@ -56,7 +54,7 @@ export interface Driver {
 }
 
 const OUT_OF_MEMORY = 2;
-const ATTRIBUTE = { multiprocessors: 16, cacheBytes: 38, sharedBytes: 81, major: 75, minor: 76 } as const;
+const ATTRIBUTE = { multiprocessors: 16, sharedBytes: 81, major: 75, minor: 76 } as const;
 const MAX_DYNAMIC_SHARED_SIZE = 8;
 /** CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION. */
 const EARLY = 6;
@@ -149,7 +147,6 @@ export function openDriver(device = 0): Driver {
     deviceName: name.toString('utf8', 0, name.indexOf(0)),
     architecture: major === 9 ? 'sm_90a' : `sm_${major}${minor}`,
     multiprocessors: attribute(ATTRIBUTE.multiprocessors),
-    cacheBytes: attribute(ATTRIBUTE.cacheBytes),
     sharedBytes: attribute(ATTRIBUTE.sharedBytes),
     stream,
     allocate(bytes) {

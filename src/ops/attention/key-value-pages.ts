@@ -15,8 +15,6 @@ export interface PageOptions {
    * as `limits.keyPageBytes` allows if that is larger.
    */
   readonly pageSize?: number;
-  /** Layers that read the pages at every step; default 1. */
-  readonly readers?: number;
   /** Positions the pages are going to hold at most; more are refused. */
   readonly maxTokens?: number;
 }

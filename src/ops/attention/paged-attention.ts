@@ -32,9 +32,7 @@ export function pagedAttention(
     inputs[`key${i}`] = key;
     inputs[`value${i}`] = value;
   }
-  const shared = (pages.options.readers ?? 1) > 1;
-  const turn = rotation && rotationAttributes(rotation);
-  const attrs = { window, scale, length, pageSize, shared, rotation: turn };
+  const attrs = { window, scale, length, pageSize, rotation: rotation && rotationAttributes(rotation) };
   const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
   return out as tf.Tensor4D;
 }

@@ -45,7 +45,6 @@ export function standIn(): StandIn {
   const driver = {
     ...memory,
     multiprocessors: 132,
-    cacheBytes: 52428800,
     sharedBytes: 233472,
     architecture: 'sm_90a',
     deviceName: 'stand-in',

@@ -69,7 +69,7 @@ function split(
     ];
     const args = [
       pointer(backend.pointer(q)),
-      int64s([...view, cache.pageSize, cache.kept], 7),
+      int64s([...view, cache.pageSize], 6),
       pointer(partial),
       int32(queries),
       ...(isGrowing ? backend.moving(keys) : [pointer(0), int32(keys)]),

@@ -23,8 +23,6 @@ export interface Cache {
   keys: number[];
   values: number[];
   pageSize: number;
-  /** Positions that the L2 cache shall keep for other layers. */
-  kept: number;
   positionStride: number;
   headStride: number;
   batchStride: number;

@@ -22,9 +22,6 @@ function problemOf(
   return { batch, queries, keys, heads, kvHeads, width, window: window ?? 0, scale, positions, rotation };
 }
 
-/** Of the L2 cache, for keys and values that several layers read in turn: what lies between passes through the rest. */
-const KEPT_SHARE = 1 / 3;
-
 function causalAttention(
   backend: CudaBackend,
   q: TensorInfo,
@@ -40,7 +37,6 @@ function causalAttention(
     keys: [backend.pointer(k)],
     values: [backend.pointer(v)],
     pageSize: ONE_PAGE,
-    kept: 0,
     positionStride: kvHeads * width,
     headStride: width,
     batchStride: keys * kvHeads * width,
@@ -59,13 +55,11 @@ function pagedAttention(
   const pages = (name: string): TensorInfo[] =>
     Array.from({ length: used }, (_, index) => inputs[`${name}${index}`] as TensorInfo);
   const [, kvHeads = 1, pageSize = 1, width = 1] = (inputs.key0 as TensorInfo).shape;
-  const bytesOfPosition = 2 * (q.shape[0] ?? 1) * kvHeads * width * backend.elementBytes('float32');
   const out = backend.output(q.shape);
   const cache: Cache = {
     keys: pages('key').map((page) => backend.pointer(page)),
     values: pages('value').map((page) => backend.pointer(page)),
     pageSize,
-    kept: attrs.shared ? Math.floor((KEPT_SHARE * backend.device.driver.cacheBytes) / bytesOfPosition) : 0,
     positionStride: width,
     headStride: pageSize * width,
     batchStride: kvHeads * pageSize * width,

@@ -23,12 +23,10 @@ struct Cache {
   const scalar* const* values;
   i64 batch, position, head;  // strides
   i64 pageSize;
-  i64 kept;  // positions of which the L2 cache shall keep keys and values, for other layers that read them; 0: it is not told
 };
 
 // Rows `start` to `end`, at most KEYS, into a tile; zeros behind them. By a warp.
-DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 base, int start, int end,
-                  u64 policy) {
+DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 base, int start, int end) {
   constexpr int PACKS = HEAD / 8, PER_PASS = 32 / PACKS;  // rows the warp reads at once
   const int lane = threadIdx.x & 31, column = lane % PACKS * 8, first = lane / PACKS;
   const int size = (int)c.pageSize, page = start / size, last = min(start + KEYS, end) - 1;
@@ -36,14 +34,13 @@ DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 
     const scalar* from = pages[page] + base + (i64)(start - page * size) * c.position + column;
 #pragma unroll
     for (int row = first; row < KEYS; row += PER_PASS)
-      copy_async(tile + row * PITCH + column, from + (i64)min(row, last - start) * c.position, start + row <= last,
-                 policy);
+      copy_async(tile + row * PITCH + column, from + (i64)min(row, last - start) * c.position, start + row <= last);
     return;
   }
   for (int row = first; row < KEYS; row += PER_PASS) {
     const int position = min(start + row, last);
     const scalar* from = pages[position / size] + base + (i64)(position % size) * c.position + column;
-    copy_async(tile + row * PITCH + column, from, start + row <= last, policy);
+    copy_async(tile + row * PITCH + column, from, start + row <= last);
   }
 }
 
@@ -102,17 +99,13 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
   const i64 base = batch * cache.batch + kvHead * cache.head;
   // The warp's keys: KEYS of every WARPS * KEYS.
   scalar* stages = tiles + (MOST + warp * STAGES * 2 * KEYS) * PITCH;
-  // Every how many KEYS stay in the cache.
-  const int every = cache.kept ? (tk + (int)cache.kept - 1) / (int)cache.kept : 1;
-  const u64 stays = policy_of(cache.kept ? LONG : AS_USUAL), leaves = policy_of(BRIEFLY);
   const auto first_key = [&](int tile) { return begin + (tile * WARPS + warp) * KEYS; };
   const auto load = [&](int tile) {
     scalar* stage = stages + tile % STAGES * 2 * KEYS * PITCH;
     const int key = first_key(tile);
     if (key < end) {
-      const u64 policy = key / KEYS % every == 0 ? stays : leaves;
-      fetch(stage, cache.keys, cache, base, key, end, policy);
-      fetch(stage + KEYS * PITCH, cache.values, cache, base, key, end, policy);
+      fetch(stage, cache.keys, cache, base, key, end);
+      fetch(stage + KEYS * PITCH, cache.values, cache, base, key, end);
     }
     copy_commit();
   };

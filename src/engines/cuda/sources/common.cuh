@@ -154,20 +154,6 @@ DEVICE void copy_async(void* to, const void* from, bool valid) {
 }
 // Asks for 128 bytes that will be read soon.
 DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
-// How long the L2 cache keeps what is copied: as long as it can, or no longer than the rest.
-enum Stay { LONG, BRIEFLY, AS_USUAL };
-DEVICE u64 policy_of(Stay stay) {
-  u64 policy;
-  if (stay == LONG) asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-  else if (stay == BRIEFLY) asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  else asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-DEVICE void copy_async(void* to, const void* from, bool valid, u64 policy) {
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes), "l"(policy));
-}
 DEVICE void copy_commit() { asm volatile("cp.async.commit_group;"); }
 template <int PENDING>
 DEVICE void copy_wait() {

@@ -136,7 +136,7 @@ struct Attention {
            float* partial, int tq, const int* origin, int length, int heads, int kvHeads, int window, float scale,        \
            int most, const double* frequencies, int start, int half) {                                                    \
           const space::Cache cache = {pages.data(),  pages.data() + pages.size() / 2, batch, head, position,              \
-                                      (i64)pageSize,  96};                                                                     \
+                                      (i64)pageSize};                                                                     \
           space::attention_split(q, cache, partial, tq, origin, length, heads, kvHeads, window, scale, most, frequencies, \
                                  origin, start, half);                                                                    \
         },                                                                                                                \

@@ -231,9 +231,6 @@ static std::vector<std::vector<Copy>>& own_copies() {
 }
 static void copy_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
 static void prefetch(const void*) {}
-enum Stay { LONG, BRIEFLY, AS_USUAL };
-static u64 policy_of(Stay stay) { return stay; }
-static void copy_async(void* to, const void* from, bool valid, u64) { copy_async(to, from, valid); }
 static void copy_commit() { own_copies().emplace_back(); }
 template <int PENDING>
 static void copy_wait() {
