@@ -56,8 +56,6 @@ export interface PagedAttentionAttributes extends AttentionAttributes {
   /** Positions stored in the pages; the queries are the last Tq of them. */
   readonly length: number;
   readonly pageSize: number;
-  /** How q is rotated first; null: not at all. */
-  readonly rotation: RotationAttributes | null;
 }
 
 export interface PageWriteAttributes {
@@ -148,6 +146,11 @@ export interface Kernels {
    * [B,Tq,Hq,D].
    */
   PagedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, PagedAttentionAttributes>;
+  /** `PagedAttention` of q rotated by `Rotary`: an engine without it rotates first. */
+  RotatedPagedAttention: Kernel<
+    Readonly<Record<string, tf.Tensor>>,
+    PagedAttentionAttributes & { readonly rotation: RotationAttributes }
+  >;
   /**
    * In place: keyPage[b, h, position + t, :] = keys[b, start + t, h, :] for t < count, and the same of values. Pages
    * [B,H,P,D], keys and values [B,T,H,D]. No outputs (an empty list).

@@ -153,7 +153,11 @@ test('kernels are asked for a few consecutive positions and for inference only',
     asked.push(attrs, q.shape, gate.shape, state?.shape);
     return [tf.zerosLike(v), tf.zeros([1, 2, 4, 3])];
   });
-  registerFusedKernel(name, 'PagedAttention', ({ q }, { rotation }) => {
+  registerFusedKernel(name, 'PagedAttention', ({ q }) => {
+    asked.push('plain');
+    return tf.clone(q as tf.Tensor);
+  });
+  registerFusedKernel(name, 'RotatedPagedAttention', ({ q }, { rotation }) => {
     asked.push(rotation);
     return tf.zerosLike(q as tf.Tensor);
   });
@@ -189,13 +193,17 @@ test('kernels are asked for a few consecutive positions and for inference only',
     pagedAttention(q, pages, { rotation: at });
     pagedAttention(q, pages);
     pagedAttention(q, pages, { rotation: { positions: Int32Array.of(3, 4), frequencies, style: 'half' } });
-    assert.equal(asked.splice(0), [at, null, null]);
+    assert.equal(asked.splice(0), [at, 'plain', 'plain']);
     const rows = (count: number): T4 => tf.ones([1, count, 2, 4]);
     pages.append(rows(5), rows(5), at); // the rest of a page, and the next one
     assert.equal(asked.splice(0), [{ position: 5, start: 0, count: 3, rotation: at }, { position: 0, start: 3, count: 2, rotation: at }]); // prettier-ignore
     pages.append(rows(2), rows(2), { positions: Int32Array.of(3, 4), frequencies, style: 'half' });
     pages.append(rows(17), rows(17), at);
     assert.equal(asked, []);
+    tf.unregisterKernel('RotatedPagedAttention', name);
+    const turned = pagedAttention(q, pages, { rotation: at });
+    assert.equal(asked.splice(0), ['plain'], 'a kernel that does not rotate');
+    assert.equal([...turned.dataSync()], [...rotary(q, at).dataSync()]);
     pages.dispose();
   });
   await tf.setBackend('cpu');

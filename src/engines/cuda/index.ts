@@ -53,6 +53,7 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'CausalAttention',
   'CausalAttentionGrad',
   'PagedAttention',
+  'RotatedPagedAttention',
   'GatedRetention',
   'GatedRetentionGrad',
   'RotatedRetention',

@@ -23,7 +23,7 @@ export function pagedAttention(
 ): tf.Tensor4D {
   const { window = null, scale = q.shape[3] ** -0.5, rotation = null } = options;
   // Rotating on the way is for kernels, and rows that follow each other.
-  if (rotation !== null && ((rotation.positions ?? null) !== null || !hasKernel('PagedAttention'))) {
+  if (rotation !== null && ((rotation.positions ?? null) !== null || !hasKernel('RotatedPagedAttention'))) {
     return tf.tidy(() => pagedAttention(rotary(q, rotation), pages, { window, scale }));
   }
   const { length, pageSize } = pages;
@@ -32,8 +32,17 @@ export function pagedAttention(
     inputs[`key${i}`] = key;
     inputs[`value${i}`] = value;
   }
-  const attrs = { window, scale, length, pageSize, rotation: rotation && rotationAttributes(rotation) };
-  const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
+  const attrs = { window, scale, length, pageSize };
+  const plain = (): tf.Tensor[] => [compose(q, pages, window, scale)];
+  const [out] =
+    rotation === null
+      ? runKernel('PagedAttention', inputs, attrs, plain)
+      : runKernel(
+          'RotatedPagedAttention',
+          inputs,
+          { ...attrs, rotation: rotationAttributes(rotation) },
+          plain,
+        );
   return out as tf.Tensor4D;
 }
 

@@ -48,7 +48,7 @@ function causalAttention(
 function pagedAttention(
   backend: CudaBackend,
   inputs: Readonly<Record<string, TensorInfo>>,
-  attrs: PagedAttentionAttributes,
+  attrs: PagedAttentionAttributes & { readonly rotation?: RotationAttributes },
 ): TensorInfo {
   const q = inputs.q as TensorInfo;
   const used = Math.ceil(attrs.length / attrs.pageSize);
@@ -85,6 +85,9 @@ export function registerAttention(): void {
   );
   registerFusedKernel(on, 'CausalAttentionGrad', (inputs, attrs, backend: CudaBackend) =>
     causalAttentionGrad(backend, inputs, attrs),
+  );
+  registerFusedKernel(on, 'RotatedPagedAttention', (inputs, attrs, backend: CudaBackend) =>
+    pagedAttention(backend, inputs, attrs),
   );
   registerFusedKernel(on, 'PagedAttention', (inputs, attrs, backend: CudaBackend) =>
     pagedAttention(backend, inputs, attrs),
