@@ -41,7 +41,7 @@ function embeddingGrad(
   const out = backend.output([vocabulary, width]);
   const bytes = vocabulary * width * 8;
   backend.scratch(bytes, (sums) => {
-    backend.device.driver.fill(sums, bytes, 0);
+    backend.fill(sums, bytes, 0);
     const size = sizeOf(dy.shape);
     const args = [
       ...addresses(backend, dy, ids),
