@@ -129,12 +129,10 @@ function keyValueElements(config: ModelConfig): number {
 function stateElements(config: ModelConfig): number {
   const { slidingWindow } = config;
   if (config.architecture === 'transformer') {
-    return slidingWindow === null
-      ? 0
-      : config.layers * 2 * (slidingWindow - 1) * config.kvHeads * config.headDim;
+    return slidingWindow === null ? 0 : config.layers * 2 * slidingWindow * config.kvHeads * config.headDim;
   }
   const { dim, selfLayers } = config;
-  return selfLayers * (slidingWindow === null ? dim * selfHeadDim(config) : 2 * (slidingWindow - 1) * dim);
+  return selfLayers * (slidingWindow === null ? dim * selfHeadDim(config) : 2 * slidingWindow * dim);
 }
 
 interface LayerFlops {

@@ -4,8 +4,8 @@
  *
  * The official incremental code (microsoft/unilm, YOCO/yoco/models/decoder) has limits that its parallel forward does not
  * have: it pads every chunk of a retention prefill to 256 positions and so needs room for them in `max_seq_len`, decodes
- * single tokens only, keeps one entry of a sliding window that no later query sees, and returns zeros where the
- * cross-decoder is skipped. Here all routes follow the parallel forward: any chunking, window - 1 entries, no logits.
+ * single tokens only, and returns zeros where the cross-decoder is skipped. Here all routes follow the parallel forward: any
+ * chunking, no logits.
  */
 import { embedding, KeyValuePages, linearGroup, rmsNorm } from '../ops/index.js';
 import * as tf from '../tf.js';

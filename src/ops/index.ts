@@ -3,6 +3,7 @@ export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/ad
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
 export { pagedAttention, type PagedAttentionOptions } from './attention/paged-attention.js';
+export { inOrder, joined, ringOf, withPosition, type KeysAndValues } from './attention/window-ring.js';
 export { crossEntropy } from './cross-entropy/cross-entropy.js';
 export { linearCrossEntropy } from './cross-entropy/linear-cross-entropy.js';
 export { type WeightedLoss, weightedCrossEntropy } from './cross-entropy/weighted-cross-entropy.js';

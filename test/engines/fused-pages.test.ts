@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import { KeyValuePages } from '../../src/ops/attention/key-value-pages.js';
 import { pagedAttention } from '../../src/ops/attention/paged-attention.js';
+import { causalAttention, type KeysAndValues, ringOf, withPosition } from '../../src/ops/index.js';
 import type * as tf from '../../src/tf.js';
 import { assertParity, random } from './parity.js';
 
@@ -59,6 +60,18 @@ test('forks share pages and then part', () =>
     pages.dispose();
     fork.dispose();
     return results;
+  }));
+
+test('a ring of a window, changed in place and not', () =>
+  assertParity(() => {
+    const rows = (count: number, seed: number): KeysAndValues => {
+      const shape: [number, number, number, number] = [2, count, 3, 5];
+      return [random(shape, seed), random(shape, seed + 1)] as unknown as KeysAndValues;
+    };
+    let ring = ringOf(rows(13, 1), 13, 7);
+    for (let position = 13; position < 30; position++)
+      ring = withPosition(ring, rows(1, 2 * position), position, position !== 15);
+    return [...ring, causalAttention(random([2, 1, 6, 5], 99) as tf.Tensor4D, ...ring)];
   }));
 
 test.run();

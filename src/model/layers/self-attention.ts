@@ -2,7 +2,18 @@
  * Causal self-attention: of the Transformer over its whole context, and, with a window, the constant-state mixer of
  * YOCO's other self-decoder.
  */
-import { causalAttention, KeyValuePages, linear, linearGroup, pagedAttention } from '../../ops/index.js';
+import {
+  causalAttention,
+  inOrder,
+  joined,
+  KeyValuePages,
+  type KeysAndValues,
+  linear,
+  linearGroup,
+  pagedAttention,
+  ringOf,
+  withPosition,
+} from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { LayerState } from '../cache.js';
 import { mergeHeads, rotatePair, rotationAt, splitHeads, type Rotation } from './heads.js';
@@ -22,7 +33,7 @@ export interface AttentionShape {
   readonly rotation: Rotation;
 }
 
-/** With a window a layer remembers its last window - 1 keys and values, without one all of them. */
+/** With a window a layer remembers a ring of its last keys and values, without one pages of all. */
 export type AttentionMemory = LayerState | KeyValuePages | null;
 
 export class SelfAttention implements Mixer<AttentionMemory> {
@@ -50,7 +61,7 @@ export class SelfAttention implements Mixer<AttentionMemory> {
         if (memory instanceof KeyValuePages) return [queries, keys, values];
         return [...rotatePair(queries, keys, rows, rotation), values];
       });
-      if (!(memory instanceof KeyValuePages)) return mergeHeads(this.attend(q, k, v, memory));
+      if (!(memory instanceof KeyValuePages)) return mergeHeads(this.attend(q, [k, v], rows, memory));
       const turn = rotation && rotationAt(rows, rotation);
       memory.append(k, v, turn);
       return mergeHeads(pagedAttention(q, memory, { window: this.shape.window, rotation: turn }));
@@ -58,20 +69,26 @@ export class SelfAttention implements Mixer<AttentionMemory> {
     return linear(attended, out, residual) as tf.Tensor3D;
   }
 
-  private attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, memory: LayerState | null): tf.Tensor4D {
+  private attend(q: tf.Tensor4D, now: KeysAndValues, rows: Rows, memory: LayerState | null): tf.Tensor4D {
     const { window } = this.shape;
-    if (memory === null) return causalAttention(q, k, v, { window });
-    const [oldKeys, oldValues] = memory.get();
-    const keys = oldKeys ? tf.concat([oldKeys, k], 1) : k;
-    const values = oldValues ? tf.concat([oldValues, v], 1) : v;
-    const attended = causalAttention(q, keys, values, { window });
-    const kept = Math.min(keys.shape[1], (window ?? Infinity) - 1);
-    memory.replace(kept === 0 ? [] : [lastRows(keys, kept), lastRows(values, kept)]);
-    return attended;
+    if (memory === null) return causalAttention(q, ...now, { window });
+    if (window === null) throw new TypeError('a state holds the keys of a window only');
+    const { start } = rows;
+    const count = q.shape[1];
+    const held = memory.get();
+    if (held.length === 0) {
+      memory.replace(ringOf(now, start + count, window));
+      return causalAttention(q, ...now, { window });
+    }
+    const ring = held as unknown as KeysAndValues;
+    if (count === 1 && ring[0].shape[1] === window) {
+      const next = withPosition(ring, now, start, memory.isOwn);
+      if (next !== ring) memory.replace(next);
+      // One position sees all of a full window, whatever the order.
+      return causalAttention(q, ...next, {});
+    }
+    const all = joined(inOrder(ring, start, window), now);
+    memory.replace(ringOf(all, start + count, window));
+    return causalAttention(q, ...all, { window });
   }
-}
-
-function lastRows(x: tf.Tensor4D, count: number): tf.Tensor4D {
-  const [batch, time, heads, width] = x.shape;
-  return tf.slice(x, [0, time - count, 0, 0], [batch, count, heads, width]);
 }

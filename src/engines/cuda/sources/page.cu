@@ -1,4 +1,5 @@
-// New keys and values into a page: page[b,h,position+t,:] = rows[b,start+t,h,:] of both.
+// New keys and values into a page: page[b,h,position+t,:] = rows[b,start+t,h,:] of both. In a recorded step the position begins
+// again behind the end of the page, which is a ring then.
 
 // In packs of 16 bytes or element by element, `width` of them a row. Grid (blocks, 2).
 template <typename T>
@@ -23,12 +24,12 @@ DEVICE void write_page(const Written<T>& w, i64 size, int heads, int width, int 
 KERNEL page_write(const Written<scalar> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
                   int position, int start, int count) {
   follow();
-  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
+  write_page(w, size, heads, width, pageSize, time, moving(origin, position) % pageSize, start, count);
 }
 KERNEL page_write_wide(const Written<Wide> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
                        int position, int start, int count) {
   follow();
-  write_page(w, size, heads, width, pageSize, time, moving(origin, position), start, count);
+  write_page(w, size, heads, width, pageSize, time, moving(origin, position) % pageSize, start, count);
 }
 
 // With keys turned as in rotary.cu; key t is at `turnedStart` + t. A thread takes a pair of the keys and the elements of the
@@ -42,7 +43,7 @@ KERNEL page_write_rotated(const Written<scalar> w, i64 size, int heads, int pair
   const i64 batch = rest / ((i64)heads * count);
   const Phase phase = phase_of(moving(turnedOrigin, turnedStart) + start + t, frequencies[pair]);
   const i64 from = ((batch * time + start + t) * heads + head) * width;
-  const i64 to = ((batch * heads + head) * pageSize + moving(origin, position) + t) * width;
+  const i64 to = ((batch * heads + head) * pageSize + moving(origin, position) % pageSize + t) * width;
   const int a = half ? pair : 2 * pair, b = half ? pair + pairs : a + 1;
   wait_for_previous();
   if (i >= size) return;

@@ -378,10 +378,10 @@ static void rotary(int batches, int time, int heads, int width, int position, bo
     compare(half ? "rotary: halves" : "rotary: neighbours", outs[tensor], expected[tensor]);
 }
 
-// Recorded: at a position from memory, and keys and values come from the kernel before.
+// Recorded: at a position from memory, which goes round in the page, and keys and values come from the kernel before.
 static void page_write(int batches, int heads, int width, int pageSize, int position, int count, bool recorded,
                        Turn turn = NOT) {
-  const int time = count + 2, start = 1, place = 1000 + position;
+  const int time = count + 2, start = 1, place = 1000 + 3 * pageSize + position;
   const size_t size = (size_t)batches * time * heads * width;
   std::vector<scalar> rows[] = {random_scalars(size), random_scalars(size)};
   const std::vector<scalar> taken[] = {rows[0], rows[1]};
