@@ -147,7 +147,7 @@ export abstract class BaseModel implements LanguageModel {
     const compute = (tokens: tf.Tensor1D): tf.Tensor2D =>
       tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
     return cache instanceof LayerCache
-      ? cache.step(tokens, this.parameters.values(), compute)
+      ? cache.step(tokens, this.weights.list, compute)
       : compute(tokens);
   }
 

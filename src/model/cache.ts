@@ -92,7 +92,7 @@ export class LayerCache implements ModelCache {
    * records.
    * @param weights what the step reads beside the cache
    */
-  step(tokens: tf.Tensor1D, weights: Iterable<tf.Tensor>, compute: StepFunction): tf.Tensor2D {
+  step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     return this.replay.step(tokens, weights, compute);
   }
 

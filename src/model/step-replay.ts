@@ -28,17 +28,17 @@ export class StepReplay {
 
   constructor(private readonly cache: LayerCache) {}
 
-  step(tokens: tf.Tensor1D, weights: Iterable<tf.Tensor>, compute: StepFunction): tf.Tensor2D {
+  // The device waits while this finds the recording: no step that runs from one may cost the host much.
+  step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     const recorder = stepRecorder();
     const fits = tokens.dtype === 'int32' && tokens.shape[0] === this.cache.batch;
     if (recorder === undefined || refusing.has(recorder) || !fits) return compute(tokens);
-    const list = Array.from(weights, (weight) => weight.dataId);
-    if (this.recording !== null && this.applies(this.recording, list))
+    if (this.recording !== null && this.applies(this.recording, weights))
       return this.run(this.recording, tokens);
     this.dispose();
-    if (!this.isReady(list)) return this.compute(tokens, list, compute);
-    const recording = this.record(recorder, tokens, list, compute);
-    if (recording === null) return this.compute(tokens, list, compute);
+    if (!this.isReady(weights)) return this.compute(tokens, weights, compute);
+    const recording = this.record(recorder, tokens, weights, compute);
+    if (recording === null) return this.compute(tokens, weights, compute);
     this.recording = recording;
     return this.runChecked(recorder, recording, tokens, compute);
   }
@@ -55,18 +55,18 @@ export class StepReplay {
     return logits;
   }
 
-  private compute(tokens: tf.Tensor1D, weights: readonly object[], compute: StepFunction): tf.Tensor2D {
+  private compute(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     const before = this.shapes();
     const logits = compute(tokens);
     const shapes = this.shapes();
-    this.steady = before === shapes ? { shapes, weights } : null;
+    this.steady = before === shapes ? { shapes, weights: dataOf(weights) } : null;
     return logits;
   }
 
   private record(
     recorder: StepRecorder,
     tokens: tf.Tensor1D,
-    weights: readonly object[],
+    weights: readonly tf.Tensor[],
     compute: StepFunction,
   ): Recording | null {
     const { length } = this.cache;
@@ -89,7 +89,7 @@ export class StepReplay {
     }
     restore(states, kept);
     this.setLength(length);
-    return step === null ? null : { step, memory: this.memory(), weights };
+    return step === null ? null : { step, memory: dataOf(this.memory()), weights: dataOf(weights) };
   }
 
   /**
@@ -134,14 +134,14 @@ export class StepReplay {
     return expected;
   }
 
-  private applies(recording: Recording, weights: readonly object[]): boolean {
-    return this.isWritable() && same(recording.memory, this.memory()) && same(recording.weights, weights);
+  private applies(recording: Recording, weights: readonly tf.Tensor[]): boolean {
+    return this.isWritable() && have(this.memory(), recording.memory) && have(weights, recording.weights);
   }
 
-  private isReady(weights: readonly object[]): boolean {
+  private isReady(weights: readonly tf.Tensor[]): boolean {
     const { steady } = this;
     return (
-      steady !== null && this.isWritable() && steady.shapes === this.shapes() && same(steady.weights, weights)
+      steady !== null && this.isWritable() && steady.shapes === this.shapes() && have(weights, steady.weights)
     );
   }
 
@@ -156,14 +156,16 @@ export class StepReplay {
     return this.cache.memories.filter((memory): memory is LayerState => !(memory instanceof KeyValuePages));
   }
 
-  /** The data of the tensors that the step changes. */
-  private memory(): object[] {
-    const tensors = this.cache.memories.flatMap((memory): readonly tf.Tensor[] =>
-      memory instanceof KeyValuePages
-        ? memory.pages.slice(-1).flatMap(({ key, value }) => [key, value])
-        : memory.get(),
-    );
-    return tensors.map((tensor) => tensor.dataId);
+  /** The tensors that the step changes. */
+  private memory(): tf.Tensor[] {
+    const tensors: tf.Tensor[] = [];
+    for (const memory of this.cache.memories) {
+      if (memory instanceof KeyValuePages) {
+        const last = memory.pages.at(-1);
+        if (last !== undefined) tensors.push(last.key, last.value);
+      } else tensors.push(...memory.get());
+    }
+    return tensors;
   }
 
   private shapes(): string {
@@ -211,6 +213,11 @@ function areEqual(a: tf.Tensor | undefined, b: tf.Tensor): boolean {
   return tf.tidy(() => tf.sum(tf.abs(tf.sub(a, b))).dataSync()[0] ?? 0) === 0;
 }
 
-function same(a: readonly object[], b: readonly object[]): boolean {
-  return a.length === b.length && a.every((entry, i) => entry === b[i]);
+function dataOf(tensors: readonly tf.Tensor[]): object[] {
+  return tensors.map((tensor) => tensor.dataId);
+}
+
+/** Whether these are the data of the tensors. */
+function have(tensors: readonly tf.Tensor[], data: readonly object[]): boolean {
+  return tensors.length === data.length && data.every((entry, i) => tensors[i]?.dataId === entry);
 }

@@ -16,6 +16,8 @@ const REPEATED_DRAWS = 1_000_003;
 
 export class Weights {
   readonly variables: ReadonlyMap<string, tf.Variable>;
+  /** The same, in order. */
+  readonly list: readonly tf.Variable[];
 
   constructor(config: ModelConfig, seed: number | string, initial: InitialWeights) {
     const values = valueSource(seed, initial);
@@ -26,6 +28,7 @@ export class Weights {
       tensor.dispose();
     }
     this.variables = variables;
+    this.list = [...variables.values()];
   }
 
   /** @throws RunError where the model has no such parameter */
@@ -49,7 +52,7 @@ export class Weights {
   }
 
   dispose(): void {
-    for (const variable of this.variables.values()) variable.dispose();
+    for (const variable of this.list) variable.dispose();
   }
 }
 

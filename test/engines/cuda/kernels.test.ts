@@ -65,7 +65,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
     ]); // prettier-ignore
     for (const extent of [200_003, 262_144]) {
       await compare('long rows', tolerance, [inputs.normal([3, extent], 1, 0.5)], (x) => [
-        tf.sum(x), tf.mean(x, 1), tf.max(x, 1), tf.min(x),
+        tf.sum(x), tf.mean(x, 1), tf.max(x, 1), tf.min(x), tf.argMax(x, 1), tf.argMin(x, 1),
       ]); // prettier-ignore
     }
     const exact = inputs.normal([9, 90], 0.1);

@@ -117,7 +117,8 @@ KERNEL sum_int32(const int* in, int* out, i64 size, i64 extent, i64 inner) {
   }
 }
 
-// Index of the largest (sign 1) or smallest (sign -1) value of each row; the first one among equals.
+// Index of the largest (sign 1) or smallest (sign -1) value of each row; the first one among equals. Eight elements a load
+// where rows are made of them.
 KERNEL arg_extreme(const scalar* in, int* out, i64 extent, float sign) {
   __shared__ float values[32];
   __shared__ int places[32];
@@ -125,13 +126,21 @@ KERNEL arg_extreme(const scalar* in, int* out, i64 extent, float sign) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   float best = -INFINITE;
   int place = 0x7fffffff;
-  for (i64 i = threadIdx.x; i < extent; i += blockDim.x) {
-    const float x = sign * to_float(row[i]);
-    if (x > best || place == 0x7fffffff) {
-      best = x;
-      place = (int)i;
+  auto take = [&](scalar value, i64 i) {
+    const float x = sign * to_float(value);
+    if (x > best || place == 0x7fffffff) best = x, place = (int)i;
+  };
+  i64 done = 0;
+  if (extent % 8 == 0) {
+    done = extent;
+#pragma unroll 4
+    for (i64 i = threadIdx.x; i < extent / 8; i += blockDim.x) {
+      const Pack<scalar, 8> p = ((const Pack<scalar, 8>*)row)[i];
+#pragma unroll
+      for (int j = 0; j < 8; j++) take(p.v[j], 8 * i + j);
     }
   }
+  for (i64 i = done + threadIdx.x; i < extent; i += blockDim.x) take(row[i], i);
   auto better = [](float x, int i, float y, int j) { return x > y || (x == y && i < j); };
   for (int offset = 16; offset > 0; offset >>= 1) {
     const float x = __shfl_xor_sync(0xffffffffu, best, offset);
