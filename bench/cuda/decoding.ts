@@ -8,6 +8,7 @@ import type { Architecture } from '../../src/model/index.js';
 import { CUDA_BACKEND } from '../../src/engines/cuda/backend.js';
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../src/ops/index.js';
+import { copyRate } from '../../src/profiling/copy-rate.js';
 import { fillCache } from '../../src/profiling/filled-cache.js';
 import { ELEMENT_BYTES } from '../../src/profiling/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
@@ -15,7 +16,7 @@ import { median } from '../../src/profiling/statistics.js';
 import { decodeBytes } from '../../src/profiling/throughput.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
-import { copyRate, cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
+import { cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
 
 const K = 1024;
@@ -52,7 +53,7 @@ const schema = {
 
 const { engine, table } = await openSession(schema);
 const backend = cudaBackend();
-const rate = copyRate(backend);
+const rate = await copyRate(engine);
 process.stderr.write(`copy: ${(rate / 1e12).toFixed(2)} TB/s read and written\n`);
 const modes = {
   computed: null,

@@ -6,9 +6,10 @@
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { startCuda } from '../../src/engines/cuda/index.js';
 import { KeyValuePages, linear, pagedAttention } from '../../src/ops/index.js';
+import { copyRate } from '../../src/profiling/copy-rate.js';
 import { median } from '../../src/profiling/statistics.js';
 import * as tf from '../../src/tf.js';
-import { copyRate, cudaBackend } from './kernel-times.js';
+import { cudaBackend } from './kernel-times.js';
 
 const K = 1024;
 const CONTEXTS = [32 * K, 128 * K, 1024 * K];
@@ -18,9 +19,9 @@ const [INNER, OUTER] = [3072, 30720];
 const [BLOCK, DISTINCT, RUNS] = [8 * K, 256, 9];
 const frequencies = Float64Array.from({ length: WIDTH / 2 }, (_, i) => 10000 ** ((-2 * i) / WIDTH));
 
-await startCuda({ storage: 'bfloat16' });
+const engine = await startCuda({ storage: 'bfloat16' });
 const backend = cudaBackend();
-process.stdout.write(`copy: ${(copyRate(backend) / 1e12).toFixed(2)} TB/s read and written\n`);
+process.stdout.write(`copy: ${((await copyRate(engine)) / 1e12).toFixed(2)} TB/s read and written\n`);
 const weights = Array.from({ length: LAYERS }, () => tf.fill([OUTER, INNER], 0.01));
 const x = tf.randomNormal([1, 1, INNER]);
 const q = tf.randomNormal<tf.Rank.R4>([1, 1, HEADS, WIDTH]);

@@ -5,9 +5,10 @@
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { startCuda } from '../../src/engines/cuda/index.js';
 import { linearGroup } from '../../src/ops/index.js';
+import { copyRate } from '../../src/profiling/copy-rate.js';
 import { median } from '../../src/profiling/statistics.js';
 import * as tf from '../../src/tf.js';
-import { copyRate, cudaBackend } from './kernel-times.js';
+import { cudaBackend } from './kernel-times.js';
 
 /** [inner, widths of the weights that share x]: query, gate and up, down, retention's projections, the head of yoco-3b. */
 const SHAPES: readonly (readonly [number, readonly number[]])[] = [
@@ -22,9 +23,9 @@ const BYTES = 2 ** 30;
 const RUNS = 9;
 const MODES = [{ early: false, chained: false }, { chained: false }, {}];
 
-await startCuda({ storage: 'bfloat16' });
+const engine = await startCuda({ storage: 'bfloat16' });
 const backend = cudaBackend();
-process.stdout.write(`copy: ${(copyRate(backend) / 1e12).toFixed(2)} TB/s read and written\n`);
+process.stdout.write(`copy: ${((await copyRate(engine)) / 1e12).toFixed(2)} TB/s read and written\n`);
 for (const [inner, widths] of SHAPES) {
   const bytes = 2 * inner * widths.reduce((sum, width) => sum + width, 0);
   const groups = Array.from({ length: Math.max(2, Math.round(BYTES / bytes)) }, () =>

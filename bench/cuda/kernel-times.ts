@@ -12,21 +12,8 @@ export interface KernelTime {
 /** The backend of the engine that has been started. */
 export const cudaBackend = (): CudaBackend => tf.backend() as unknown as CudaBackend;
 
+/** A copy of these takes some two milliseconds. */
 const COPY_BYTES = 2 ** 32;
-
-/** Bytes read and written per second by a large copy on the device. */
-export function copyRate(backend: CudaBackend): number {
-  const { device } = backend;
-  return backend.scratch(2 * COPY_BYTES, (address) => {
-    const copy = (): void => {
-      device.driver.copy(address + COPY_BYTES, address, COPY_BYTES);
-    };
-    device.driver.fill(address, COPY_BYTES, 0x3f);
-    copy();
-    const times = Array.from({ length: 5 }, () => device.time(copy)).sort((a, b) => a - b);
-    return (2 * COPY_BYTES) / ((times[2] ?? NaN) / 1000);
-  });
-}
 
 /**
  * Times everything that `work` queues, by name, the longest first. The device first gets some `backlog` milliseconds of

@@ -35,7 +35,7 @@ export interface InferenceMemory {
   readonly weights: number;
   /** Keys and values of the whole context. */
   readonly keyValue: number;
-  /** Recurrent states and windows. */
+  /** Recurrent states, in float32, and windows. */
   readonly state: number;
   /** Largest activations of a chunk, and the copy of a concatenated cache. */
   readonly activations: number;
@@ -54,7 +54,7 @@ export interface Costs {
   trainFlopsPerToken(context: number): number;
   /** Bytes of keys and values that every further token of a sequence adds to the cache. */
   keyValueBytesPerToken(bytesPerElement: number): number;
-  /** Bytes per sequence of states that do not grow (windows when full). */
+  /** Bytes per sequence of states that do not grow (windows when full; recurrent states in float32). */
   stateBytes(bytesPerElement: number): number;
   weightBytes(bytesPerElement: number): number;
   /**
@@ -64,6 +64,9 @@ export interface Costs {
   peakActivationBytes(chunk: number, bytesPerElement: number, batch?: number): number;
   inferenceMemory(question: MemoryQuestion): InferenceMemory;
 }
+
+/** An element of gated retention's state, which sums over the whole context and is kept in float32. */
+const RETENTION_STATE_BYTES = 4;
 
 /** Chunk of the official prefill. */
 const OFFICIAL_CHUNK = 32768;
@@ -86,6 +89,8 @@ export function costs(config: ModelConfig): Costs {
   const flops = config.architecture === 'yoco' ? yocoFlops(config) : transformerFlops(config);
   const head = 2 * dim * vocabSize;
   const perToken = (bytes: number): number => keyValueElements(config) * bytes;
+  const retains = config.architecture === 'yoco' && config.slidingWindow === null;
+  const state = (bytes: number): number => stateElements(config) * (retains ? RETENTION_STATE_BYTES : bytes);
   const activations = (chunk: number, bytes: number, batch = 1): number =>
     batch * chunk * activationWidth(config) * bytes;
 
@@ -97,7 +102,7 @@ export function costs(config: ModelConfig): Costs {
     decodeFlops: (context) => flops.positions(context - 1, 1, 1) + head,
     trainFlopsPerToken: (context) => 3 * (flops.positions(0, context, context) / context + head),
     keyValueBytesPerToken: perToken,
-    stateBytes: (bytes) => stateElements(config) * bytes,
+    stateBytes: state,
     weightBytes: (bytes) => parameters * bytes,
     peakActivationBytes: activations,
     inferenceMemory({
@@ -108,12 +113,13 @@ export function costs(config: ModelConfig): Costs {
       concatenatedCache = false,
     }) {
       const keyValue = batch * context * perToken(bytesPerElement);
-      const state = batch * stateElements(config) * bytesPerElement;
+      const states = batch * state(bytesPerElement);
       const weights = parameters * bytesPerElement;
       const copies = concatenatedCache && config.architecture === 'transformer' ? 1 : 0;
       const copied = (copies * keyValue) / config.layers;
       const working = activations(Math.min(chunk, context), bytesPerElement, batch) + copied;
-      return { weights, keyValue, state, activations: working, total: weights + keyValue + state + working };
+      const total = weights + keyValue + states + working;
+      return { weights, keyValue, state: states, activations: working, total };
     },
   };
 }

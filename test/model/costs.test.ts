@@ -59,6 +59,19 @@ for (const [name, config] of Object.entries(CONFIGS)) {
   });
 }
 
+test('recurrent states are float32 whatever the storage, windows are not', () => {
+  const bytes = (name: string, elementBytes: number): number =>
+    costs(CONFIGS[name] as ModelConfig).stateBytes(elementBytes);
+  assert.is(bytes('gated retention', 2), bytes('gated retention', 4));
+  assert.is(bytes('sliding window', 2), bytes('sliding window', 4) / 2);
+  const { state } = costs(CONFIGS['gated retention'] as ModelConfig).inferenceMemory({
+    context: 8,
+    bytesPerElement: 2,
+    batch: 3,
+  });
+  assert.is(state, 3 * bytes('gated retention', 4));
+});
+
 /** Runs `body` with one fused kernel of the plain backend replaced. */
 async function withKernel(
   name: KernelName,
