@@ -1,6 +1,6 @@
 /** Causal attention of new queries over a paged cache. For inference: it records no gradient. */
 import * as tf from '../../tf.js';
-import { hasKernel, runKernel } from '../dispatch.js';
+import { runKernel } from '../dispatch.js';
 import { sliceAxis } from '../reshape.js';
 import { firstKey, queryBlocks, type Visibility } from './blocks.js';
 import { attendBlocks, type AttentionOptions, type KeyBlock } from './causal-attention.js';
@@ -22,10 +22,6 @@ export function pagedAttention(
   options: PagedAttentionOptions = {},
 ): tf.Tensor4D {
   const { window = null, scale = q.shape[3] ** -0.5, rotation = null } = options;
-  // Rotating on the way is for kernels, and rows that follow each other.
-  if (rotation !== null && ((rotation.positions ?? null) !== null || !hasKernel('RotatedPagedAttention'))) {
-    return tf.tidy(() => pagedAttention(rotary(q, rotation), pages, { window, scale }));
-  }
   const { length, pageSize } = pages;
   const inputs: Record<string, tf.Tensor> = { q };
   for (const [i, { key, value }] of pages.pages.entries()) {
@@ -33,17 +29,15 @@ export function pagedAttention(
     inputs[`value${i}`] = value;
   }
   const attrs = { window, scale, length, pageSize };
-  const plain = (): tf.Tensor[] => [compose(q, pages, window, scale)];
-  const [out] =
-    rotation === null
-      ? runKernel('PagedAttention', inputs, attrs, plain)
-      : runKernel(
-          'RotatedPagedAttention',
-          inputs,
-          { ...attrs, rotation: rotationAttributes(rotation) },
-          plain,
-        );
-  return out as tf.Tensor4D;
+  if (rotation === null) {
+    const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
+    return out as tf.Tensor4D;
+  }
+  const apart = (): tf.Tensor[] => [pagedAttention(rotary(q, rotation), pages, { window, scale })];
+  // Kernels rotate only rows that follow each other.
+  if ((rotation.positions ?? null) !== null) return tf.tidy(apart)[0] as tf.Tensor4D;
+  const rotated = { ...attrs, rotation: rotationAttributes(rotation) };
+  return runKernel('RotatedPagedAttention', inputs, rotated, apart)[0] as tf.Tensor4D;
 }
 
 function compose(q: tf.Tensor4D, pages: KeyValuePages, window: number | null, scale: number): tf.Tensor4D {
