@@ -59,6 +59,8 @@ const SHARED: Readonly<Partial<Record<string, readonly string[]>>> = {
   chain: ['barrier.cuh', 'few.cuh', 'norm.cuh'],
   linear: ['few.cuh'],
   norm: ['norm.cuh'],
+  retention: ['retention.cuh'],
+  retention_grad: ['retention.cuh'],
 };
 
 /** Text of `sources/<file>.cu` behind the shared declarations; the sources include nothing. */

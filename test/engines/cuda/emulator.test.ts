@@ -92,7 +92,7 @@ if (!hasCompiler) {
 } else {
   test('gated retention and its gradient agree with the definition', () => {
     inDirectory((directory) => {
-      const program = build(directory, 'retention', ['retention'], ['-DHEAD=128']);
+      const program = build(directory, 'retention', ['retention', 'retention_grad'], ['-DHEAD=128']);
       for (const shape of CASES) {
         const error = Number(execFileSync(program, shape.map(String), { encoding: 'utf8' }));
         assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);

@@ -18,6 +18,7 @@ const HALF_PRECISION_ONLY = new Set([
   'attention_hopper',
   'attention_hopper_grad',
   'retention',
+  'retention_grad',
   'retention_step',
 ]);
 const hasCompiler = spawnSync('nvcc', ['--version']).status === 0;

@@ -8,8 +8,9 @@ import { isStep, retentionStep } from './retention-step.js';
 import { rotary } from './rotary.js';
 
 const file = 'retention';
+const gradFile = 'retention_grad';
 const THREADS = 128;
-/** Positions of a chunk and of a tile in retention.cu. */
+/** Positions of a chunk and of a tile in retention.cuh. */
 const CHUNK = 128;
 const ROWS = 64;
 /** Widest head of one launch; wider ones are cut into blocks of this. */
@@ -221,17 +222,17 @@ function blockGradient(
       scan(backend, problem, [k, v, decay, first], states, dFirst, false);
       const operands = [dOut, q, k, v, decay, states];
       const byQuery = [...operands, columns(backend.pointer(out.dq), key), queryDots].map(pointer);
-      const query = { file, name: 'retention_grad_query', head };
+      const query = { file: gradFile, name: 'retention_grad_query', head };
       backend.launch(query, grid, THREADS, [...byQuery, shape], tileBytes(head, 3 * ROWS + head));
       scan(backend, problem, [q, dOut, decay, dLast], states, dFirst, true);
       const grads = [columns(backend.pointer(out.dk), key), columns(backend.pointer(out.dv), value), keyDots];
       const byKey = [...operands, ...grads].map(pointer);
-      const ofKey = { file, name: 'retention_grad_key', head };
+      const ofKey = { file: gradFile, name: 'retention_grad_key', head };
       backend.launch(ofKey, grid, THREADS, [...byKey, shape], tileBytes(head, 4 * ROWS));
     });
     const last = corner(backend.pointer(inputs.finalState, 'float32'), problem);
     const end = [queryDots, keyDots, last, dLast, backend.pointer(out.dDecay, 'float32')];
-    const ofDecay = { file, name: 'retention_grad_decay', head };
+    const ofDecay = { file: gradFile, name: 'retention_grad_decay', head };
     backend.launch(ofDecay, [heads, batch], 1024, [...end.map(pointer), shape]);
   });
 }

@@ -2,9 +2,15 @@
 // `kernels/retention.ts` cuts them. Arguments: positions, key width, value width. Prints the largest relative error.
 #include "device.h"
 #include "fragments.h"
-#include "retention.h"
 
 #include <random>
+
+namespace forward {
+#include "retention.h"
+}
+namespace backward {
+#include "retention_grad.h"
+}
 
 typedef std::vector<double> Values;
 typedef std::vector<float> Floats;
@@ -93,6 +99,13 @@ static Results define(const Case& c) {
   return r;
 }
 
+// A block of key columns against one of value columns, of `width` columns at most.
+template <typename Shape>
+static Shape shape_of(const Case& c, int chunks, int width, int key, int value) {
+  return {c.time, HEADS,  min(width, c.keys - key), min(width, c.values - value),
+          chunks, c.keys, c.values,                 1 / std::sqrt((float)c.keys)};
+}
+
 static Results compute(const Case& c) {
   const int block = 128, chunks = (c.time + CHUNK - 1) / CHUNK, tiles = (c.time + ROWS - 1) / ROWS;
   const size_t rows = (size_t)c.time * HEADS, unit = (size_t)HEADS * chunks * HEAD * HEAD;
@@ -105,8 +118,8 @@ static Results compute(const Case& c) {
   for (int a = 0; a < keyBlocks; a++) {
     for (int b = 0; b < valueBlocks; b++) {
       const int key = a * block, value = b * block;
-      const Shape s = {c.time,  HEADS,  min(block, c.keys - key), min(block, c.values - value),
-                       chunks, c.keys, c.values,                 1 / std::sqrt((float)c.keys)};
+      const auto s = shape_of<forward::Shape>(c, chunks, block, key, value);
+      const auto gradShape = shape_of<backward::Shape>(c, chunks, block, key, value);
       const size_t corner = (size_t)key * c.values + value;
       const scalar *q = c.q.data() + key, *k = c.k.data() + key, *v = c.v.data() + value, *dOut = c.dOut.data() + value;
       const float* g = c.decay.data();
@@ -114,25 +127,27 @@ static Results compute(const Case& c) {
       Scalars states(unit, poison);
       auto scan = [&](const scalar* x, const scalar* y, const float* first, float* end, int backward) {
         launch({chunks, HEADS, 1}, 128,
-               [&] { retention_contribution(x, y, g, contributions.data(), decays.data(), s, backward); });
-        launch({HEAD * HEAD / 256, HEADS, 1}, 256,
-               [&] { retention_recurrence(contributions.data(), decays.data(), first, states.data(), end, s, backward); });
+               [&] { forward::retention_contribution(x, y, g, contributions.data(), decays.data(), s, backward); });
+        launch({HEAD * HEAD / 256, HEADS, 1}, 256, [&] {
+          forward::retention_recurrence(contributions.data(), decays.data(), first, states.data(), end, s, backward);
+        });
       };
       const float* first = c.state.data() + corner;
       scalar* out = outs[a].data() + value;
       scan(k, v, first, last.data() + corner, 0);
-      launch({tiles, HEADS, 1}, 128, [&] { retention_output(q, k, v, g, states.data(), out, s); });
+      launch({tiles, HEADS, 1}, 128, [&] { forward::retention_output(q, k, v, g, states.data(), out, s); });
       scan(k, v, first, dFirst.data() + corner, 0);
       launch({tiles, HEADS, 1}, 128, [&] {
-        retention_grad_query(dOut, q, k, v, g, states.data(), dqs[b].data() + key, queryDots.data(), s);
+        backward::retention_grad_query(dOut, q, k, v, g, states.data(), dqs[b].data() + key, queryDots.data(), gradShape);
       });
       scan(q, dOut, c.dState.data() + corner, dFirst.data() + corner, 1);
       launch({tiles, HEADS, 1}, 128, [&] {
-        retention_grad_key(dOut, q, k, v, g, states.data(), dks[b].data() + key, dvs[a].data() + value, keyDots.data(), s);
+        backward::retention_grad_key(dOut, q, k, v, g, states.data(), dks[b].data() + key, dvs[a].data() + value,
+                                     keyDots.data(), gradShape);
       });
       launch({HEADS, 1, 1}, 1024, [&] {
-        retention_grad_decay(queryDots.data(), keyDots.data(), last.data() + corner, c.dState.data() + corner,
-                             dDecay.data(), s);
+        backward::retention_grad_decay(queryDots.data(), keyDots.data(), last.data() + corner, c.dState.data() + corner,
+                                       dDecay.data(), gradShape);
       });
       add(r.dDecay, dDecay);
     }
