@@ -146,9 +146,7 @@ export abstract class BaseModel implements LanguageModel {
   decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D {
     const compute = (tokens: tf.Tensor1D): tf.Tensor2D =>
       tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
-    return cache instanceof LayerCache
-      ? cache.step(tokens, this.weights.list, compute)
-      : compute(tokens);
+    return cache instanceof LayerCache ? cache.step(tokens, this.weights.list, compute) : compute(tokens);
   }
 
   load(name: string, values: Float32Array): void {
