@@ -1,0 +1,169 @@
+import type { BackendValues, DataType } from '../../tf.js';
+import type { StorageType } from '../engine.js';
+import type { Block } from './allocator.js';
+import type { CudaBackend } from './backend.js';
+
+/** Logical types that live on the device. */
+export type DeviceType = 'float32' | 'int32' | 'bool';
+type HostValues = Float32Array | Int32Array | Uint8Array;
+
+const KEEP_ON_HOST = 64;
+
+/**
+ * What the backend holds of one tensor. A logical float32 tensor may exist in the backend's 16-bit storage (narrow), in
+ * float32 (wide: losses, recurrent state, optimizer state, master weights) or both; each is derived from the other when
+ * first needed. Integers, booleans and everything under float32 storage are wide.
+ */
+export class StoredTensor {
+  private narrow: Block | null = null;
+  private wide: Block | null = null;
+  /** Values not uploaded yet: constants often serve as kernel arguments and never need to be. */
+  private values: HostValues | null = null;
+  /** Whether the float32 form came from the host. */
+  private uploaded = false;
+
+  constructor(
+    private readonly backend: CudaBackend,
+    readonly dtype: DeviceType,
+    readonly size: number,
+    public refCount = 1,
+  ) {}
+
+  get isNarrow(): boolean {
+    return this.narrow !== null;
+  }
+
+  /** The values, while they are on the host only. */
+  get host(): HostValues | null {
+    return this.values;
+  }
+
+  /** Makes room for values that are to be written on the device; `storage` float32 keeps them at full precision. */
+  allocate(storage: StorageType): Block {
+    const block = this.room(storage);
+    this[this.isKeptWide(storage) ? 'wide' : 'narrow'] = block;
+    return block;
+  }
+
+  /** Device address, in the given storage. */
+  pointer(storage: StorageType): number {
+    return this.form(storage).pointer;
+  }
+
+  /** Address for changing the tensor in place: the other form, if any, is dropped, unless `keep`. */
+  writable(storage: StorageType, keep: boolean): number {
+    const address = this.pointer(storage);
+    if (keep || this.backend.storage === 'float32' || this.dtype !== 'float32') return address;
+    this.drop(storage === 'float32' ? 'narrow' : 'wide');
+    return address;
+  }
+
+  /** Takes values from the host. */
+  write(values: BackendValues): void {
+    const typed = hostValues(values, this.dtype);
+    this.values = typed;
+    this.uploaded = true;
+    // The caller may change its array later: small ones are copied, large ones uploaded at once, in the form kernels use.
+    if (this.size <= KEEP_ON_HOST) this.values = typed.slice();
+    else if (isZero(typed)) this.clear();
+    else this.form(this.backend.storage);
+  }
+
+  /** The values, once all that is queued has run. */
+  read(): HostValues {
+    if (this.values !== null) return this.values.slice();
+    const found = hostArray(this.dtype, this.size);
+    if (this.size === 0) return found;
+    const temporary = this.wide === null;
+    this.backend.device.driver.download(found, this.asWide().pointer);
+    if (temporary) this.drop('wide');
+    return found;
+  }
+
+  release(): void {
+    this.drop('narrow');
+    this.drop('wide');
+  }
+
+  private isKeptWide(storage: StorageType): boolean {
+    return this.dtype !== 'float32' || storage === 'float32';
+  }
+
+  private form(storage: StorageType): Block {
+    return this.isKeptWide(storage) ? this.asWide() : this.asNarrow();
+  }
+
+  /** As float32, or as what it is if integer or boolean. */
+  private asWide(): Block {
+    if (this.wide !== null) return this.wide;
+    const { values, narrow, size } = this;
+    this.wide = this.room('float32');
+    if (values !== null) {
+      if (size > 0) this.backend.device.driver.upload(this.wide.pointer, values);
+      this.values = null;
+    } else if (narrow !== null) {
+      this.backend.cast('float32_raw', narrow.pointer, this.wide.pointer, size);
+    }
+    return this.wide;
+  }
+
+  private asNarrow(): Block {
+    if (this.narrow !== null) return this.narrow;
+    const uploaded = this.values !== null || this.uploaded;
+    const wide = this.asWide();
+    this.narrow = this.room(this.backend.storage);
+    this.backend.cast('raw_float32', wide.pointer, this.narrow.pointer, this.size);
+    // What the host sent has served its purpose; what a kernel computed in float32 is worth keeping.
+    if (uploaded) this.drop('wide');
+    return this.narrow;
+  }
+
+  /**
+   * Zeros are written by the device: an upload would wait until all that is queued has run. tfjs makes the gradients of
+   * unused outputs on the host, such as of gated retention's last state.
+   */
+  private clear(): void {
+    const { pointer } = this.allocate(this.backend.storage);
+    this.backend.fill(pointer, this.size * this.backend.elementBytes(this.dtype), 0);
+    this.values = null;
+  }
+
+  private room(storage: StorageType): Block {
+    return this.backend.device.allocator.allocate(this.size * this.backend.elementBytes(this.dtype, storage));
+  }
+
+  private drop(form: 'narrow' | 'wide'): void {
+    const block = this[form];
+    if (block !== null) this.backend.device.allocator.release(block);
+    this[form] = null;
+  }
+}
+
+export function deviceType(dtype: DataType): DeviceType {
+  if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
+  throw new Error(`the cuda engine does not hold ${dtype} tensors`);
+}
+
+const ZEROS = Buffer.alloc(2 ** 16);
+
+function isZero(values: HostValues): boolean {
+  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  for (let start = 0; start < bytes.length; start += ZEROS.length) {
+    const part = bytes.subarray(start, start + ZEROS.length);
+    if (!part.equals(ZEROS.subarray(0, part.length))) return false;
+  }
+  return true;
+}
+
+function hostArray(dtype: DeviceType, size: number): HostValues {
+  if (dtype === 'float32') return new Float32Array(size);
+  return dtype === 'int32' ? new Int32Array(size) : new Uint8Array(size);
+}
+
+function hostValues(values: BackendValues, dtype: DeviceType): HostValues {
+  if (dtype === 'float32')
+    return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
+  if (dtype === 'int32')
+    return values instanceof Int32Array ? values : Int32Array.from(values as ArrayLike<number>);
+  return values instanceof Uint8Array ? values : Uint8Array.from(values as ArrayLike<number>, Number);
+}
