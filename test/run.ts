@@ -1,10 +1,11 @@
 /**
  * Runs every `*.test.ts` below `test/` (or those whose path contains an argument) in one process and closes
- * with the plain line `N passed, N failed, N skipped`.
+ * with why tests were skipped and the plain line `N passed, N failed, N skipped`.
  */
 import { readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { skipLines } from './skip.js';
 
 const root = dirname(fileURLToPath(import.meta.url));
 const wanted = process.argv.slice(2);
@@ -39,5 +40,6 @@ process.stdout.write = write;
 
 const count = (label: string): number => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(closing)?.[1] ?? 0);
 const [total, passed, skipped] = [count('Total'), count('Passed'), count('Skipped')];
+for (const line of skipLines()) write(`${line}\n`);
 write(`${passed} passed, ${total - passed} failed, ${skipped} skipped\n`);
-if (total === 0 || passed < total) process.exitCode = 1;
+if (total + skipped === 0 || passed < total) process.exitCode = 1;

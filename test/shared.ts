@@ -3,16 +3,17 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'uvu';
+import { skipBecause } from './skip.js';
 
 const shared = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'shared');
 
-/** The path of `../shared/NAME`, or null where it is absent: the test then skips with a message. */
+/** The path of `../shared/NAME`, or null where it is absent. */
 export function sharedPath(name: string): string | null {
   const path = join(shared, name);
   return existsSync(path) ? path : null;
 }
 
-/** A test that needs `../shared/FILE`, whose path it is given; counted as skipped where that is absent. */
+/** A test that needs `../shared/FILE`, whose path it is given; skipped, with the reason, where that is absent. */
 export function sharedTest(
   test: Test,
   file: string,
@@ -20,6 +21,6 @@ export function sharedTest(
   run: (path: string) => void | Promise<void>,
 ): void {
   const path = sharedPath(file);
-  if (path === null) test.skip(`${name} (needs ../shared/${file})`);
+  if (path === null) skipBecause(`needs ../shared/${file}`, test, name);
   else test(name, () => run(path));
 }

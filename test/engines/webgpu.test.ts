@@ -5,6 +5,7 @@ import { startWebgpu } from '../../src/engines/webgpu/index.js';
 import { adamW, causalAttention, gatedRetention, linear, linearCrossEntropy, logDecay, rmsNorm, rotary, swiglu } from '../../src/ops/index.js'; // prettier-ignore
 import { presetConfig, createModel } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
+import { skipBecause } from '../skip.js';
 import { assertClose, onPlainBackend, random, type Result } from './parity.js';
 
 /** Debian's chromium brings a Vulkan driver that runs on the CPU. */
@@ -16,7 +17,7 @@ if (software) process.env.VK_ICD_FILENAMES ??= SOFTWARE_DRIVER;
 const test = suite('webgpu engine');
 
 if (!hasGpu && !software) {
-  test.skip('no GPU and no software Vulkan driver (Debian: chromium)', () => undefined);
+  skipBecause('no GPU and no software Vulkan driver (Debian: chromium)', test, 'ops and models');
 } else {
   const parity = async (compute: () => tf.Tensor | tf.Tensor[], tolerance = 1e-4): Promise<void> => {
     const expected = await onPlainBackend(compute);

@@ -19,7 +19,7 @@ import type { Layer } from '../../src/model/layers/layer.js';
 import { inOrder, type KeysAndValues, type KeyValuePages } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 import { usePlainBackend } from '../plain-backend.js';
-import { sharedPath } from '../shared.js';
+import { sharedTest } from '../shared.js';
 
 const test = suite('model: official fixtures');
 test.before(usePlainBackend);
@@ -258,12 +258,8 @@ const SCHEDULES: Record<string, string[]> = {
 };
 
 for (const [name, schedules] of Object.entries(SCHEDULES)) {
-  const directory = sharedPath(`fixtures/${name}`);
-  if (directory === null) {
-    test.skip(`${name} skipped: ../shared/fixtures is absent`, () => undefined);
-    continue;
-  }
-  test(`${name}: logits, loss, gradients, states, greedy decoding`, () => {
+  const title = `${name}: logits, loss, gradients, states, greedy decoding`;
+  sharedTest(test, `fixtures/${name}`, title, (directory) => {
     const before = tf.memory().numTensors;
     const fixture = new Case(directory);
     checkLogits(fixture);

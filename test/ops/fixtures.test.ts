@@ -7,13 +7,14 @@ import { rotaryTable } from '../../src/ops/rotary/phases.js';
 import * as tf from '../../src/tf.js';
 import { usePlainBackend } from '../plain-backend.js';
 import { sharedPath } from '../shared.js';
+import { skipBecause } from '../skip.js';
 import { close } from './compare.js';
 
 const test = suite('ops: official functions');
 const path = sharedPath('fixtures/functions/golden.safetensors');
 
 if (path === null) {
-  test.skip('skipped: ../shared/fixtures is absent', () => undefined);
+  skipBecause('needs ../shared/fixtures', test, 'the ops agree with the official functions');
 } else {
   test.before(usePlainBackend);
   const golden = SafetensorsFile.open(path);

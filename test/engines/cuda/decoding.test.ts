@@ -6,6 +6,7 @@ import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { createConfig, createModel } from '../../../src/model/index.js';
 import { registerRecorder, stepRecorder, type StepRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
+import { skipBecause } from '../../skip.js';
 import { CUDA, Inputs, cudaBackend, relativeError, whyNoGpu } from './gpu.js';
 
 const reason = await whyNoGpu();
@@ -118,7 +119,7 @@ for (const storage of ['bfloat16', 'float16'] as const) {
     for (const config of Object.keys(CONFIGS) as (keyof typeof CONFIGS)[]) {
       const name = `${config}: recorded steps equal computed ones`;
       if (reason !== null) {
-        test.skip(`${name} (${reason})`);
+        skipBecause(reason, test, name);
         continue;
       }
       test(name, () => {

@@ -6,6 +6,7 @@ import { startCuda } from '../../../src/engines/cuda/index.js';
 import type { StorageType } from '../../../src/engines/engine.js';
 import { RunError } from '../../../src/errors.js';
 import * as tf from '../../../src/tf.js';
+import { skipBecause } from '../../skip.js';
 
 export const CUDA = 'yoco-cuda';
 
@@ -16,8 +17,7 @@ export function cudaBackend(): CudaBackend {
   return backend;
 }
 
-/** Why there is no GPU to test on, or null. */
-export async function whyNoGpu(): Promise<string | null> {
+async function tryGpu(): Promise<string | null> {
   try {
     await startCuda({ storage: 'float32' });
     await tf.setBackend('cpu');
@@ -29,6 +29,11 @@ export async function whyNoGpu(): Promise<string | null> {
 }
 
 let noGpu: Promise<string | null> | undefined;
+
+/** Why there is no GPU to test on, or null. */
+export function whyNoGpu(): Promise<string | null> {
+  return (noGpu ??= tryGpu());
+}
 
 export interface GpuSuite {
   (name: string, body: (inputs: Inputs) => void | Promise<void>): void;
@@ -43,7 +48,7 @@ export async function gpuSuite(
   name: string,
   { storage, seed = 1, poison = true }: { storage: StorageType; seed?: number; poison?: boolean },
 ): Promise<GpuSuite> {
-  const reason = await (noGpu ??= whyNoGpu());
+  const reason = await whyNoGpu();
   const test = suite(name);
   test.before(async () => {
     if (reason === null) await startCuda({ storage, poison });
@@ -53,7 +58,7 @@ export async function gpuSuite(
   });
   const add = (title: string, body: (inputs: Inputs) => void | Promise<void>): void => {
     if (reason === null) test(title, () => body(new Inputs(seed)));
-    else test.skip(`${title} (${reason})`);
+    else skipBecause(reason, test, title);
   };
   return Object.assign(add, {
     run: () => {

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernelSource } from '../../../src/engines/cuda/device.js';
+import { skipBecause } from '../../skip.js';
 
 const test = suite('cuda sources');
 const folder = new URL('../../../src/engines/cuda/sources/', import.meta.url);
@@ -41,7 +42,7 @@ async function compile(directory: string, name: string, storage: number): Promis
 
 for (const name of names) {
   const storage = HALF_PRECISION_ONLY.has(name) ? 1 : 0;
-  if (!hasCompiler) test.skip(`${name}.cu compiles (nvcc is absent)`);
+  if (!hasCompiler) skipBecause('nvcc is absent', test, `${name}.cu compiles`);
   else {
     test(`${name}.cu compiles`, async () => {
       const directory = mkdtempSync(join(tmpdir(), 'yoco-cuda-'));

@@ -1,0 +1,15 @@
+/** Tests that cannot run here, counted by reason: uvu forgets the titles of those it skips. */
+import type { Test } from 'uvu';
+
+const counts = new Map<string, number>();
+
+/** Skips a test and remembers why; `run.ts` prints every reason once. */
+export function skipBecause(reason: string, test: Test, title: string): void {
+  counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  test.skip(title);
+}
+
+/** One line for each reason, with its number of tests. */
+export function skipLines(): string[] {
+  return [...counts].map(([reason, count]) => `${count} skipped: ${reason}`);
+}
