@@ -1,4 +1,4 @@
-/** Tensor-core kernels on the CPU: gated retention's sources, compiled by a C++ compiler behind `emulator/device.h`. */
+/** Kernels on the CPU: their sources, compiled by a C++ compiler behind `emulator/device.h`. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -71,24 +71,51 @@ const CASES = [
   [3, 24, 136],
 ] as const;
 
-/** What `decoding.cpp` compares. */
-const COMPARED = [
-  'attention', 'attention: recorded', 'attention: rotated', 'attention: sums', 'linear', 'linear: SwiGLU', 'loss', 'loss: a NaN shows',
-  'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide', 'page', 'page: rotated', 'retention',
-  'retention: rotated', 'retention: state', 'rotary: halves', 'rotary: neighbours',
-]; // prettier-ignore
+interface Program {
+  title: string;
+  sources: readonly string[];
+  /** Names of what it compares, in order. */
+  compared: readonly string[];
+  tolerance?: number;
+}
 
-/** What `optimizer.cpp` compares. */
-const OPTIMIZED = [
-  'adamw', 'adamw: no finite norm', 'adamw: storage and guards', 'norm', 'scale', 'scale: within the limit',
-]; // prettier-ignore
+/** Programs that print the error of each name. */
+const PROGRAMS: Readonly<Record<string, Program>> = {
+  attention: {
+    title: 'attention of a few queries agrees with its definition',
+    sources: ['attention_decode'],
+    compared: ['attention', 'attention: recorded', 'attention: rotated', 'attention: sums'],
+  },
+  decoding: {
+    title: 'the other kernels of a decoding step agree with their definitions',
+    sources: ['retention_step', 'rotary', 'page', 'linear'],
+    compared: [
+      'linear', 'linear: SwiGLU', 'page', 'page: rotated', 'retention', 'retention: rotated', 'retention: state', 'rotary: halves',
+      'rotary: neighbours',
+    ], // prettier-ignore
+  },
+  reductions: {
+    title: 'norms and losses agree with their definitions',
+    sources: ['norm', 'cross_entropy'],
+    compared: [
+      'loss', 'loss: a NaN shows', 'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide',
+    ], // prettier-ignore
+  },
+  optimizer: {
+    title: 'the optimizer over many tensors agrees with its definition',
+    sources: ['optimizer'],
+    compared: [
+      'adamw', 'adamw: no finite norm', 'adamw: storage and guards', 'norm', 'scale', 'scale: within the limit',
+    ], // prettier-ignore
+    tolerance: 1e-4, // everything is computed in float32
+  },
+};
 
 if (!hasCompiler) {
   test.skip('gated retention and its gradient (g++ is absent)');
-  test.skip('the kernels of a decoding step, norms and losses (g++ is absent)');
   test.skip('the gradient of the loss (g++ is absent)');
   test.skip('a chain of products (g++ is absent)');
-  test.skip('the optimizer over many tensors (g++ is absent)');
+  for (const { title } of Object.values(PROGRAMS)) test.skip(`${title} (g++ is absent)`);
 } else {
   test('gated retention and its gradient agree with the definition', () => {
     inDirectory((directory) => {
@@ -100,25 +127,17 @@ if (!hasCompiler) {
     });
   });
 
-  test('the kernels of a decoding step, norms and losses agree with their definitions', () => {
-    inDirectory((directory) => {
-      const headers = [
-        'attention_decode',
-        'retention_step',
-        'norm',
-        'rotary',
-        'page',
-        'cross_entropy',
-        'linear',
-      ];
-      const lines = execFileSync(build(directory, 'decoding', headers), { encoding: 'utf8' })
-        .trim()
-        .split('\n');
-      const errors = new Map(lines.map((line) => line.split('\t') as [string, string]));
-      assert.equal([...errors.keys()].sort(), COMPARED);
-      for (const [name, error] of errors) assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+  for (const [name, program] of Object.entries(PROGRAMS)) {
+    test(program.title, () => {
+      const { compared, tolerance = TOLERANCE } = program;
+      inDirectory((directory) => {
+        const output = execFileSync(build(directory, name, program.sources), { encoding: 'utf8' });
+        const lines = output.trim().split('\n').map((line) => line.split('\t')); // prettier-ignore
+        assert.equal(lines.map(([what]) => what).sort(), compared);
+        for (const [what, error] of lines) assert.ok(Number(error) <= tolerance, `${what}: off by ${error}`);
+      });
     });
-  });
+  }
 
   test('the gradient of the loss agrees with its definition', () => {
     inDirectory((directory) => {
@@ -138,19 +157,6 @@ if (!hasCompiler) {
     inDirectory((directory) => {
       const headers = ['chain', 'linear', 'norm'];
       assert.is(execFileSync(build(directory, 'chain', headers), { encoding: 'utf8' }), '22 cases\n');
-    });
-  });
-
-  test('the optimizer over many tensors agrees with its definition', () => {
-    inDirectory((directory) => {
-      const output = execFileSync(build(directory, 'optimizer', ['optimizer']), { encoding: 'utf8' });
-      const lines = output.trim().split('\n');
-      assert.equal(lines.map((line) => line.split('\t')[0]).sort(), OPTIMIZED);
-      for (const line of lines) {
-        const [name, error] = line.split('\t');
-        // Everything is computed in float32.
-        assert.ok(Number(error) <= 1e-4, `${name}: off by ${error}`);
-      }
     });
   });
 }
