@@ -1,0 +1,32 @@
+/** Signals that arrive while native code of the CUDA engine runs. */
+import { spawnSync } from 'node:child_process';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exitOnSignals } from '../../../src/engines/cuda/signals.js';
+
+const test = suite('cuda signals');
+
+test('a signal during native code ends the process after it, or goes to who listens', () => {
+  const statusOf = (before: string): number | null => {
+    const script = `
+      import { exitOnSignals } from ${JSON.stringify(new URL('../../../src/engines/cuda/signals.ts', import.meta.url).href)};
+      ${before}
+      exitOnSignals(() => process.kill(process.pid, 'SIGTERM'));
+      setTimeout(() => process.exit(1), 20000);`;
+    return spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script]).status;
+  };
+  assert.is(statusOf(''), 143);
+  assert.is(statusOf("process.on('SIGTERM', () => process.exit(7));"), 7);
+});
+
+test('signals are handled as before once native code has run', async () => {
+  const before = process.listenerCount('SIGTERM');
+  assert.is(
+    exitOnSignals(() => process.listenerCount('SIGTERM')),
+    Math.max(1, before),
+  );
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.is(process.listenerCount('SIGTERM'), before);
+});
+
+test.run();
