@@ -1,8 +1,11 @@
 /** Small models on the stand-in, as they decode. */
 import { startOn } from '../../../src/engines/cuda/index.js';
+import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
 import type { ModelCache } from '../../../src/model/cache.js';
+import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
+import { CUDA, cudaBackend } from './gpu.js';
 import { type StandIn, standIn } from './stand-in.js';
 
 export const SHAPE = { dim: 64, layers: 2, hiddenDim: 48, heads: 2, kvHeads: 2, vocabSize: 61 };
@@ -30,3 +33,23 @@ export function prompted(model: LanguageModel, maxTokens: number): ModelCache {
 export function decode(model: LanguageModel, cache: ModelCache): void {
   tf.tidy(() => void model.decode(tf.tensor1d([7], 'int32'), cache));
 }
+
+/** What `work` writes to stderr. */
+export function silenced(work: () => void): string[] {
+  const lines: string[] = [];
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text) => lines.push(String(text)) > 0;
+  try {
+    work();
+  } finally {
+    process.stderr.write = write;
+  }
+  return lines;
+}
+
+/** Records with kernels that start early. */
+export function overlap(): void {
+  registerRecorder(CUDA, cudaRecorder(cudaBackend()));
+}
+
+export const liveBytes = ({ device }: StandIn): number => device.allocator.memory().liveBytes;
