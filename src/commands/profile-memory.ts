@@ -9,8 +9,9 @@ export default class ProfileMemory extends BaseCommand {
     'Memory of inference against context: computed for any preset, measured where it fits.';
   static override description =
     'Weights, K/V cache, recurrent state, activations and their total, batch 1. The computed columns follow from the ' +
-    'configuration; the measured ones are what the engine allocated while it prefilled a random prompt. With both ' +
-    'architectures, a second table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
+    'configuration; the measured ones are what the engine allocated while it prefilled a random prompt; on CUDA ' +
+    'the timings also have what was reserved for tensors at their peak and what the driver counts. With both architectures, ' +
+    'a second table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
     "layer's keys and values that the official Transformer makes when it appends to its cache (torch.cat); the cache here makes none.";
   static override examples = [
     {

@@ -21,6 +21,20 @@ export interface EngineMemory {
   reservedBytes: number;
 }
 
+/** Memory of a device as its driver knows it: tensors, what was reserved for them, and what else the engine takes. */
+export interface DeviceMemory {
+  /** Gives back to the device what no tensor uses, so that the next figures are of the work to come. */
+  trim(): void;
+  read(): DeviceMemoryFigures;
+}
+
+export interface DeviceMemoryFigures {
+  /** Largest sum of what was reserved for tensors and workspaces since the last `resetPeak`. */
+  reservedPeakBytes: number;
+  /** In use on the device now, beyond what was in use before the engine started; work of others on it counts. */
+  usedBytes: number;
+}
+
 export interface Engine {
   readonly name: EngineName;
   /** The name under which the backend is registered with tfjs. */
@@ -34,6 +48,8 @@ export interface Engine {
   memory(): EngineMemory;
   /** Begins a new peak measurement at the present `liveBytes`. */
   resetPeak(): void;
+  /** Absent where the engine has no device of its own, or cannot ask it. */
+  readonly deviceMemory?: DeviceMemory;
   /** Bytes that new tensors may take before the device or the machine runs out. */
   availableBytes(): number;
   /** Resolves when all queued work has finished (at once on a synchronous engine). */

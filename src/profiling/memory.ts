@@ -57,12 +57,16 @@ export async function measureMemory(
   const tokens = randomTokens(model.config, context, seed);
   const cache = model.createCache({ maxTokens: context });
   await engine.synchronize();
+  // What earlier cells left cached is not this one's.
+  engine.deviceMemory?.trim();
   engine.resetPeak();
   let prefilled = context;
   if (fill) prefilled = fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
   else model.prefill(tokens, cache, { chunkSize, onProgress }).dispose();
   await engine.synchronize();
   const { peakBytes, liveBytes } = engine.memory();
+  // Freed tensors stay reserved, so the driver's figure is still that of the peak.
+  const device = engine.deviceMemory?.read();
   // Pages are in the engine's storage, states may be in float32 whatever it is: what else the cache gives back.
   const keyValueBytes = (cache.bytes().keyValue * ELEMENT_BYTES[engine.storage]) / ELEMENT_BYTES.float32;
   cache.dispose();
@@ -74,6 +78,8 @@ export async function measureMemory(
     measured_state_bytes: cacheBytes - keyValueBytes,
     measured_peak_bytes: peakBytes - foreignBytes,
     prefilled_tokens: prefilled,
+    reserved_peak_bytes: device?.reservedPeakBytes ?? null,
+    device_used_bytes: device?.usedBytes ?? null,
     peak_resident_bytes: peakResidentBytes(),
   };
 }

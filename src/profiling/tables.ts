@@ -48,6 +48,20 @@ export const MEMORY_SCHEMA: Schema = {
     bytes('measured_state_bytes', 'recurrent states or windows as allocated'),
     bytes('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
     PREFILLED_COLUMN,
+    {
+      ...bytes(
+        'reserved_peak_bytes',
+        'taken from the device for tensors and workspaces at their peak, cached memory included',
+      ),
+      kind: 'timing',
+    },
+    {
+      ...bytes(
+        'device_used_bytes',
+        'in use on the device by its driver, beyond what was before the engine started',
+      ),
+      kind: 'timing',
+    },
     { ...bytes('peak_resident_bytes', 'largest resident memory of the process so far'), kind: 'timing' },
   ],
 };

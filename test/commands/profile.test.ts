@@ -54,6 +54,7 @@ test('measured memory is what the formulas say', async () => {
     }
     assert.is(row.measured_weights_bytes, row.weights_bytes);
     assert.is(row.measured_state_bytes, row.state_bytes);
+    assert.equal([row.reserved_peak_bytes, row.device_used_bytes], [null, null], 'no device, nothing to ask');
     const share = Number(row.measured_peak_bytes) / Number(row.total_bytes);
     assert.ok(share > 0.9 && share < 1.2, `${share}`);
   }

@@ -54,6 +54,7 @@ export class CachingAllocator {
   private live = 0;
   private peak = 0;
   private reserved = 0;
+  private reservedPeak = 0;
   /** Where blocks come from while memory is set aside. */
   private pool: CachingAllocator | null = null;
   private isClosed = false;
@@ -70,6 +71,17 @@ export class CachingAllocator {
 
   resetPeak(): void {
     this.peak = this.live;
+    this.reservedPeak = this.reserved;
+  }
+
+  /** Largest `reservedBytes` since the last `resetPeak`. */
+  get reservedPeakBytes(): number {
+    return this.reservedPeak;
+  }
+
+  /** Address of memory for as long as the device is open: it is no tensor's, so it counts as reserved but not as live. */
+  reserve(bytes: number): number {
+    return this.reserveSegment(roundUp(bytes, SMALL_SEGMENT));
   }
 
   /** Bytes of cached blocks that nothing uses. */
@@ -167,17 +179,7 @@ export class CachingAllocator {
 
   private takeSegment(size: number): Block {
     const bytes = segmentBytes(size);
-    let pointer = this.device.allocate(bytes);
-    if (pointer === null) {
-      this.trim();
-      pointer = this.device.allocate(bytes);
-    }
-    if (pointer === null) {
-      const needed = (bytes / 2 ** 30).toFixed(2);
-      const held = (this.live / 2 ** 30).toFixed(2);
-      throw new RunError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
-    }
-    this.reserved += bytes;
+    const pointer = this.reserveSegment(bytes);
     const block: Block = {
       pointer,
       requested: 0,
@@ -189,6 +191,22 @@ export class CachingAllocator {
     };
     this.split(block, size);
     return block;
+  }
+
+  private reserveSegment(bytes: number): number {
+    let pointer = this.device.allocate(bytes);
+    if (pointer === null) {
+      this.trim();
+      pointer = this.device.allocate(bytes);
+    }
+    if (pointer === null) {
+      const needed = (bytes / 2 ** 30).toFixed(2);
+      const held = (this.live / 2 ** 30).toFixed(2);
+      throw new RunError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
+    }
+    this.reserved += bytes;
+    this.reservedPeak = Math.max(this.reservedPeak, this.reserved);
+    return pointer;
   }
 
   private split(block: Block, size: number): void {

@@ -86,7 +86,7 @@ export function openDevice(storage: StorageType, poison = false): Device {
     device.recording?.chain?.flush();
     driver.fill(block.pointer, block.size, POISON);
   });
-  const workspace = driver.allocate(WORKSPACE_BYTES) ?? 0;
+  const workspace = allocator.reserve(WORKSPACE_BYTES);
   const time = (run: () => void): number => {
     const [start, end] = [driver.createEvent(), driver.createEvent()];
     driver.recordEvent(start);

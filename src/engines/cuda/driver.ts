@@ -11,6 +11,8 @@ export interface Driver {
   readonly multiprocessors: number;
   /** Bytes of shared memory that the blocks on one multiprocessor divide between them. */
   readonly sharedBytes: number;
+  /** Free bytes of the device when the context had been made, the earliest that the driver answers. */
+  readonly freeAtStart: number;
   allocate(bytes: number): number | null;
   free(pointer: number): void;
   memoryInfo(): { free: number; total: number };
@@ -117,6 +119,10 @@ export function openDriver(device = 0): Driver {
   const allocate = library.bind('cuMemAlloc_v2', [P, U64]);
   const free = checked('cuMemFree_v2', [U64]);
   const memGetInfo = checked('cuMemGetInfo_v2', [P, P]);
+  const memoryInfo = (): { free: number; total: number } => {
+    memGetInfo(cell, cell.subarray(1));
+    return { free: Number(cell[0]), total: Number(cell[1]) };
+  };
   const upload = checked('cuMemcpyHtoDAsync_v2', [U64, P, U64, U64]);
   const download = checked('cuMemcpyDtoHAsync_v2', [P, U64, U64, U64]);
   const copy = checked('cuMemcpyDtoDAsync_v2', [U64, U64, U64, U64]);
@@ -148,6 +154,7 @@ export function openDriver(device = 0): Driver {
     architecture: major === 9 ? 'sm_90a' : `sm_${major}${minor}`,
     multiprocessors: attribute(ATTRIBUTE.multiprocessors),
     sharedBytes: attribute(ATTRIBUTE.sharedBytes),
+    freeAtStart: memoryInfo().free,
     stream,
     allocate(bytes) {
       const code = allocate(cell, bytes);
@@ -156,10 +163,7 @@ export function openDriver(device = 0): Driver {
       return readAddress(cell);
     },
     free: (pointer) => void free(pointer),
-    memoryInfo() {
-      memGetInfo(cell, cell.subarray(1));
-      return { free: Number(cell[0]), total: Number(cell[1]) };
-    },
+    memoryInfo,
     // Pageable host memory: the driver has taken its copy when the call returns, so `host` may change at once.
     upload(pointer, host) {
       if (isCapturing) throw new Error('host memory is uploaded while a step is recorded');

@@ -96,6 +96,15 @@ function describe({ driver, compiler, allocator, storage }: Device): Engine {
     resetPeak: () => {
       allocator.resetPeak();
     },
+    deviceMemory: {
+      trim: () => {
+        allocator.trim();
+      },
+      read: () => ({
+        reservedPeakBytes: allocator.reservedPeakBytes,
+        usedBytes: driver.freeAtStart - driver.memoryInfo().free,
+      }),
+    },
     availableBytes: () => driver.memoryInfo().free + allocator.cachedBytes,
     synchronize: () => {
       driver.synchronize();
