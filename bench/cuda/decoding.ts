@@ -3,6 +3,7 @@
  * as well, behind a short prompt and random keys and values. All must choose the same tokens. With a second argument only
  * that preset is measured.
  */
+import { RunError } from '../../src/errors.js';
 import { createModel, presetConfig } from '../../src/model/index.js';
 import type { Architecture } from '../../src/model/index.js';
 import { CUDA_BACKEND } from '../../src/engines/cuda/backend.js';
@@ -51,7 +52,13 @@ const schema = {
   ],
 } as const;
 
-const { engine, table } = await openSession(schema);
+const models = RUNS.filter(({ model }) => process.argv[3] === undefined || process.argv[3] === model).map(
+  (run) => ({ ...run, config: presetConfig(run.model, run.architecture) }),
+);
+const { engine, table } = await openSession(schema, {
+  configuration: models.map(({ model, config }) => ({ name: model, ...config })),
+  constants: { prompt: PROMPT, warmUp: WARM_UP, tokens: TOKENS, batch: 1, seed: 1 },
+});
 const backend = cudaBackend();
 const rate = await copyRate(engine);
 process.stderr.write(`copy: ${(rate / 1e12).toFixed(2)} TB/s read and written\n`);
@@ -62,9 +69,8 @@ const modes = {
   chained: cudaRecorder(backend),
 };
 
-for (const { model: name, architecture, contexts } of RUNS) {
-  if (process.argv[3] !== undefined && process.argv[3] !== name) continue;
-  const model = createModel(presetConfig(name, architecture), { seed: 1, weights: 'repeated' });
+for (const { model: name, config, contexts } of models) {
+  const model = createModel(config, { seed: 1, weights: 'repeated' });
   const maxTokens = Math.max(...contexts) + WARM_UP + TOKENS + 1;
   const cache = model.createCache({ maxTokens });
   tf.tidy(() => void model.prefill(randomTokens(model.config, PROMPT, 1), cache));
@@ -94,7 +100,7 @@ for (const { model: name, architecture, contexts } of RUNS) {
       fork.dispose();
       const seconds = median(all.slice(WARM_UP));
       const isSame = chosen.join() === expected;
-      table.append({
+      const row = {
         model: name,
         context,
         mode,
@@ -103,9 +109,9 @@ for (const { model: name, architecture, contexts } of RUNS) {
         tokens_per_second: 1 / seconds,
         bytes_per_second: streamed / seconds,
         share: streamed / seconds / rate,
-        status: isSame ? 'ok' : 'error',
-        error: isSame ? '' : `tokens ${chosen.join(' ')} instead of ${expected.replaceAll(',', ' ')}`,
-      });
+      };
+      if (isSame) table.append(row);
+      else table.fail(row, new RunError(`tokens ${chosen.join()} instead of ${expected}`));
       process.stderr.write(
         `${name} ${context} ${mode}: ${(1e3 * seconds).toFixed(3)} ms, ${(1 / seconds).toFixed(1)} tokens/s, ` +
           `${((100 * streamed) / seconds / rate).toFixed(1)} % of copy, ${isSame ? 'same tokens' : 'OTHER TOKENS'}\n`,
@@ -116,3 +122,4 @@ for (const { model: name, architecture, contexts } of RUNS) {
   model.dispose();
 }
 table.close();
+if (table.failures > 0) process.exitCode = 1;

@@ -45,7 +45,14 @@ const schema = {
   ],
 } as const;
 
-const { engine, table } = await openSession(schema);
+const models = (['yoco', 'transformer'] as const).map((architecture) => ({
+  architecture,
+  config: presetConfig('160m', architecture),
+}));
+const { engine, table } = await openSession(schema, {
+  configuration: models.map(({ config }) => ({ name: '160m', ...config })),
+  constants: { batch: BATCH, length: TIME, steps: STEPS, warmUp: WARM_UP, productSize: SIZE, seed: 1 },
+});
 
 async function productRate(): Promise<number> {
   const rows = tf.randomNormal<tf.Rank.R2>([64, SIZE]);
@@ -58,8 +65,7 @@ async function productRate(): Promise<number> {
 }
 
 const rate = await productRate();
-for (const architecture of ['yoco', 'transformer'] as const) {
-  const config = presetConfig('160m', architecture);
+for (const { architecture, config } of models) {
   const { step, dispose } = trainer(config, BATCH, TIME);
   const losses: number[] = [];
   const seconds = median((await timeRuns(engine, STEPS + WARM_UP, () => losses.push(step()))).slice(WARM_UP));

@@ -46,8 +46,12 @@ function provenanceLine(runs: readonly RunInfo[]): string {
   return [...engines, ...machines, ...versions].join(' · ');
 }
 
+/** A word as a shell takes it; `~` in front is the home directory. */
+const shellWord = (word: string): string =>
+  /^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
 function commandList(runs: readonly RunInfo[]): string {
-  const commands = unique(runs.map(({ command }) => command?.join(' ')));
+  const commands = unique(runs.map(({ command }) => command?.map(shellWord).join(' ')));
   return commands.length === 0
     ? ''
     : `<h2>Commands</h2>\n<p>What was run; the same commands give the same tables, timings aside.</p>\n<pre>${escapeHtml(commands.join('\n'))}</pre>`;

@@ -30,6 +30,8 @@ export interface Provenance {
 }
 
 export interface RunDescription {
+  /** What the command line begins with; default: `['yoco']`. */
+  program?: readonly string[];
   /** `['needle', '--ctx', '4k']`. */
   command: readonly string[];
   flags: Readonly<Record<string, unknown>>;
@@ -115,7 +117,7 @@ function describeEngine(engine: Engine): Provenance['engine'] {
 
 export function collectProvenance(run: RunDescription): Provenance {
   return {
-    command: ['yoco', ...run.command.map(neutralPath)],
+    command: [...(run.program ?? ['yoco']), ...run.command.map(neutralPath)],
     versions: versions(),
     git: gitState(),
     machine: machine(),

@@ -33,12 +33,15 @@ function writeProfiles(): void {
     'tiny,transformer,,true,1024,0.5,0.01,2048,4000',
   ]);
   write('profile-prefill.run.json', [
-    '{"command":["yoco","profile-prefill","--ctx","1k,4k"],"engine":{"description":"plain & simple"}}',
+    '{"command":["yoco","profile-prefill","--ctx","1k,4k","--config","it\'s here/*.json"],"engine":{"description":"plain & simple"}}',
   ]);
 }
 
 test('the page shows what the directory holds, joined with its timings, in one file', async () => {
   writeProfiles();
+  write('training-rate.run.json', [
+    '{"command":["node","--import","tsx","bench/cuda/training.ts","results/h200"]}',
+  ]);
   mkdirSync(join(directory, 'yoco'));
   write('yoco/train.csv', [
     'step,tokens,loss,held_out_loss,status,error',
@@ -53,7 +56,8 @@ test('the page shows what the directory holds, joined with its timings, in one f
     '<td class="number">500 ms</td>',
     '5.00×',
     '4.75',
-    'yoco profile-prefill --ctx 1k,4k',
+    "yoco profile-prefill --ctx 1k,4k --config 'it'\\''s here/*.json'\n",
+    'node --import tsx bench/cuda/training.ts results/h200',
     'plain &amp; simple',
   ]) {
     assert.ok(html.includes(text), text);
