@@ -32,7 +32,9 @@ export function pairRows(schema: Schema, rows: readonly Row[]): RowPair[] {
   });
 }
 
-function quotient(top: unknown, bottom: unknown): number | null {
+/** The ratio of a pair; null where a figure is missing. */
+export function quotientOf({ yoco, transformer }: RowPair, { of, over }: RatioColumn): number | null {
+  const [top, bottom] = over === 'transformer' ? [transformer[of], yoco[of]] : [yoco[of], transformer[of]];
   if (typeof top !== 'number' || typeof bottom !== 'number' || bottom === 0) return null;
   return top / bottom;
 }
@@ -44,15 +46,10 @@ export function ratioTable(
   columns: readonly RatioColumn[],
 ): { schema: Schema; rows: Row[] } {
   const keys = pairKey(schema);
-  const ratios = pairRows(schema, rows).map(({ yoco, transformer }): Row => ({
-    ...Object.fromEntries(keys.map(({ name }) => [name, yoco[name] ?? null])),
-    transformer: transformer.model ?? null,
-    ...Object.fromEntries(
-      columns.map(({ name, of, over }) => {
-        const [top, bottom] = over === 'transformer' ? [transformer, yoco] : [yoco, transformer];
-        return [name, quotient(top[of], bottom[of])];
-      }),
-    ),
+  const ratios = pairRows(schema, rows).map((pair): Row => ({
+    ...Object.fromEntries(keys.map(({ name }) => [name, pair.yoco[name] ?? null])),
+    transformer: pair.transformer.model ?? null,
+    ...Object.fromEntries(columns.map((column) => [column.name, quotientOf(pair, column)])),
     status: 'ok',
   }));
   const partner: Column = { name: 'transformer', kind: 'key', description: 'the Transformer compared with' };

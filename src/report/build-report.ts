@@ -2,9 +2,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError, UsageError } from '../errors.js';
+import { writeDerived } from '../results/derived.js';
 import { formatBytes } from '../results/display.js';
 import { makeDirectory, writeFileAtomic } from '../results/files.js';
 import { escapeHtml, htmlPage } from './html.js';
+import { findRatios } from './ratios.js';
 import { findRuns, type RunInfo } from './runs.js';
 import type { Section, SectionBuilder } from './section.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
@@ -58,7 +60,7 @@ function commandList(runs: readonly RunInfo[]): string {
 }
 
 /**
- * Writes `report.html` and its charts as `figures/*.svg`.
+ * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.csv`.
  *
  * @returns the page's path
  * @throws UsageError when the directory does not exist, RunError when it holds no results
@@ -78,6 +80,7 @@ export async function buildReport(directory: string): Promise<string> {
   for (const [name, svg] of sections.flatMap(({ figures }) => Object.entries(figures))) {
     writeFileAtomic(join(directory, 'figures', `${name}.svg`), `${svg}\n`);
   }
+  writeDerived(directory, findRatios(directory));
   const page = join(directory, 'report.html');
   const subtitle = provenanceLine(runs);
   writeFileAtomic(

@@ -39,9 +39,11 @@ export function findTables(directory: string, name: string): Table[] {
   return [...new Set(places)].sort().map((place) => readTable(directory, place, name));
 }
 
-/** All measured rows of the tables called `name`. */
+/** All measured rows of the tables called `name`, each with the `folder` it is from. */
 export function findRows(directory: string, name: string): Row[] {
-  return findTables(directory, name).flatMap(({ rows }) => rows.filter(({ status }) => status !== 'error'));
+  return findTables(directory, name).flatMap(({ place, rows }) =>
+    rows.filter(({ status }) => status !== 'error').map((row) => ({ ...row, folder: place || '.' })),
+  );
 }
 
 /** A sentence where contexts were not computed whole; empty where all were. */

@@ -1,7 +1,8 @@
 /** Tables computed from finished rows (ratios, fits): written whole, no cells of their own to resume. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { csvHeader, csvLines, keyColumns, timingFileColumns } from './cells.js';
-import { writeFileAtomic } from './files.js';
+import { writeFileAtomic, writing } from './files.js';
 import type { Column, Row, Schema } from './schema.js';
 
 export interface DerivedTable {
@@ -9,7 +10,10 @@ export interface DerivedTable {
   rows: readonly Row[];
 }
 
-/** Writes NAME.csv and NAME.timings.csv, each if the table has such columns; returns the files. */
+/**
+ * Writes NAME.csv and NAME.timings.csv, each if the table has such columns; returns the files. Of a table without rows no file
+ * is left: an earlier one is of other cells.
+ */
 export function writeDerived(directory: string, { schema, rows }: DerivedTable): string[] {
   const results = schema.columns.filter(({ kind }) => kind === 'result');
   const files: [suffix: string, columns: readonly Column[]][] = [
@@ -18,9 +22,15 @@ export function writeDerived(directory: string, { schema, rows }: DerivedTable):
   ];
   return files
     .filter(([, columns]) => columns.length > 0)
-    .map(([suffix, columns]) => {
+    .flatMap(([suffix, columns]) => {
       const path = join(directory, schema.name + suffix);
+      if (rows.length === 0) {
+        writing(path, () => {
+          rmSync(path, { force: true });
+        });
+        return [];
+      }
       writeFileAtomic(path, csvHeader(columns) + csvLines(columns, rows));
-      return path;
+      return [path];
     });
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -84,6 +84,7 @@ test('prefill is timed at every context, with and without early exit, and resume
   await json(...argv);
   assert.is(text('profile-prefill.timings.csv'), timings);
   assert.is(text('profile-prefill-growth.timings.csv').split('\n').length, 4);
+  assert.not.ok(existsSync(join(directory, 'profile-prefill-ratio.timings.csv')), 'no Transformer, no ratios');
 });
 
 test('a sampled prefill computes some chunks and says so', async () => {

@@ -123,10 +123,39 @@ test('a sampled prefill is marked, and gives way to a whole one', async () => {
   const sampled = await page();
   for (const text of ['≈ 40.0×', 'transformer-3b, from sampled chunks'])
     assert.ok(sampled.includes(text), text);
+  const ratios = (): string[] => readFileSync(join(directory, 'ratios.csv'), 'utf8').trimEnd().split('\n');
+  const header =
+    'model,self_decoder,baseline,context,quantity,yoco,transformer,ratio,integrated,yoco_folder,transformer_folder';
+  const cell = 'yoco-3b,gated-retention,transformer-3b,1024,prefill_seconds,0.5';
+  assert.equal(ratios(), [header, `${cell},20,40,transformer,a,b`]);
   table('c', [`${cells[1] ?? ''},1024,15`]);
   const whole = await page();
   assert.ok(whole.includes('>30.0×<'));
   assert.not.ok(whole.includes(', from sampled chunks'));
+  assert.equal(ratios(), [header, `${cell},15,30,,a,c`]);
+  table('c', []);
+  rmSync(join(directory, 'b'), { recursive: true });
+  assert.not.match(await page(), /ratios\.csv/);
+  assert.not.ok(existsSync(join(directory, 'ratios.csv')), 'ratios of what is gone');
+});
+
+test('of several measurements of a cell the first counts, without early exit none does', async () => {
+  const rows = (yoco: number, transformer: number): string[] => [
+    'model,architecture,self_decoder,context,tokens_per_second',
+    `small,yoco,gated-retention,64,${yoco}`,
+    `small,transformer,,64,${transformer}`,
+  ];
+  for (const place of ['a', 'b']) mkdirSync(join(directory, place));
+  write('a/profile-throughput.timings.csv', rows(6, 3));
+  write('b/profile-throughput.timings.csv', rows(9, 1));
+  write('profile-prefill.timings.csv', [
+    'model,architecture,self_decoder,early_exit,context,seconds_median',
+    'small,yoco,gated-retention,false,64,1',
+    'small,transformer,,false,64,2',
+  ]);
+  await runCli('report', directory);
+  const [, ...lines] = readFileSync(join(directory, 'ratios.csv'), 'utf8').trimEnd().split('\n');
+  assert.equal(lines, ['small,gated-retention,small,64,decode_tokens_per_second,6,3,2,,a,a']);
 });
 
 test('memory of two presets is one chart, decoding has its share of a copy', async () => {
