@@ -9,6 +9,7 @@ import { escapeHtml, htmlPage } from './html.js';
 import { findRatios } from './ratios.js';
 import { findRuns, type RunInfo } from './runs.js';
 import type { Section, SectionBuilder } from './section.js';
+import { decodingModesSection, trainingRateSection } from './sections/benchmarks.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
 import { needleSection } from './sections/needle.js';
@@ -22,9 +23,11 @@ const SECTIONS: readonly SectionBuilder[] = [
   memorySection,
   prefillSection,
   throughputSection,
+  decodingModesSection,
   needleSection,
   perplexitySection,
   trainingSection,
+  trainingRateSection,
   mmluSection,
   tasksSection,
 ];

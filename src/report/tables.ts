@@ -91,6 +91,12 @@ export function pointsOf(rows: readonly Row[], x: string, y: string): [number, n
     .sort(([a], [b]) => a - b);
 }
 
+/** A number as a table of the page shows it; not measured is `–`. */
+export const shown = (row: Row, column: string, format: (value: number) => string): string => {
+  const value = numberIn(row, column);
+  return value === null ? '–' : format(value);
+};
+
 /** 0.123 → `12.3 %`. */
 export const percent = (value: number | null): string =>
   value === null ? '–' : `${(value * 100).toFixed(1)} %`;

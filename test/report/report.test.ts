@@ -164,6 +164,11 @@ test('memory of two presets is one chart, decoding has its share of a copy', asy
     'yoco-3b,yoco,gated-retention,1024,100,1000,900,ok,',
     'transformer-3b,transformer,,1024,8000,9400,9000,ok,',
   ]);
+  write('profile-memory.timings.csv', [
+    'model,architecture,self_decoder,context,prefilled_tokens,reserved_peak_bytes,device_used_bytes',
+    'yoco-3b,yoco,gated-retention,1024,1024,3072,4096',
+    'transformer-3b,transformer,,1024,1024,,',
+  ]);
   write('profile-throughput.timings.csv', [
     'model,architecture,self_decoder,context,tokens_per_second,bytes_per_second,copy_bytes_per_second,copy_share',
     'yoco-3b,yoco,gated-retention,1024,250,2000,4000,0.5',
@@ -172,7 +177,64 @@ test('memory of two presets is one chart, decoding has its share of a copy', asy
   const html = readFileSync(join(directory, 'report.html'), 'utf8');
   assert.ok(html.includes('50.0 %'));
   assert.ok(html.includes('10.0×'), 'measured peaks');
+  const numbers = ['1k', '1,000 B', '900 B', '3 KiB', '4 KiB'].map(
+    (text) => `<td class="number">${text}</td>`,
+  );
+  assert.ok(html.includes(`<td>yoco-3b</td>${numbers.join('')}`), 'memory of the device');
   assert.ok(existsSync(join(directory, 'figures', 'memory-yoco-3b-transformer-3b.svg')));
+});
+
+test('training rates and ways to decode have their parts, one for each folder', async () => {
+  write('training-rate.csv', ['model,architecture,tokens_per_step,status,error', '160m,yoco,32768,ok,']);
+  write('training-rate.timings.csv', [
+    'model,architecture,seconds,tokens_per_second,flops_per_second,product_flops_per_second,share,peak_bytes',
+    '160m,yoco,0.1,327000,350e12,786e12,0.445,1073741824',
+  ]);
+  const modes = (
+    place: string,
+    rows: readonly (readonly [mode: string, rate: number, same: boolean])[],
+  ): void => {
+    mkdirSync(join(directory, place));
+    const key = (mode: string): string => `yoco-3b,32768,${mode}`;
+    write(`${place}/decoding-modes.csv`, [
+      'model,context,mode,same_tokens,status,error',
+      ...rows.map(
+        ([mode, , same]) => `${key(mode)},${same},${same ? 'ok,' : 'error,"tokens 1,2 instead of 1,3"'}`,
+      ),
+    ]);
+    write(`${place}/decoding-modes.timings.csv`, [
+      'model,context,mode,seconds,tokens_per_second,bytes_per_second,share',
+      ...rows.map(([mode, rate]) => `${key(mode)},${1 / rate},${rate},1000,0.625`),
+    ]);
+  };
+  modes('a', [
+    ['computed', 100, true],
+    ['recorded', 250, true],
+    ['chained', 400, true],
+  ]);
+  await runCli('report', directory);
+  const page = (): string => readFileSync(join(directory, 'report.html'), 'utf8');
+  for (const text of [
+    '327,000',
+    '44.5 %',
+    '350',
+    '32,768',
+    '1 GiB',
+    '<td>yoco 160m</td>',
+    '2.5 ms',
+    '62.5 %',
+  ])
+    assert.ok(page().includes(text), text);
+  assert.ok(page().includes('yoco-3b chained</text>'));
+  assert.not.ok(page().includes('yoco-3b recorded</text>'), 'in the table only');
+  assert.not.match(page(), /<h3>/);
+  assert.ok(existsSync(join(directory, 'figures', 'decoding-modes.svg')));
+  modes('b', [['other', 77.7, false]]);
+  modes('c', [['computed', 88.8, true]]);
+  await runCli('report', directory);
+  assert.match(page(), /<h3>a<\/h3>[^]*<h3>c<\/h3>/);
+  assert.not.ok(page().includes('77.7'), 'what failed is no measurement');
+  assert.ok(existsSync(join(directory, 'figures', 'c-decoding-modes.svg')));
 });
 
 test('the same results give the same page', async () => {

@@ -1,10 +1,12 @@
+import { formatTokenCount } from '../../cli/sizes.js';
+import { formatBytes } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';
-import { figure, paragraph } from '../html.js';
+import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { Section } from '../section.js';
-import { filledNote, findRows, legendName, pointsOf, textIn } from '../tables.js';
+import { filledNote, findRows, legendName, numberIn, pointsOf, shown, textIn } from '../tables.js';
 
 function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
   const series: LineSeries[] = [
@@ -43,6 +45,37 @@ function memoryChart(directory: string, rows: readonly Row[]): string {
   });
 }
 
+/** What was measured, tensors and device; empty where nothing was. */
+function measuredTable(rows: readonly Row[]): string {
+  const measured = rows.filter((row) => numberIn(row, 'measured_peak_bytes') !== null);
+  if (measured.length === 0) return '';
+  const columns: readonly [column: string, head: string][] = [
+    ['total_bytes', 'computed'],
+    ['measured_peak_bytes', 'tensors'],
+    ['reserved_peak_bytes', 'reserved'],
+    ['device_used_bytes', 'by the driver'],
+  ];
+  const used = columns.filter(([column]) => measured.some((row) => numberIn(row, column) !== null));
+  const several = new Set(measured.map((row) => textIn(row, 'model'))).size > 1;
+  const isDevice = used.some(([column]) => column === 'reserved_peak_bytes');
+  const text =
+    'Measured during the prefill: the largest sum of all tensors' +
+    (isDevice
+      ? '; reserved, what was taken from the device for them and for workspaces, memory kept for reuse included; and by the ' +
+        'driver, what was in use beyond what was before the engine started.'
+      : '.');
+  const table = htmlTable({
+    head: ['model', 'context', ...used.map(([, head]) => head)],
+    rows: measured.map((row) => [
+      legendName(row, several),
+      shown(row, 'context', formatTokenCount),
+      ...used.map(([column]) => shown(row, column, formatBytes)),
+    ]),
+    words: 1,
+  });
+  return paragraph(text) + table;
+}
+
 export function memorySection(directory: string): Section | null {
   const rows = findRows(directory, 'profile-memory');
   if (rows.length === 0) return null;
@@ -55,7 +88,7 @@ export function memorySection(directory: string): Section | null {
     `Total: weights, caches and the largest activations. ${filledNote(rows)}`;
   return {
     title: 'Memory',
-    body: paragraph(text) + charts.map(([, svg]) => figure(svg)).join('\n'),
+    body: paragraph(text) + charts.map(([, svg]) => figure(svg)).join('\n') + measuredTable(rows),
     figures: Object.fromEntries(charts),
   };
 }

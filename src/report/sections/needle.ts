@@ -6,12 +6,7 @@ import { groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
 import type { Section } from '../section.js';
-import { findTables, legendName, numberIn, percent, textIn } from '../tables.js';
-
-const shown = (row: Row, column: string, format: (value: number) => string): string => {
-  const value = numberIn(row, column);
-  return value === null ? '–' : format(value);
-};
+import { findTables, legendName, numberIn, percent, shown, textIn } from '../tables.js';
 
 function contextTable(rows: readonly Row[]): string {
   return htmlTable({

@@ -17,6 +17,7 @@ import {
   percent,
   pointsOf,
   prefillRows,
+  shown,
   textIn,
 } from '../tables.js';
 
@@ -28,11 +29,6 @@ function prefillName(row: Row, withModel: boolean): string {
   const sampled = isSampled(row) ? ', from sampled chunks' : '';
   return `${legendName(row, withModel)}${early}${sampled}`;
 }
-
-const cell = (row: Row, column: string, format: (value: number) => string): string => {
-  const value = numberIn(row, column);
-  return value === null ? '–' : format(value);
-};
 
 /** The chart of peak memory; prefills note it too. */
 function peakChart(directory: string, rows: readonly Row[], several: boolean): string | null {
@@ -70,12 +66,12 @@ function prefillTable(rows: readonly Row[], several: boolean): string {
     head: ['model', 'context', 'median', '± sd', 'tokens/s', 'GFLOP/s', 'peak memory'],
     rows: rows.map((row) => [
       prefillName(row, several),
-      cell(row, 'context', formatTokenCount),
-      cell(row, 'seconds_median', formatSeconds),
-      cell(row, 'seconds_sd', formatSeconds),
-      cell(row, 'tokens_per_second', formatNumber),
-      cell(row, 'flops_per_second', (value) => formatNumber(value / 1e9)),
-      cell(row, 'peak_bytes', formatBytes),
+      shown(row, 'context', formatTokenCount),
+      shown(row, 'seconds_median', formatSeconds),
+      shown(row, 'seconds_sd', formatSeconds),
+      shown(row, 'tokens_per_second', formatNumber),
+      shown(row, 'flops_per_second', (value) => formatNumber(value / 1e9)),
+      shown(row, 'peak_bytes', formatBytes),
     ]),
     words: 1,
   });
@@ -83,7 +79,7 @@ function prefillTable(rows: readonly Row[], several: boolean): string {
 
 function growthText(rows: readonly Row[], several: boolean): string {
   const exponents = growthTable(rows.filter((row) => !isSampled(row))).rows.map(
-    (row) => `${prefillName(row, several)} ${cell(row, 'growth_exponent', formatNumber)}`,
+    (row) => `${prefillName(row, several)} ${shown(row, 'growth_exponent', formatNumber)}`,
   );
   return exponents.length > 0
     ? paragraph(`Time grows as context to the power of: ${exponents.join('; ')}.`)
@@ -115,10 +111,10 @@ function throughputTable(rows: readonly Row[], several: boolean): string {
     head,
     rows: lines.map((row) => [
       legendName(row, several),
-      cell(row, 'context', formatTokenCount),
-      cell(row, 'tokens_per_second', formatNumber),
-      cell(row, 'bytes_streamed', formatBytes),
-      cell(row, 'bytes_per_second', formatBytes),
+      shown(row, 'context', formatTokenCount),
+      shown(row, 'tokens_per_second', formatNumber),
+      shown(row, 'bytes_streamed', formatBytes),
+      shown(row, 'bytes_per_second', formatBytes),
       percent(numberIn(row, 'copy_share')),
     ]),
     words: 1,
