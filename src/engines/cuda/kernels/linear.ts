@@ -110,6 +110,10 @@ export function linearSwigluFew(
   return out;
 }
 
+/**
+ * Few rows in one launch. With many each product fills the GPU by itself: one product of joined weights takes between 13 % less
+ * (32,768 rows, 4 × 768) and 1 % more (16,384 rows, 4 × 3,072), and would need a second copy of the weights.
+ */
 export function linearGroup(
   backend: CudaBackend,
   x: TensorInfo,
