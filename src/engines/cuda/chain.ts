@@ -2,7 +2,7 @@
  * Successive products with few rows of a recorded step, with the norms in front of them, as one launch: chain.cu. Nothing
  * is launched before something else must be queued, for which `CudaBackend` has the chain flushed.
  */
-import type { Driver } from './driver.js';
+import { type Driver, isHopperOrNewer } from './driver.js';
 import { type KernelArgument, int32, pointer } from './launch.js';
 import { type Device, STORAGE_BYTES } from './device.js';
 
@@ -49,9 +49,9 @@ interface Stage {
   readonly norm: ChainedNorm | null;
 }
 
-/** Whether blocks of chain.cu fit: then there is one a multiprocessor. */
-export function canChain({ sharedBytes }: Driver): boolean {
-  return sharedBytes >= RING_BYTES + STATIC_BYTES;
+/** Whether the GPU has the asynchronous copies of Hopper, and blocks of chain.cu fit: then there is one a multiprocessor. */
+export function canChain({ architecture, sharedBytes }: Driver): boolean {
+  return isHopperOrNewer(architecture) && sharedBytes >= RING_BYTES + STATIC_BYTES;
 }
 
 export class LinearChain {

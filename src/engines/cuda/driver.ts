@@ -55,6 +55,11 @@ export interface Driver {
   check(code: number, what: string): void;
 }
 
+/** Of an architecture as `sm_90a`: later ones have what plain compute capability 9.0 has. */
+export function isHopperOrNewer(architecture: string): boolean {
+  return Number.parseInt(architecture.slice('sm_'.length)) >= 90;
+}
+
 const OUT_OF_MEMORY = 2;
 const ATTRIBUTE = { multiprocessors: 16, sharedBytes: 81, major: 75, minor: 76 } as const;
 const MAX_DYNAMIC_SHARED_SIZE = 8;

@@ -5,6 +5,7 @@ import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
 import { canChain, LinearChain } from './chain.js';
+import { isHopperOrNewer } from './driver.js';
 
 /** What kernels are launched with while a step is recorded. */
 export interface Recording {
@@ -93,7 +94,8 @@ class CudaStep implements RecordedStep {
  */
 export function cudaRecorder(backend: CudaBackend, { early = true, chained = true } = {}): StepRecorder {
   const { driver } = backend.device;
-  let isEarly = early && canWait(driver.architecture);
+  // Where `griddepcontrol` is missing, a kernel that is launched early would not wait.
+  let isEarly = early && isHopperOrNewer(driver.architecture);
   const isChained = chained && canChain(driver);
   return {
     record(step) {
@@ -107,11 +109,6 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
       }
     },
   };
-}
-
-/** Whether `griddepcontrol` exists: without it a kernel that is launched early would not wait. */
-function canWait(architecture: string): boolean {
-  return Number.parseInt(architecture.slice('sm_'.length)) >= 90;
 }
 
 function record(backend: CudaBackend, step: Step, early: boolean, chained: boolean): RecordedStep {
