@@ -1,4 +1,4 @@
-/** Every CUDA source compiles, where NVIDIA's compiler is installed. */
+/** Every CUDA source compiles for what it is launched with, where NVIDIA's compiler is installed, as a tool or a library. */
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,51 +6,99 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { kernelSource } from '../../../src/engines/cuda/device.js';
+import { STORAGE_CODE, kernelSource } from '../../../src/engines/cuda/device.js';
+import { type CompileRequest, openCompiler } from '../../../src/engines/cuda/nvrtc.js';
+import type { StorageType } from '../../../src/engines/engine.js';
+import { RunError } from '../../../src/errors.js';
 import { skipBecause } from '../../skip.js';
 
-const test = suite('cuda sources');
+type Architecture = 'sm_80' | 'sm_90a';
+type Variant = readonly [StorageType, Architecture, head?: number];
+
+/** Every storage and both architectures, each once or twice. */
+const PLAIN: readonly Variant[] = [
+  ['float32', 'sm_80'],
+  ['bfloat16', 'sm_90a'],
+  ['float16', 'sm_80'],
+];
+/** Sources for 16-bit storage and head widths. */
+const NARROW: readonly Variant[] = [
+  ['bfloat16', 'sm_80', 32],
+  ['float16', 'sm_90a', 64],
+  ['bfloat16', 'sm_90a', 128],
+];
+const WIDE: readonly Variant[] = [...NARROW, ['float16', 'sm_80', 256]];
+const HOPPER: readonly Variant[] = [
+  ['float16', 'sm_90a', 64],
+  ['bfloat16', 'sm_90a', 128],
+];
+const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
+  attention: WIDE,
+  attention_decode: NARROW,
+  attention_hopper: HOPPER,
+  attention_hopper_grad: HOPPER,
+  chain: [
+    ['bfloat16', 'sm_90a'],
+    ['float16', 'sm_90a'],
+  ],
+  retention: NARROW,
+  retention_grad: NARROW,
+  retention_step: WIDE,
+};
+
 const folder = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith('.cu')).map((name) => name.slice(0, -3)); // prettier-ignore
-/** Sources that only exist for 16-bit storage. */
-const HALF_PRECISION_ONLY = new Set([
-  'attention',
-  'attention_decode',
-  'attention_hopper',
-  'attention_hopper_grad',
-  'retention',
-  'retention_grad',
-  'retention_step',
-]);
-const hasCompiler = spawnSync('nvcc', ['--version']).status === 0;
 
-async function compile(directory: string, name: string, storage: number): Promise<void> {
-  const file = join(directory, `${name}.cu`);
-  writeFileSync(file, kernelSource(name));
-  // Hopper with its own instructions; little optimisation, since only acceptance matters.
-  const target = ['-gencode=arch=compute_90a,code=sm_90a', '-std=c++17', '-Xcicc', '-O1', '-Xptxas', '-O1'];
-  const { stderr } = await promisify(execFile)('nvcc', [
-    ...target,
-    `-DSTORAGE=${storage}`,
-    '-cubin',
-    '-o',
-    `${file}.bin`,
-    file,
-  ]);
-  assert.not.match(stderr, /warning|error/);
+type Compile = (request: CompileRequest) => Promise<void>;
+
+/** By nvcc, in a directory that is there for as long. */
+async function compileByTool({ name, source, architecture, defines }: CompileRequest): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-cuda-'));
+  try {
+    const file = join(directory, name);
+    writeFileSync(file, source);
+    const target = `-gencode=arch=${architecture.replace('sm', 'compute')},code=${architecture}`;
+    // Little optimisation, since only acceptance matters.
+    const options = [target, '-std=c++17', '-Xcicc', '-O1', '-Xptxas', '-O1', '-cubin', '-o', `${file}.bin`];
+    const macros = Object.entries(defines).map(([macro, value]) => `-D${macro}=${value}`);
+    const { stderr } = await promisify(execFile)('nvcc', [...options, ...macros, file]);
+    assert.not.match(stderr, /warning|error/);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
+/** nvcc, else NVRTC, or why there is neither. */
+function findCompiler(): Compile | string {
+  if (spawnSync('nvcc', ['--version']).status === 0) return compileByTool;
+  try {
+    const compiler = openCompiler();
+    return (request) => {
+      assert.ok(compiler.compile(request).length > 0);
+      return Promise.resolve();
+    };
+  } catch (error) {
+    if (!(error instanceof RunError)) throw error;
+    return `nvcc is absent and ${error.message}`;
+  }
+}
+
+const test = suite('cuda sources');
+const compile = findCompiler();
+
 for (const name of names) {
-  const storage = HALF_PRECISION_ONLY.has(name) ? 1 : 0;
-  if (!hasCompiler) skipBecause('nvcc is absent', test, `${name}.cu compiles`);
+  const title = `${name}.cu compiles`;
+  if (typeof compile === 'string') skipBecause(compile, test, title);
   else {
-    test(`${name}.cu compiles`, async () => {
-      const directory = mkdtempSync(join(tmpdir(), 'yoco-cuda-'));
-      try {
-        await compile(directory, name, storage);
-      } finally {
-        rmSync(directory, { recursive: true, force: true });
-      }
+    test(title, async () => {
+      const source = kernelSource(name);
+      // All at once: there are few, and a compiler is one thread.
+      await Promise.all(
+        (VARIANTS[name] ?? PLAIN).map(([storage, architecture, head]) => {
+          const defines = { STORAGE: STORAGE_CODE[storage], ...(head !== undefined && { HEAD: head }) };
+          return compile({ name: `${name}.cu`, source, architecture, defines });
+        }),
+      );
     });
   }
 }
