@@ -1,6 +1,7 @@
 /** What the attention kernels have in common: the problem, the choice of a kernel, and how both reach the device. */
 import type { RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
+import { RunError } from '../../../errors.js';
 import type { Block } from '../allocator.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int64s } from '../launch.js';
@@ -45,7 +46,11 @@ export interface Problem {
 /** The padded head width that the sources are compiled for. */
 export function headWidth(width: number): number {
   const fitting = [32, 64, 128, 256].find((padded) => padded >= width);
-  if (fitting === undefined) throw new Error(`attention heads of width ${width} are wider than 256`);
+  if (fitting === undefined) {
+    throw new RunError(
+      `in 16 bits the cuda engine's attention takes heads of at most 256, not ${width}; float32 takes any (--dtype float32)`,
+    );
+  }
   return fitting;
 }
 

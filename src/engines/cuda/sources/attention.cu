@@ -181,11 +181,10 @@ KERNEL attention_delta(const scalar* dy, const scalar* out, float* delta, i64 ro
   if ((threadIdx.x & 31) == 0) delta[(batch * heads + head) * time + t] = sum;
 }
 
-#if HEAD <= 128
 // dS of one element from score (times scale·log2 e), dP and the row's logSumExp (log2) and delta
 DEVICE float probability(float score, float factor, float shift) { return exp2_fast(score * factor - shift); }
 
-#define SHORT 32  // keys (dQ) or queries (dK, dV) per step
+#define SHORT (HEAD <= 128 ? 32 : 16)  // keys (dQ) or queries (dK, dV) per step
 KERNEL __launch_bounds__(THREADS) attention_grad_query(const Source q, const Source k, const Source v, const Source dy,
                                                        const float* logSumExp, const float* delta, scalar* dq,
                                                        const Shape shape) {
@@ -300,4 +299,3 @@ KERNEL __launch_bounds__(THREADS) attention_grad_key(const Source q, const Sourc
   store_rows(gradK, toK[0], toK[1], shape.width);
   store_rows(gradV, toV[0], toV[1], shape.width);
 }
-#endif
