@@ -1,7 +1,8 @@
 /** On a GPU: kernels that rotate what they read. */
 import { KeyValuePages, pagedAttention, rotatedRetention } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
-import { TOLERANCE, compare, gpuSuite } from './gpu.js';
+import { TOLERANCE } from '../relative-error.js';
+import { compare, gpuSuite } from './gpu.js';
 
 type T3 = tf.Tensor3D;
 type T4 = tf.Tensor4D;

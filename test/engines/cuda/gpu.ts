@@ -7,6 +7,7 @@ import type { StorageType } from '../../../src/engines/engine.js';
 import { RunError } from '../../../src/errors.js';
 import * as tf from '../../../src/tf.js';
 import { skipBecause } from '../../skip.js';
+import { ROW_FACTOR, relativeError, worstRowError } from '../relative-error.js';
 
 export const CUDA = 'yoco-cuda';
 
@@ -36,7 +37,8 @@ export function whyNoGpu(): Promise<string | null> {
 }
 
 export interface GpuSuite {
-  (name: string, body: (inputs: Inputs) => void | Promise<void>): void;
+  /** @param missing what beside a GPU the test needs and does not find */
+  (name: string, body: (inputs: Inputs) => void | Promise<void>, missing?: string): void;
   run(): void;
 }
 
@@ -51,14 +53,23 @@ export async function gpuSuite(
   const reason = await whyNoGpu();
   const test = suite(name);
   test.before(async () => {
+    worst.whole = worst.row = { error: 0, name: '' };
     if (reason === null) await startCuda({ storage, poison });
   });
   test.after(async () => {
     await tf.setBackend('cpu');
+    for (const [kind, { error, name }] of Object.entries(worst)) {
+      if (error > 0) process.stdout.write(`\n  ${kind}: at most ${error.toExponential(1)}, ${name}`);
+    }
   });
-  const add = (title: string, body: (inputs: Inputs) => void | Promise<void>): void => {
-    if (reason === null) test(title, () => body(new Inputs(seed)));
-    else skipBecause(reason, test, title);
+  const add = (title: string, body: (inputs: Inputs) => void | Promise<void>, missing?: string): void => {
+    const why = reason ?? missing;
+    const run = (): void | Promise<void> => {
+      running = { title: `${name.replace(storage, '')} ${title}`, comparisons: 0 };
+      return body(new Inputs(seed));
+    };
+    if (why === undefined) test(title, run);
+    else skipBecause(why, test, title);
   };
   return Object.assign(add, {
     run: () => {
@@ -66,13 +77,6 @@ export async function gpuSuite(
     },
   });
 }
-
-/** Largest relative error ‖out − reference‖ / ‖reference‖ that a storage type may cause. */
-export const TOLERANCE: Readonly<Record<StorageType, number>> = {
-  float32: 1e-4,
-  bfloat16: 2e-2,
-  float16: 2e-2,
-};
 
 export interface Input {
   shape: number[];
@@ -131,23 +135,56 @@ export async function compute(
   return values;
 }
 
-export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  assert.is(actual.length, expected.length, 'sizes differ');
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; i++) {
-    const [a, e] = [actual[i] ?? NaN, expected[i] ?? NaN];
-    if (a === e) {
-      norm += Number.isFinite(e) ? e * e : 0;
-      continue;
-    }
-    difference += (a - e) ** 2;
-    norm += e ** 2;
-  }
-  return difference === 0 ? 0 : Math.sqrt(difference / Math.max(norm, 1e-30));
+/** What the plain backend gave. */
+interface Reference {
+  readonly name: string;
+  readonly results: readonly { readonly values: tf.TypedArray; readonly shape: readonly number[] }[];
 }
 
-/** Worst errors seen, for the summary a GPU run prints. */
-export const errors: { name: string; error: number }[] = [];
+/** The test that runs, but for its storage, and how many comparisons it has made. */
+let running = { title: '', comparisons: 0 };
+/** By test and comparison: a test makes the same ones, with the same inputs, for every storage. */
+const references = new Map<string, Reference>();
+
+async function reference(name: string, inputs: readonly Input[], body: Computation): Promise<Reference> {
+  const key = `${running.title} ${running.comparisons++}`;
+  let found = references.get(key);
+  if (found === undefined) {
+    const shapes: number[][] = [];
+    const values = await compute('cpu', inputs, (...tensors) => {
+      const results = body(...tensors);
+      shapes.push(...results.map(({ shape }) => shape));
+      return results;
+    });
+    found = { name, results: values.map((values, i) => ({ values, shape: shapes[i] ?? [] })) };
+    references.set(key, found);
+  }
+  assert.is(found.name, name, 'a test compares the same for every storage');
+  return found;
+}
+
+/** The largest errors since a suite began, with the comparison that found them. */
+const worst = { whole: { error: 0, name: '' }, row: { error: 0, name: '' } };
+
+/** Keeps `error` for the summary if it is the largest; whether it is within the tolerance. */
+function note(kind: keyof typeof worst, name: string, error: number, tolerance: number): void {
+  if (!(error <= worst[kind].error)) worst[kind] = { error, name };
+  const what = kind === 'row' ? 'a row of ' : '';
+  assert.ok(error <= tolerance, `${what}${name} is off by ${error}, more than ${tolerance}`);
+}
+
+/** Compares one tensor as a whole and, where it has rows, row by row. */
+export function checkErrors(
+  name: string,
+  tolerance: number,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  shape: readonly number[],
+): void {
+  note('whole', name, relativeError(actual, expected), tolerance);
+  const width = shape.length > 1 ? (shape.at(-1) ?? 0) : 0;
+  if (width > 0) note('row', name, worstRowError(actual, expected, width), ROW_FACTOR * tolerance);
+}
 
 /** Compares every result of the computation with the plain backend's. */
 export async function compare(
@@ -156,14 +193,12 @@ export async function compare(
   inputs: readonly Input[],
   body: Computation,
 ): Promise<void> {
-  const expected = await compute('cpu', inputs, body);
+  const { results } = await reference(name, inputs, body);
   const actual = await compute(CUDA, inputs, body);
-  assert.is(actual.length, expected.length);
-  const found = expected.map((values, index) => relativeError(actual[index] ?? [], values));
-  errors.push({ name, error: Math.max(...found.map((error) => (Number.isNaN(error) ? Infinity : error))) });
-  found.forEach((error, index) => {
-    assert.ok(error <= tolerance, `${name}: result ${index} is off by ${error}, more than ${tolerance}`);
-  });
+  assert.is(actual.length, results.length);
+  for (const [index, { values, shape }] of results.entries()) {
+    checkErrors(`result ${index} of ${name}`, tolerance, actual[index] ?? [], values, shape);
+  }
 }
 
 /** A computation's value and its gradients with respect to all inputs, for a given gradient of the value. */

@@ -1,5 +1,6 @@
 import * as tf from '../../../src/tf.js';
-import { TOLERANCE, compare, gpuSuite, withGradients } from './gpu.js';
+import { TOLERANCE } from '../relative-error.js';
+import { compare, gpuSuite, withGradients } from './gpu.js';
 
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
   const test = await gpuSuite(`cuda standard kernels, ${storage}`, { storage, seed: 17 });

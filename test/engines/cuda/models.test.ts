@@ -8,7 +8,8 @@ import {
 } from '../../../src/model/index.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
 import * as tf from '../../../src/tf.js';
-import { CUDA, Inputs, gpuSuite, relativeError } from './gpu.js';
+import { relativeError } from '../relative-error.js';
+import { CUDA, Inputs, gpuSuite } from './gpu.js';
 
 const SHAPE = { dim: 32, layers: 2, hiddenDim: 48, heads: 4, kvHeads: 2, vocabSize: 61 };
 const CONFIGS = {

@@ -6,7 +6,8 @@ import { startOn } from '../../../src/engines/cuda/index.js';
 import { adamWAll, clipScale } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
-import { type Input, TOLERANCE, compare, compute, cudaBackend, gpuSuite } from './gpu.js';
+import { TOLERANCE } from '../relative-error.js';
+import { type Input, compare, compute, cudaBackend, gpuSuite } from './gpu.js';
 import { standIn } from './stand-in.js';
 
 /** Less and more than a piece of 8,192, not multiples of a pack, one element. */
