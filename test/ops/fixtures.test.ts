@@ -2,16 +2,17 @@
 import { suite } from 'uvu';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
 import { transformerFrequencies, yocoFrequencies } from '../../src/model/frequencies.js';
-import { causalAttention, gatedRetention, rmsNorm, rotary, swiglu } from '../../src/ops/index.js';
+import { gatedRetention, rmsNorm, rotary, swiglu } from '../../src/ops/index.js';
 import { rotaryTable } from '../../src/ops/rotary/phases.js';
 import * as tf from '../../src/tf.js';
 import { usePlainBackend } from '../plain-backend.js';
 import { sharedPath } from '../shared.js';
 import { skipBecause } from '../skip.js';
 import { close } from './compare.js';
+import * as official from './official.js';
 
 const test = suite('ops: official functions');
-const path = sharedPath('fixtures/functions/golden.safetensors');
+const path = sharedPath(official.FUNCTIONS);
 
 if (path === null) {
   skipBecause('needs ../shared/fixtures', test, 'the ops agree with the official functions');
@@ -22,20 +23,9 @@ if (path === null) {
     golden.close();
   });
 
-  const values = (name: string): Float32Array => golden.read(name) as Float32Array;
-  const tensor = (name: string): tf.Tensor => tf.tensor(values(name), [...golden.info(name).shape]);
-  /** Golden tensors are [B, H, T, ...] where ours are [B, T, H, ...]. */
-  const timeFirst = (name: string): tf.Tensor => {
-    const x = tensor(name);
-    return tf.transpose(x, [0, 2, 1, 3].slice(0, x.rank));
-  };
-
-  /** Values of `f` and gradients of sum(f * gradOut) with respect to its inputs. */
-  const differentiate = (
-    f: (...inputs: tf.Tensor[]) => tf.Tensor,
-    inputs: tf.Tensor[],
-    gradOut: tf.Tensor,
-  ): tf.Tensor[] => [f(...inputs), ...tf.grads(f)(inputs, gradOut)];
+  const values = (name: string): Float32Array => official.values(golden, name);
+  const tensor = (name: string): tf.Tensor => official.tensor(golden, name);
+  const { differentiate } = official;
 
   const check = (found: tf.Tensor | undefined, name: string, tolerance = 1e-5): void => {
     close(found as tf.Tensor, values(name), tolerance, name);
@@ -133,28 +123,17 @@ if (path === null) {
   });
 
   test('attention with window, groups and query offset', () => {
-    for (const [name, window] of [
-      ['swa', 7],
-      ['swa_offset', 7],
-      ['gqa', null],
-      ['gqa_offset', null],
-    ] as const) {
-      tf.tidy(() => {
-        const results = differentiate(
-          (q, k, v) => causalAttention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { window }),
-          ['q', 'k', 'v'].map((input) => tensor(`${name}.${input}`)),
-          tensor(`${name}.grad_out`),
-        );
-        for (const [i, what] of ['out', 'grad_q', 'grad_k', 'grad_v'].entries())
-          check(results[i], `${name}.${what}`);
-      });
-    }
+    tf.tidy(() => {
+      for (const { name, found, expected } of official.attentionOutcomes(golden)) {
+        close(found, expected, 1e-5, name);
+      }
+    });
   });
 
-  const retentionInputs = (): tf.Tensor[] => ['ret.q', 'ret.k', 'ret.v', 'ret.g'].map(timeFirst);
+  const retentionInputs = (): tf.Tensor[] => official.retentionInputs(golden);
 
   const checkTimeFirst = (found: tf.Tensor | undefined, name: string, tolerance = 1e-5): void => {
-    close(found as tf.Tensor, timeFirst(name).dataSync(), tolerance, name);
+    close(found as tf.Tensor, official.timeFirst(golden, name), tolerance, name);
   };
 
   test('retention: every form gives the official outputs and states', () => {
@@ -179,20 +158,9 @@ if (path === null) {
 
   test('retention: gradients, also to the decay and the initial state', () => {
     tf.tidy(() => {
-      const gradOut = timeFirst('ret.grad_out');
-      const retain = (...[q, k, v, g, state]: tf.Tensor[]): tf.Tensor =>
-        gatedRetention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, g as tf.Tensor3D, {
-          chunkSize: 32,
-          state: state as tf.Tensor4D | undefined,
-        }).output;
-      const zero = differentiate(retain, retentionInputs(), gradOut);
-      const from = differentiate(retain, [...retentionInputs(), tensor('ret.s0')], gradOut);
-      for (const [i, input] of ['q', 'k', 'v', 'g'].entries()) {
-        checkTimeFirst(zero[i + 1], `ret.grad_${input}_chunk32`);
-        checkTimeFirst(zero[i + 1], `ret.grad_${input}_parallel`);
-        checkTimeFirst(from[i + 1], `ret.grad_${input}_chunk32_s0`);
+      for (const { name, found, expected } of official.retentionOutcomes(golden)) {
+        close(found, expected, 1e-5, name);
       }
-      check(from[5], 'ret.grad_s0_chunk32_s0');
     });
   });
 }
