@@ -1,21 +1,25 @@
 /** How far results of 16-bit or float32 kernels may be from those of the plain backend. */
 import type { StorageType } from '../../src/engines/engine.js';
 
-/** Largest relative error ‖out − reference‖ / ‖reference‖ that a storage type may cause. */
+/**
+ * Largest relative error ‖out − reference‖ / ‖reference‖ that a storage type may cause in one op or its gradient. On Hopper the
+ * largest are 1.1e-6, 5.7e-3 and 9e-4.
+ */
 export const TOLERANCE: Readonly<Record<StorageType, number>> = {
-  float32: 1e-4,
-  bfloat16: 2e-2,
-  float16: 2e-2,
+  float32: 1e-5,
+  bfloat16: 1e-2,
+  float16: 2e-3,
 };
 
 /** What a row may be off by, in units of the tolerance of the whole: errors of a few values do not average out. */
-export const ROW_FACTOR = 3;
+export const ROW_FACTOR = 4;
 
 /**
  * Rows whose norm is below this share of a typical one are held to the share: what sums to almost nothing has the errors of
- * what was summed.
+ * what was summed. Of attention, where a query all but sees one key: the rounding of its output alone moves dQ by 1 % of a
+ * typical row, which is then a tenth of its own.
  */
-const LEAST_SHARE = 0.1;
+const LEAST_SHARE = 0.5;
 
 /** ‖actual − expected‖² and ‖expected‖² of a range; infinities that agree count as zeros. */
 function squares(

@@ -9,7 +9,7 @@ import { TOLERANCE, relativeError } from '../relative-error.js';
 import { checkErrors, gpuSuite } from './gpu.js';
 
 /**
- * ‖found − official‖ / ‖official‖ of the official models with their four layers, weights rounded to storage: about what an H100
+ * ‖found − official‖ / ‖official‖ of the official models with their four layers, weights rounded to storage: about what Hopper
  * shows. Values stay within a kernel's 2 %. Gradients pass all layers twice; the smallest float16 ones lose bits below 6e-5.
  */
 const ERRORS: Readonly<Record<'bfloat16' | 'float16', Readonly<Record<Kind, number>>>> = {
