@@ -184,6 +184,29 @@ test('memory of two presets is one chart, decoding has its share of a copy', asy
   assert.ok(existsSync(join(directory, 'figures', 'memory-yoco-3b-transformer-3b.svg')));
 });
 
+test('memory in chunks of two sizes is two charts, and a column tells them apart', async () => {
+  for (const [folder, chunk, peak] of [
+    ['a', 512, 900],
+    ['b', 1024, 950],
+  ] as const) {
+    mkdirSync(join(directory, folder), { recursive: true });
+    write(`${folder}/profile-memory.csv`, [
+      'model,architecture,self_decoder,context,chunk_tokens,kv_cache_bytes,total_bytes,measured_peak_bytes,status,error',
+      `tiny,yoco,gated-retention,1024,${chunk},100,1000,${peak},ok,`,
+    ]);
+  }
+  await runCli('report', directory);
+  const html = readFileSync(join(directory, 'report.html'), 'utf8');
+  for (const [chunk, peak] of [
+    ['512', '900 B'],
+    ['1k', '950 B'],
+  ] as const) {
+    assert.ok(existsSync(join(directory, 'figures', `memory-tiny-chunk-${chunk}.svg`)), chunk);
+    const numbers = ['1k', chunk, '1,000 B', peak].map((text) => `<td class="number">${text}</td>`);
+    assert.ok(html.includes(numbers.join('')), peak);
+  }
+});
+
 test('training rates and ways to decode have their parts, one for each folder', async () => {
   write('training-rate.csv', ['model,architecture,tokens_per_step,status,error', '160m,yoco,32768,ok,']);
   write('training-rate.timings.csv', [

@@ -29,10 +29,19 @@ function byChart(rows: readonly Row[]): Map<string, Row[]> {
   });
 }
 
-function memoryChart(directory: string, rows: readonly Row[]): string {
+/** Whether a model was asked for at the same context in chunks of different sizes. */
+function differInChunks(rows: readonly Row[]): boolean {
+  const cells = rows.map((row) => `${legendName(row, true)} ${textIn(row, 'context')}`);
+  return new Set(cells).size < cells.length;
+}
+
+/** @param chunks the size of all chunks, where others have a chart of their own */
+function memoryChart(directory: string, rows: readonly Row[], chunks: string): string {
   const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
   return lineChart({
-    title: `Inference memory against context, ${models.join(' and ')}`,
+    title:
+      `Inference memory against context, ${models.join(' and ')}` +
+      (chunks === '' ? '' : `, in chunks of ${chunks} tokens`),
     subtitle: 'dashed: computed from the configuration, or of others; solid: measured on this machine',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'memory', scale: 'log', unit: 'bytes' },
@@ -57,6 +66,7 @@ function measuredTable(rows: readonly Row[]): string {
   ];
   const used = columns.filter(([column]) => measured.some((row) => numberIn(row, column) !== null));
   const several = new Set(measured.map((row) => textIn(row, 'model'))).size > 1;
+  const inChunks = differInChunks(measured);
   const isDevice = used.some(([column]) => column === 'reserved_peak_bytes');
   const text =
     'Measured during the prefill: the largest sum of all tensors' +
@@ -65,10 +75,11 @@ function measuredTable(rows: readonly Row[]): string {
         'driver, what was in use beyond what was before the engine started.'
       : '.');
   const table = htmlTable({
-    head: ['model', 'context', ...used.map(([, head]) => head)],
+    head: ['model', 'context', ...(inChunks ? ['chunks'] : []), ...used.map(([, head]) => head)],
     rows: measured.map((row) => [
       legendName(row, several),
       shown(row, 'context', formatTokenCount),
+      ...(inChunks ? [shown(row, 'chunk_tokens', formatTokenCount)] : []),
       ...used.map(([column]) => shown(row, column, formatBytes)),
     ]),
     words: 1,
@@ -79,10 +90,14 @@ function measuredTable(rows: readonly Row[]): string {
 export function memorySection(directory: string): Section | null {
   const rows = findRows(directory, 'profile-memory');
   if (rows.length === 0) return null;
-  const charts = [...byChart(rows)].map(([name, group]): [string, string] => [
-    `memory-${name}`,
-    memoryChart(directory, group),
-  ]);
+  const inChunks = differInChunks(rows);
+  const bySize = groupRows(rows, (row) => (inChunks ? shown(row, 'chunk_tokens', formatTokenCount) : ''));
+  const charts = [...bySize].flatMap(([chunks, part]) =>
+    [...byChart(part)].map(([name, group]): [string, string] => [
+      `memory-${name}${chunks === '' ? '' : `-chunk-${chunks}`}`,
+      memoryChart(directory, group, chunks),
+    ]),
+  );
   const text =
     'YOCO keeps one K/V cache for all layers and a state of constant size; the Transformer keeps K/V for every layer. ' +
     `Total: weights, caches and the largest activations. ${filledNote(rows)}`;
