@@ -84,7 +84,10 @@ test('prefill is timed at every context, with and without early exit, and resume
   await json(...argv);
   assert.is(text('profile-prefill.timings.csv'), timings);
   assert.is(text('profile-prefill-growth.timings.csv').split('\n').length, 4);
-  assert.not.ok(existsSync(join(directory, 'profile-prefill-ratio.timings.csv')), 'no Transformer, no ratios');
+  assert.not.ok(
+    existsSync(join(directory, 'profile-prefill-ratio.timings.csv')),
+    'no Transformer, no ratios',
+  );
 });
 
 test('a sampled prefill computes some chunks and says so', async () => {
