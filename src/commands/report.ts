@@ -5,7 +5,7 @@ export default class Report extends PlainCommand {
   static override summary = 'Make one page of pictures and tables from a results directory.';
   static override description =
     'Writes report.html, which needs no network, and its charts as SVG files in figures/, and, where there are both architectures, ' +
-    'ratios.csv: YOCO beside the Transformer, whichever runs measured them. The page shows whatever of ' +
+    'ratios.timings.csv: YOCO beside the Transformer, whichever runs measured them. The page shows whatever of ' +
     'training, memory, prefill, decoding, needles and multiple choice the directory (or one below it) holds.';
   static override examples = ['<%= config.bin %> <%= command.id %> results/laptop'];
   static override args = {

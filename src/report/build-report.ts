@@ -63,7 +63,7 @@ function commandList(runs: readonly RunInfo[]): string {
 }
 
 /**
- * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.csv`.
+ * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.timings.csv`.
  *
  * @returns the page's path
  * @throws UsageError when the directory does not exist, RunError when it holds no results

@@ -13,7 +13,7 @@ import type { Column, Row, Schema } from '../results/schema.js';
 import { findRows, isSampled, prefillRows, textIn } from './tables.js';
 
 interface Quantity {
-  /** What `ratios.csv` calls it, its unit included. */
+  /** What `ratios.timings.csv` calls it, its unit included. */
   name: string;
   /** Head of its column on the page. */
   head: string;
@@ -42,7 +42,8 @@ export const QUANTITIES: readonly Quantity[] = [
 ];
 
 const key = (name: string, description: string): Column => ({ name, kind: 'key', description });
-const result = (name: string, description: string): Column => ({ name, kind: 'result', description });
+// Most quotients are of times.
+const timing = (name: string, description: string): Column => ({ name, kind: 'timing', description });
 
 const RATIOS_SCHEMA: Schema = {
   name: 'ratios',
@@ -52,12 +53,12 @@ const RATIOS_SCHEMA: Schema = {
     key('baseline', 'the Transformer it is compared with'),
     key('context', 'tokens'),
     key('quantity', 'what is compared, with its unit'),
-    result('yoco', 'of YOCO'),
-    result('transformer', 'of the Transformer'),
-    { ...result('ratio', 'one over the other, above 1 where YOCO needs less or is faster'), digits: 3 },
-    result('integrated', 'yoco, transformer or both: whose prefill was summed up from sampled chunks'),
-    result('yoco_folder', 'where its table is'),
-    result('transformer_folder', 'where its table is'),
+    timing('yoco', 'of YOCO'),
+    timing('transformer', 'of the Transformer'),
+    { ...timing('ratio', 'one over the other, above 1 where YOCO needs less or is faster'), digits: 3 },
+    timing('integrated', 'yoco, transformer or both: whose prefill was summed up from sampled chunks'),
+    timing('yoco_folder', 'where its table is'),
+    timing('transformer_folder', 'where its table is'),
   ],
 };
 

@@ -123,7 +123,8 @@ test('a sampled prefill is marked, and gives way to a whole one', async () => {
   const sampled = await page();
   for (const text of ['≈ 40.0×', 'transformer-3b, from sampled chunks'])
     assert.ok(sampled.includes(text), text);
-  const ratios = (): string[] => readFileSync(join(directory, 'ratios.csv'), 'utf8').trimEnd().split('\n');
+  const ratios = (): string[] =>
+    readFileSync(join(directory, 'ratios.timings.csv'), 'utf8').trimEnd().split('\n');
   const header =
     'model,self_decoder,baseline,context,quantity,yoco,transformer,ratio,integrated,yoco_folder,transformer_folder';
   const cell = 'yoco-3b,gated-retention,transformer-3b,1024,prefill_seconds,0.5';
@@ -136,7 +137,7 @@ test('a sampled prefill is marked, and gives way to a whole one', async () => {
   table('c', []);
   rmSync(join(directory, 'b'), { recursive: true });
   assert.not.match(await page(), /ratios\.csv/);
-  assert.not.ok(existsSync(join(directory, 'ratios.csv')), 'ratios of what is gone');
+  assert.not.ok(existsSync(join(directory, 'ratios.timings.csv')), 'ratios of what is gone');
 });
 
 test('of several measurements of a cell the first counts, without early exit none does', async () => {
@@ -154,7 +155,7 @@ test('of several measurements of a cell the first counts, without early exit non
     'small,transformer,,false,64,2',
   ]);
   await runCli('report', directory);
-  const [, ...lines] = readFileSync(join(directory, 'ratios.csv'), 'utf8').trimEnd().split('\n');
+  const [, ...lines] = readFileSync(join(directory, 'ratios.timings.csv'), 'utf8').trimEnd().split('\n');
   assert.equal(lines, ['small,gated-retention,small,64,decode_tokens_per_second,6,3,2,,a,a']);
 });
 

@@ -33,6 +33,6 @@ export function ratioSection(directory: string): Section | null {
     'How many times less memory and time YOCO needs than the Transformer of the same size, and how many times faster it decodes. ' +
     'The paper: K/V cache 80× smaller (65B), total memory 9.4× smaller and prefill 71.8× faster (3B, 1M tokens), decoding 9.6× faster (3B, 512K). ' +
     (isEstimated ? '≈: a prefill was summed up from sampled chunks. ' : '') +
-    'ratios.csv beside this page has them with both figures and where they come from.';
+    'ratios.timings.csv beside this page has them with both figures and where they come from.';
   return { title: 'YOCO against the Transformer', body: paragraph(text) + table, figures: {} };
 }
