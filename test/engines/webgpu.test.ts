@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import koffi from 'koffi';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startWebgpu } from '../../src/engines/webgpu/index.js';
@@ -8,17 +9,23 @@ import * as tf from '../../src/tf.js';
 import { skipBecause } from '../skip.js';
 import { assertClose, onPlainBackend, random, type Result } from './parity.js';
 
-/** Debian's chromium brings a Vulkan driver that runs on the CPU. */
+/** Debian's chromium brings a Vulkan driver that runs on the CPU, and the loader that finds it, which may be nowhere else. */
 const SOFTWARE_DRIVER = '/usr/lib/chromium/vk_swiftshader_icd.json';
+const SOFTWARE_LOADER = '/usr/lib/chromium/libvulkan.so.1';
 const hasGpu = existsSync('/dev/dri');
 const software = !hasGpu && existsSync(SOFTWARE_DRIVER);
 if (software) process.env.VK_ICD_FILENAMES ??= SOFTWARE_DRIVER;
+// While it is loaded it is what the engine finds by name.
+const loader = software && existsSync(SOFTWARE_LOADER) ? koffi.load(SOFTWARE_LOADER) : null;
 
 const test = suite('webgpu engine');
 
 if (!hasGpu && !software) {
   skipBecause('no GPU and no software Vulkan driver (Debian: chromium)', test, 'ops and models');
 } else {
+  test.after(() => {
+    loader?.unload();
+  });
   const parity = async (compute: () => tf.Tensor | tf.Tensor[], tolerance = 1e-4): Promise<void> => {
     const expected = await onPlainBackend(compute);
     await startWebgpu();
