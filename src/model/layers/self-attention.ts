@@ -75,19 +75,14 @@ export class SelfAttention implements Mixer<AttentionMemory> {
     if (window === null) throw new TypeError('a state holds the keys of a window only');
     const { start } = rows;
     const count = q.shape[1];
-    const held = memory.get();
-    if (held.length === 0) {
-      memory.replace(ringOf(now, start + count, window));
-      return causalAttention(q, ...now, { window });
-    }
-    const ring = held as unknown as KeysAndValues;
-    if (count === 1 && ring[0].shape[1] === window) {
+    const ring = memory.get() as readonly [] | KeysAndValues;
+    if (count === 1 && ring.length !== 0 && ring[0].shape[1] === window) {
       const next = withPosition(ring, now, start, memory.isOwn);
       if (next !== ring) memory.replace(next);
       // One position sees all of a full window, whatever the order.
       return causalAttention(q, ...next, {});
     }
-    const all = joined(inOrder(ring, start, window), now);
+    const all = ring.length === 0 ? now : joined(inOrder(ring, start, window), now);
     memory.replace(ringOf(all, start + count, window));
     return causalAttention(q, ...all, { window });
   }

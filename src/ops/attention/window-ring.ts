@@ -17,17 +17,13 @@ function each(of: KeysAndValues, change: (x: tf.Tensor4D, i: 0 | 1) => tf.Tensor
 
 /** One after the other in time. */
 export function joined(before: KeysAndValues, after: KeysAndValues): KeysAndValues {
-  return each(before, (x, i) => concatenated([x, after[i]]));
-}
-
-function concatenated(parts: readonly tf.Tensor4D[]): tf.Tensor4D {
-  const filled = parts.filter((part) => part.shape[1] > 0);
-  return filled.length === 1 ? (filled[0] as tf.Tensor4D) : tf.concat(filled, 1);
+  return each(before, (x, i) => tf.concat([x, after[i]], 1));
 }
 
 /** The rows from `start` on, then those before it. */
 function turned(x: tf.Tensor4D, start: number): tf.Tensor4D {
-  return concatenated([sliceAxis(x, 1, start, x.shape[1] - start), sliceAxis(x, 1, 0, start)]);
+  if (start === 0) return x;
+  return tf.concat([sliceAxis(x, 1, start, x.shape[1] - start), sliceAxis(x, 1, 0, start)], 1);
 }
 
 /**
@@ -62,9 +58,13 @@ export function withPosition(
   const [batch, window, heads, width] = ring[0].shape;
   const at = position % window;
   if (!inPlace || !hasKernel('PageWrite')) {
-    return each(ring, (x, i) =>
-      concatenated([sliceAxis(x, 1, 0, at), row[i], sliceAxis(x, 1, at + 1, window - at - 1)]),
-    );
+    return each(ring, (x, i) => {
+      const parts = [sliceAxis(x, 1, 0, at), row[i], sliceAxis(x, 1, at + 1, window - at - 1)];
+      return tf.concat(
+        parts.filter((part) => part.shape[1] > 0),
+        1,
+      );
+    });
   }
   tf.tidy(() => {
     // All heads of a row lie together: a page of one wide head.
