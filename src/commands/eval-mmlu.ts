@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag, maxContextFlag } from '../evaluation/flags.js';
+import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 
 export default class EvalMmlu extends BaseCommand {
   static override summary =
@@ -53,7 +53,7 @@ export default class EvalMmlu extends BaseCommand {
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');
-    const { runMmlu } = await import('../evaluation/mmlu-run.js');
+    const { runMmlu } = await import('../evaluation/tasks/mmlu-run.js');
     const context = this.context(flags);
     const session = await startSession(context, flags, {
       choices,

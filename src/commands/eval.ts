@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag, maxContextFlag } from '../evaluation/flags.js';
+import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 
 /** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
 const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
@@ -44,7 +44,7 @@ export default class Eval extends BaseCommand {
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');
-    const { runTasks } = await import('../evaluation/tasks-run.js');
+    const { runTasks } = await import('../evaluation/tasks/tasks-run.js');
     const context = this.context(flags);
     const session = await startSession(context, flags, {
       choices,

@@ -2,10 +2,10 @@ import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
-import type { GenerateSpeed } from '../evaluation/generate.js';
+import type { GenerateSpeed } from '../evaluation/generation/generate.js';
 import { UsageError } from '../errors.js';
-import { evaluationFlags } from '../evaluation/flags.js';
-import type { Sampler } from '../evaluation/sampling.js';
+import { evaluationFlags } from '../cli/evaluation-flags.js';
+import type { Sampler } from '../evaluation/generation/sampling.js';
 
 const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
 
@@ -58,7 +58,7 @@ export default class Generate extends PlainCommand {
     const sampler = await this.sampler(flags);
     const { chooseModel, modelLabel } = await import('../cli/models.js');
     const { loadCandidates } = await import('../evaluation/candidates.js');
-    const { generate } = await import('../evaluation/generate.js');
+    const { generate } = await import('../evaluation/generation/generate.js');
     const { startChosenEngine } = await import('../engines/start.js');
     const choice = chooseModel(flags);
     const [candidate] = await loadCandidates([choice], flags);
@@ -95,7 +95,7 @@ export default class Generate extends PlainCommand {
   }
 
   private async sampler(flags: FlagsOf<typeof Generate>): Promise<Sampler> {
-    const { greedySampler, randomSampler } = await import('../evaluation/sampling.js');
+    const { greedySampler, randomSampler } = await import('../evaluation/generation/sampling.js');
     const { temperature, 'top-k': topK, 'top-p': topP } = flags;
     if (temperature === 0) {
       if (topK === undefined && topP === undefined) return greedySampler;

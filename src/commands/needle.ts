@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag } from '../evaluation/flags.js';
+import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
@@ -49,7 +49,7 @@ export default class Needle extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
-    const { parseDepths } = await import('../evaluation/depths.js');
+    const { parseDepths } = await import('../evaluation/needle/depths.js');
     const { parseVariant } = await import('../data/needle-templates.js');
     const { parseNeedles } = await import('../data/needle.js');
     const grid = {
@@ -60,12 +60,12 @@ export default class Needle extends BaseCommand {
     };
     const { loadCorpus } = await import('../data/corpus.js');
     const haystack = await loadCorpus(flags.haystack);
-    const { chooseNeedleModels } = await import('../evaluation/needle-models.js');
+    const { chooseNeedleModels } = await import('../evaluation/needle/models.js');
     const choices = chooseNeedleModels(flags);
     const { startSession } = await import('../evaluation/session.js');
-    const { runNeedle } = await import('../evaluation/needle-run.js');
-    const { describeAnswers } = await import('../evaluation/needle-tables.js');
-    const { writeNeedleFigures } = await import('../evaluation/needle-figures.js');
+    const { runNeedle } = await import('../evaluation/needle/run.js');
+    const { describeAnswers } = await import('../evaluation/needle/tables.js');
+    const { writeNeedleFigures } = await import('../evaluation/needle/figures.js');
     const context = this.context(flags);
     const session = await startSession(context, flags, {
       choices,

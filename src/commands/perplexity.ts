@@ -1,7 +1,7 @@
 import { Args } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
-import { evaluationFlags } from '../evaluation/flags.js';
+import { evaluationFlags } from '../cli/evaluation-flags.js';
 
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
@@ -38,8 +38,8 @@ export default class Perplexity extends BaseCommand {
     const corpus = await loadCorpus(files);
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');
-    const { runPerplexity } = await import('../evaluation/perplexity-run.js');
-    const { perplexityFigure } = await import('../evaluation/perplexity-tables.js');
+    const { runPerplexity } = await import('../evaluation/perplexity/run.js');
+    const { perplexityFigure } = await import('../evaluation/perplexity/tables.js');
     const { writeFileAtomic } = await import('../results/files.js');
     const context = this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };

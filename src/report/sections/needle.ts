@@ -1,5 +1,5 @@
 import { formatTokenCount } from '../../cli/sizes.js';
-import { needleFigures, needleOverview } from '../../evaluation/needle-figures.js';
+import { needleFigures, needleOverview } from '../../evaluation/needle/figures.js';
 import { formatBytes, formatSeconds } from '../../results/display.js';
 import { fileNamePart } from '../../results/files.js';
 import { groupRowsBy } from '../../results/group.js';

@@ -1,4 +1,4 @@
-import { perplexityFigure } from '../../evaluation/perplexity-tables.js';
+import { perplexityFigure } from '../../evaluation/perplexity/tables.js';
 import { figure, paragraph } from '../html.js';
 import type { Section } from '../section.js';
 import { findRows } from '../tables.js';

@@ -1,0 +1,27 @@
+/** Flags the evaluating commands share. Light: every command imports it at start-up. */
+import { Flags } from '@oclif/core';
+import { modelFlags, tokenCountFlag } from './flags.js';
+
+export const tokenizerFlag = Flags.string({
+  description:
+    "bytes, cl100k_base, or a tokenizer.json (default: the checkpoint's, or by size of the vocabulary)",
+  helpGroup: 'MODEL',
+});
+
+export const evaluationFlags = { ...modelFlags, tokenizer: tokenizerFlag };
+
+export const maxContextFlag = tokenCountFlag({
+  description: 'longest prompt in tokens (default: what the checkpoint was trained on, if it says)',
+  helpValue: '2k',
+});
+
+/** `a,b,c`, without empty parts. */
+export const listFlag = Flags.custom<string[]>({
+  parse: (text) =>
+    Promise.resolve(
+      text
+        .split(',')
+        .map((part) => part.trim())
+        .filter(Boolean),
+    ),
+});

@@ -1,0 +1,70 @@
+/** Continues a prompt as a stream of text. */
+import type { Tokenizer } from '../../data/tokenizer.js';
+import type { Engine } from '../../engines/engine.js';
+import { UsageError } from '../../errors.js';
+import type { LanguageModel } from '../../model/language-model.js';
+import { consumeForLast } from '../scoring/consume.js';
+import { generateTokens } from './generation.js';
+import type { Sampler } from './sampling.js';
+import { TextStream } from './text-stream.js';
+
+export interface GenerateOptions {
+  readonly prompt: string;
+  readonly sampler: Sampler;
+  /** Tokens to generate at most. */
+  readonly limit: number;
+  /** Go on after the end-of-text token. */
+  readonly ignoreEnd: boolean;
+  readonly onText: (text: string) => void;
+}
+
+export interface GenerateSpeed {
+  readonly promptTokens: number;
+  readonly prefillSeconds: number;
+  readonly generatedTokens: number;
+  /** From the end of the prefill to the last token. */
+  readonly decodeSeconds: number;
+}
+
+/**
+ * Tokens of a prompt: the begin token, where the tokenizer has one, and the text. An empty prompt begins a new text: it is
+ * the begin token, or the end of the text before.
+ * @throws UsageError for an empty prompt where the tokenizer has neither
+ */
+export function promptTokens(tokenizer: Tokenizer, prompt: string): Int32Array {
+  const text = tokenizer.encode(prompt);
+  const opening = tokenizer.beginOfText ?? (text.length === 0 ? tokenizer.endOfText : null);
+  const ids = opening === null ? text : Int32Array.from([opening, ...text]);
+  if (ids.length === 0)
+    throw new UsageError('the prompt is empty, and this tokenizer has no token to begin with');
+  return ids;
+}
+
+export async function generate(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  engine: Engine,
+  { prompt, sampler, limit, ignoreEnd, onText }: GenerateOptions,
+): Promise<GenerateSpeed> {
+  const ids = promptTokens(tokenizer, prompt);
+  const cache = model.createCache({ maxTokens: ids.length + limit });
+  const started = performance.now();
+  const logits = consumeForLast(model, cache, ids);
+  await engine.synchronize();
+  const prefilled = performance.now();
+  const stream = new TextStream(tokenizer);
+  let generatedTokens = 0;
+  const endOfText = ignoreEnd ? null : tokenizer.endOfText;
+  for await (const token of generateTokens(model, cache, logits, { sampler, limit, endOfText })) {
+    generatedTokens += 1;
+    onText(stream.push(token));
+  }
+  onText(stream.end());
+  cache.dispose();
+  return {
+    promptTokens: ids.length,
+    prefillSeconds: (prefilled - started) / 1000,
+    generatedTokens,
+    decodeSeconds: (performance.now() - prefilled) / 1000,
+  };
+}

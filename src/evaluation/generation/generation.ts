@@ -1,0 +1,44 @@
+import type { ModelCache } from '../../model/cache.js';
+import type { LanguageModel } from '../../model/language-model.js';
+import * as tf from '../../tf.js';
+import type { Sampler } from './sampling.js';
+
+export interface GenerationOptions {
+  readonly sampler: Sampler;
+  /** Tokens at most. */
+  readonly limit: number;
+  /** Token that ends the text and is not part of it; null for none. */
+  readonly endOfText: number | null;
+}
+
+/**
+ * Tokens that continue what the cache holds, one by one.
+ * @param logits [1, V] after the cache's last token; disposed here
+ */
+export async function* generateTokens(
+  model: LanguageModel,
+  cache: ModelCache,
+  logits: tf.Tensor2D,
+  { sampler, limit, endOfText }: GenerationOptions,
+): AsyncGenerator<number> {
+  let next = logits;
+  try {
+    for (let count = 0; count < limit; count++) {
+      const token = await sampler(next);
+      if (token === endOfText) return;
+      yield token;
+      if (count + 1 === limit) return;
+      next.dispose();
+      next = decodeToken(model, cache, token);
+    }
+  } finally {
+    next.dispose();
+  }
+}
+
+function decodeToken(model: LanguageModel, cache: ModelCache, token: number): tf.Tensor2D {
+  const ids = tf.tensor1d([token], 'int32');
+  const logits = model.decode(ids, cache);
+  ids.dispose();
+  return logits;
+}

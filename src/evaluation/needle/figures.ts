@@ -1,0 +1,170 @@
+/**
+ * Pictures of the needle test: heat maps of accuracy over context and depth, one for each model, variant and number of
+ * needles; and accuracy, time to the first token and memory against context, all models in one.
+ */
+import { join } from 'node:path';
+import { formatTokenCount } from '../../cli/sizes.js';
+import { heatMap, lineChart, type Axis } from '../../report/charts.js';
+import { svgToPng } from '../../report/raster.js';
+import { stackCharts } from '../../report/stack.js';
+import { legendName, pointsOf } from '../../report/tables.js';
+import { fileNamePart, writeFileAtomic } from '../../results/files.js';
+import { groupRows, groupRowsBy } from '../../results/group.js';
+import type { Row } from '../../results/schema.js';
+
+/** Columns that tell one heat map from another. */
+const MAP_COLUMNS = ['model', 'architecture', 'self_decoder', 'haystack', 'variant', 'needles'] as const;
+
+/**
+ * All pictures of a run, SVG by file name: the overview if there is one, then the heat maps.
+ * @param cells rows of the table `needle`
+ * @param contexts rows of the table `needle-contexts`, with their timings
+ */
+export function needleFigures(cells: readonly Row[], contexts: readonly Row[]): Map<string, string> {
+  const overview = needleOverview(contexts);
+  return new Map([
+    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
+    ...heatMaps(cells),
+  ]);
+}
+
+function heatMaps(rows: readonly Row[]): Map<string, string> {
+  const varying = MAP_COLUMNS.filter((name) => varies(rows, name));
+  return new Map(
+    groupRowsBy(rows, MAP_COLUMNS).map((group) => [fileName(group[0] ?? {}, varying), draw(group)]),
+  );
+}
+
+interface OverviewChart {
+  title: string;
+  column: string;
+  y: Axis;
+}
+
+const OVERVIEW: readonly [OverviewChart, ...OverviewChart[]] = [
+  {
+    title: 'Needles found',
+    column: 'accuracy',
+    y: { label: 'exact answers', unit: 'percent', range: [0, 1] },
+  },
+  {
+    title: 'Time to the first token of the answer',
+    column: 'first_token_seconds',
+    y: { label: 'median over trials', scale: 'log', unit: 'seconds' },
+  },
+  {
+    title: 'Peak memory',
+    column: 'peak_bytes',
+    y: { label: 'all tensors', scale: 'log', unit: 'bytes' },
+  },
+];
+
+/** Columns that name a setting of the test; the other columns of a map name the model. */
+const SETTING_COLUMNS = ['haystack', 'variant', 'needles'] as const;
+
+/**
+ * One picture from the rows of the table `needle-contexts`; null where all have one context. Several models get a chart of
+ * accuracy for each setting (haystack, variant, number of needles), one model has all settings in one; time and memory do
+ * not depend on the setting and are those of the first.
+ * @param rows with their timings
+ */
+export function needleOverview(rows: readonly Row[]): string | null {
+  if (new Set(rows.map(({ context }) => context)).size < 2) return null;
+  const [modelOf, settingOf] = [modelName(rows), settingName(rows)];
+  const byModel = groupRows(rows, modelOf);
+  const bySetting = groupRows(rows, settingOf);
+  const [first = []] = bySetting.values();
+  const both = (row: Row): string => inWords(modelOf(row), settingOf(row));
+  const [accuracy, ...costs] = OVERVIEW;
+  const charts =
+    byModel.size === 1
+      ? [overviewChart(accuracy, groupRows(rows, both))]
+      : [...bySetting].map(([setting, group]) =>
+          overviewChart(
+            { ...accuracy, title: inWords(accuracy.title, setting, ': ') },
+            groupRows(group, modelOf),
+          ),
+        );
+  return stackCharts([...charts, ...costs.map((chart) => overviewChart(chart, groupRows(first, modelOf)))]);
+}
+
+const inWords = (name: string, setting: string, separator = ', '): string =>
+  [name, setting].filter((text) => text !== '').join(separator);
+
+const varies = (rows: readonly Row[], column: string): boolean =>
+  new Set(rows.map((row) => row[column])).size > 1;
+
+function modelName(rows: readonly Row[]): (row: Row) => string {
+  const several = varies(rows, 'model');
+  return (row) => legendName(row, several);
+}
+
+/** What tells a row's setting from the others of the table; empty where there is but one. */
+function settingName(rows: readonly Row[]): (row: Row) => string {
+  const varying = SETTING_COLUMNS.filter((column) => varies(rows, column));
+  const words = (column: string, value: unknown): string => {
+    if (column === 'haystack') return `in ${String(value)}`;
+    if (column === 'needles') return value === 1 ? 'one needle' : `one of ${String(value)} needles`;
+    return String(value);
+  };
+  return (row) => varying.map((column) => words(column, row[column])).join(', ');
+}
+
+function overviewChart(
+  { title, column, y }: OverviewChart,
+  lines: ReadonlyMap<string, readonly Row[]>,
+): string {
+  return lineChart({
+    title,
+    x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+    y,
+    series: [...lines].map(([name, group]) => ({ name, points: pointsOf(group, 'context', column) })),
+  });
+}
+
+/** Writes every picture as SVG and as PNG. @returns the paths written */
+export async function writeNeedleFigures(
+  directory: string,
+  cells: readonly Row[],
+  contexts: readonly Row[],
+): Promise<string[]> {
+  const written: string[] = [];
+  for (const [name, svg] of needleFigures(cells, contexts)) {
+    const path = join(directory, name);
+    writeFileAtomic(path, svg);
+    const picture = path.replace(/svg$/, 'png');
+    writeFileAtomic(picture, await svgToPng(svg));
+    written.push(path, picture);
+  }
+  return written;
+}
+
+function fileName(row: Row, varying: readonly string[]): string {
+  const parts = varying.map((name) =>
+    name === 'needles' ? `${String(row[name])}-needles` : String(row[name] ?? ''),
+  );
+  return `${fileNamePart(['needle', ...parts].join('-'))}.svg`;
+}
+
+function draw(rows: readonly Row[]): string {
+  const [row = {}] = rows;
+  const distinct = (column: string): number[] =>
+    [...new Set(rows.map((cell) => Number(cell[column])))].sort((a, b) => a - b);
+  const contexts = distinct('context');
+  const depths = distinct('depth');
+  const accuracy = (depth: number, context: number): number | null => {
+    const cell = rows.find((one) => one.depth === depth && one.context === context);
+    return typeof cell?.accuracy === 'number' ? cell.accuracy : null;
+  };
+  const needles = Number(row.needles);
+  const trials = Math.max(...rows.map((one) => Number(one.trials ?? 0)));
+  const mixer = row.self_decoder ? `, ${String(row.self_decoder)}` : '';
+  const variant = row.variant === 'standard' ? '' : `, ${String(row.variant)}`;
+  return heatMap({
+    title: `Needle in a haystack: ${String(row.model)} (${String(row.architecture)}${mixer})`,
+    subtitle: `${needles === 1 ? 'one needle' : `one of ${needles} needles`}${variant}, ${trials} trials per cell, in ${String(row.haystack)}`,
+    x: { label: 'context (tokens)', categories: contexts.map(formatTokenCount) },
+    y: { label: 'needle depth', categories: depths.map((depth) => `${depth} %`) },
+    values: depths.map((depth) => contexts.map((context) => accuracy(depth, context))),
+  });
+}

@@ -1,0 +1,227 @@
+/** The needle test over contexts, depths, needles and trials, for several models. */
+import type { RunContext } from '../../cli/base-command.js';
+import { modelLabel } from '../../cli/models.js';
+import { formatTokenCount } from '../../cli/sizes.js';
+import type { Corpus } from '../../data/corpus.js';
+import { Haystack } from '../../data/haystack.js';
+import type { NeedleVariant } from '../../data/needle-templates.js';
+import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle.js';
+import type { Engine } from '../../engines/engine.js';
+import { RunError } from '../../errors.js';
+import { costs, defaultChunkSize } from '../../model/costs.js';
+import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../profiling/memory-budget.js';
+import { planOf, sweepModels, type SweepPart } from '../../profiling/sweep.js';
+import type { DerivedTable } from '../../results/derived.js';
+import type { Row } from '../../results/schema.js';
+import { ResultWriter } from '../../results/writer.js';
+import { weightsCell, type Candidate } from '../candidates.js';
+import { groupTrials, NEEDLE_CELLS, NEEDLE_CONTEXTS, NEEDLE_TRIALS, summarizeTrials } from './tables.js';
+import { ANSWER_TOKENS, runTrial } from './trial.js';
+import { engineIdentity, type Session } from '../session.js';
+
+export interface NeedleRun extends Session {
+  readonly haystack: Corpus;
+  readonly contexts: readonly number[];
+  readonly depths: readonly number[];
+  readonly needles: readonly number[];
+  readonly variants: readonly NeedleVariant[];
+  readonly trials: number;
+  readonly seed: number;
+  readonly resume: boolean;
+}
+
+export interface NeedleTables {
+  readonly cells: ResultWriter;
+  readonly trials: ResultWriter;
+  readonly contexts: DerivedTable;
+}
+
+interface Part extends SweepPart {
+  readonly candidate: Candidate;
+  readonly haystack: Haystack;
+}
+
+/**
+ * @throws UsageError for a context that is too short for the prompt, RunError when no cell fits the memory; both before
+ *   any work. Cells that do not fit beside others that do are rows that say so.
+ */
+export async function runNeedle(context: RunContext, run: NeedleRun): Promise<NeedleTables> {
+  const { engine, seed, provenance, resume } = run;
+  const parts = planParts(run);
+  for (const { haystack, keys, candidate } of parts) {
+    for (const key of keys) promptOf(run, { haystack, candidate }, key);
+  }
+  const settings = new Map(parts.map(({ candidate }) => [JSON.stringify(candidate.key), candidate.settings]));
+  const trials = ResultWriter.open(context.directory, NEEDLE_TRIALS, {
+    settings: ({ model, architecture, self_decoder: selfDecoder }) => ({
+      model: settings.get(JSON.stringify({ model, architecture, self_decoder: selfDecoder })) ?? null,
+      haystack: run.haystack.sha256,
+      engine: engineIdentity(engine),
+      seed,
+    }),
+    ...{ provenance, resume, plan: planOf(parts) },
+  });
+  checkMemory(context, engine, parts, trials);
+  await measure(context, run, parts, trials);
+  // What is derived from the trials is derived anew each time.
+  const cells = ResultWriter.open(context.directory, NEEDLE_CELLS, {
+    settings: { seed },
+    provenance,
+    resume: false,
+  });
+  const { rows } = trials;
+  const weights = (key: Row): Row => weightsOf(parts, key);
+  for (const { key, trials: group } of groupTrials(NEEDLE_CELLS, rows)) {
+    const failed = group.find(({ status }) => status !== 'ok');
+    if (failed) cells.fail(key, new RunError(String(failed.error)));
+    else cells.append({ ...key, ...weights(key), ...summarizeTrials(group) });
+  }
+  const done = groupTrials(
+    NEEDLE_CONTEXTS,
+    rows.filter(({ status }) => status === 'ok'),
+  );
+  return {
+    cells,
+    trials,
+    contexts: {
+      schema: NEEDLE_CONTEXTS,
+      rows: done.map(({ key, trials: group }) => ({
+        ...key,
+        ...weights(key),
+        ...summarizeTrials(group),
+        status: 'ok',
+      })),
+    },
+  };
+}
+
+function planParts(run: NeedleRun): Part[] {
+  const haystacks = new Map<string, Haystack>();
+  return run.candidates.map((candidate) => {
+    const { tokenizer, choice } = candidate;
+    const haystack = haystacks.get(tokenizer.name) ?? Haystack.fromCorpus(run.haystack, tokenizer);
+    haystacks.set(tokenizer.name, haystack);
+    const keys: Row[] = [];
+    for (const variant of run.variants) {
+      for (const needles of run.needles) {
+        for (const context of run.contexts) {
+          for (const depth of run.depths) {
+            for (let trial = 0; trial < run.trials; trial++) {
+              keys.push({
+                ...candidate.key,
+                haystack: haystack.name,
+                variant,
+                needles,
+                context,
+                depth,
+                trial,
+              });
+            }
+          }
+        }
+      }
+    }
+    return { candidate, choice, haystack, keys, open: () => candidate.open() };
+  });
+}
+
+function promptOf(
+  run: NeedleRun,
+  { haystack, candidate }: Pick<Part, 'haystack' | 'candidate'>,
+  key: Row,
+): NeedlePrompt {
+  const task = {
+    context: Number(key.context),
+    depth: Number(key.depth),
+    needles: Number(key.needles),
+    variant: key.variant as NeedleVariant,
+    trial: Number(key.trial),
+    seed: run.seed,
+  };
+  return buildNeedlePrompt(task, haystack, candidate.tokenizer);
+}
+
+/** Bytes a trial takes beside the weights. */
+function trialBytes({ choice: { config } }: Candidate, engine: Engine, context: number): number {
+  const bytesPerElement = ELEMENT_BYTES[engine.storage];
+  const question = { context: context + ANSWER_TOKENS, bytesPerElement, chunk: defaultChunkSize(config) };
+  return besideWeights(costs(config).inferenceMemory(question));
+}
+
+const trialName = ({ choice }: Candidate, context: number): string =>
+  `a prompt of ${formatTokenCount(context)} tokens (${modelLabel(choice)})`;
+
+/** Says before the work starts which contexts do not fit, and refuses when none does. */
+function checkMemory(
+  context: RunContext,
+  engine: Engine,
+  parts: readonly Part[],
+  trials: ResultWriter,
+): void {
+  const refusals: RunError[] = [];
+  let fitting = 0;
+  for (const { candidate, keys } of parts) {
+    const wanted = new Set(keys.filter((key) => !trials.has(key)).map((key) => Number(key.context)));
+    const weights = costs(candidate.choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
+    for (const length of wanted) {
+      try {
+        requireMemory(engine, weights + trialBytes(candidate, engine, length), trialName(candidate, length));
+        fitting += 1;
+      } catch (error) {
+        if (!(error instanceof RunError)) throw error;
+        refusals.push(error);
+      }
+    }
+  }
+  const [first] = refusals;
+  if (first && fitting === 0) throw first;
+  for (const { message } of refusals) context.note(`left out: ${message}`);
+}
+
+async function measure(
+  context: RunContext,
+  run: NeedleRun,
+  parts: readonly Part[],
+  trials: ResultWriter,
+): Promise<void> {
+  const missing = new Set(planOf(parts).filter((key) => !trials.has(key)));
+  const total = [...missing].reduce((sum, key) => sum + Number(key.context), 0);
+  const progress = context.progress({ label: 'needle', total, unit: 'tokens' });
+  let done = 0;
+  try {
+    await sweepModels({
+      ...{ parts, engine: run.engine, seed: run.seed, writer: trials },
+      measure: ({ model, choice }, key) => {
+        const part = parts.find((candidate) => candidate.choice === choice);
+        if (part === undefined) throw new Error('a model outside the plan');
+        const length = Number(key.context);
+        requireMemory(
+          run.engine,
+          trialBytes(part.candidate, run.engine, length),
+          trialName(part.candidate, length),
+        );
+        progress.note(`${modelLabel(choice)}, ${formatTokenCount(length)}, depth ${String(key.depth)} %`);
+        return runTrial(promptOf(run, part, key), {
+          ...{ model, tokenizer: part.candidate.tokenizer, engine: run.engine },
+          onTokens: (tokens) => {
+            progress.update(done + tokens);
+          },
+        });
+      },
+      onCell: (_choice, key) => {
+        if (!missing.has(key)) return;
+        done += Number(key.context);
+        progress.update(done);
+      },
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+function weightsOf(parts: readonly Part[], key: Row): Row {
+  const part = parts.find(({ candidate }) =>
+    Object.entries(candidate.key).every(([name, value]) => key[name] === value),
+  );
+  return part ? weightsCell(part.candidate) : {};
+}

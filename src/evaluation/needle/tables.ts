@@ -1,0 +1,209 @@
+/** The tables `yoco needle` writes: one row per trial, one per cell of the heat map, one per context. */
+import { MODEL_COLUMNS } from '../../cli/models.js';
+import { formatTokenCount } from '../../cli/sizes.js';
+import { groupRows } from '../../results/group.js';
+import { median } from '../../profiling/statistics.js';
+import type { Column, Row, Schema } from '../../results/schema.js';
+import { WEIGHTS_COLUMN } from '../candidates.js';
+import { wilsonInterval } from '../scoring/statistics.js';
+
+const SETTING_COLUMNS: readonly Column[] = [
+  ...MODEL_COLUMNS,
+  { name: 'haystack', kind: 'key', description: 'filler text' },
+  { name: 'variant', kind: 'key', description: 'standard, or in which way the test is harder' },
+  { name: 'needles', kind: 'key', description: 'needles hidden, one of which is asked' },
+  { name: 'context', kind: 'key', description: 'tokens of the prompt', display: 'count' },
+];
+const DEPTH_COLUMN: Column = {
+  name: 'depth',
+  kind: 'key',
+  description: 'percent of the filler text before the needle',
+};
+
+/**
+ * Seconds and bytes; of several trials the median, since the first one of a run may compile kernels, but of peaks the largest.
+ */
+const SPEED_COLUMNS: readonly Column[] = [
+  {
+    name: 'prefill_seconds',
+    kind: 'timing',
+    description: 'from nothing to the logits after the prompt',
+    display: 'seconds',
+    digits: 6,
+    better: 'lower',
+  },
+  {
+    name: 'prefill_tokens_per_second',
+    kind: 'timing',
+    description: 'context over prefill_seconds',
+    digits: 1,
+    better: 'higher',
+  },
+  {
+    name: 'first_token_seconds',
+    kind: 'timing',
+    description: 'from nothing to the first token of the answer',
+    display: 'seconds',
+    digits: 6,
+    better: 'lower',
+  },
+  {
+    name: 'decode_tokens_per_second',
+    kind: 'timing',
+    description: 'tokens of the answer after the first, over their time',
+    digits: 1,
+    better: 'higher',
+  },
+  {
+    name: 'peak_bytes',
+    kind: 'timing',
+    description: 'largest sum of all tensors, weights included',
+    display: 'bytes',
+    better: 'lower',
+  },
+  {
+    name: 'peak_resident_bytes',
+    kind: 'timing',
+    description: 'largest resident memory of the process so far',
+    display: 'bytes',
+  },
+];
+
+export const NEEDLE_TRIALS: Schema = {
+  name: 'needle-trials',
+  columns: [
+    ...SETTING_COLUMNS,
+    DEPTH_COLUMN,
+    { name: 'trial', kind: 'key', description: 'trial, from 0' },
+    { name: 'placed_depth', kind: 'result', description: 'percent at which the needle stands', digits: 3 },
+    { name: 'expected', kind: 'result', description: 'the number asked for' },
+    { name: 'answer', kind: 'result', description: 'what was generated, as in a JSON text' },
+    { name: 'exact', kind: 'result', description: '1 if the first number of the answer is the expected one' },
+    {
+      name: 'contained',
+      kind: 'result',
+      description: '1 if the answer contains its digits (the official criterion)',
+    },
+    {
+      name: 'taken',
+      kind: 'result',
+      description: 'whose number was given: asked, other, distractor or none',
+    },
+    { name: 'taken_depth', kind: 'result', description: 'percent at which that line stands', digits: 3 },
+    ...SPEED_COLUMNS,
+  ],
+};
+
+const ACCURACY: readonly Column[] = [
+  WEIGHTS_COLUMN,
+  { name: 'trials', kind: 'result', description: 'trials' },
+  { name: 'correct', kind: 'result', description: 'trials with the exact number' },
+  {
+    name: 'accuracy',
+    kind: 'result',
+    description: 'share of them',
+    digits: 6,
+    display: 'percent',
+    better: 'higher',
+  },
+  {
+    name: 'interval_low',
+    kind: 'result',
+    description: "lower end of Wilson's 95 % interval",
+    digits: 6,
+    display: 'percent',
+  },
+  {
+    name: 'interval_high',
+    kind: 'result',
+    description: "upper end of Wilson's 95 % interval",
+    digits: 6,
+    display: 'percent',
+  },
+  {
+    name: 'accuracy_contained',
+    kind: 'result',
+    description: "accuracy by the official code's criterion: the digits occur in the answer",
+    digits: 6,
+    display: 'percent',
+  },
+  {
+    name: 'wrong_line',
+    kind: 'result',
+    description: 'share of trials that gave the number of another hidden line',
+    digits: 6,
+    display: 'percent',
+    better: 'lower',
+  },
+];
+
+export const NEEDLE_CELLS: Schema = {
+  name: 'needle',
+  columns: [...SETTING_COLUMNS, DEPTH_COLUMN, ...ACCURACY, ...SPEED_COLUMNS],
+};
+
+/** All depths together. */
+export const NEEDLE_CONTEXTS: Schema = {
+  name: 'needle-contexts',
+  columns: [...SETTING_COLUMNS, ...ACCURACY, ...SPEED_COLUMNS],
+};
+
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** The figures of some trials that belong together; null columns stay null. */
+export function summarizeTrials(trials: readonly Row[]): Row {
+  const numbers = (column: string): number[] =>
+    trials.map((row) => row[column]).filter((cell) => typeof cell === 'number');
+  const correct = numbers('exact').reduce((sum, value) => sum + value, 0);
+  const { low, high } = wilsonInterval(correct, trials.length);
+  const wrong = trials.filter(({ taken }) => taken === 'other' || taken === 'distractor').length;
+  const largest = (column: string): number | null => {
+    const values = numbers(column);
+    return values.length > 0 ? Math.max(...values) : null;
+  };
+  const middle = (column: string): number | null => {
+    const values = numbers(column);
+    return values.length > 0 ? median(values) : null;
+  };
+  const seconds = middle('prefill_seconds');
+  return {
+    trials: trials.length,
+    correct,
+    accuracy: correct / trials.length,
+    interval_low: low,
+    interval_high: high,
+    accuracy_contained: mean(numbers('contained')),
+    wrong_line: wrong / trials.length,
+    prefill_seconds: seconds,
+    prefill_tokens_per_second: seconds === null ? null : Number(trials[0]?.context) / seconds,
+    first_token_seconds: middle('first_token_seconds'),
+    decode_tokens_per_second: middle('decode_tokens_per_second'),
+    peak_bytes: largest('peak_bytes'),
+    peak_resident_bytes: largest('peak_resident_bytes'),
+  };
+}
+
+/** Trials in groups of equal keys of `schema`, in the order of their first rows. */
+export function groupTrials(schema: Schema, trials: readonly Row[]): { key: Row; trials: readonly Row[] }[] {
+  const names = schema.columns.filter(({ kind }) => kind === 'key').map(({ name }) => name);
+  const keyOf = (row: Row): Row => Object.fromEntries(names.map((name) => [name, row[name] ?? null]));
+  return [...groupRows(trials, (row) => JSON.stringify(keyOf(row))).values()].map((group) => ({
+    key: keyOf(group[0] ?? {}),
+    trials: group,
+  }));
+}
+
+/** Answers are told one by one when there are at most so many. */
+const FEW = 12;
+
+/** A line for every trial of a short run: what was expected and what was answered. */
+export function describeAnswers(trials: readonly Row[]): string[] {
+  const answered = trials.filter(({ status }) => status === 'ok');
+  if (answered.length > FEW) return [];
+  return answered.map(({ context, depth, exact, expected, answer }) => {
+    const verdict = exact === 1 ? 'right' : `wrong, it was ${String(expected)}`;
+    const place = `${formatTokenCount(Number(context))} tokens, needle at ${String(depth)} %`;
+    return `${place}: answered '${String(answer)}' (${verdict})`;
+  });
+}

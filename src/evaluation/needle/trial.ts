@@ -1,0 +1,85 @@
+/** One trial of the needle test: prefill the prompt in chunks, let the model answer, and look at the answer. */
+import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle.js';
+import type { Tokenizer } from '../../data/tokenizer.js';
+import type { Engine } from '../../engines/engine.js';
+import type { ModelCache } from '../../model/cache.js';
+import { defaultChunkSize } from '../../model/costs.js';
+import type { LanguageModel } from '../../model/language-model.js';
+import { peakResidentBytes } from '../../profiling/memory.js';
+import type { Row } from '../../results/schema.js';
+import type * as tf from '../../tf.js';
+import { consume, consumeForLast } from '../scoring/consume.js';
+import { generateTokens } from '../generation/generation.js';
+import { greedySampler } from '../generation/sampling.js';
+
+/** Tokens of an answer at most, as in the official code. */
+export const ANSWER_TOKENS = 20;
+
+export interface TrialTools {
+  readonly model: LanguageModel;
+  readonly tokenizer: Tokenizer;
+  readonly engine: Engine;
+  /** Called with the tokens of the prompt consumed so far. */
+  readonly onTokens?: (tokens: number) => void;
+}
+
+/** The result and timing columns of a trial. */
+export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise<Row> {
+  const { model, tokenizer, engine } = tools;
+  const { context } = prompt.task;
+  engine.resetPeak();
+  const cache = model.createCache({ maxTokens: context + ANSWER_TOKENS });
+  try {
+    await engine.synchronize();
+    const started = performance.now();
+    const logits = readPrompt(prompt, cache, tools);
+    await engine.synchronize();
+    const prefilled = performance.now();
+    const tokens: number[] = [];
+    let first = prefilled;
+    const options = { sampler: greedySampler, limit: ANSWER_TOKENS, endOfText: tokenizer.endOfText };
+    for await (const token of generateTokens(model, cache, logits, options)) {
+      if (tokens.length === 0) first = performance.now();
+      tokens.push(token);
+    }
+    const seconds = (performance.now() - first) / 1000;
+    return {
+      ...judge(prompt, tokenizer.decode(tokens)),
+      prefill_seconds: (prefilled - started) / 1000,
+      prefill_tokens_per_second: context / ((prefilled - started) / 1000),
+      first_token_seconds: (first - started) / 1000,
+      decode_tokens_per_second: tokens.length > 1 ? (tokens.length - 1) / seconds : null,
+      peak_bytes: engine.memory().peakBytes,
+      peak_resident_bytes: peakResidentBytes(),
+    };
+  } finally {
+    cache.dispose();
+  }
+}
+
+function readPrompt(prompt: NeedlePrompt, cache: ModelCache, { model, onTokens }: TrialTools): tf.Tensor2D {
+  const { context } = prompt.task;
+  for (const ids of prompt.chunks(defaultChunkSize(model.config))) {
+    if (cache.length + ids.length === context) return consumeForLast(model, cache, ids);
+    consume(model, cache, ids);
+    onTokens?.(cache.length);
+  }
+  throw new Error(`the prompt ended before its ${context} tokens`);
+}
+
+function judge(prompt: NeedlePrompt, answer: string): Row {
+  const given = firstNumber(answer);
+  const asked = prompt.lines.find(({ kind }) => kind === 'asked');
+  // Of two lines with one number, the asked one is meant.
+  const sameNumber = prompt.lines.filter(({ number }) => String(number) === given);
+  const taken = sameNumber.find(({ kind }) => kind === 'asked') ?? sameNumber[0];
+  return {
+    placed_depth: asked?.depth ?? null,
+    expected: prompt.answer,
+    answer: JSON.stringify(answer).slice(1, -1),
+    exact: isExactAnswer(answer, prompt.answer) ? 1 : 0,
+    contained: answer.includes(prompt.answer) ? 1 : 0,
+    taken: taken?.kind ?? 'none',
+    taken_depth: taken?.depth ?? null,
+  };
+}

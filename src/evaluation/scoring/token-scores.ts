@@ -1,0 +1,45 @@
+import { crossEntropy } from '../../ops/index.js';
+import * as tf from '../../tf.js';
+
+export interface TokenScore {
+  /** log p(token), in nats. */
+  readonly logProbability: number;
+  /** Is it the likeliest token? Null where that was not asked. */
+  readonly greedy: boolean | null;
+}
+
+/**
+ * How likely tokens are under given logits.
+ * @param logits [R, V]; stays the caller's
+ * @param wanted pairs of a row of `logits` and the token asked for
+ */
+export async function scoreTokens(
+  logits: tf.Tensor2D,
+  wanted: readonly { readonly row: number; readonly token: number }[],
+  greedy: boolean,
+): Promise<TokenScore[]> {
+  if (wanted.length === 0) return [];
+  const [losses, likeliest] = tf.tidy(() => {
+    const identity = wanted.length === logits.shape[0] && wanted.every(({ row }, index) => row === index);
+    const rows = tf.tensor1d(
+      wanted.map(({ row }) => row),
+      'int32',
+    );
+    const chosen = identity ? logits : tf.gather(logits, rows);
+    const targets = tf.tensor1d(
+      wanted.map(({ token }) => token),
+      'int32',
+    );
+    const results: tf.Tensor[] = [crossEntropy(chosen, targets)];
+    if (greedy) results.push(tf.argMax(chosen, 1));
+    return results;
+  });
+  const nats = (await losses?.data()) ?? [];
+  const best = (await likeliest?.data()) ?? null;
+  losses?.dispose();
+  likeliest?.dispose();
+  return wanted.map(({ token }, index) => ({
+    logProbability: -(nats[index] ?? NaN),
+    greedy: best === null ? null : best[index] === token,
+  }));
+}

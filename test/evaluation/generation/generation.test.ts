@@ -1,0 +1,107 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Random } from '../../../src/data/random.js';
+import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
+import { consumeForLast } from '../../../src/evaluation/scoring/consume.js';
+import { generateTokens } from '../../../src/evaluation/generation/generation.js';
+import {
+  drawToken,
+  greedySampler,
+  randomSampler,
+  type Sampler,
+} from '../../../src/evaluation/generation/sampling.js';
+import { TextStream } from '../../../src/evaluation/generation/text-stream.js';
+import * as tf from '../../../src/tf.js';
+import { sharedTest } from '../../shared.js';
+import { usePlainBackend } from '../../plain-backend.js';
+import { StubModel } from '../stub-model.js';
+
+const test = suite('evaluation/generation');
+test.before(usePlainBackend);
+
+async function generate(
+  model: StubModel,
+  sampler: Sampler,
+  limit: number,
+  endOfText: number | null,
+): Promise<number[]> {
+  const cache = model.createCache();
+  const logits = consumeForLast(model, cache, Int32Array.from([3, 4]));
+  const tokens: number[] = [];
+  for await (const token of generateTokens(model, cache, logits, { sampler, limit, endOfText }))
+    tokens.push(token);
+  cache.dispose();
+  return tokens;
+}
+
+const counting = (): StubModel => new StubModel(10, (context) => ((context.at(-1) ?? 0) + 1) % 10);
+
+test('greedy decoding goes on until the limit or the end of the text, and leaves nothing behind', async () => {
+  const before = tf.memory().numTensors;
+  assert.equal(await generate(counting(), greedySampler, 3, null), [5, 6, 7]);
+  assert.equal(await generate(counting(), greedySampler, 100, 8), [5, 6, 7]);
+  assert.is(tf.memory().numTensors, before);
+  const model = counting();
+  await generate(model, greedySampler, 3, null);
+  assert.is(model.consumed, 2 + 2, 'the last token is not fed back');
+});
+
+test('the same seed draws the same tokens', async () => {
+  const sampler = (seed: number): Sampler =>
+    randomSampler({ temperature: 1, topK: null, topP: null, random: new Random(seed) });
+  const first = await generate(new StubModel(10), sampler(1), 20, null);
+  assert.equal(await generate(new StubModel(10), sampler(1), 20, null), first);
+  assert.not.equal(await generate(new StubModel(10), sampler(2), 20, null), first);
+});
+
+test('draws follow the probabilities; temperature, top-k and top-p shape them', () => {
+  const logits = Float32Array.from([0.1, 0.2, 0.4, 0.3].map(Math.log));
+  const shares = (options: { temperature?: number; topK?: number; topP?: number }): number[] => {
+    const random = new Random('shares');
+    const all = { temperature: 1, topK: null, topP: null, random, ...options };
+    const draws = Array.from({ length: 4000 }, () => drawToken(logits, all));
+    return [0, 1, 2, 3].map((token) => draws.filter((draw) => draw === token).length / draws.length);
+  };
+  const near = (actual: number[], expected: number[]): void => {
+    const far = actual.some((share, index) => Math.abs(share - (expected[index] ?? 0)) > 0.03);
+    assert.not(far, `${actual.join(' ')} is not ${expected.join(' ')}`);
+  };
+  near(shares({}), [0.1, 0.2, 0.4, 0.3]);
+  near(shares({ topK: 2 }), [0, 0, 4 / 7, 3 / 7]);
+  near(shares({ topP: 0.69 }), [0, 0, 4 / 7, 3 / 7]);
+  near(shares({ topP: 0.75 }), [0, 2 / 9, 4 / 9, 3 / 9]);
+  near(shares({ topP: 0.01 }), [0, 0, 1, 0]);
+  near(shares({ temperature: 0.5 }), [1 / 30, 4 / 30, 16 / 30, 9 / 30]);
+  near(shares({ topK: 3, topP: 0.5 }), [0, 0, 4 / 7, 3 / 7]);
+});
+
+test('sampling options that cannot be meant are refused', () => {
+  const make = (changes: object) => () =>
+    randomSampler({ temperature: 1, topK: null, topP: null, random: new Random(1), ...changes });
+  assert.throws(make({ temperature: 0 }), /must be above 0/);
+  assert.throws(make({ topK: 0 }), /whole number from 1/);
+  assert.throws(make({ topP: 1.5 }), /at most 1/);
+});
+
+const streamed = (tokenizer: Tokenizer, ids: Iterable<number>): string[] => {
+  const stream = new TextStream(tokenizer);
+  return [...Array.from(ids, (id) => stream.push(id)), stream.end()];
+};
+
+test('characters of several bytes appear whole', async () => {
+  const bytes = await loadTokenizer('bytes');
+  assert.equal(streamed(bytes, bytes.encode('aé🎉b')), ['a', '', 'é', '', '', '', '🎉', 'b', '']);
+  assert.equal(streamed(bytes, [0xc3]), ['', '\uFFFD']);
+  assert.is(streamed(bytes, [0xff, 97, 98, 99, 100]).join(''), '\uFFFDabcd');
+  const cl100k = await loadTokenizer('cl100k_base');
+  const text = 'naïve 🎉🎉 中文 end';
+  assert.is(streamed(cl100k, cl100k.encode(text)).join(''), text);
+});
+
+sharedTest(test, 'data/models/tinystories-656k', 'spaces between streamed words stay', async (path) => {
+  const tokenizer = await loadTokenizer(path);
+  const text = 'Once upon a time, a little girl named Lily lived.';
+  assert.is(streamed(tokenizer, tokenizer.encode(text)).join(''), text);
+});
+
+test.run();

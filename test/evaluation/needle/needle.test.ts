@@ -1,0 +1,254 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadCorpus, type Corpus } from '../../../src/data/corpus.js';
+import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
+import type { Candidate } from '../../../src/evaluation/candidates.js';
+import { parseDepths } from '../../../src/evaluation/needle/depths.js';
+import { needleOverview, writeNeedleFigures } from '../../../src/evaluation/needle/figures.js';
+import { runNeedle, type NeedleRun } from '../../../src/evaluation/needle/run.js';
+import { summarizeTrials } from '../../../src/evaluation/needle/tables.js';
+import { collectProvenance } from '../../../src/results/provenance.js';
+import type { Row } from '../../../src/results/schema.js';
+import { usePlainBackend } from '../../plain-backend.js';
+import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
+
+const test = suite('evaluation/needle');
+
+let directory = '';
+let haystack: Corpus;
+let bytes: Tokenizer;
+test.before(async () => {
+  await usePlainBackend();
+  directory = mkdtempSync(join(tmpdir(), 'yoco-needle-run-'));
+  const path = join(directory, 'hay.txt');
+  writeFileSync(path, Array.from({ length: 200 }, (_, i) => `Sentence ${i} is here. `).join(''));
+  haystack = await loadCorpus(path);
+  bytes = await loadTokenizer('bytes');
+});
+test.after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+/** Answers with the number that `find` sees in the prompt, then ends the text. */
+function answering(find: (prompt: string, city: string) => string | undefined): StubModel {
+  return new StubModel(264, (context) => {
+    const text = Buffer.from(context.filter((id) => id < 256)).toString();
+    const [, prompt = '', city = '', given = ''] =
+      /^(.*)\nWhat is the special magic (.*) number\? The special magic .* number is (\d*)/s.exec(text) ?? [];
+    const answer = find(prompt, city) ?? '';
+    return answer.startsWith(given) && answer !== given ? answer.charCodeAt(given.length) : 256;
+  });
+}
+
+const needleOf = (prompt: string, city: string): string | undefined =>
+  new RegExp(`The special magic ${city} number is (\\d+)`).exec(prompt)?.[1];
+
+const perfect = (): StubModel => answering(needleOf);
+/** Takes the last needle whatever the city. */
+const hasty = (): StubModel => answering((prompt) => [...prompt.matchAll(/number is (\d+)/g)].at(-1)?.[1]);
+
+async function run(
+  out: string,
+  candidates: Candidate[],
+  changes: Partial<NeedleRun> = {},
+): Promise<{ cells: Row[]; trials: Row[]; contexts: readonly Row[]; notes: string[] }> {
+  const notes: string[] = [];
+  const none = {
+    update: () => undefined,
+    increment: () => undefined,
+    note: () => undefined,
+    stop: () => undefined,
+  };
+  const tables = await runNeedle(
+    {
+      command: ['needle'],
+      flags: {},
+      directory: join(directory, out),
+      progress: () => none,
+      note: (line) => notes.push(line),
+    },
+    {
+      ...{
+        engine: stubEngine,
+        candidates,
+        haystack,
+        provenance: collectProvenance({ command: [], flags: {} }),
+      },
+      ...{ contexts: [600, 900], depths: [0, 50, 100], needles: [1], variants: ['standard'], trials: 2 },
+      ...{ seed: 1, resume: true, ...changes },
+    },
+  );
+  tables.cells.close();
+  tables.trials.close();
+  return { cells: tables.cells.rows, trials: tables.trials.rows, contexts: tables.contexts.rows, notes };
+}
+
+test('a model that finds the needle is right everywhere, with intervals and timings', async () => {
+  const model = perfect();
+  const { cells, trials, contexts } = await run('perfect', [stubCandidate('perfect', model, bytes)]);
+  assert.is(cells.length, 6);
+  assert.is(trials.length, 12);
+  assert.is(contexts.length, 2);
+  assert.ok(
+    cells.every(({ accuracy, correct, wrong_line: wrong }) => accuracy === 1 && correct === 2 && wrong === 0),
+  );
+  assert.ok(Number(contexts[0]?.interval_low) > 0.6 && contexts[0]?.interval_high === 1);
+  assert.ok(trials.every(({ expected, answer }) => expected === answer));
+  assert.ok(
+    cells.every((row) => Number(row.prefill_tokens_per_second) > 0 && Number(row.first_token_seconds) > 0),
+  );
+  assert.is(model.openCaches, 0);
+});
+
+test('times are medians over trials, which the first one with its kernels to compile does not move', () => {
+  const trials = [9, 1, 2].map((seconds): Row => ({
+    ...{ context: 4096, exact: 1, contained: 1, peak_bytes: seconds * 100 },
+    ...{ prefill_seconds: seconds, first_token_seconds: seconds, decode_tokens_per_second: 1 / seconds },
+  }));
+  const summary = summarizeTrials(trials);
+  assert.is(summary.prefill_seconds, 2);
+  assert.is(summary.prefill_tokens_per_second, 2048);
+  assert.is(summary.first_token_seconds, 2);
+  assert.is(summary.decode_tokens_per_second, 0.5);
+  assert.is(summary.peak_bytes, 900);
+});
+
+test('of several needles, the wrong one taken is told with its depth', async () => {
+  const { trials, cells } = await run('hasty', [stubCandidate('hasty', hasty(), bytes)], {
+    ...{ needles: [3], depths: [0], contexts: [900], trials: 4 },
+  });
+  assert.ok(trials.every(({ taken, exact }) => (taken === 'asked') === (exact === 1)));
+  const wrong = trials.filter(({ taken }) => taken === 'other');
+  assert.ok(wrong.length >= 3);
+  assert.ok(wrong.every(({ taken_depth: depth, placed_depth: placed }) => Number(depth) > Number(placed)));
+  assert.is(cells[0]?.wrong_line, wrong.length / 4);
+});
+
+test('distractors about the same city are told apart from the needle', async () => {
+  const model = answering(
+    (prompt, city) => new RegExp(`The special magic ${city} \\w+ is (\\d+)`).exec(prompt)?.[1],
+  );
+  const { trials } = await run('attribute', [stubCandidate('m', model, bytes)], {
+    ...{ variants: ['other-attribute'], depths: [100], contexts: [900], trials: 4 },
+  });
+  assert.ok(trials.some(({ taken }) => taken === 'distractor'));
+});
+
+test('digits that only occur in the answer satisfy the official criterion, not ours', async () => {
+  const model = answering((prompt, city) => `9${needleOf(prompt, city) ?? ''}`);
+  const { cells } = await run('contained', [stubCandidate('m', model, bytes)], {
+    depths: [50],
+    contexts: [600],
+  });
+  assert.equal([cells[0]?.accuracy, cells[0]?.accuracy_contained], [0, 1]);
+});
+
+test('a second run measures nothing again and writes the same tables', async () => {
+  const read = (): string[] =>
+    ['needle.csv', 'needle-trials.csv'].map((file) => readFileSync(join(directory, 'perfect', file), 'utf8'));
+  const before = read();
+  const model = perfect();
+  await run('perfect', [stubCandidate('perfect', model, bytes)]);
+  assert.is(model.consumed, 0);
+  assert.equal(read(), before);
+});
+
+test('contexts beyond the memory are said before the work and are rows; none that fits is an error', async () => {
+  const candidate = stubCandidate('m', perfect(), bytes);
+  // The stub's configuration: 64 bytes of keys and values per token beside weights and activations.
+  const engine = { ...stubEngine, availableBytes: () => 2 ** 21 };
+  const { cells, notes } = await run('memory', [candidate], {
+    engine,
+    contexts: [600, 10 ** 6],
+    depths: [50],
+  });
+  assert.match(
+    notes.join(),
+    /left out: a prompt of 1000000 tokens .* needs \d+ bytes .*, available are 2097152/,
+  );
+  assert.equal(
+    cells.map(({ status }) => status),
+    ['ok', 'error'],
+  );
+  assert.match(String(cells[1]?.error), /available are 2097152/);
+  try {
+    await run('memory-none', [candidate], { engine, contexts: [10 ** 6] });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /needs \d+ bytes/);
+  }
+});
+
+test('a context too short for the prompt is refused before the work starts', async () => {
+  const model = perfect();
+  try {
+    await run('short', [stubCandidate('m', model, bytes)], { contexts: [600, 100] });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /100 tokens is too short/);
+  }
+  assert.is(model.consumed, 0);
+});
+
+test('heat maps: one for each model and number of needles, named by what differs', async () => {
+  const candidates = [stubCandidate('a', perfect(), bytes), stubCandidate('b', hasty(), bytes)];
+  const { cells, contexts } = await run('maps', candidates, { needles: [1, 2], trials: 1, contexts: [900] });
+  const figures = await writeNeedleFigures(join(directory, 'maps'), cells, contexts);
+  assert.is(figures.length, 8);
+  const files = readdirSync(join(directory, 'maps')).filter((file) => file.endsWith('.svg'));
+  assert.equal(files.sort(), [
+    'needle-a-1-needles.svg',
+    'needle-a-2-needles.svg',
+    'needle-b-1-needles.svg',
+    'needle-b-2-needles.svg',
+  ]);
+  assert.match(readFileSync(figures[0] ?? '', 'utf8'), /^<svg[^]*100 %/);
+  assert.is(readFileSync(figures[1] ?? '').toString('latin1', 1, 4), 'PNG');
+});
+
+test('the overview draws accuracy, time and memory of all models against context', () => {
+  const row = (model: string, context: number): Row => ({
+    ...{ model, architecture: 'yoco', self_decoder: null, haystack: 'h', variant: 'standard', needles: 1 },
+    ...{ context, accuracy: 0.5, first_token_seconds: 2, peak_bytes: 2 ** 20 },
+  });
+  const svg = needleOverview([row('a', 1024), row('a', 4096), row('b', 1024), row('b', 4096)]) ?? '';
+  for (const text of ['Needles found', 'Time to the first token of the answer', 'Peak memory', 'yoco b'])
+    assert.ok(svg.includes(`>${text}</text>`), text);
+  assert.is(svg.match(/<svg /g)?.length, 4);
+  assert.is(needleOverview([row('a', 1024), row('b', 1024)]), null);
+});
+
+test('the overview keeps the settings of several models apart, those of one together', () => {
+  const rows = (models: readonly string[]): Row[] =>
+    models.flatMap((model) =>
+      [1, 4].flatMap((needles) =>
+        [1024, 4096].map((context) => ({
+          ...{ model, architecture: 'yoco', self_decoder: null, haystack: 'h', variant: 'standard', needles },
+          ...{ context, accuracy: 0.5, first_token_seconds: 2, peak_bytes: 2 ** 20 },
+        })),
+      ),
+    );
+  const several = needleOverview(rows(['a', 'b'])) ?? '';
+  for (const text of ['Needles found: one needle', 'Needles found: one of 4 needles'])
+    assert.ok(several.includes(`>${text}</text>`), text);
+  assert.is(several.match(/<svg /g)?.length, 5);
+  assert.is(several.match(/>yoco b<\/text>/g)?.length, 4);
+  const one = needleOverview(rows(['a'])) ?? '';
+  assert.is(one.match(/<svg /g)?.length, 4);
+  assert.is(one.match(/>yoco, one of 4 needles<\/text>/g)?.length, 1);
+});
+
+test('depths are lists of percentages, with .. for equal steps', () => {
+  assert.equal(parseDepths('0,50,100'), [0, 50, 100]);
+  assert.equal(parseDepths('0,10,..,50'), [0, 10, 20, 30, 40, 50]);
+  assert.equal(parseDepths('0, 25,...,100'), [0, 25, 50, 75, 100]);
+  assert.equal(parseDepths('12.5%'), [12.5]);
+  for (const bad of ['', '101', '-1', 'x', '0,..,100', '..,5', '0,10,..', '50,40,..,10']) {
+    assert.throws(() => parseDepths(bad), /depth/, bad);
+  }
+});
+
+test.run();

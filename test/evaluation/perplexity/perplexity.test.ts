@@ -1,0 +1,169 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
+import { loadDocuments } from '../../../src/evaluation/perplexity/documents.js';
+import { runPerplexity } from '../../../src/evaluation/perplexity/run.js';
+import { MEAN, perplexityFigure } from '../../../src/evaluation/perplexity/tables.js';
+import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
+import { collectProvenance } from '../../../src/results/provenance.js';
+import type { Row } from '../../../src/results/schema.js';
+import { usePlainBackend } from '../../plain-backend.js';
+import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
+
+const test = suite('evaluation/perplexity');
+
+let directory = '';
+let bytes: Tokenizer;
+const TEXT = 'The quick brown fox jumps over the lazy dog. '.repeat(8);
+test.before(async () => {
+  await usePlainBackend();
+  directory = mkdtempSync(join(tmpdir(), 'yoco-perplexity-'));
+  bytes = await loadTokenizer('bytes');
+  writeFileSync(join(directory, 'long.txt'), TEXT);
+  writeFileSync(join(directory, 'short.txt'), TEXT.slice(0, 100));
+  writeFileSync(join(directory, 'two.jsonl'), `{"text":"${TEXT.slice(0, 60)}"}\n{"text":"abc"}\n`);
+});
+test.after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+/** Loss of token `at` after everything before it, the end-of-text token first. */
+function lossAt(model: StubModel, text: string, at: number): number {
+  const ids = [256, ...Buffer.from(text)];
+  return -model.logProbability(ids.slice(0, at + 1), ids[at + 1] ?? NaN);
+}
+
+const near = (actual: unknown, expected: number): void => {
+  assert.ok(
+    typeof actual === 'number' && Math.abs(actual - expected) < 1e-3,
+    `${String(actual)} is not ${expected}`,
+  );
+};
+
+test('losses are summed up to each position, the first token after a begin token included', async () => {
+  const model = new StubModel(264);
+  const [document] = loadDocuments([join(directory, 'long.txt')], bytes);
+  assert.ok(document);
+  assert.is(document.length, TEXT.length);
+  const losses = await documentLosses(model, bytes, document.tokens, [1, 40, 100]);
+  let sum = 0;
+  const expected: [number, number][] = [];
+  for (let at = 0; at < 100; at++) {
+    sum += lossAt(model, TEXT, at);
+    if ([0, 39, 99].includes(at)) expected.push([at + 1, sum]);
+  }
+  for (const [index, [position, nats]] of expected.entries()) {
+    assert.is(losses[index]?.position, position);
+    assert.is(losses[index]?.tokens, position);
+    near(losses[index]?.nats, nats);
+  }
+  assert.is(model.consumed, 100, 'the last token is predicted, not consumed');
+  assert.is(model.openCaches, 0);
+});
+
+test('without a token to begin with, the first token has no loss', async () => {
+  const model = new StubModel(264);
+  const plain: Tokenizer = {
+    ...{ name: 'plain', vocabSize: 264, beginOfText: null, endOfText: null },
+    encode: (text) => bytes.encode(text),
+    decode: (ids) => bytes.decode(ids),
+  };
+  const [document] = loadDocuments([join(directory, 'short.txt')], plain);
+  assert.ok(document);
+  assert.is(document.length, 100);
+  const [loss] = await documentLosses(model, plain, document.tokens, [100]);
+  assert.is(loss?.tokens, 99);
+});
+
+test('documents: each file, each line of a .jsonl; long ones are cut when the rest is not needed', () => {
+  const documents = loadDocuments([join(directory, 'short.txt'), join(directory, 'two.jsonl')], bytes);
+  assert.equal(
+    documents.map(({ name, length }) => [name, length]),
+    [
+      ['short.txt', 100],
+      ['two.jsonl#1', 60],
+      ['two.jsonl#2', 3],
+    ],
+  );
+  assert.is(new Set(documents.map(({ sha256 }) => sha256)).size, 3);
+  assert.equal(doublingPositions(1000), [256, 512, 1000]);
+  assert.equal(doublingPositions(100), [100]);
+});
+
+interface Outcome {
+  rows: Row[];
+  csv: string;
+}
+
+async function run(
+  model: StubModel,
+  files: string[],
+  positions: number[] | null,
+  out = 'out',
+): Promise<Outcome> {
+  const none = {
+    update: () => undefined,
+    increment: () => undefined,
+    note: () => undefined,
+    stop: () => undefined,
+  };
+  const context = {
+    command: [],
+    flags: {},
+    directory: join(directory, out),
+    progress: () => none,
+    note: () => undefined,
+  };
+  const writer = await runPerplexity(context, {
+    engine: stubEngine,
+    candidates: [stubCandidate('m', model, bytes)],
+    provenance: collectProvenance({ command: [], flags: {} }),
+    ...{ files: files.map((file) => join(directory, file)), positions, resume: true },
+  });
+  writer.close();
+  return { rows: writer.rows, csv: readFileSync(join(directory, out, 'perplexity.csv'), 'utf8') };
+}
+
+test('rows for documents and their means; a second run measures nothing again', async () => {
+  const model = new StubModel(264);
+  const { rows, csv } = await run(model, ['long.txt', 'short.txt'], [50, 100, 300]);
+  assert.equal(
+    rows.map(({ document, position, documents }) => [document, position, documents]),
+    [
+      ['long.txt', 50, null],
+      ['long.txt', 100, null],
+      ['long.txt', 300, null],
+      ['short.txt', 50, null],
+      ['short.txt', 100, null],
+      [MEAN, 50, 2],
+      [MEAN, 100, 2],
+    ],
+  );
+  const [first, second, third] = rows;
+  near(second?.loss, (50 * Number(first?.loss) + 50 * Number(second?.loss_since_last)) / 100);
+  near(third?.perplexity, Math.exp(Number(third?.loss)));
+  near(rows[5]?.loss, (Number(first?.loss) + Number(rows[3]?.loss)) / 2);
+  const again = new StubModel(264);
+  assert.is((await run(again, ['long.txt', 'short.txt'], [50, 100, 300])).csv, csv);
+  assert.is(again.consumed, 0);
+  assert.match(await perplexityFigure(rows), /^<svg[^]*mean over the documents/);
+});
+
+test('documents shorter than every position are refused before the work starts', async () => {
+  const model = new StubModel(264);
+  try {
+    await run(model, ['long.txt', 'short.txt'], [200], 'refused');
+    assert.unreachable();
+  } catch (error) {
+    assert.match(
+      (error as Error).message,
+      /short\.txt has 100 tokens, fewer than the shortest --ctx \(200\)/,
+    );
+  }
+  assert.is(model.consumed, 0);
+});
+
+test.run();
