@@ -1,5 +1,5 @@
 /** A step of `yoco train` on one batch, again and again. */
-import { Random } from '../src/data/random.js';
+import { Random } from '../src/random.js';
 import { createModel, type ModelConfig } from '../src/model/index.js';
 import { Optimizer } from '../src/training/optimizer.js';
 import { accumulateGradients, meanLosses } from '../src/training/step.js';

@@ -11,7 +11,7 @@ import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../src/ops/index.js';
 import { copyRate } from '../../src/profiling/copy-rate.js';
 import { fillCache } from '../../src/profiling/filled-cache.js';
-import { ELEMENT_BYTES } from '../../src/profiling/memory-budget.js';
+import { ELEMENT_BYTES } from '../../src/sweep/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
 import { median } from '../../src/profiling/statistics.js';
 import { decodeBytes } from '../../src/profiling/throughput.js';

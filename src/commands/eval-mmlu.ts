@@ -49,7 +49,7 @@ export default class EvalMmlu extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
     const { loadMmlu, sampleDirectory } = await import('../data/mmlu.js');
-    const { chooseModels, modelLabel } = await import('../cli/models.js');
+    const { chooseModels, modelLabel } = await import('../sweep/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     const choices = chooseModels(flags);
     const { startSession } = await import('../evaluation/session.js');

@@ -56,7 +56,7 @@ export default class Generate extends PlainCommand {
     const { args, flags } = await this.parse(Generate);
     const prompt = await this.prompt(args.prompt, flags['prompt-file']);
     const sampler = await this.sampler(flags);
-    const { chooseModel, modelLabel } = await import('../cli/models.js');
+    const { chooseModel, modelLabel } = await import('../sweep/models.js');
     const { loadCandidates } = await import('../evaluation/candidates.js');
     const { generate } = await import('../evaluation/generation/generate.js');
     const { startChosenEngine } = await import('../engines/start.js');
@@ -101,7 +101,7 @@ export default class Generate extends PlainCommand {
       if (topK === undefined && topP === undefined) return greedySampler;
       throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
     }
-    const { Random } = await import('../data/random.js');
+    const { Random } = await import('../random.js');
     const random = new Random(flags.seed).fork('generate');
     return randomSampler({ temperature, topK: topK ?? null, topP: topP ?? null, random });
   }

@@ -32,7 +32,7 @@ export default class Perplexity extends BaseCommand {
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Perplexity);
-    const { chooseModels } = await import('../cli/models.js');
+    const { chooseModels } = await import('../sweep/models.js');
     const { loadCorpus } = await import('../data/corpus.js');
     const files = argv.map(String);
     const corpus = await loadCorpus(files);

@@ -98,7 +98,7 @@ export default class Train extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(Train);
     this.requireBaseline(flags.check);
-    const { chooseModel, modelLabel } = await import('../cli/models.js');
+    const { chooseModel, modelLabel } = await import('../sweep/models.js');
     const { createRecipe } = await import('../training/recipe.js');
     const inputs = await import('../training/inputs.js');
     const choice = chooseModel(flags);

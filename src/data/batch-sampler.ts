@@ -1,6 +1,6 @@
 /** Batches to train on, in an order that can be left and taken up again exactly. */
 import { UsageError } from '../errors.js';
-import { Random } from './random.js';
+import { Random } from '../random.js';
 import { requireTokens, type TokenStore } from './token-store.js';
 
 export interface BatchOptions {

@@ -4,7 +4,7 @@
  * repeats some, which would make a question ambiguous when several needles are hidden.
  */
 import { UsageError } from '../errors.js';
-import type { Random } from './random.js';
+import type { Random } from '../random.js';
 
 export const INSTRUCTION =
   'There is a special magic number inside a lot of irrelevant text. Find it and memorize them. ' +

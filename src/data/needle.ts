@@ -13,7 +13,7 @@ import {
   variantLine,
   type NeedleVariant,
 } from './needle-templates.js';
-import { Random } from './random.js';
+import { Random } from '../random.js';
 import type { Tokenizer } from './tokenizer.js';
 
 export interface NeedleTask {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { relative } from 'node:path';
-import { checkpointHash, modelKey, type ModelChoice } from '../cli/models.js';
+import { checkpointHash, modelKey, type ModelChoice } from '../sweep/models.js';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';

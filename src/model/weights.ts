@@ -1,5 +1,5 @@
 /** The parameters of a model as tfjs variables. */
-import { Random } from '../data/random.js';
+import { Random } from '../random.js';
 import { RunError } from '../errors.js';
 import * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';

@@ -1,6 +1,6 @@
 import type { Engine } from '../engines/engine.js';
 import * as tf from '../tf.js';
-import { ELEMENT_BYTES } from './memory-budget.js';
+import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { median } from './statistics.js';
 import { timeRuns } from './timing.js';
 

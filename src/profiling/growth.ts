@@ -1,4 +1,4 @@
-import { MODEL_COLUMNS } from '../cli/models.js';
+import { MODEL_COLUMNS } from '../sweep/models.js';
 import type { DerivedTable } from '../results/derived.js';
 import { groupRowsBy } from '../results/group.js';
 import type { Row, Schema } from '../results/schema.js';

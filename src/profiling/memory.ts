@@ -5,8 +5,8 @@ import type { ModelConfig } from '../model/config.js';
 import type { Row } from '../results/schema.js';
 import { randomTokens } from './prompt.js';
 import { fillAndPrefill } from './filled-cache.js';
-import { ELEMENT_BYTES } from './memory-budget.js';
-import type { LoadedModel } from './sweep.js';
+import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
+import type { LoadedModel } from '../sweep/sweep.js';
 
 export interface MemoryAssumptions {
   bytesPerElement: number;

@@ -1,18 +1,18 @@
 /** `yoco profile-memory`. */
 import type { RunContext } from '../cli/base-command.js';
-import { modelLabel } from '../cli/models.js';
+import { modelLabel } from '../sweep/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
 import type { Engine } from '../engines/engine.js';
 import { formatBytes } from '../results/display.js';
 import type { Row } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { computedMemory, measureMemory, type MemoryAssumptions } from './memory.js';
-import { ELEMENT_BYTES } from './memory-budget.js';
+import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA } from './tables.js';
 import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
-import { planOf, type SweepPart } from './sweep.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
+import { planOf, type SweepPart } from '../sweep/sweep.js';
 import type { DerivedTable } from '../results/derived.js';
 
 export interface ProfileMemoryFlags extends ProfileFlags {

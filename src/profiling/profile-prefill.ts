@@ -1,6 +1,6 @@
 /** `yoco profile-prefill`. */
 import type { RunContext } from '../cli/base-command.js';
-import { modelLabel } from '../cli/models.js';
+import { modelLabel } from '../sweep/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
@@ -9,13 +9,13 @@ import { growthTable } from './growth.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { Row } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from './memory-budget.js';
+import { besideWeights, ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import { measurePrefill, prefillTokens, type PrefillCell } from './prefill.js';
 import { ratioTable } from './ratios.js';
 import { PREFILL_RATIOS, PREFILL_SCHEMA } from './tables.js';
 import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
-import type { LoadedModel } from './sweep.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
+import type { LoadedModel } from '../sweep/sweep.js';
 
 export interface ProfilePrefillFlags extends ProfileFlags {
   chunk: number | 'auto';

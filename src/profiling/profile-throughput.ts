@@ -1,16 +1,16 @@
 /** `yoco profile-throughput`. */
 import type { RunContext } from '../cli/base-command.js';
-import { modelLabel } from '../cli/models.js';
+import { modelLabel } from '../sweep/models.js';
 import { formatTokenCount } from '../cli/sizes.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultWriter } from '../results/writer.js';
 import { copyRate } from './copy-rate.js';
-import { ELEMENT_BYTES, requireMemory } from './memory-budget.js';
+import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import { ratioTable } from './ratios.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
 import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from './session.js';
-import type { LoadedModel } from './sweep.js';
+import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
+import type { LoadedModel } from '../sweep/sweep.js';
 import { GrowingContext, measureDecoding, type ContextOptions } from './throughput.js';
 
 export interface ProfileThroughputFlags extends ProfileFlags {

@@ -1,4 +1,4 @@
-import { Random } from '../data/random.js';
+import { Random } from '../random.js';
 import type { ModelConfig } from '../model/config.js';
 import * as tf from '../tf.js';
 

@@ -1,5 +1,5 @@
 /** The tables of the profiling commands: their columns, and the ratios made of them. */
-import { MODEL_COLUMNS } from '../cli/models.js';
+import { MODEL_COLUMNS } from '../sweep/models.js';
 import type { Column, Schema } from '../results/schema.js';
 import type { RatioColumn } from './ratios.js';
 

@@ -1,6 +1,6 @@
 /** Decoding rate against context. */
 import type { Engine } from '../engines/engine.js';
-import { besideWeights, ELEMENT_BYTES } from './memory-budget.js';
+import { besideWeights, ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
 import type { ModelCache } from '../model/cache.js';
 import type { ModelConfig } from '../model/config.js';

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJson } from '../checkpoint/files.js';
-import type { ModelChoice } from '../cli/models.js';
-import { checkpointHash } from '../cli/models.js';
+import type { ModelChoice } from '../sweep/models.js';
+import { checkpointHash } from '../sweep/models.js';
 import { loadTokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { createConfig } from '../model/config.js';

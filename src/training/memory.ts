@@ -1,7 +1,7 @@
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/index.js';
 import type { ModelConfig } from '../model/index.js';
-import { ELEMENT_BYTES, requireMemory } from '../profiling/memory-budget.js';
+import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import type { Recipe, RecipeStage } from './recipe.js';
 
 /** Parameters, their gradients and two moments. */

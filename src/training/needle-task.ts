@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.js';
 import type { Corpus } from '../data/corpus.js';
 import { Haystack } from '../data/haystack.js';
-import { Random } from '../data/random.js';
+import { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
 import { needleText } from './needle-text.js';

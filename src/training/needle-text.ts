@@ -4,7 +4,7 @@
  */
 import type { Haystack } from '../data/haystack.js';
 import { CITIES, drawNumber, INSTRUCTION, needleLine, questionLine } from '../data/needle-templates.js';
-import type { Random } from '../data/random.js';
+import type { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 
 export interface NeedleText {

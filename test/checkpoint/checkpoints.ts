@@ -1,6 +1,6 @@
 /** Small checkpoints with made-up weights. */
 import { join } from 'node:path';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { bytesPerElement, elementCount } from '../../src/checkpoint/data-type.js';
 import type { DataType } from '../../src/checkpoint/data-type.js';
 import { writeJson } from '../../src/checkpoint/files.js';

@@ -7,7 +7,7 @@ import { openCheckpoint } from '../../src/checkpoint/open.js';
 import { storedRow } from '../../src/checkpoint/rotary-rows.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/checkpoint/safetensors.js';
 import { TorchArchive } from '../../src/checkpoint/torch-archive.js';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { sharedTest } from '../shared.js';
 import { contents, described, makeCheckpoint, SMALL } from './checkpoints.js';
 import { refuses, rejects, scratchDirectory } from './scratch.js';

@@ -11,7 +11,7 @@ import { SafetensorsFile, writeSafetensors } from '../../src/checkpoint/safetens
 import type { TensorEntry } from '../../src/checkpoint/safetensors.js';
 import { PIECE_BYTES } from '../../src/checkpoint/tensor-source.js';
 import { writeTorchArchive } from '../../src/checkpoint/torch-writer.js';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { createConfig, createModel } from '../../src/model/index.js';
 import { usePlainBackend } from '../plain-backend.js';
 import { contents, makeCheckpoint, randomTensor, SMALL } from './checkpoints.js';

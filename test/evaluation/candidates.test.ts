@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { saveModel } from '../../src/checkpoint/load.js';
-import { chooseModels } from '../../src/cli/models.js';
+import { chooseModels } from '../../src/sweep/models.js';
 import { loadCandidates, weightsCell } from '../../src/evaluation/candidates.js';
 import { createConfig, createModel, type LanguageModel } from '../../src/model/index.js';
 import { usePlainBackend } from '../plain-backend.js';

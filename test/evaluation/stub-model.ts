@@ -2,7 +2,7 @@
  * A language model whose mathematics one can see through: the logits after a token depend on it and on the one before,
  * by a fixed random table. It counts what it is asked to compute.
  */
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import type { Tokenizer } from '../../src/data/tokenizer.js';
 import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { Engine } from '../../src/engines/engine.js';

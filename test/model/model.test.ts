@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import {
   createConfig,
   createModel,

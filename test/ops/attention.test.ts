@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { causalAttention, KeyValuePages, pagedAttention } from '../../src/ops/index.js';
 import { registerFusedKernel } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';

@@ -1,6 +1,6 @@
 /** Holds an op to its float64 reference: values directly, gradients by central differences of the reference. */
 import * as assert from 'uvu/assert';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { limits } from '../../src/ops/limits.js';
 import * as tf from '../../src/tf.js';
 import { size, type Array64 } from './reference.js';

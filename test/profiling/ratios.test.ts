@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { computedMemory } from '../../src/profiling/memory.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA, PREFILL_SCHEMA } from '../../src/profiling/tables.js';
 import { pairRows, ratioTable } from '../../src/profiling/ratios.js';
-import { modelKey, type ModelChoice } from '../../src/cli/models.js';
+import { modelKey, type ModelChoice } from '../../src/sweep/models.js';
 import { presetConfig } from '../../src/model/presets.js';
 import type { Row } from '../../src/results/schema.js';
 

@@ -7,7 +7,7 @@ import { loadCorpus } from '../../src/data/corpus.js';
 import type { Corpus } from '../../src/data/corpus.js';
 import { Haystack } from '../../src/data/haystack.js';
 import { INSTRUCTION } from '../../src/data/needle-templates.js';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../../src/random.js';
 import { loadTokenizer } from '../../src/data/tokenizer.js';
 import { NeedleTask } from '../../src/training/needle-task.js';
 import { needleText } from '../../src/training/needle-text.js';

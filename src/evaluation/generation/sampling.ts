@@ -1,5 +1,5 @@
 /** From logits to the next token. */
-import type { Random } from '../../data/random.js';
+import type { Random } from '../../random.js';
 import { UsageError } from '../../errors.js';
 import * as tf from '../../tf.js';
 

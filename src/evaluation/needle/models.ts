@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { chooseModels, type ModelChoice, type ModelFlags } from '../../cli/models.js';
+import { chooseModels, type ModelChoice, type ModelFlags } from '../../sweep/models.js';
 import { packageRoot } from '../../package-root.js';
 
 /** A small YOCO trained on the needle task, which may come with this package. */

@@ -1,6 +1,6 @@
 /** The needle test over contexts, depths, needles and trials, for several models. */
 import type { RunContext } from '../../cli/base-command.js';
-import { modelLabel } from '../../cli/models.js';
+import { modelLabel } from '../../sweep/models.js';
 import { formatTokenCount } from '../../cli/sizes.js';
 import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/haystack.js';
@@ -9,8 +9,8 @@ import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle.js';
 import type { Engine } from '../../engines/engine.js';
 import { RunError } from '../../errors.js';
 import { costs, defaultChunkSize } from '../../model/costs.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../profiling/memory-budget.js';
-import { planOf, sweepModels, type SweepPart } from '../../profiling/sweep.js';
+import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
+import { planOf, sweepModels, type SweepPart } from '../../sweep/sweep.js';
 import type { DerivedTable } from '../../results/derived.js';
 import type { Row } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';

@@ -1,10 +1,10 @@
 /** Measures several models on several documents. */
 import type { RunContext } from '../../cli/base-command.js';
-import { modelLabel } from '../../cli/models.js';
+import { modelLabel } from '../../sweep/models.js';
 import type { Engine } from '../../engines/engine.js';
 import { UsageError } from '../../errors.js';
 import { costs } from '../../model/costs.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../profiling/memory-budget.js';
+import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
 import type { Row } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';
 import { weightsCell, type Candidate } from '../candidates.js';

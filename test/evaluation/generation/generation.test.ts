@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Random } from '../../../src/data/random.js';
+import { Random } from '../../../src/random.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import { consumeForLast } from '../../../src/evaluation/scoring/consume.js';
 import { generateTokens } from '../../../src/evaluation/generation/generation.js';

@@ -1,7 +1,7 @@
 /** The scorer on real models of both architectures: every route must give what `forward` gives. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Random } from '../../../src/data/random.js';
+import { Random } from '../../../src/random.js';
 import { scoreRequests, type ScoreRequest } from '../../../src/evaluation/scoring/likelihood.js';
 import { scorePadded } from '../../../src/evaluation/scoring/padded-scoring.js';
 import { SharedPrefix } from '../../../src/evaluation/scoring/shared-prefix.js';

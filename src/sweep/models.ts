@@ -10,7 +10,7 @@ import { createConfig, type Architecture, type ModelConfig, type SelfDecoderKind
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
 import type { Column, Row } from '../results/schema.js';
-import { describeSystemError } from './failure.js';
+import { describeSystemError } from '../cli/failure.js';
 
 /** The parsed `modelFlags`. */
 export interface ModelFlags {

@@ -1,5 +1,5 @@
 /** Measures every cell of a plan that is not known yet, one model after the other. */
-import { modelLabel, modelSettings, type ModelChoice } from '../cli/models.js';
+import { modelLabel, modelSettings, type ModelChoice } from './models.js';
 import { YocoError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';

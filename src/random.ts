@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { UsageError } from '../errors.js';
+import { UsageError } from './errors.js';
 
 /** Everything a `Random` needs to go on where it stopped; plain JSON. */
 export interface RandomState {

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Random } from '../../src/data/random.js';
+import { Random } from '../src/random.js';
 
 const test = suite('data/random');
 

@@ -1,6 +1,6 @@
 /** What the profiling commands have in common: models, engine, table, provenance, progress. */
 import type { RunContext } from '../cli/base-command.js';
-import { chooseModels, modelKey, modelLabel, type ModelFlags } from '../cli/models.js';
+import { chooseModels, modelKey, modelLabel, type ModelFlags } from './models.js';
 import { formatTokenCount } from '../cli/sizes.js';
 import type { Engine } from '../engines/engine.js';
 import type { EngineFlags } from '../engines/start.js';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { symlinkSync, writeFileSync } from 'node:fs';
-import { chooseModels } from '../../src/cli/models.js';
+import { chooseModels } from '../../src/sweep/models.js';
 import { makeCheckpoint, SMALL } from '../checkpoint/checkpoints.js';
 import { refuses, scratchDirectory } from '../checkpoint/scratch.js';
 
