@@ -73,7 +73,8 @@ function versions(): Record<string, string> {
 
 function git(...words: string[]): string | null {
   try {
-    return execFileSync('git', ['-C', packageRoot, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    // Without its optional locks `git status` only reads.
+    return execFileSync('git', ['--no-optional-locks', '-C', packageRoot, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   } catch {
     return null;
   }

@@ -8,6 +8,7 @@ import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type koffiModule from 'koffi';
+import { disableTelemetry, telemetryAllowed } from './telemetry.js';
 
 /** The version of the C API asked for: the first that has all functions below. Later libraries still serve it. */
 const API_VERSION = 13;
@@ -21,6 +22,7 @@ const STRING = 'const char *';
  * their arguments.
  */
 const FUNCTIONS = {
+  disableTelemetryEvents: [6, HANDLE],
   createSessionFromArray: [8, HANDLE, MEMORY, 'size_t', HANDLE, MEMORY],
   run: [9, HANDLE, HANDLE, MEMORY, HANDLE, 'size_t', MEMORY, 'size_t', HANDLE],
   createSessionOptions: [10, MEMORY],
@@ -57,6 +59,7 @@ const open: unknown[] = [];
 export function loadApi(): Api {
   const require = createRequire(import.meta.url);
   const koffi = require('koffi') as typeof koffiModule;
+  if (!telemetryAllowed(process.env)) disableTelemetry(koffi);
   const library = koffi.load(libraryPath(require));
   open.push(library);
   const base = library.func('OrtGetApiBase', MEMORY, [])() as bigint;

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { type Api, created, loadApi } from './library.js';
 import { ELEMENT_TYPES, encodeModel, type Graph } from './onnx.js';
+import { telemetryAllowed } from './telemetry.js';
 
 export type OnnxValues = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 
@@ -52,6 +53,7 @@ function createEnvironment(threads: number): Environment {
   const handle = created((out) => {
     api.createEnvWithGlobalThreadPools(FATAL_ONLY, 'yoco', options, out);
   });
+  if (!telemetryAllowed(process.env)) api.disableTelemetryEvents(handle);
   const ARENA = 1;
   const memoryInfo = created((out) => {
     api.createCpuMemoryInfo(ARENA, 0, out);
