@@ -48,7 +48,7 @@ export default class EvalMmlu extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
-    const { loadMmlu, sampleDirectory } = await import('../data/mmlu.js');
+    const { loadMmlu, sampleDirectory } = await import('../data/tasks/mmlu.js');
     const { chooseModels, modelLabel } = await import('../sweep/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     const choices = chooseModels(flags);

@@ -38,7 +38,7 @@ export default class Eval extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Eval);
-    const { loadChoiceTask } = await import('../data/choice-tasks.js');
+    const { loadChoiceTask } = await import('../data/tasks/choice-tasks.js');
     const { chooseModels, modelLabel } = await import('../sweep/models.js');
     const names = [...new Set(flags.tasks ?? TASKS)];
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));

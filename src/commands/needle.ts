@@ -50,8 +50,8 @@ export default class Needle extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
     const { parseDepths } = await import('../evaluation/needle/depths.js');
-    const { parseVariant } = await import('../data/needle-templates.js');
-    const { parseNeedles } = await import('../data/needle.js');
+    const { parseVariant } = await import('../data/needle/templates.js');
+    const { parseNeedles } = await import('../data/needle/prompt.js');
     const grid = {
       contexts: flags.ctx,
       depths: parseDepths(flags.depths),

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.js';
 import type { Corpus } from '../data/corpus.js';
-import { Haystack } from '../data/haystack.js';
+import { Haystack } from '../data/needle/haystack.js';
 import { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';

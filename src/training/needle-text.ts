@@ -2,8 +2,8 @@
  * Text to learn retrieval from: filler with needles of the official form, then questions about some of them with their
  * answers. Words, cities and numbers are those of the test (`data/needle-templates.ts`).
  */
-import type { Haystack } from '../data/haystack.js';
-import { CITIES, drawNumber, INSTRUCTION, needleLine, questionLine } from '../data/needle-templates.js';
+import type { Haystack } from '../data/needle/haystack.js';
+import { CITIES, drawNumber, INSTRUCTION, needleLine, questionLine } from '../data/needle/templates.js';
 import type { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 

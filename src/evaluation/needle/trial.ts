@@ -1,5 +1,5 @@
 /** One trial of the needle test: prefill the prompt in chunks, let the model answer, and look at the answer. */
-import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle.js';
+import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle/prompt.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { Engine } from '../../engines/engine.js';
 import type { ModelCache } from '../../model/cache.js';

@@ -1,4 +1,4 @@
-import { fewShotPrefix, LETTERS, questionText, type Question, type Subject } from '../../data/mmlu.js';
+import { fewShotPrefix, LETTERS, questionText, type Question, type Subject } from '../../data/tasks/mmlu.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import { encodeRequest, type ScoreRequest } from '../scoring/likelihood.js';
 

@@ -1,5 +1,5 @@
 /** Asks several models the same questions and writes both tables. */
-import type { QuestionSet, Subject } from '../../data/mmlu.js';
+import type { QuestionSet, Subject } from '../../data/tasks/mmlu.js';
 import { ResultWriter } from '../../results/writer.js';
 import { weightsCell } from '../candidates.js';
 import { answers, openItems, type ItemSweep, type RowsByUnit, type SweepTarget } from './item-sweep.js';

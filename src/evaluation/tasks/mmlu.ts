@@ -2,8 +2,8 @@
  * MMLU as Hendrycks et al. ask it (2021, arXiv 2009.03300): the answer is the likeliest of " A", " B", " C", " D" after a
  * prompt with examples; the examples are computed once per subject.
  */
-import { LETTERS, type Question, type QuestionSet, type Subject } from '../../data/mmlu.js';
-import { MMLU_CATEGORIES } from '../../data/mmlu-subjects.js';
+import { LETTERS, type Question, type QuestionSet, type Subject } from '../../data/tasks/mmlu.js';
+import { MMLU_CATEGORIES } from '../../data/tasks/mmlu-subjects.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { scoreRequests } from '../scoring/likelihood.js';

@@ -1,5 +1,5 @@
 /** Runs several models over several tasks and writes both tables. */
-import type { ChoiceTask } from '../../data/choice-tasks.js';
+import type { ChoiceTask } from '../../data/tasks/choice-tasks.js';
 import { ResultWriter } from '../../results/writer.js';
 import type { Outcomes } from './accuracy.js';
 import { weightsCell } from '../candidates.js';

@@ -1,5 +1,5 @@
 /** The tasks of the paper's harness table, scored as lm-evaluation-harness does. */
-import type { ChoiceItem, ChoiceTask } from '../../data/choice-tasks.js';
+import type { ChoiceItem, ChoiceTask } from '../../data/tasks/choice-tasks.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { encodeRequest, scoreRequests, type Score } from '../scoring/likelihood.js';

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fewShotPrefix, LETTERS, loadMmlu, questionText, type QuestionSet } from '../../../src/data/mmlu.js';
+import {
+  fewShotPrefix,
+  LETTERS,
+  loadMmlu,
+  questionText,
+  type QuestionSet,
+} from '../../../src/data/tasks/mmlu.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import type { Candidate } from '../../../src/evaluation/candidates.js';
 import { runMmlu, type MmluRun } from '../../../src/evaluation/tasks/mmlu-run.js';

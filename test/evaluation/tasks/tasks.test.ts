@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadChoiceTask } from '../../../src/data/choice-tasks.js';
+import { loadChoiceTask } from '../../../src/data/tasks/choice-tasks.js';
 import { loadTokenizer } from '../../../src/data/tokenizer.js';
 import { runTasks } from '../../../src/evaluation/tasks/tasks-run.js';
 import { scoreTask, type ItemResult } from '../../../src/evaluation/tasks/tasks.js';

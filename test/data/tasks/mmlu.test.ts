@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MMLU_SUBJECTS } from '../../src/data/mmlu-subjects.js';
-import { fewShotPrefix, loadMmlu, questionText, sampleDirectory } from '../../src/data/mmlu.js';
-import { sharedTest } from '../shared.js';
+import { MMLU_SUBJECTS } from '../../../src/data/tasks/mmlu-subjects.js';
+import { fewShotPrefix, loadMmlu, questionText, sampleDirectory } from '../../../src/data/tasks/mmlu.js';
+import { sharedTest } from '../../shared.js';
 
 const test = suite('data/mmlu');
 

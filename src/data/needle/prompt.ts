@@ -2,7 +2,7 @@
  * Prompts for the needle-in-a-haystack test: an instruction, filler text in which one or several lines are hidden, and
  * a question about one of them. A prompt is a list of parts and is read in chunks, so that its length costs no memory.
  */
-import { UsageError } from '../errors.js';
+import { UsageError } from '../../errors.js';
 import type { Haystack } from './haystack.js';
 import {
   CITIES,
@@ -12,9 +12,9 @@ import {
   questionLine,
   variantLine,
   type NeedleVariant,
-} from './needle-templates.js';
-import { Random } from '../random.js';
-import type { Tokenizer } from './tokenizer.js';
+} from './templates.js';
+import { Random } from '../../random.js';
+import type { Tokenizer } from '../tokenizer.js';
 
 export interface NeedleTask {
   /** Tokens of the prompt, exactly. */

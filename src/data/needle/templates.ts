@@ -3,8 +3,8 @@
  * of the official code (microsoft/unilm, YOCO/yoco/criterions/needle_haystack.py and multi_needle.py); its list of cities
  * repeats some, which would make a question ambiguous when several needles are hidden.
  */
-import { UsageError } from '../errors.js';
-import type { Random } from '../random.js';
+import { UsageError } from '../../errors.js';
+import type { Random } from '../../random.js';
 
 export const INSTRUCTION =
   'There is a special magic number inside a lot of irrelevant text. Find it and memorize them. ' +

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadChoiceTask, TASK_NAMES } from '../../src/data/choice-tasks.js';
-import { sharedTest } from '../shared.js';
+import { loadChoiceTask, TASK_NAMES } from '../../../src/data/tasks/choice-tasks.js';
+import { sharedTest } from '../../shared.js';
 
 const test = suite('data/choice-tasks');
 

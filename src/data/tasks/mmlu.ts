@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
-import { RunError, UsageError } from '../errors.js';
-import { packageRoot } from '../package-root.js';
-import { readText } from './files.js';
+import { RunError, UsageError } from '../../errors.js';
+import { packageRoot } from '../../package-root.js';
+import { readText } from '../files.js';
 import { MMLU_CATEGORIES, MMLU_SUBJECTS, type MmluCategory } from './mmlu-subjects.js';
 
 export const LETTERS = ['A', 'B', 'C', 'D'] as const;

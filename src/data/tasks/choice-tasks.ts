@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { RunError, UsageError } from '../errors.js';
-import { readJsonLines } from './files.js';
+import { RunError, UsageError } from '../../errors.js';
+import { readJsonLines } from '../files.js';
 
 /** A text and a continuation whose likelihood is asked. */
 export interface ScoredOption {

@@ -1,8 +1,8 @@
 /** Irrelevant text, as tokens, with the places where a sentence begins. */
 import { createHash } from 'node:crypto';
-import { RunError } from '../errors.js';
-import type { Corpus, Split } from './corpus.js';
-import type { Tokenizer } from './tokenizer.js';
+import { RunError } from '../../errors.js';
+import type { Corpus, Split } from '../corpus.js';
+import type { Tokenizer } from '../tokenizer.js';
 
 /** More text than this adds no variety worth its time. */
 const CHARACTERS = 1 << 24;

@@ -3,11 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadCorpus } from '../../src/data/corpus.js';
-import { Haystack } from '../../src/data/haystack.js';
-import { CITIES, NEEDLE_VARIANTS } from '../../src/data/needle-templates.js';
-import { buildNeedlePrompt, firstNumber, isExactAnswer, type NeedleTask } from '../../src/data/needle.js';
-import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.js';
+import { loadCorpus } from '../../../src/data/corpus.js';
+import { Haystack } from '../../../src/data/needle/haystack.js';
+import { CITIES, NEEDLE_VARIANTS } from '../../../src/data/needle/templates.js';
+import {
+  buildNeedlePrompt,
+  firstNumber,
+  isExactAnswer,
+  type NeedleTask,
+} from '../../../src/data/needle/prompt.js';
+import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 
 const test = suite('data/needle');
 
