@@ -37,7 +37,7 @@ export abstract class BaseCommand extends PlainCommand {
 
   /** Where this command writes when `--out` is absent. */
   protected directory(out: string | undefined): string {
-    return out ?? `results/${this.id ?? 'yoco'}`;
+    return out ?? `runs/${this.id ?? 'yoco'}`;
   }
 
   /** This run of the command, as the library is to know it. */

@@ -24,7 +24,7 @@ export const outputFlags = {
     helpGroup: 'OUTPUT',
   })(),
   out: Flags.string({
-    description: 'directory for CSV files and their provenance (default: results/<command>)',
+    description: 'directory for CSV files and their provenance (default: runs/<command>)',
     helpValue: 'DIR',
     helpGroup: 'OUTPUT',
   }),

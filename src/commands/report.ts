@@ -7,7 +7,7 @@ export default class Report extends PlainCommand {
     'Writes report.html, which needs no network, and its charts as SVG files in figures/, and, where there are both architectures, ' +
     'ratios.timings.csv: YOCO beside the Transformer, whichever runs measured them. The page shows whatever of ' +
     'training, memory, prefill, decoding, needles and multiple choice the directory (or one below it) holds.';
-  static override examples = ['<%= config.bin %> <%= command.id %> results/laptop'];
+  static override examples = ['<%= config.bin %> <%= command.id %> runs/laptop'];
   static override args = {
     directory: Args.string({ description: 'directory with result CSV files', required: true }),
   };

@@ -12,7 +12,7 @@ export default class Reproduce extends PlainCommand {
     'kept and skipped when the experiment is run again; an interrupted step goes on where it stopped.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> laptop',
-    '<%= config.bin %> <%= command.id %> laptop --no-resume --out results/again',
+    '<%= config.bin %> <%= command.id %> laptop --no-resume --out runs/again',
     '<%= config.bin %> <%= command.id %> my-experiment.json',
   ];
   static override args = {
