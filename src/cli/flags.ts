@@ -74,7 +74,7 @@ export const modelFlags = {
   })(),
   preset: Flags.string({
     description:
-      'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 65b; yoco-3b, transformer-3b; several separated by commas',
+      'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 30b, 65b; yoco-3b, transformer-3b; several separated by commas',
     helpValue: 'NAME',
     multiple: true,
     multipleNonGreedy: true,

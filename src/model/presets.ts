@@ -3,13 +3,14 @@
  * belong to one.
  *
  * Sources. `yoco-3b` is the architecture `yoco_3b` of the official code (microsoft/unilm, YOCO/yoco/models/yoco.py),
- * `transformer-3b` its baseline. Of the scaling study (160m to 13b) the paper gives the parameter counts; widths and
- * depths here are the ones that produce these counts (embeddings counted once), and the rest follows the official
- * defaults: 3 dim for YOCO's feed-forward, heads of 128 in attention and 256 in gated retention (the default model of
- * 24 layers and dim 1024 has 8 and 4 heads), no grouped heads. The Transformer's feed-forward is 8/3 dim rounded up to
- * a multiple of 256, as in Llama, so that both have about the same number of parameters. `65b`, the setting of the
- * paper's K/V comparison, has width, depth and heads of Llama-65B and the 8 grouped K/V heads of its successor; its
- * feed-forward is what brings both to 65 billion.
+ * `transformer-3b` its baseline. Widths, depths and attention heads of the scaling study (160m to 13b) are those of the
+ * paper's Table 8, as are heads of 256 in gated retention and a feed-forward of 3 dim (YOCO) and 8/3 dim (Transformer,
+ * rounded up to a multiple of 256 as in Llama). No heads are grouped.
+ *
+ * `30b` and `65b` are sizes of the paper's Fig. 8, which gives bytes of keys and values per token: 64 and 80 times fewer
+ * for YOCO, which is one set instead of one per layer, and 8 KiB at 65b, which is 16 K/V heads of 128 in 16 bits.
+ * The paper gives no widths for them: `65b` has width, depth and heads of Llama-65B, `30b` the width that 64 layers
+ * need, and their feed-forward networks bring both architectures to the named size.
  */
 import { UsageError } from '../errors.js';
 import { createConfig, type Architecture, type ConfigInput, type ModelConfig } from './config.js';
@@ -41,8 +42,8 @@ function bytePreset(description: string, size: ByteSize): Preset {
   return { description, slidingWindow: 128, configs: { yoco: input, transformer: input } };
 }
 
-function studyPreset(parameters: string, dim: number, layers: number): Preset {
-  const size = { dim, layers, heads: dim / 128, kvHeads: dim / 128, vocabSize: CL100K_VOCABULARY };
+function studyPreset(parameters: string, dim: number, layers: number, heads: number): Preset {
+  const size = { dim, layers, heads, kvHeads: heads, vocabSize: CL100K_VOCABULARY };
   return {
     description: `${parameters} parameters, scaling study`,
     slidingWindow: 1024,
@@ -53,7 +54,8 @@ function studyPreset(parameters: string, dim: number, layers: number): Preset {
   };
 }
 
-const SIZE_65B = { dim: 8192, layers: 80, heads: 64, kvHeads: 8, vocabSize: CL100K_VOCABULARY };
+const SIZE_30B = { dim: 6144, layers: 64, heads: 48, kvHeads: 16, vocabSize: CL100K_VOCABULARY };
+const SIZE_65B = { dim: 8192, layers: 80, heads: 64, kvHeads: 16, vocabSize: CL100K_VOCABULARY };
 const SIZE_3B = {
   dim: 3072,
   layers: 26,
@@ -85,19 +87,27 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     heads: 4,
     kvHeads: 2,
   }),
-  '160m': studyPreset('160 million', 768, 12),
-  '400m': studyPreset('400 million', 1024, 24),
-  '830m': studyPreset('830 million', 1536, 24),
-  '1.4b': studyPreset('1.4 billion', 2048, 24),
-  '2.7b': studyPreset('2.7 billion', 2560, 32),
-  '6.8b': studyPreset('6.8 billion', 4096, 32),
-  '13b': studyPreset('13 billion', 5120, 40),
+  '160m': studyPreset('160 million', 768, 12, 12),
+  '400m': studyPreset('400 million', 1024, 24, 16),
+  '830m': studyPreset('830 million', 1536, 24, 12),
+  '1.4b': studyPreset('1.4 billion', 2048, 24, 16),
+  '2.7b': studyPreset('2.7 billion', 2560, 32, 20),
+  '6.8b': studyPreset('6.8 billion', 4096, 32, 32),
+  '13b': studyPreset('13 billion', 5120, 40, 40),
+  '30b': {
+    description: '30 billion parameters with grouped heads, for the analytic tables',
+    slidingWindow: 1024,
+    configs: {
+      yoco: { ...SIZE_30B, hiddenDim: 17664, selfHeads: 24 },
+      transformer: { ...SIZE_30B, hiddenDim: 19456 },
+    },
+  },
   '65b': {
     description: '65 billion parameters with grouped heads, for the analytic tables',
     slidingWindow: 1024,
     configs: {
       yoco: { ...SIZE_65B, hiddenDim: 23552, selfHeads: 32 },
-      transformer: { ...SIZE_65B, hiddenDim: 26624 },
+      transformer: { ...SIZE_65B, hiddenDim: 25856 },
     },
   },
   'yoco-3b': {

@@ -125,6 +125,7 @@ const PROMISED: Record<string, number> = {
   '2.7b': 2700,
   '6.8b': 6800,
   '13b': 13000,
+  '30b': 30000,
   '65b': 65000,
   'yoco-3b': 3000,
   'transformer-3b': 3000,
@@ -136,6 +137,19 @@ test('presets have the parameters that their names promise', () => {
       const cost = costs(presetConfig(name, architecture));
       const counted = (cost.parameters() - cost.embeddingParameters / 2) / 1e6;
       assert.ok(Math.abs(counted / millions - 1) < 0.08, `${name} ${architecture}: ${counted} million`);
+    }
+  }
+});
+
+/** Attention heads of Table 8. */
+const HEADS = { '160m': 12, '400m': 16, '830m': 12, '1.4b': 16, '2.7b': 20, '6.8b': 32, '13b': 40 };
+
+test('presets of the scaling study have the heads of Table 8', () => {
+  for (const [name, heads] of Object.entries(HEADS)) {
+    for (const architecture of ARCHITECTURES) {
+      const config = presetConfig(name, architecture);
+      assert.equal([config.heads, config.kvHeads], [heads, heads], `${name} ${architecture}`);
+      if (config.architecture === 'yoco') assert.is(config.dim / config.selfHeads, 256, name);
     }
   }
 });

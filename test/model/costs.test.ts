@@ -204,11 +204,15 @@ test('peak activations of a chunk are those of the feed-forward network', async 
   }
 });
 
-test('the paper: 80 times less key/value cache at 65B', () => {
-  const [yoco, transformer] = (['yoco', 'transformer'] as const).map((architecture) =>
-    costs(presetConfig('65b', architecture)).keyValueBytesPerToken(2),
-  ) as [number, number];
-  assert.is(transformer / yoco, 80);
+test('the paper, Fig. 8: keys and values of a token, Transformer over YOCO', () => {
+  const ratios = { '1.4b': 24, '6.8b': 32, '13b': 40, '30b': 64, '65b': 80 };
+  const bytes = (name: string, architecture: 'yoco' | 'transformer'): number =>
+    costs(presetConfig(name, architecture)).keyValueBytesPerToken(2);
+  for (const [name, ratio] of Object.entries(ratios)) {
+    assert.is(bytes(name, 'transformer') / bytes(name, 'yoco'), ratio, name);
+  }
+  assert.is(bytes('65b', 'yoco'), 8 * 1024);
+  assert.is(bytes('65b', 'transformer'), 640 * 1024);
 });
 
 test('the paper: 12.4 GB and 9.4 times less memory at 1M tokens, 3B, bfloat16, chunks of 32,768', () => {
