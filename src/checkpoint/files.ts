@@ -1,30 +1,14 @@
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { describeSystemError } from '../cli/failure.js';
-import { RunError, YocoError } from '../errors.js';
-import { makeDirectory, writeFileAtomic } from '../results/files.js';
+import { RunError } from '../errors.js';
+import { readJsonValue } from '../files/json.js';
+import { fileError, openRegular } from '../files/read.js';
+import { makeDirectory, writeFileAtomic } from '../files/write.js';
+
+export { fileError } from '../files/read.js';
 
 /** One system call moves at most 2 GiB; less keeps the transfer interruptible. */
 const MAX_TRANSFER = 1 << 30;
-
-/** Whatever went wrong with a file as one line: `cannot read runs/a/model.safetensors: permission denied`. */
-export function fileError(action: 'read' | 'write', path: string, cause: unknown): Error {
-  if (cause instanceof YocoError || !(cause instanceof Error)) return cause as Error;
-  delete (cause as NodeJS.ErrnoException).path;
-  const reason = describeSystemError(cause);
-  return reason === null ? cause : new RunError(`cannot ${action} ${path}: ${reason}`, { cause });
-}
 
 /** A name from a file as it may be shown in an error: quoted, control characters escaped, not too long. */
 export function quote(name: string): string {
@@ -41,16 +25,8 @@ export class RandomAccessFile {
 
   /** Throws `RunError` where the file is missing, unreadable or not a regular file. */
   static open(path: string): RandomAccessFile {
-    let descriptor: number | undefined;
-    try {
-      descriptor = openSync(path, 'r');
-      const stat = fstatSync(descriptor);
-      if (!stat.isFile()) throw new RunError(`cannot read ${path}: it is not a regular file`);
-      return new RandomAccessFile(path, stat.size, descriptor);
-    } catch (error) {
-      if (descriptor !== undefined) closeSync(descriptor);
-      throw fileError('read', path, error);
-    }
+    const { descriptor, size } = openRegular(path);
+    return new RandomAccessFile(path, size, descriptor);
   }
 
   /** `length` bytes from `position`, in a fresh buffer. Throws `RunError` where the file ends before. */
@@ -152,24 +128,16 @@ export function writeJson(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** A JSON object from a file; `RunError` names the file where it is missing, malformed or not an object. */
-export function readJson(path: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    if (error instanceof SyntaxError)
-      throw new RunError(`${path}: not valid JSON: ${oneLine(error.message)}`);
-    throw fileError('read', path, error);
-  }
+/**
+ * A JSON object from a file.
+ * @throws RunError where it is missing, longer than `limit` bytes, malformed or not an object
+ */
+export function readJson(path: string, limit?: number): Record<string, unknown> {
+  const value = readJsonValue(path, limit);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new RunError(`${path}: expected a JSON object`);
   }
   return value as Record<string, unknown>;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').slice(0, 200);
 }
 
 /**

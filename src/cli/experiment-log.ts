@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { hashOf } from '../results/canonical.js';
-import { makeDirectory, writeFileAtomic } from '../results/files.js';
+import { makeDirectory, writeFileAtomic } from '../files/write.js';
 import type { ExperimentStep } from './experiment.js';
 
 interface FinishedStep {

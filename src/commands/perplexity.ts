@@ -40,7 +40,7 @@ export default class Perplexity extends BaseCommand {
     const { startSession } = await import('../evaluation/session.js');
     const { runPerplexity } = await import('../evaluation/perplexity/run.js');
     const { perplexityFigure } = await import('../evaluation/perplexity/tables.js');
-    const { writeFileAtomic } = await import('../results/files.js');
+    const { writeFileAtomic } = await import('../files/write.js');
     const context = this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };
     const session = await startSession(context, flags, { choices, inputs });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { RunError, UsageError } from '../errors.js';
 import { writeDerived } from '../results/derived.js';
 import { formatBytes } from '../results/display.js';
-import { makeDirectory, writeFileAtomic } from '../results/files.js';
+import { makeDirectory, writeFileAtomic } from '../files/write.js';
 import { escapeHtml, htmlPage } from './html.js';
 import { findRatios } from './ratios.js';
 import { findRuns, type RunInfo } from './runs.js';

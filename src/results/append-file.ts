@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
-import { writeFileAtomic, writeWhole, writing } from './files.js';
+import { writeFileAtomic, writeWhole, writing } from '../files/write.js';
 
 /** A text file that grows by whole records: a record that does not fit on the disk leaves no half of itself. */
 export class AppendFile {

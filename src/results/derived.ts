@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { csvHeader, csvLines, keyColumns, timingFileColumns } from './cells.js';
-import { writeFileAtomic, writing } from './files.js';
+import { writeFileAtomic, writing } from '../files/write.js';
 import type { Column, Row, Schema } from './schema.js';
 
 export interface DerivedTable {

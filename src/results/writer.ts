@@ -11,7 +11,7 @@ import { YocoError } from '../errors.js';
 import { AppendFile } from './append-file.js';
 import { hashOf, type Json } from './canonical.js';
 import { csvHeader, csvLines, keyColumns, keyText, resultFileColumns, timingFileColumns } from './cells.js';
-import { makeDirectory, writeFileAtomic } from './files.js';
+import { makeDirectory, writeFileAtomic } from '../files/write.js';
 import { Journal } from './journal.js';
 import type { Provenance } from './provenance.js';
 import type { Column, Row, Schema } from './schema.js';

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, renameSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { RunError } from '../errors.js';
-import { makeDirectory, writing } from '../results/files.js';
+import { makeDirectory, writing } from '../files/write.js';
 
 const NAME = 'train.lock';
 

@@ -5,14 +5,14 @@
  * A snapshot is written under another name, flushed to the disk and renamed: it is there wholly or not at all, whenever
  * the process dies. The newest two are kept.
  */
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { RunError, UsageError } from '../errors.js';
 import { toFloat32 } from '../checkpoint/data-type.js';
 import { quote, readJson, replaceDirectory, writeJson } from '../checkpoint/files.js';
 import { loadParameters, variableEntries, writeModel } from '../checkpoint/load.js';
 import type { ModelMeta } from '../checkpoint/load.js';
-import { openCheckpoint, STEP_DIRECTORY, stepDirectories } from '../checkpoint/open.js';
+import { openCheckpoint, stepDirectories } from '../checkpoint/open.js';
 import { SafetensorsFile, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
@@ -21,6 +21,9 @@ import * as tf from '../tf.js';
 import type { Optimizer } from './optimizer.js';
 
 const KEPT = 2;
+
+/** `step-00000400.1234.tmp` (being written) and `.old` (being replaced or removed) of a process that is gone. */
+const LEFTOVER = /^(step-\d{8})\.\d+\.(tmp|old)$/;
 
 /** The part of a snapshot that is not tensors. */
 export interface Progress {
@@ -41,23 +44,48 @@ export class Snapshots {
     private readonly settings: Readonly<Record<string, Json>>,
   ) {}
 
-  /** Removes what a killed process left half-written or half-removed. */
+  /**
+   * Removes what a killed process left half-written or half-removed, and gives a snapshot back its name that was moved
+   * away to be replaced. Nothing else in the directory is touched, and nothing where it is a symbolic link.
+   */
   clean(): void {
-    const directory = join(this.run, 'checkpoints');
-    if (!existsSync(directory)) return;
-    for (const name of readdirSync(directory)) {
-      if (!STEP_DIRECTORY.test(name)) rmSync(join(directory, name), { recursive: true, force: true });
+    for (const name of this.entries()) {
+      const [, step = '', kind] = LEFTOVER.exec(name) ?? [];
+      if (kind === undefined) continue;
+      const target = join(this.directory, step);
+      if (kind === 'old' && !existsSync(target)) renameSync(join(this.directory, name), target);
+      else removeDirectory(join(this.directory, name));
     }
   }
 
-  /** Removes all snapshots. */
+  /** Removes all snapshots. @throws UsageError where they are behind a symbolic link */
   clear(): void {
-    rmSync(join(this.run, 'checkpoints'), { recursive: true, force: true });
+    if (isLink(this.directory)) {
+      throw new UsageError(
+        `${this.directory} is a symbolic link, nothing is removed behind it: choose another --out, or remove the snapshots yourself`,
+      );
+    }
+    this.clean();
+    this.snapshots().forEach(remove);
+  }
+
+  private get directory(): string {
+    return join(this.run, 'checkpoints');
+  }
+
+  /** Step directories that a run has written, oldest first; a person may have put others beside them. */
+  private snapshots(): string[] {
+    return stepDirectories(this.run).filter(isSnapshot);
+  }
+
+  /** Names in the directory of snapshots; none where it is absent or a symbolic link. */
+  private entries(): string[] {
+    return existsSync(this.directory) && !isLink(this.directory) ? readdirSync(this.directory) : [];
   }
 
   /** Directories of the snapshots of this run, the newest first. @throws UsageError where another run has left them */
   list(): string[] {
-    const directories = stepDirectories(this.run).reverse();
+    const directories = this.snapshots().reverse();
     const [newest] = directories;
     if (newest !== undefined) this.checkSettings(newest);
     return directories;
@@ -65,13 +93,16 @@ export class Snapshots {
 
   async write(progress: Progress, { model, optimizer }: Trained, meta: ModelMeta): Promise<string> {
     const name = `step-${String(progress.step).padStart(8, '0')}`;
-    const target = join(this.run, 'checkpoints', name);
+    const target = join(this.directory, name);
+    if (lstatSync(target, { throwIfNoEntry: false }) !== undefined && !isSnapshot(target)) {
+      throw new RunError(`${target} was not written by this run and is not replaced: choose another --out`);
+    }
     await replaceDirectory(target, async (directory) => {
       await writeModel(directory, model, meta);
       await writeSafetensors(join(directory, 'training.safetensors'), variableEntries(optimizer.state()));
       writeJson(join(directory, 'training.json'), { ...progress, settings: this.settings });
     });
-    for (const old of stepDirectories(this.run).slice(0, -KEPT)) remove(old);
+    this.snapshots().slice(0, -KEPT).forEach(remove);
     return target;
   }
 
@@ -148,5 +179,19 @@ function assignValues(file: SafetensorsFile, name: string, variable: tf.Variable
 function remove(directory: string): void {
   const aside = join(dirname(directory), `${basename(directory)}.${process.pid}.old`);
   renameSync(directory, aside);
-  rmSync(aside, { recursive: true, force: true });
+  removeDirectory(aside);
+}
+
+/** Removes a directory of ours; a file or a symbolic link of such a name is not. */
+function removeDirectory(directory: string): void {
+  if (lstatSync(directory).isDirectory()) rmSync(directory, { recursive: true, force: true });
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+}
+
+/** Whether a step directory was written by a run: it alone leaves the state of the data in it. */
+function isSnapshot(directory: string): boolean {
+  return lstatSync(directory).isDirectory() && existsSync(join(directory, 'training.json'));
 }

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { makeDirectory, writeFileAtomic } from '../../results/files.js';
+import { makeDirectory, writeFileAtomic } from '../../files/write.js';
 import { END_OF_TEXT_TOKEN } from './bpe-trainer.js';
 
 /**

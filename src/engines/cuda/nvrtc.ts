@@ -3,7 +3,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { RunError } from '../../errors.js';
-import { makeDirectory } from '../../results/files.js';
+import { makeDirectory } from '../../files/write.js';
 import { openLibrary } from './libraries.js';
 import { exitOnSignals } from './signals.js';
 

@@ -8,7 +8,7 @@ import { heatMap, lineChart, type Axis } from '../../report/charts.js';
 import { svgToPng } from '../../report/raster.js';
 import { stackCharts } from '../../report/stack.js';
 import { legendName, pointsOf } from '../../report/tables.js';
-import { fileNamePart, writeFileAtomic } from '../../results/files.js';
+import { fileNamePart, writeFileAtomic } from '../../files/write.js';
 import { groupRows, groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 

@@ -1,7 +1,7 @@
 /** Tables of the benchmarks in `bench/cuda`: training steps, and the ways to decode. */
 import { formatTokenCount } from '../../cli/sizes.js';
 import { formatBytes, formatNumber, formatSeconds } from '../../results/display.js';
-import { fileNamePart } from '../../results/files.js';
+import { fileNamePart } from '../../files/write.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart } from '../charts.js';

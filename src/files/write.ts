@@ -1,5 +1,15 @@
 /** Writing that either happens wholly or not at all, with failures a person can act on. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { describeSystemError } from '../cli/failure.js';
 import { RunError } from '../errors.js';
@@ -39,7 +49,7 @@ function makeWithParents(path: string): void {
 /** Writes all of `content` at the file's position; `writeSync` alone may stop half-way. */
 export function writeWhole(descriptor: number, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-  for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
+  for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }
 
 /** Replaces `path` by `content`: after a crash at any moment the file is the old one or the new one. */
