@@ -1,0 +1,74 @@
+/**
+ * How the ranks of a run talk. Two transports implement it: NCCL between GPUs and MPI between CPU processes. Every rank calls the
+ * same collectives in the same order with tensors of the same shapes; which one a rank is must not decide what it calls.
+ */
+import type * as tf from '../tf.js';
+
+export type Reduction = 'sum' | 'max';
+
+export interface Communicator {
+  readonly rank: number;
+  readonly size: number;
+  /** For provenance: `NCCL 2.28.9`, `Open MPI v4.1.4`. */
+  readonly description: string;
+
+  /** The reduction over all ranks of tensors of equal shapes, a new tensor on every rank. float32 or int32. */
+  allReduce<T extends tf.Tensor>(x: T, reduction?: Reduction): T;
+
+  /** Sums x [size * n] over all ranks; rank r keeps elements r n to (r + 1) n - 1: [n]. */
+  reduceScatter(x: tf.Tensor1D): tf.Tensor1D;
+
+  /** The x [n] of all ranks, one after the other in the order of ranks: [size * n]. */
+  allGather(x: tf.Tensor1D): tf.Tensor1D;
+
+  /** The x of rank `root` on every rank. */
+  broadcast<T extends tf.Tensor>(x: T, root: number): T;
+
+  /**
+   * Sends a tensor to one rank and receives one from another, at the same time; either may be null. The receiver must know
+   * shape and type.
+   */
+  exchange(
+    send: { readonly x: tf.Tensor; readonly to: number } | null,
+    receive: {
+      readonly shape: readonly number[];
+      readonly dtype: 'float32' | 'int32';
+      readonly from: number;
+    } | null,
+  ): tf.Tensor | null;
+
+  /** Returns when every rank has called it. */
+  barrier(): void;
+
+  /** A short JSON value of every rank, in the order of ranks. For settings and provenance, not for tensors. */
+  gather(value: unknown): unknown[];
+
+  /** Ends the other ranks after a failure of this one, so that none waits for it. */
+  abort(exitCode: number): never;
+
+  /** After the last collective. */
+  close(): void;
+}
+
+/** One process alone: every collective is the identity. */
+export const SOLO: Communicator = {
+  rank: 0,
+  size: 1,
+  description: 'one process',
+  allReduce: (x) => x.clone(),
+  reduceScatter: (x) => x.clone(),
+  allGather: (x) => x.clone(),
+  broadcast: (x) => x.clone(),
+  exchange(send, receive) {
+    if (send === null && receive === null) return null;
+    throw new RangeError('one process alone has no other to talk to');
+  },
+  barrier() {
+    // Nobody to wait for.
+  },
+  gather: (value) => [value],
+  abort: (exitCode) => process.exit(exitCode),
+  close() {
+    // Nothing was opened.
+  },
+};

@@ -1,0 +1,104 @@
+/**
+ * Which of several processes this one is. The launchers people have (torchrun, srun, mpirun, `yoco launch`) start the same
+ * command once per device and tell each process its rank in the environment.
+ */
+import { UsageError } from '../errors.js';
+
+export type Launcher = 'torchrun' | 'open-mpi' | 'mpich' | 'slurm';
+
+export interface Ranks {
+  readonly launcher: Launcher;
+  /** From 0 to size - 1. */
+  readonly rank: number;
+  /** Processes of the run. */
+  readonly size: number;
+  /** Place among the processes of this machine: the device to take. */
+  readonly localRank: number;
+  /** Where rank 0 listens, when the launcher says so. */
+  readonly master: { readonly host: string; readonly port: number } | null;
+}
+
+interface Convention {
+  readonly launcher: Launcher;
+  /** Variables of rank, size and place on the machine. */
+  readonly names: readonly [rank: string, size: string, localRank: string];
+  /** A variable without which the others mean something else. */
+  readonly marker?: string;
+}
+
+/**
+ * The innermost launcher comes first: torchrun may run under srun, and mpirun within a Slurm job. The batch script of a Slurm
+ * job has `SLURM_PROCID` as well; only a step that srun started has `SLURM_STEP_ID`.
+ */
+const CONVENTIONS: readonly Convention[] = [
+  { launcher: 'torchrun', names: ['RANK', 'WORLD_SIZE', 'LOCAL_RANK'] },
+  {
+    launcher: 'open-mpi',
+    names: ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'],
+  },
+  { launcher: 'mpich', names: ['PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID'] },
+  {
+    launcher: 'slurm',
+    names: ['SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'],
+    marker: 'SLURM_STEP_ID',
+  },
+];
+
+/** The port at which rank 0 listens when the launcher names none, torchrun's default. */
+const DEFAULT_PORT = 29500;
+
+/**
+ * The place of this process by its environment; null where no launcher started it, or only one process.
+ * @throws UsageError for variables that contradict each other
+ */
+export function ranksOf(environment: NodeJS.ProcessEnv): Ranks | null {
+  const convention = CONVENTIONS.find(({ names, marker }) =>
+    [names[0], names[1], ...(marker === undefined ? [] : [marker])].every((name) => given(environment, name)),
+  );
+  if (convention === undefined) return null;
+  const [rankName, sizeName, localName] = convention.names;
+  const size = whole(environment, sizeName);
+  const rank = whole(environment, rankName);
+  if (size < 1 || rank >= size) {
+    throw new UsageError(
+      `${rankName} is ${rank}, but ${sizeName} is ${size}: ranks count from 0 to size - 1`,
+    );
+  }
+  if (size === 1) return null;
+  const localRank = given(environment, localName) ? whole(environment, localName) : rank;
+  return { launcher: convention.launcher, rank, size, localRank, master: masterOf(environment) };
+}
+
+function given(environment: NodeJS.ProcessEnv, name: string): boolean {
+  const value = environment[name];
+  return value !== undefined && value !== '';
+}
+
+function whole(environment: NodeJS.ProcessEnv, name: string): number {
+  const text = environment[name] ?? '';
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new UsageError(`${name} must be a whole number, found '${text.slice(0, 80)}'`);
+}
+
+function masterOf(environment: NodeJS.ProcessEnv): Ranks['master'] {
+  const port = given(environment, 'MASTER_PORT') ? whole(environment, 'MASTER_PORT') : DEFAULT_PORT;
+  if (port < 1 || port > 65535) throw new UsageError(`MASTER_PORT must be a port, found ${port}`);
+  if (given(environment, 'MASTER_ADDR')) return { host: environment.MASTER_ADDR ?? '', port };
+  const nodes = environment.SLURM_STEP_NODELIST ?? environment.SLURM_JOB_NODELIST;
+  return nodes === undefined || nodes === '' ? null : { host: firstHost(nodes), port };
+}
+
+/**
+ * The first host of a Slurm list: `gpu[07-09,12],login1` begins with gpu07, `a1,b2` with a1, `rack[1-2]node[3-4]` with
+ * rack1node3.
+ */
+export function firstHost(list: string): string {
+  let depth = 0;
+  let end = 0;
+  for (; end < list.length; end++) {
+    if (list[end] === '[') depth += 1;
+    else if (list[end] === ']') depth -= 1;
+    else if (list[end] === ',' && depth === 0) break;
+  }
+  return list.slice(0, end).replace(/\[([^\]]*)\]/g, (_, range: string) => /^[^,-]*/.exec(range)?.[0] ?? '');
+}

@@ -1,0 +1,35 @@
+/** Runs a TypeScript file, or the command line, as several MPI processes. */
+import { execFile, spawnSync } from 'node:child_process';
+import type { Test } from 'uvu';
+import { skipBecause } from '../skip.js';
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const OPTIONS = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none'];
+
+/** @param environment set for every process, after mpirun has set its own */
+export function mpirun(
+  size: number,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Finished> {
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  const command = ['env', ...variables, process.execPath, '--import', 'tsx', ...args];
+  return new Promise((resolve) => {
+    execFile('mpirun', [...OPTIONS, '-n', String(size), ...command], (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, stdout, stderr });
+    });
+  });
+}
+
+const isInstalled = spawnSync('mpirun', ['--version']).status === 0;
+
+/** A test that is skipped where mpirun is not installed. */
+export function mpiTest(test: Test, name: string, body: () => Promise<void>): void {
+  if (isInstalled) test(name, body);
+  else skipBecause('mpirun is not installed (Debian: openmpi-bin)', test, name);
+}
