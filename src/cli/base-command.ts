@@ -7,22 +7,10 @@ import type { ResultFormat } from '../results/formats.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
-import type { Progress, ProgressOptions } from './progress.js';
+import type { RunContext } from '../sweep/run-context.js';
 
 /** The parsed flags of command class `C`, its base flags included. */
 export type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<C['baseFlags'] & C['flags']>;
-
-/** What a library function that runs a whole command needs of the command line. */
-export interface RunContext {
-  /** As typed, for the record: `['needle', '--ctx', '4k']`. */
-  command: readonly string[];
-  flags: Readonly<Record<string, unknown>>;
-  /** Where results go. */
-  directory: string;
-  progress(options: Omit<ProgressOptions, 'quiet'>): Progress;
-  /** A remark for the person at the terminal. */
-  note: (line: string) => void;
-}
 
 /** What `finish` needs to know of a command's flags. */
 export interface FinishOptions {

@@ -1,9 +1,8 @@
 /** Experiment files: which commands of ours, with which arguments, make a table or figure. */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { RunError, UsageError } from '../errors.js';
+import { describeSystemError, RunError, UsageError } from '../errors.js';
 import { packageRoot } from '../package-root.js';
-import { describeSystemError } from './failure.js';
 
 export interface ExperimentStep {
   title: string;

@@ -1,32 +1,9 @@
-import { YocoError } from '../errors.js';
+import { describeSystemError, YocoError } from '../errors.js';
 
 /** One line for stderr (empty: say nothing) and the exit status. */
 export interface Failure {
   message: string;
   exitCode: number;
-}
-
-/** Failures of the operating system that a person can mend, by code. */
-const SYSTEM_REMEDIES: Readonly<Record<string, string>> = {
-  ENOSPC: 'no space left on the device; free some and run the command again',
-  EDQUOT: 'disk quota exceeded; free some space and run the command again',
-  EACCES: 'permission denied',
-  EPERM: 'operation not permitted',
-  EROFS: 'the file system is read-only',
-  ENOENT: 'no such file or directory',
-  ENOTDIR: 'a part of the path is not a directory',
-  EISDIR: 'is a directory, a file was expected',
-  EEXIST: 'exists already',
-  EMFILE: 'too many open files',
-};
-
-/** The sentence for a file-system error, or null for other errors. */
-export function describeSystemError(error: unknown): string | null {
-  if (!(error instanceof Error)) return null;
-  const { code, path } = error as NodeJS.ErrnoException;
-  const remedy = code === undefined ? undefined : SYSTEM_REMEDIES[code];
-  if (remedy === undefined) return null;
-  return path === undefined ? remedy : `${path}: ${remedy}`;
 }
 
 const oneLine = (text: string): string => text.replace(/\s+/g, ' ').trim();

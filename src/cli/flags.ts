@@ -4,9 +4,10 @@
  */
 import { Flags } from '@oclif/core';
 import { ENGINE_NAMES } from '../engines/engine.js';
+import { formatTokenCount } from '../results/display.js';
 import { RESULT_FORMATS } from '../results/formats.js';
 import { UsageError } from '../errors.js';
-import { formatTokenCount, parseTokenCount, parseTokenCounts } from './sizes.js';
+import { parseTokenCount, parseTokenCounts } from './sizes.js';
 
 export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
 export const SELF_DECODER_NAMES = ['gated-retention', 'sliding-window'] as const;

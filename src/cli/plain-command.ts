@@ -1,7 +1,8 @@
 import { Command } from '@oclif/core';
 import { chalkStderr } from 'chalk';
 import { quietFlag } from './flags.js';
-import { createProgress, type Progress, type ProgressOptions } from './progress.js';
+import type { Progress, ProgressOptions } from '../sweep/run-context.js';
+import { createProgress } from './progress.js';
 
 /** Parent of all commands: how they speak to the person at the terminal. */
 export abstract class PlainCommand extends Command {
@@ -14,7 +15,7 @@ export abstract class PlainCommand extends Command {
     this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
   }
 
-  protected progress(options: Omit<ProgressOptions, 'quiet'>): Progress {
+  protected progress(options: ProgressOptions): Progress {
     return createProgress({ ...options, quiet: this.isQuiet });
   }
 

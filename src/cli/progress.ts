@@ -1,22 +1,9 @@
 /** Progress of long work on stderr: a bar on a terminal, a plain line every few seconds elsewhere. */
 import { SingleBar } from 'cli-progress';
+import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 
-export interface ProgressOptions {
-  label: string;
-  /** What `update` counts to. */
-  total: number;
-  /** What is counted: `tokens`, `steps`, `cells`. */
-  unit: string;
+export interface BarOptions extends ProgressOptions {
   quiet?: boolean;
-}
-
-export interface Progress {
-  /** Sets how much is done. */
-  update(done: number): void;
-  increment(by?: number): void;
-  /** A short remark shown beside the count: the present loss, the cell at work. */
-  note(line: string): void;
-  stop(): void;
 }
 
 const SECONDS_BETWEEN_LINES = 5;
@@ -41,7 +28,7 @@ abstract class Reporter implements Progress {
   protected remark = '';
   protected readonly started = performance.now();
 
-  constructor(protected readonly options: ProgressOptions) {}
+  constructor(protected readonly options: BarOptions) {}
 
   update(done: number): void {
     this.done = Math.min(done, this.options.total);
@@ -74,7 +61,7 @@ abstract class Reporter implements Progress {
 class Bar extends Reporter {
   private readonly bar: SingleBar;
 
-  constructor(options: ProgressOptions) {
+  constructor(options: BarOptions) {
     super(options);
     this.bar = new SingleBar({
       format: `${options.label} {bar} {percentage}%  {status}`,
@@ -129,7 +116,7 @@ class Silent extends Reporter {
   stop(): void {}
 }
 
-export function createProgress(options: ProgressOptions): Progress {
+export function createProgress(options: BarOptions): Progress {
   if (options.quiet || options.total <= 0) return new Silent(options);
   return process.stderr.isTTY ? new Bar(options) : new Lines(options);
 }

@@ -20,13 +20,6 @@ export function parseTokenCounts(text: string): number[] {
   return [...new Set(text.split(',').map(parseTokenCount))];
 }
 
-/** 65,536 → `64k`; counts that are no multiple of 1,024 stay plain. */
-export function formatTokenCount(count: number): string {
-  if (count >= 1048576 && count % 1048576 === 0) return `${count / 1048576}m`;
-  if (count >= 1024 && count % 1024 === 0) return `${count / 1024}k`;
-  return String(count);
-}
-
 const BYTE_UNITS: Readonly<Record<string, number>> = { '': 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
 
 /** `5GB` → 5,000,000,000. UsageError for anything that is not a positive whole number of bytes. */

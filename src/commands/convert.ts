@@ -2,7 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import chalk from 'chalk';
 import { outputFlags, STORAGE_NAMES } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
-import type { Progress } from '../cli/progress.js';
+import type { Progress } from '../sweep/run-context.js';
 import { parseByteCount } from '../cli/sizes.js';
 import type { Schema } from '../results/schema.js';
 

@@ -3,7 +3,7 @@ import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
 import { modelFlags, sweepFlags } from '../cli/flags.js';
-import type { Progress } from '../cli/progress.js';
+import type { Progress } from '../sweep/run-context.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import type { Row } from '../results/schema.js';
 import type { RecipeInput } from '../training/recipe.js';

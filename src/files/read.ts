@@ -1,7 +1,6 @@
 /** Reading files that others may have made: only regular files, and no more than a limit, known before a byte is read. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { describeSystemError } from '../cli/failure.js';
-import { RunError, YocoError } from '../errors.js';
+import { describeSystemError, RunError, YocoError } from '../errors.js';
 
 /** Opening a pipe waits for its other end unless told otherwise; Windows has no such flag. */
 const READ_AT_ONCE = constants.O_RDONLY | ((constants as Partial<typeof constants>).O_NONBLOCK ?? 0);

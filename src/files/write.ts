@@ -11,8 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { describeSystemError } from '../cli/failure.js';
-import { RunError } from '../errors.js';
+import { describeSystemError, RunError } from '../errors.js';
 
 /** Rethrows a file-system error as `cannot write PATH: why`. */
 export function writing<T>(path: string, work: () => T): T {

@@ -1,9 +1,8 @@
 /** `yoco profile-memory`. */
-import type { RunContext } from '../cli/base-command.js';
+import type { RunContext } from '../sweep/run-context.js';
 import { modelLabel } from '../sweep/models.js';
-import { formatTokenCount } from '../cli/sizes.js';
+import { formatBytes, formatTokenCount } from '../results/display.js';
 import type { Engine } from '../engines/engine.js';
-import { formatBytes } from '../results/display.js';
 import type { Row } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { computedMemory, measureMemory, type MemoryAssumptions } from './memory.js';

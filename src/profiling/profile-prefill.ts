@@ -1,7 +1,7 @@
 /** `yoco profile-prefill`. */
-import type { RunContext } from '../cli/base-command.js';
+import type { RunContext } from '../sweep/run-context.js';
 import { modelLabel } from '../sweep/models.js';
-import { formatTokenCount } from '../cli/sizes.js';
+import { formatTokenCount } from '../results/display.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import { findChunkSize } from './chunk-size.js';

@@ -1,7 +1,7 @@
 /** `yoco profile-throughput`. */
-import type { RunContext } from '../cli/base-command.js';
+import type { RunContext } from '../sweep/run-context.js';
 import { modelLabel } from '../sweep/models.js';
-import { formatTokenCount } from '../cli/sizes.js';
+import { formatTokenCount } from '../results/display.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultWriter } from '../results/writer.js';
 import { copyRate } from './copy-rate.js';

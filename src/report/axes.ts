@@ -1,6 +1,5 @@
 import type { XAXisComponentOption, YAXisComponentOption } from 'echarts';
-import { formatTokenCount } from '../cli/sizes.js';
-import { formatBytes, formatNumber, formatSeconds } from '../results/display.js';
+import { formatBytes, formatNumber, formatSeconds, formatTokenCount } from '../results/display.js';
 import { GRID_LINE, INK } from './colors.js';
 
 export interface Axis {

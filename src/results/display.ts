@@ -18,6 +18,13 @@ export function formatBytes(bytes: number): string {
   return `${formatNumber(bytes / 1024 ** unit)} ${BINARY_UNITS[unit] ?? ''}`;
 }
 
+/** 65,536 → `64k`; counts that are no multiple of 1,024 stay plain. */
+export function formatTokenCount(count: number): string {
+  if (count >= 1048576 && count % 1048576 === 0) return `${count / 1048576}m`;
+  if (count >= 1024 && count % 1024 === 0) return `${count / 1024}k`;
+  return String(count);
+}
+
 export function formatSeconds(seconds: number): string {
   if (seconds >= 1 || seconds === 0) return `${formatNumber(seconds)} s`;
   return seconds >= 1e-3 ? `${formatNumber(seconds * 1e3)} ms` : `${formatNumber(seconds * 1e6)} µs`;

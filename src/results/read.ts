@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'csv-parse/sync';
-import { describeSystemError } from '../cli/failure.js';
-import { RunError } from '../errors.js';
+import { describeSystemError, RunError } from '../errors.js';
 import type { Cell, Row } from './schema.js';
 
 function parseCell(text: string): Cell {

@@ -5,12 +5,11 @@ import { basename, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
-import { UsageError } from '../errors.js';
+import { describeSystemError, UsageError } from '../errors.js';
 import { createConfig, type Architecture, type ModelConfig, type SelfDecoderKind } from '../model/config.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
 import type { Column, Row } from '../results/schema.js';
-import { describeSystemError } from '../cli/failure.js';
 
 /** The parsed `modelFlags`. */
 export interface ModelFlags {

@@ -1,7 +1,7 @@
 /** What the profiling commands have in common: models, engine, table, provenance, progress. */
-import type { RunContext } from '../cli/base-command.js';
+import type { RunContext } from './run-context.js';
 import { chooseModels, modelKey, modelLabel, type ModelFlags } from './models.js';
-import { formatTokenCount } from '../cli/sizes.js';
+import { formatTokenCount } from '../results/display.js';
 import type { Engine } from '../engines/engine.js';
 import type { EngineFlags } from '../engines/start.js';
 import type { Json } from '../results/canonical.js';

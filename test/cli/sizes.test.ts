@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../../src/errors.js';
-import { formatTokenCount, parseTokenCount, parseTokenCounts } from '../../src/cli/sizes.js';
+import { formatTokenCount } from '../../src/results/display.js';
+import { parseTokenCount, parseTokenCounts } from '../../src/cli/sizes.js';
 
 const test = suite('token counts');
 

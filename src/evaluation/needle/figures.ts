@@ -3,7 +3,7 @@
  * needles; and accuracy, time to the first token and memory against context, all models in one.
  */
 import { join } from 'node:path';
-import { formatTokenCount } from '../../cli/sizes.js';
+import { formatTokenCount } from '../../results/display.js';
 import { heatMap, lineChart, type Axis } from '../../report/charts.js';
 import { svgToPng } from '../../report/raster.js';
 import { stackCharts } from '../../report/stack.js';

@@ -1,7 +1,7 @@
 /** The needle test over contexts, depths, needles and trials, for several models. */
-import type { RunContext } from '../../cli/base-command.js';
+import type { RunContext } from '../../sweep/run-context.js';
 import { modelLabel } from '../../sweep/models.js';
-import { formatTokenCount } from '../../cli/sizes.js';
+import { formatTokenCount } from '../../results/display.js';
 import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/needle/haystack.js';
 import type { NeedleVariant } from '../../data/needle/templates.js';

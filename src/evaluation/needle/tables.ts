@@ -1,6 +1,6 @@
 /** The tables `yoco needle` writes: one row per trial, one per cell of the heat map, one per context. */
 import { MODEL_COLUMNS } from '../../sweep/models.js';
-import { formatTokenCount } from '../../cli/sizes.js';
+import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import { median } from '../../profiling/statistics.js';
 import type { Column, Row, Schema } from '../../results/schema.js';

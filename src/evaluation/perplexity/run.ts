@@ -1,5 +1,5 @@
 /** Measures several models on several documents. */
-import type { RunContext } from '../../cli/base-command.js';
+import type { RunContext } from '../../sweep/run-context.js';
 import { modelLabel } from '../../sweep/models.js';
 import type { Engine } from '../../engines/engine.js';
 import { UsageError } from '../../errors.js';

@@ -1,6 +1,6 @@
 /** The table of `yoco perplexity` and its picture. */
 import { MODEL_COLUMNS } from '../../sweep/models.js';
-import { formatTokenCount } from '../../cli/sizes.js';
+import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row, Schema } from '../../results/schema.js';
 import { WEIGHTS_COLUMN } from '../candidates.js';

@@ -1,6 +1,5 @@
 /** Tables of the benchmarks in `bench/cuda`: training steps, and the ways to decode. */
-import { formatTokenCount } from '../../cli/sizes.js';
-import { formatBytes, formatNumber, formatSeconds } from '../../results/display.js';
+import { formatBytes, formatNumber, formatSeconds, formatTokenCount } from '../../results/display.js';
 import { fileNamePart } from '../../files/write.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';

@@ -1,5 +1,4 @@
-import { formatTokenCount } from '../../cli/sizes.js';
-import { formatBytes } from '../../results/display.js';
+import { formatBytes, formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';

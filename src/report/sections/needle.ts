@@ -1,6 +1,5 @@
-import { formatTokenCount } from '../../cli/sizes.js';
 import { needleFigures, needleOverview } from '../../evaluation/needle/figures.js';
-import { formatBytes, formatSeconds } from '../../results/display.js';
+import { formatBytes, formatSeconds, formatTokenCount } from '../../results/display.js';
 import { fileNamePart } from '../../files/write.js';
 import { groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';

@@ -1,4 +1,4 @@
-import { formatTokenCount } from '../../cli/sizes.js';
+import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';

@@ -1,9 +1,8 @@
 /** Prefill time and decode rate against context. */
 import { growthTable } from '../../profiling/growth.js';
-import { formatBytes, formatNumber, formatSeconds } from '../../results/display.js';
+import { formatBytes, formatNumber, formatSeconds, formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
-import { formatTokenCount } from '../../cli/sizes.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
