@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /** Values that JSON can hold; what results are keyed by. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json | undefined };
+export type Json =
+  null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json | undefined };
 
 /** JSON with sorted names, so that equal values have equal texts. */
 export function canonicalJson(value: Json): string {

@@ -13,13 +13,14 @@ export interface Comparison {
 
 /** Timings without a better direction (extremes, spreads) are no regression whichever way they go. */
 const isCompared = (column: Column): boolean =>
-  column.kind === 'result' ? column.name !== 'error' : column.kind === 'timing' && column.better !== undefined;
+  column.kind === 'result'
+    ? column.name !== 'error'
+    : column.kind === 'timing' && column.better !== undefined;
 
 /** Percent by which `fresh` is worse than `base`; 0 when it is as good or better. */
 function percentWorse(column: Column, base: number, fresh: number): number {
   const change = fresh - base;
-  const worse =
-    column.better === 'lower' ? change : column.better === 'higher' ? -change : Math.abs(change);
+  const worse = column.better === 'lower' ? change : column.better === 'higher' ? -change : Math.abs(change);
   if (worse <= 0) return 0;
   return base === 0 ? Infinity : (worse / Math.abs(base)) * 100;
 }

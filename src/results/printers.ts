@@ -39,7 +39,9 @@ function printTable(all: readonly Column[], rows: readonly Row[], color: boolean
       })
       .join('  ')
       .trimEnd();
-  const lines = cells.map((row, index) => (rows[index]?.status === 'error' ? chalk.red(line(row)) : line(row)));
+  const lines = cells.map((row, index) =>
+    rows[index]?.status === 'error' ? chalk.red(line(row)) : line(row),
+  );
   return [chalk.bold(line(columns.map(({ name }) => name))), ...lines, ''].join('\n');
 }
 

@@ -67,14 +67,19 @@ function libraryVersion(name: string): string | null {
 
 function versions(): Record<string, string> {
   const libraries = LIBRARIES.map((name) => [name, libraryVersion(name)] as const);
-  const installed = libraries.filter((entry): entry is [(typeof LIBRARIES)[number], string] => entry[1] !== null);
+  const installed = libraries.filter(
+    (entry): entry is [(typeof LIBRARIES)[number], string] => entry[1] !== null,
+  );
   return { yoco: toolkitVersion(), node: process.versions.node, ...Object.fromEntries(installed) };
 }
 
 function git(...words: string[]): string | null {
   try {
     // Without its optional locks `git status` only reads.
-    return execFileSync('git', ['--no-optional-locks', '-C', packageRoot, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('git', ['--no-optional-locks', '-C', packageRoot, ...words], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return null;
   }

@@ -20,7 +20,8 @@ export function readResultRows(path: string): Row[] {
   try {
     records = parse(readFileSync(path, 'utf8'), { columns: true, bom: true });
   } catch (error) {
-    const reason = describeSystemError(error) ?? `${path}: ${error instanceof Error ? error.message : String(error)}`;
+    const reason =
+      describeSystemError(error) ?? `${path}: ${error instanceof Error ? error.message : String(error)}`;
     throw new RunError(`cannot read results: ${reason}`, { cause: error });
   }
   return records.map((record) =>

@@ -50,7 +50,10 @@ export class ResultWriter {
       file: new AppendFile(join(directory, `${schema.name}${suffix}.csv`)),
     });
     const timings = timingFileColumns(schema);
-    this.outputs = [output('', resultFileColumns(schema)), ...(timings.length ? [output('.timings', timings)] : [])];
+    this.outputs = [
+      output('', resultFileColumns(schema)),
+      ...(timings.length ? [output('.timings', timings)] : []),
+    ];
   }
 
   /** @throws RunError when the directory cannot be written. */
@@ -125,7 +128,12 @@ export class ResultWriter {
     const key = Object.fromEntries(keyColumns(this.schema).map(({ name }) => [name, row[name] ?? null]));
     const columns = this.schema.columns.map(({ name }) => name);
     const version = this.options.provenance.versions.yoco ?? '';
-    return hashOf({ key, columns, version, settings: typeof settings === 'function' ? settings(row) : settings });
+    return hashOf({
+      key,
+      columns,
+      version,
+      settings: typeof settings === 'function' ? settings(row) : settings,
+    });
   }
 
   private record(row: Row): void {

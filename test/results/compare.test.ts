@@ -33,7 +33,9 @@ const baseline = (text: string): string => {
 };
 
 test('names the rows that got worse, and only in the direction that is worse', () => {
-  const file = baseline('context,accuracy,flops,status,error\n1024,0.9,100,ok,\n2048,0.9,100,ok,\n4096,0.9,100,ok,\n');
+  const file = baseline(
+    'context,accuracy,flops,status,error\n1024,0.9,100,ok,\n2048,0.9,100,ok,\n4096,0.9,100,ok,\n',
+  );
   const fresh = [
     { context: 1024, accuracy: 0.99, flops: 100, status: 'ok' },
     { context: 2048, accuracy: 0.8, flops: 101, status: 'ok' },
@@ -47,7 +49,12 @@ test('names the rows that got worse, and only in the direction that is worse', (
 
 test('a row that failed, or a figure that went missing, is an offence', () => {
   const file = baseline('context,accuracy,flops,status,error\n1024,0.9,100,ok,\n');
-  const { offences } = compareResults(schema, [{ context: 1024, status: 'error', error: 'memory' }], file, 50);
+  const { offences } = compareResults(
+    schema,
+    [{ context: 1024, status: 'error', error: 'memory' }],
+    file,
+    50,
+  );
   assert.equal(offences, [
     'context=1024: accuracy empty, was 0.9',
     'context=1024: flops empty, was 100',
@@ -63,7 +70,10 @@ test('timings are compared where a direction is better', () => {
 
 test('files that cannot serve as a baseline are refused by name', () => {
   const check = (file: string) => (): unknown => compareResults(schema, [{ context: 1 }], file, 0);
-  assert.throws(check(baseline('a,b\n1,2\n')), /baseline\.csv is no table of prefill: column context is missing/);
+  assert.throws(
+    check(baseline('a,b\n1,2\n')),
+    /baseline\.csv is no table of prefill: column context is missing/,
+  );
   assert.throws(check(baseline('context,accuracy\n7,1\n')), /no row in common/);
   assert.throws(check(baseline('context,accuracy\n7,1,2\n')), /cannot read results: .*line 2/);
   assert.throws(check(join(directory, 'absent.csv')), /absent\.csv: no such file/);

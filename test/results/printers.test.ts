@@ -15,7 +15,14 @@ const schema: Schema = {
   ],
 };
 const rows: Row[] = [
-  { preset: 'tiny', context: 65536, cache_bytes: 13314398618, measured_bytes: null, ratio: 9.4123, status: 'ok' },
+  {
+    preset: 'tiny',
+    context: 65536,
+    cache_bytes: 13314398618,
+    measured_bytes: null,
+    ratio: 9.4123,
+    status: 'ok',
+  },
   { preset: 'a|b', context: 1, cache_bytes: 0, measured_bytes: null, ratio: null, status: 'ok' },
 ];
 
@@ -29,10 +36,7 @@ test('a table aligns, speaks in units and leaves out what was not measured', () 
 });
 
 test('csv and json keep every column; empty is empty, never 0', () => {
-  assert.is(
-    printRows(schema, rows, 'csv').split('\n')[1],
-    'tiny,65536,13314398618,,9.41,ok,',
-  );
+  assert.is(printRows(schema, rows, 'csv').split('\n')[1], 'tiny,65536,13314398618,,9.41,ok,');
   const [first] = JSON.parse(printRows(schema, rows, 'json')) as Row[];
   assert.equal(first, {
     preset: 'tiny',

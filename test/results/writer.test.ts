@@ -114,18 +114,23 @@ test('a failed cell is a row of its own and is tried again', () => {
 });
 
 test('a directory that cannot be written is one clear line', () => {
-  const opening = (path: string) => (): unknown => ResultWriter.open(path, schema, { provenance, settings: null });
+  const opening = (path: string) => (): unknown =>
+    ResultWriter.open(path, schema, { provenance, settings: null });
   const file = join(directory, 'file');
   appendFileSync(file, '');
   for (const path of [file, join(file, 'below')]) {
     assert.throws(
       opening(path),
       (error: Error) =>
-        error instanceof RunError && error.message === `cannot write into ${file}: it is a file, a directory is needed`,
+        error instanceof RunError &&
+        error.message === `cannot write into ${file}: it is a file, a directory is needed`,
     );
   }
   if (process.platform === 'linux') {
-    assert.throws(opening('/proc/nowhere/below'), /cannot write \/proc\/nowhere\/below: no such file or directory/);
+    assert.throws(
+      opening('/proc/nowhere/below'),
+      /cannot write \/proc\/nowhere\/below: no such file or directory/,
+    );
   }
 });
 
