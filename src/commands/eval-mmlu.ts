@@ -2,6 +2,7 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 export default class EvalMmlu extends BaseCommand {
   static override summary =
@@ -51,7 +52,7 @@ export default class EvalMmlu extends BaseCommand {
     const { loadMmlu, sampleDirectory } = await import('../data/tasks/mmlu.js');
     const { chooseModels, modelLabel } = await import('../sweep/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
-    const choices = chooseModels(flags);
+    const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runMmlu } = await import('../evaluation/tasks/mmlu-run.js');
     const context = this.context(flags);

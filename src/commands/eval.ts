@@ -2,6 +2,7 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 /** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
 const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
@@ -42,7 +43,7 @@ export default class Eval extends BaseCommand {
     const { chooseModels, modelLabel } = await import('../sweep/models.js');
     const names = [...new Set(flags.tasks ?? TASKS)];
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));
-    const choices = chooseModels(flags);
+    const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runTasks } = await import('../evaluation/tasks/tasks-run.js');
     const context = this.context(flags);

@@ -5,6 +5,7 @@ import { PlainCommand } from '../cli/plain-command.js';
 import type { GenerateSpeed } from '../evaluation/generation/generate.js';
 import { UsageError } from '../errors.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 import type { Sampler } from '../evaluation/generation/sampling.js';
 
 const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
@@ -60,7 +61,7 @@ export default class Generate extends PlainCommand {
     const { loadCandidates } = await import('../evaluation/candidates.js');
     const { generate } = await import('../evaluation/generation/generate.js');
     const { startChosenEngine } = await import('../engines/start.js');
-    const choice = chooseModel(flags);
+    const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     const engine = await startChosenEngine(flags, (line) => {

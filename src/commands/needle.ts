@@ -2,6 +2,7 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
@@ -61,7 +62,7 @@ export default class Needle extends BaseCommand {
     const { loadCorpus } = await import('../data/corpus.js');
     const haystack = await loadCorpus(flags.haystack);
     const { chooseNeedleModels } = await import('../evaluation/needle/models.js');
-    const choices = chooseNeedleModels(flags);
+    const choices = chooseNeedleModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runNeedle } = await import('../evaluation/needle/run.js');
     const { describeAnswers } = await import('../evaluation/needle/tables.js');

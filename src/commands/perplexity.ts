@@ -2,6 +2,7 @@ import { Args } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
@@ -36,7 +37,7 @@ export default class Perplexity extends BaseCommand {
     const { loadCorpus } = await import('../data/corpus.js');
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
-    const choices = chooseModels(flags);
+    const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runPerplexity } = await import('../evaluation/perplexity/run.js');
     const { perplexityFigure } = await import('../evaluation/perplexity/tables.js');

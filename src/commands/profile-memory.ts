@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 const K = 1024;
 
@@ -49,8 +50,12 @@ export default class ProfileMemory extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfileMemory);
+    const { chooseModels } = await import('../sweep/models.js');
     const { profileMemory } = await import('../profiling/profile-memory.js');
-    const { writer, derived } = await profileMemory(flags, this.context(flags));
+    const { writer, derived } = await profileMemory(
+      { ...flags, models: chooseModels(modelSelection(flags)) },
+      this.context(flags),
+    );
     await this.finish(writer, flags, derived);
   }
 }

@@ -2,6 +2,7 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 const K = 1024;
 
@@ -53,8 +54,12 @@ export default class ProfilePrefill extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfilePrefill);
+    const { chooseModels } = await import('../sweep/models.js');
     const { profilePrefill } = await import('../profiling/profile-prefill.js');
-    const { writer, derived } = await profilePrefill(flags, this.context(flags));
+    const { writer, derived } = await profilePrefill(
+      { ...flags, models: chooseModels(modelSelection(flags)) },
+      this.context(flags),
+    );
     await this.finish(writer, flags, derived);
   }
 }

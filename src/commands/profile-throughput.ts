@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { modelSelection } from '../cli/model-selection.js';
 
 const K = 1024;
 
@@ -27,8 +28,12 @@ export default class ProfileThroughput extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfileThroughput);
+    const { chooseModels } = await import('../sweep/models.js');
     const { profileThroughput } = await import('../profiling/profile-throughput.js');
-    const { writer, derived } = await profileThroughput(flags, this.context(flags));
+    const { writer, derived } = await profileThroughput(
+      { ...flags, models: chooseModels(modelSelection(flags)) },
+      this.context(flags),
+    );
     await this.finish(writer, flags, derived);
   }
 }

@@ -5,6 +5,7 @@ import type { FlagsOf } from '../cli/base-command.js';
 import { modelFlags, sweepFlags } from '../cli/flags.js';
 import type { Progress } from '../sweep/run-context.js';
 import { parseTokenCount } from '../cli/sizes.js';
+import { modelSelection } from '../cli/model-selection.js';
 import type { Row } from '../results/schema.js';
 import type { RecipeInput } from '../training/recipe.js';
 import type { TrainProgress } from '../training/run-training.js';
@@ -101,7 +102,7 @@ export default class Train extends BaseCommand {
     const { chooseModel, modelLabel } = await import('../sweep/models.js');
     const { createRecipe } = await import('../training/recipe.js');
     const inputs = await import('../training/inputs.js');
-    const choice = chooseModel(flags);
+    const choice = chooseModel(modelSelection(flags));
     const recipe = createRecipe({
       ...(choice.checkpoint?.tokenizer ? { tokenizer: choice.checkpoint.tokenizer } : {}),
       ...(flags.recipe === undefined ? {} : inputs.readRecipe(flags.recipe)),

@@ -1,4 +1,4 @@
-/** From `--arch`, `--preset`, `--config` and `--checkpoint` to the models a command works on. */
+/** From names of presets, configuration files and checkpoints to the models of a run. */
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
@@ -11,13 +11,17 @@ import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
 import type { Column, Row } from '../results/schema.js';
 
-/** The parsed `modelFlags`. */
-export interface ModelFlags {
-  arch?: Architecture[];
-  preset?: string[];
-  config?: string[];
-  checkpoint?: string[];
-  'self-decoder'?: SelfDecoderKind[];
+/** Which models a run works on. Presets, configurations and checkpoints exclude one another. */
+export interface ModelSelection {
+  /** Of presets: which of their architectures; of the others: what they must be. */
+  readonly architectures?: readonly Architecture[];
+  readonly presets?: readonly string[];
+  /** JSON files. */
+  readonly configs?: readonly string[];
+  /** Directories. */
+  readonly checkpoints?: readonly string[];
+  /** Mixers of YOCO's self-decoder, for presets. */
+  readonly selfDecoders?: readonly SelfDecoderKind[];
 }
 
 export interface ModelChoice {
@@ -52,19 +56,21 @@ export function modelLabel(choice: ModelChoice): string {
 }
 
 /**
- * The models the flags name, in the order given; YOCO of preset `tiny` when they name none.
+ * The models of a selection, in the order given; YOCO of preset `tiny` when it names none.
  *
  * @throws UsageError for unknown presets, invalid configurations, an architecture none of them has, or a model named twice
  * @throws RunError for a damaged checkpoint
  */
-export function chooseModels(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
-  const { arch, checkpoint, config, preset = [defaultPreset] } = flags;
-  if (flags['self-decoder'] && (checkpoint ?? config)) {
-    throw new UsageError('--self-decoder goes with --preset: a configuration or checkpoint has its own');
+export function chooseModels(selection: ModelSelection, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
+  const { architectures, checkpoints, configs, presets = [defaultPreset], selfDecoders } = selection;
+  if (selfDecoders && (checkpoints ?? configs)) {
+    throw new UsageError(
+      'a self-decoder is chosen for presets (--self-decoder with --preset): a configuration or checkpoint has its own',
+    );
   }
-  if (checkpoint) return only(arch, checkpoint.map(fromCheckpoint), checkDirectories);
-  if (config) return only(arch, config.map(fromFile), checkNames);
-  return checkNames(preset.flatMap((name) => fromPreset(name, arch, flags['self-decoder'])));
+  if (checkpoints) return only(architectures, checkpoints.map(fromCheckpoint), checkDirectories);
+  if (configs) return only(architectures, configs.map(fromFile), checkNames);
+  return checkNames(presets.flatMap((name) => fromPreset(name, architectures, selfDecoders)));
 }
 
 /** Results are kept by model: two that cannot be told apart would overwrite each other. */
@@ -80,14 +86,14 @@ function checkDirectories(choices: ModelChoice[]): ModelChoice[] {
   const paths = choices.map(({ checkpoint }) => checkpoint && realpathSync(checkpoint.directory));
   const twice = choices.find((_, index) => paths.indexOf(paths[index]) < index);
   if (twice !== undefined) {
-    throw new UsageError(`--checkpoint ${twice.checkpoint?.directory ?? ''} is given twice: name each once`);
+    throw new UsageError(`checkpoint ${twice.checkpoint?.directory ?? ''} is given twice: name each once`);
   }
   return choices;
 }
 
 /** The one model of a command that works on one. */
-export function chooseModel(flags: ModelFlags, defaultPreset = DEFAULT_PRESET): ModelChoice {
-  const [choice, ...others] = chooseModels(flags, defaultPreset);
+export function chooseModel(selection: ModelSelection, defaultPreset = DEFAULT_PRESET): ModelChoice {
+  const [choice, ...others] = chooseModels(selection, defaultPreset);
   if (choice === undefined || others.length > 0) {
     throw new UsageError(
       'this command works on one model: name one architecture, preset, config or checkpoint',
@@ -104,7 +110,7 @@ function only(
   for (const { name, config } of choices) {
     if (wanted && !wanted.includes(config.architecture)) {
       throw new UsageError(
-        `'${name}' is a ${config.architecture}, not a ${wanted.join(' or ')}: leave --arch out`,
+        `'${name}' is a ${config.architecture}, not a ${wanted.join(' or ')}: leave the architecture out (--arch)`,
       );
     }
   }
@@ -122,7 +128,7 @@ function fromPreset(
   const [first = wanted?.[0] ?? 'yoco'] = architectures;
   if (selfDecoders && !architectures.includes('yoco')) {
     throw new UsageError(
-      `--self-decoder is for architecture yoco; preset '${name}' was asked for as ${first}`,
+      `a self-decoder (--self-decoder) is for architecture yoco; preset '${name}' was asked for as ${first}`,
     );
   }
   // An unknown name or one without the wanted architecture is refused by the presets themselves.
@@ -142,10 +148,10 @@ function readJsonObject(file: string): Readonly<Record<string, unknown>> {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
   } catch (error) {
     const system = describeSystemError(error);
-    if (system !== null) throw new UsageError(`--config ${system}`, { cause: error });
-    throw new UsageError(`--config ${file} is no JSON: ${(error as Error).message}`, { cause: error });
+    if (system !== null) throw new UsageError(`configuration ${system}`, { cause: error });
+    throw new UsageError(`configuration ${file} is no JSON: ${(error as Error).message}`, { cause: error });
   }
-  throw new UsageError(`--config ${file} holds no JSON object`);
+  throw new UsageError(`configuration ${file} holds no JSON object`);
 }
 
 function fromFile(file: string): ModelChoice {

@@ -1,6 +1,6 @@
 /** What the profiling commands have in common: models, engine, table, provenance, progress. */
 import type { RunContext } from './run-context.js';
-import { chooseModels, modelKey, modelLabel, type ModelFlags } from './models.js';
+import { modelKey, modelLabel, type ModelChoice } from './models.js';
 import { formatTokenCount } from '../results/display.js';
 import type { Engine } from '../engines/engine.js';
 import type { EngineFlags } from '../engines/start.js';
@@ -11,7 +11,8 @@ import { ResultWriter } from '../results/writer.js';
 import { planOf, settingsByKey, sweepModels, type LoadedModel, type SweepPart } from './sweep.js';
 
 /** The parsed flags all of them have. */
-export interface ProfileFlags extends ModelFlags, EngineFlags {
+export interface ProfileFlags extends EngineFlags {
+  models: readonly ModelChoice[];
   ctx: readonly number[];
   seed: number;
   resume: boolean;
@@ -27,7 +28,7 @@ export interface ProfilePlan {
 
 /** The cells of each model: its key with each of `cells`, in order. */
 export function planParts(flags: ProfileFlags, cells: readonly Row[]): SweepPart[] {
-  return chooseModels(flags).map((choice) => ({
+  return flags.models.map((choice) => ({
     choice,
     keys: cells.map((cell) => ({ ...modelKey(choice), ...cell })),
   }));

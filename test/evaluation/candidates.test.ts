@@ -48,13 +48,13 @@ const firstParameter = ({ parameters }: LanguageModel): number[] | undefined =>
   Array.from(parameters.values(), (variable) => [...variable.dataSync()])[0];
 
 test('random weights are drawn from the seed and called random', async () => {
-  const [candidate] = await loadCandidates(chooseModels({ preset: ['pico'] }), { seed: 5 });
+  const [candidate] = await loadCandidates(chooseModels({ presets: ['pico'] }), { seed: 5 });
   assert.ok(candidate);
   assert.equal(weightsCell(candidate), { weights: 'random' });
   const first = firstParameter(await candidate.open());
   assert.equal(firstParameter(await candidate.open()), first);
   assert.ok(first && first.length > 0);
-  const other = (await loadCandidates(chooseModels({ preset: ['pico'] }), { seed: 6 }))[0];
+  const other = (await loadCandidates(chooseModels({ presets: ['pico'] }), { seed: 6 }))[0];
   assert.not.equal(other?.settings, candidate.settings);
 });
 
@@ -66,7 +66,7 @@ test('checkpoints of one base name are told apart; their weights are part of wha
   ] as const) {
     await saveModel(join(directory, run, 'final'), createModel(config, { seed }), meta);
   }
-  const choices = chooseModels({ checkpoint: [join(directory, 'a/final'), join(directory, 'b/final')] });
+  const choices = chooseModels({ checkpoints: [join(directory, 'a/final'), join(directory, 'b/final')] });
   const candidates = await loadCandidates(choices, { seed: 1 });
   const names = candidates.map(({ key }) => String(key.model));
   assert.match(names[0] ?? '', /a\/final$/);

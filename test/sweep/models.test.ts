@@ -5,26 +5,24 @@ import { chooseModels } from '../../src/sweep/models.js';
 import { makeCheckpoint, SMALL } from '../checkpoint/checkpoints.js';
 import { refuses, scratchDirectory } from '../checkpoint/scratch.js';
 
-const test = suite('cli/models');
+const test = suite('sweep/models');
 const at = scratchDirectory(test);
 
 test('a model named twice is refused, models that can be told apart are not', async () => {
   await makeCheckpoint(at('one/run'), SMALL.retention ?? {});
   await makeCheckpoint(at('two/run'), SMALL.retention ?? {});
   symlinkSync(at('one/run'), at('link'));
-  const names = (...checkpoint: string[]): string[] => chooseModels({ checkpoint }).map(({ name }) => name);
+  const names = (...checkpoint: string[]): string[] =>
+    chooseModels({ checkpoints: checkpoint }).map(({ name }) => name);
   assert.equal(names(at('one/run'), at('two/run')), ['run', 'run']);
-  refuses(
-    () => names(at('one/run'), at('two/run'), at('one/../one/run')),
-    /--checkpoint .*run is given twice/,
-  );
+  refuses(() => names(at('one/run'), at('two/run'), at('one/../one/run')), /checkpoint .*run is given twice/);
   refuses(() => names(at('one/run'), at('link')), /is given twice/);
-  refuses(() => chooseModels({ preset: ['nano', 'nano'] }), /two models are called 'nano yoco/);
-  refuses(() => chooseModels({ arch: ['yoco', 'yoco'] }), /two models are called/);
-  assert.is(chooseModels({ arch: ['yoco', 'transformer'], preset: ['nano', 'tiny'] }).length, 4);
+  refuses(() => chooseModels({ presets: ['nano', 'nano'] }), /two models are called 'nano yoco/);
+  refuses(() => chooseModels({ architectures: ['yoco', 'yoco'] }), /two models are called/);
+  assert.is(chooseModels({ architectures: ['yoco', 'transformer'], presets: ['nano', 'tiny'] }).length, 4);
   writeFileSync(at('a.json'), JSON.stringify(SMALL.transformer));
   refuses(
-    () => chooseModels({ config: [at('a.json'), at('a.json')] }),
+    () => chooseModels({ configs: [at('a.json'), at('a.json')] }),
     /two models are called 'a transformer'/,
   );
 });
