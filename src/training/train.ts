@@ -13,7 +13,7 @@ import { collectProvenance, toolkitVersion } from '../results/provenance.js';
 import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
 import { buildTask } from './build-task.js';
-import { lockRun } from './lock.js';
+import { lockDirectory } from '../files/lock.js';
 import { TrainLog } from './log.js';
 import type { Recipe } from './recipe.js';
 import { checkTrainingMemory } from './memory.js';
@@ -61,7 +61,7 @@ export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   checkTrainingMemory(config, recipe, options.engine);
   const task = await buildTask(recipe, tokenizer);
   try {
-    const unlock = lockRun(options.directory);
+    const unlock = lockDirectory(options.directory, 'train', { doing: 'training' });
     try {
       return await trainLocked(task, tokenizer, options);
     } finally {
