@@ -62,7 +62,6 @@ export abstract class BaseCommand extends PlainCommand {
   ): Promise<void> {
     const all = 'schema' in writers ? ([writers] as const) : writers;
     const [{ schema, rows, directory }] = all;
-    for (const writer of all) writer.close();
     const { printRows } = await import('../results/printers.js');
     const { writeDerived } = await import('../results/derived.js');
     const readable = options.format === 'table' || options.format === 'md';
@@ -75,6 +74,7 @@ export abstract class BaseCommand extends PlainCommand {
       ...all.flatMap((writer) => writer.files),
       ...derived.flatMap((table) => writeDerived(directory, table)),
     ];
+    for (const writer of all) writer.close();
     this.note(`written: ${files.join(', ')}`);
     if (options.check !== undefined)
       await this.compare({ schema, rows }, options.check, options.tolerance ?? 0);

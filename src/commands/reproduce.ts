@@ -32,6 +32,8 @@ export default class Reproduce extends PlainCommand {
     const out = flags.out ?? experiment.out;
     const steps = this.resolveSteps(experiment, out);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
+    const { lockDirectory } = await import('../files/lock.js');
+    lockDirectory(out, 'reproduce', { doing: 'reproducing an experiment', reentrant: true });
     const log = new ExperimentLog(out, flags.resume);
     const begun = Date.now();
     let incomplete = 0;

@@ -11,6 +11,7 @@ import { YocoError } from '../errors.js';
 import { AppendFile } from './append-file.js';
 import { hashOf, type Json } from './canonical.js';
 import { csvHeader, csvLines, keyColumns, keyText, resultFileColumns, timingFileColumns } from './cells.js';
+import { lockDirectory } from '../files/lock.js';
 import { makeDirectory, writeFileAtomic } from '../files/write.js';
 import { Journal } from './journal.js';
 import type { Provenance } from './provenance.js';
@@ -44,6 +45,7 @@ export class ResultWriter {
     readonly schema: Schema,
     private readonly journal: Journal,
     private readonly options: WriterOptions,
+    private readonly unlock: () => void,
   ) {
     const output = (suffix: string, columns: Column[]): OutputFile => ({
       columns,
@@ -56,11 +58,12 @@ export class ResultWriter {
     ];
   }
 
-  /** @throws RunError when the directory cannot be written. */
+  /** @throws RunError when the directory cannot be written, or another process writes this table there. */
   static open(directory: string, schema: Schema, options: WriterOptions): ResultWriter {
     makeDirectory(directory);
+    const unlock = lockDirectory(directory, schema.name, { doing: 'writing results', reentrant: true });
     const journal = Journal.open(join(directory, `${schema.name}.cells.jsonl`), options.resume ?? true);
-    const writer = new ResultWriter(directory, schema, journal, options);
+    const writer = new ResultWriter(directory, schema, journal, options, unlock);
     for (const key of options.plan ?? []) {
       const hash = writer.hash(key);
       writer.order.set(hash, writer.order.size);
@@ -116,11 +119,12 @@ export class ResultWriter {
     return this.outputs.map(({ file }) => file.path);
   }
 
-  /** Completes NAME.run.json. Rows are in the files already. */
+  /** Completes NAME.run.json and lets other processes write the table. Rows are in the files already. */
   close(): void {
     this.describe(new Date());
     this.journal.close();
     for (const { file } of this.outputs) file.close();
+    this.unlock();
   }
 
   private hash(row: Row): string {
