@@ -4,6 +4,9 @@
  * under the names in `ops/kernels.ts`; an op uses the kernel when the current backend has it and its own
  * composition of tfjs ops otherwise.
  */
+import type { Communicator } from '../distributed/communicator.js';
+import type { Ranks } from '../distributed/ranks.js';
+
 export type EngineName = 'cpu' | 'cuda' | 'webgpu' | 'tensorflow';
 
 export const ENGINE_NAMES: readonly EngineName[] = ['cpu', 'cuda', 'webgpu', 'tensorflow'];
@@ -52,6 +55,8 @@ export interface Engine {
   readonly deviceMemory?: DeviceMemory;
   /** Bytes that new tensors may take before the device or the machine runs out. */
   availableBytes(): number;
+  /** Joins the processes of a run on several devices; absent where the engine works in one process only. */
+  readonly join?: (ranks: Ranks) => Promise<Communicator>;
   /** Resolves when all queued work has finished (at once on a synchronous engine). */
   synchronize(): Promise<void>;
 }
@@ -60,4 +65,6 @@ export interface EngineOptions {
   /** CPU threads; defaults to the number of cores. */
   threads?: number;
   storage?: StorageType;
+  /** Which GPU of the machine, from 0; default 0. */
+  device?: number;
 }

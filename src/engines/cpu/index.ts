@@ -58,6 +58,7 @@ function createEngine(name: string, threads: number): Engine {
       pool.resetPeak();
     },
     availableBytes: () => process.availableMemory() + pool.freeBytes,
+    join: async (ranks) => (await import('../../distributed/mpi.js')).joinByMpi(ranks),
     synchronize: () => Promise.resolve(),
   };
 }

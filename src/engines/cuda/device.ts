@@ -76,9 +76,15 @@ const DEFAULT_SHARED_BYTES = 48 * 1024;
 /** Fills memory with a byte that makes every float a NaN: what a kernel fails to write shows. */
 const POISON = 0xff;
 
-/** @param poison poison every block when it is allocated, for tests */
-export function openDevice(storage: StorageType, poison = false): Device {
-  const driver = openDriver();
+/**
+ * @param poison poison every block when it is allocated, for tests
+ * @param device which GPU of the machine
+ */
+export function openDevice(
+  storage: StorageType,
+  { poison = false, device: index = 0 }: { poison?: boolean; device?: number } = {},
+): Device {
+  const driver = openDriver(index);
   const compiler = openCompiler();
   const allocator = new CachingAllocator(driver, (block) => {
     if (!poison) return;

@@ -6,6 +6,8 @@ import { type NativeFunction, openLibrary } from './libraries.js';
 export interface Driver {
   readonly version: number;
   readonly deviceName: string;
+  /** GPUs that this process sees. */
+  readonly deviceCount: number;
   /** `sm_90a` on Hopper: the `a` unlocks wgmma; plain `sm_XY` elsewhere. */
   readonly architecture: string;
   readonly multiprocessors: number;
@@ -36,8 +38,13 @@ export interface Driver {
     parameters: ArrayBufferView,
   ): void;
   readonly stream: number;
+  /** Another stream, for work that is ordered by events. */
+  createStream(): number;
   createEvent(): number;
-  recordEvent(event: number): void;
+  /** Records the event at the end of what is queued on the main stream, or on another. */
+  recordEvent(event: number, stream?: number): void;
+  /** What is queued on the stream from now on waits for the event. */
+  streamWaits(stream: number, event: number): void;
   waitEvent(event: number): void;
   /** Milliseconds between two recorded events. */
   elapsed(start: number, end: number): number;
@@ -99,7 +106,16 @@ export function openDriver(device = 0): Driver {
   const initialised = library.bind('cuInit', [U32])(0);
   if (initialised !== 0)
     throw new RunError(`the cuda engine found no usable NVIDIA GPU (cuInit: ${initialised})`);
-  checked('cuDeviceGet', [P, I32])(word, device);
+  checked('cuDeviceGetCount', [P])(word);
+  const count = word[0] ?? 0;
+  // A launcher may show each process its own GPU only: that one is device 0.
+  const index = count === 1 ? 0 : device;
+  if (index >= count) {
+    throw new RunError(
+      `the cuda engine was told to take GPU ${index}, but this machine has ${count}: start ${count} processes on it`,
+    );
+  }
+  checked('cuDeviceGet', [P, I32])(word, index);
   const handle = word[0] ?? 0;
   const name = Buffer.alloc(256);
   checked('cuDeviceGetName', [P, I32, I32])(name, 255, handle);
@@ -118,8 +134,11 @@ export function openDriver(device = 0): Driver {
       `the cuda engine needs compute capability 8.0 or newer; this GPU has ${major}.${minor}`,
     );
   }
-  checked('cuStreamCreate', [P, U32])(cell, 1);
-  const stream = readAddress(cell);
+  const createStream = (): number => {
+    checked('cuStreamCreate', [P, U32])(cell, 1);
+    return readAddress(cell);
+  };
+  const stream = createStream();
 
   const allocate = library.bind('cuMemAlloc_v2', [P, U64]);
   const free = checked('cuMemFree_v2', [U64]);
@@ -137,6 +156,7 @@ export function openDriver(device = 0): Driver {
   const setAttribute = checked('cuFuncSetAttribute', [U64, I32, I32]);
   const eventCreate = checked('cuEventCreate', [P, U32]);
   const eventRecord = checked('cuEventRecord', [U64, U64]);
+  const streamWaitEvent = checked('cuStreamWaitEvent', [U64, U64, U32]);
   const eventSynchronize = checked('cuEventSynchronize', [U64]);
   const eventElapsed = checked('cuEventElapsedTime', [P, U64, U64]);
   const eventDestroy = checked('cuEventDestroy_v2', [U64]);
@@ -156,6 +176,7 @@ export function openDriver(device = 0): Driver {
   return {
     version,
     deviceName: name.toString('utf8', 0, name.indexOf(0)),
+    deviceCount: count,
     architecture: major === 9 ? 'sm_90a' : `sm_${major}${minor}`,
     multiprocessors: attribute(ATTRIBUTE.multiprocessors),
     sharedBytes: attribute(ATTRIBUTE.sharedBytes),
@@ -206,11 +227,13 @@ export function openDriver(device = 0): Driver {
       else launch(kernel, x, y, z, threads, 1, 1, shared, stream, parameters, null);
       isBehindKernel = true;
     },
+    createStream,
     createEvent() {
       eventCreate(cell, 0);
       return readAddress(cell);
     },
-    recordEvent: (event) => void eventRecord(event, stream),
+    recordEvent: (event, on = stream) => void eventRecord(event, on),
+    streamWaits: (waiting, event) => void streamWaitEvent(waiting, event, 0),
     waitEvent: (event) => void eventSynchronize(event),
     elapsed(start, end) {
       eventElapsed(milliseconds, start, end);

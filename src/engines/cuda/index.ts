@@ -26,7 +26,7 @@ import { registerRetention } from './kernels/retention.js';
  * @throws RunError where the driver, a GPU, NVRTC or cuBLASLt is missing, naming which.
  */
 export async function startCuda(options: EngineOptions & { poison?: boolean } = {}): Promise<Engine> {
-  return startOn(openDevice(options.storage ?? 'bfloat16', options.poison));
+  return startOn(openDevice(options.storage ?? 'bfloat16', options));
 }
 
 /** The same on a device that is open already. */
@@ -40,7 +40,7 @@ export async function startOn(device: Device): Promise<Engine> {
   if (CUDA_BACKEND in tf.engine().registry) tf.removeBackend(CUDA_BACKEND);
   tf.registerBackend(CUDA_BACKEND, () => backend);
   await tf.setBackend(CUDA_BACKEND);
-  return describe(device);
+  return describe(device, backend);
 }
 
 /** Chunks of a prefill: 8,192 tokens of a 3B model fill the device; larger ones only take memory. */
@@ -84,7 +84,7 @@ function registerKernels(storage: StorageType): void {
   }
 }
 
-function describe({ driver, compiler, allocator, storage }: Device): Engine {
+function describe({ driver, compiler, allocator, storage }: Device, backend: CudaBackend): Engine {
   const version = `${Math.floor(driver.version / 1000)}.${Math.floor((driver.version % 1000) / 10)}`;
   return {
     name: 'cuda',
@@ -106,6 +106,7 @@ function describe({ driver, compiler, allocator, storage }: Device): Engine {
       }),
     },
     availableBytes: () => driver.memoryInfo().free + allocator.cachedBytes,
+    join: async (ranks) => (await import('./nccl.js')).joinByNccl(ranks, backend),
     synchronize: () => {
       driver.synchronize();
       return Promise.resolve();

@@ -1,0 +1,274 @@
+/**
+ * Ranks on GPUs, which talk by NCCL. Collectives run on a stream of their own: they wait for what has been queued when they are
+ * called, and what is queued afterwards waits for them. The host never waits.
+ */
+import koffi from 'koffi';
+import type { Communicator, Reduction } from '../../distributed/communicator.js';
+import { shareFromRank0 } from '../../distributed/rendezvous.js';
+import type { Ranks } from '../../distributed/ranks.js';
+import { RunError } from '../../errors.js';
+import * as tf from '../../tf.js';
+import type { StorageType } from '../engine.js';
+import type { CudaBackend } from './backend.js';
+import { openLibrary, type NativeArgument } from './libraries.js';
+
+/** Values of nccl.h. */
+const TYPES: Readonly<Record<StorageType | 'int32', number>> = {
+  int32: 2,
+  float16: 6,
+  float32: 7,
+  bfloat16: 9,
+};
+const REDUCTIONS: Readonly<Record<Reduction, number>> = { sum: 0, max: 2 };
+const ID_BYTES = 128;
+
+const P = 'void *';
+const A = 'uint64';
+const N = 'size_t';
+const I = 'int';
+
+/** Functions and their arguments; A is an address or a handle. */
+const FUNCTIONS = {
+  ncclGetVersion: [P],
+  ncclGetUniqueId: [P],
+  ncclAllReduce: [A, A, N, I, I, A, A],
+  ncclReduceScatter: [A, A, N, I, I, A, A],
+  ncclAllGather: [A, A, N, I, A, A],
+  ncclBroadcast: [A, A, N, I, I, A, A],
+  ncclSend: [A, N, I, I, A, A],
+  ncclRecv: [A, N, I, I, A, A],
+  ncclGroupStart: [],
+  ncclGroupEnd: [],
+  ncclCommGetAsyncError: [A, P],
+  ncclCommAbort: [A],
+  ncclCommDestroy: [A],
+} as const;
+
+type Call = (...args: readonly NativeArgument[]) => void;
+interface Nccl {
+  readonly call: Readonly<Record<keyof typeof FUNCTIONS, Call>>;
+  join(id: Uint8Array, ranks: Ranks): number;
+  readonly version: string;
+}
+
+function loadNccl(): Nccl {
+  const library = openLibrary('libnccl', [2], 'for several GPUs');
+  const message = koffi.load(library.path).func('const char *ncclGetErrorString(int)') as (
+    code: number,
+  ) => string;
+  const check = (code: number, name: string): void => {
+    if (code !== 0) throw new RunError(`NCCL: ${message(code)} in ${name}; NCCL_DEBUG=WARN says more`);
+  };
+  const calls = Object.entries(FUNCTIONS).map(([name, types]): [string, Call] => {
+    const native = library.bind(name, types);
+    return [
+      name,
+      (...args) => {
+        check(native(...args), name);
+      },
+    ];
+  });
+  const call = Object.fromEntries(calls) as Nccl['call'];
+  // Passed by value: 128 bytes on the stack.
+  const identifier = koffi.struct({ internal: koffi.array('uint8', ID_BYTES) });
+  const initialise = koffi
+    .load(library.path)
+    .func('ncclCommInitRank', 'int', ['void *', 'int', identifier, 'int']) as (
+    out: BigUint64Array,
+    size: number,
+    id: { internal: Uint8Array },
+    rank: number,
+  ) => number;
+  const version = new Int32Array(1);
+  call.ncclGetVersion(version);
+  return {
+    call,
+    version: versionText(version[0] ?? 0),
+    join(id, { size, rank }) {
+      const out = new BigUint64Array(1);
+      check(initialise(out, size, { internal: id }, rank), 'ncclCommInitRank');
+      return Number(out[0]);
+    },
+  };
+}
+
+/** 22809 is 2.28.9. */
+function versionText(code: number): string {
+  return `${Math.floor(code / 10000)}.${Math.floor((code % 10000) / 100)}.${code % 100}`;
+}
+
+/**
+ * Joins the other ranks, one GPU each. The identifier goes from rank 0 to the others over TCP, or NCCL itself finds rank 0 where
+ * NCCL_COMM_ID says.
+ * @throws RunError where NCCL is missing, or the ranks do not meet
+ */
+export async function joinByNccl(ranks: Ranks, backend: CudaBackend): Promise<Communicator> {
+  const nccl = loadNccl();
+  const makeId = (): Uint8Array => {
+    const id = new Uint8Array(ID_BYTES);
+    nccl.call.ncclGetUniqueId(id);
+    return id;
+  };
+  const found = process.env.NCCL_COMM_ID ?? '';
+  const id = found === '' && ranks.size > 1 ? await shareFromRank0(ranks, makeId) : makeId();
+  return new NcclCommunicator(nccl, nccl.join(id, ranks), ranks, backend);
+}
+
+class NcclCommunicator implements Communicator {
+  readonly rank: number;
+  readonly size: number;
+  readonly description: string;
+  private readonly stream: number;
+  private readonly ready: number;
+  private readonly done: number;
+
+  constructor(
+    private readonly nccl: Nccl,
+    private readonly handle: number,
+    { rank, size }: Ranks,
+    private readonly backend: CudaBackend,
+  ) {
+    const { driver } = backend.device;
+    this.rank = rank;
+    this.size = size;
+    this.description = `NCCL ${nccl.version}`;
+    this.stream = driver.createStream();
+    this.ready = driver.createEvent();
+    this.done = driver.createEvent();
+  }
+
+  allReduce<T extends tf.Tensor>(x: T, reduction: Reduction = 'sum'): T {
+    const [storage, type] = this.typeOf(x);
+    const found = this.output(x.shape, x.dtype, storage);
+    const [from, to] = [this.address(x, storage), this.address(found, storage)];
+    this.run('ncclAllReduce', from, to, x.size, type, REDUCTIONS[reduction]);
+    return found as T;
+  }
+
+  reduceScatter(x: tf.Tensor1D): tf.Tensor1D {
+    if (x.size % this.size !== 0) {
+      throw new RangeError(`${x.size} elements cannot be dealt out to ${this.size} ranks evenly`);
+    }
+    const [storage, type] = this.typeOf(x);
+    const count = x.size / this.size;
+    const found = this.output([count], x.dtype, storage);
+    const [from, to] = [this.address(x, storage), this.address(found, storage)];
+    this.run('ncclReduceScatter', from, to, count, type, REDUCTIONS.sum);
+    return found as tf.Tensor1D;
+  }
+
+  allGather(x: tf.Tensor1D): tf.Tensor1D {
+    const [storage, type] = this.typeOf(x);
+    const found = this.output([x.size * this.size], x.dtype, storage);
+    this.run('ncclAllGather', this.address(x, storage), this.address(found, storage), x.size, type);
+    return found as tf.Tensor1D;
+  }
+
+  broadcast<T extends tf.Tensor>(x: T, root: number): T {
+    const [storage, type] = this.typeOf(x);
+    const found = this.output(x.shape, x.dtype, storage);
+    this.run('ncclBroadcast', this.address(x, storage), this.address(found, storage), x.size, type, root);
+    return found as T;
+  }
+
+  exchange(
+    send: { readonly x: tf.Tensor; readonly to: number } | null,
+    receive: {
+      readonly shape: readonly number[];
+      readonly dtype: 'float32' | 'int32';
+      readonly from: number;
+    } | null,
+  ): tf.Tensor | null {
+    // Both ends must agree on the bytes: always 32 bits, whatever the sender holds.
+    const found = receive && this.output(receive.shape, receive.dtype, 'float32');
+    const source = send && this.address(send.x, 'float32');
+    this.ordered(() => {
+      const { call } = this.nccl;
+      call.ncclGroupStart();
+      if (send !== null && source !== null) {
+        call.ncclSend(source, send.x.size, wide(send.x.dtype), send.to, this.handle, this.stream);
+      }
+      if (receive !== null && found !== null) {
+        const target = this.address(found, 'float32');
+        call.ncclRecv(target, found.size, wide(receive.dtype), receive.from, this.handle, this.stream);
+      }
+      call.ncclGroupEnd();
+    });
+    return found;
+  }
+
+  barrier(): void {
+    tf.tidy(() => this.allReduce(tf.scalar(1)).dataSync());
+  }
+
+  gather(value: unknown): unknown[] {
+    const text = new TextEncoder().encode(JSON.stringify(value));
+    const lengths = this.gathered(Int32Array.of(text.length));
+    const longest = Math.max(...lengths);
+    const padded = new Int32Array(longest);
+    padded.set(text);
+    const all = Uint8Array.from(this.gathered(padded));
+    return Array.from({ length: this.size }, (_, rank): unknown => {
+      const start = rank * longest;
+      return JSON.parse(new TextDecoder().decode(all.subarray(start, start + (lengths[rank] ?? 0))));
+    });
+  }
+
+  abort(exitCode: number): never {
+    this.nccl.call.ncclCommAbort(this.handle);
+    process.exit(exitCode);
+  }
+
+  close(): void {
+    this.backend.device.driver.synchronize();
+    this.nccl.call.ncclCommDestroy(this.handle);
+  }
+
+  private run(
+    name: 'ncclAllReduce' | 'ncclReduceScatter' | 'ncclAllGather' | 'ncclBroadcast',
+    ...args: number[]
+  ): void {
+    this.ordered(() => {
+      this.nccl.call[name](...args, this.handle, this.stream);
+    });
+  }
+
+  private gathered(values: Int32Array): Int32Array {
+    const all = tf.tidy(() => this.allGather(tf.tensor1d(values, 'int32')));
+    const found = all.dataSync<'int32'>();
+    all.dispose();
+    return found;
+  }
+
+  /** Queues work of NCCL after all that is queued now, and before all that is queued later. */
+  private ordered(queue: () => void): void {
+    const { driver } = this.backend.device;
+    if (this.backend.device.recording !== null) throw new Error('ranks talk while a step is recorded');
+    driver.recordEvent(this.ready);
+    driver.streamWaits(this.stream, this.ready);
+    queue();
+    driver.recordEvent(this.done, this.stream);
+    driver.streamWaits(driver.stream, this.done);
+  }
+
+  /** 16 bits where the tensor has them; results of float32 stay float32. */
+  private typeOf(x: tf.Tensor): [storage: StorageType, type: number] {
+    if (x.dtype === 'int32') return ['float32', TYPES.int32];
+    if (x.dtype !== 'float32') throw new TypeError(`tensors of type ${x.dtype} are not sent between ranks`);
+    const storage = this.backend.storageFor(x);
+    return [storage, TYPES[storage]];
+  }
+
+  private address(x: tf.Tensor, storage: StorageType): number {
+    return this.backend.pointer(x, storage);
+  }
+
+  private output(shape: readonly number[], dtype: tf.DataType, storage: StorageType): tf.Tensor {
+    const info = this.backend.output(shape, dtype, storage);
+    return tf.engine().makeTensorFromTensorInfo(info);
+  }
+}
+
+function wide(dtype: tf.DataType): number {
+  return dtype === 'int32' ? TYPES.int32 : TYPES.float32;
+}
