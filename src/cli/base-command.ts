@@ -8,6 +8,7 @@ import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
 import type { RunContext } from '../sweep/run-context.js';
+import type { Profile, TableOutput } from '../sweep/table.js';
 
 /** The parsed flags of command class `C`, its base flags included. */
 export type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<C['baseFlags'] & C['flags']>;
@@ -40,6 +41,22 @@ export abstract class BaseCommand extends PlainCommand {
         this.note(line);
       },
     };
+  }
+
+  /** Where the tables of this run go, and what they say of it. */
+  protected output(
+    flags: { out?: string; check?: string; resume: boolean } & Record<string, unknown>,
+  ): TableOutput {
+    const { directory, command } = this.context(flags);
+    return { directory, resume: flags.resume, record: { command, flags } };
+  }
+
+  /** Ends a profile: its table, ratios and fits. */
+  protected async finishProfile<Key extends object, Figures extends object>(
+    { writer, derived }: Profile<Key, Figures>,
+    options: FinishOptions,
+  ): Promise<void> {
+    if (writer) await this.finish(writer, options, derived);
   }
 
   /** Says before the work rather than after it that `--check` names no file. */

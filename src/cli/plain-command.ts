@@ -4,6 +4,12 @@ import { quietFlag } from './flags.js';
 import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 import { createProgress } from './progress.js';
 
+/** How far some work is, of how much. */
+interface Done {
+  readonly done: number;
+  readonly total: number;
+}
+
 /** Parent of all commands: how they speak to the person at the terminal. */
 export abstract class PlainCommand extends Command {
   static override baseFlags = quietFlag;
@@ -17,6 +23,28 @@ export abstract class PlainCommand extends Command {
 
   protected progress(options: ProgressOptions): Progress {
     return createProgress({ ...options, quiet: this.isQuiet });
+  }
+
+  /**
+   * Shows how far some work is, as it reports it.
+   * @param describe the remark beside the bar: the cell at work
+   */
+  protected async withProgress<Result, State extends Done>(
+    { label, unit, describe }: { label: string; unit: string; describe: (state: State) => string },
+    work: (onProgress: (state: State) => void) => Promise<Result>,
+  ): Promise<Result> {
+    let progress: Progress | undefined;
+    let remark = '';
+    try {
+      return await work((state) => {
+        progress ??= this.progress({ label, unit, total: state.total });
+        const line = describe(state);
+        if (line !== remark) progress.note((remark = line));
+        progress.update(state.done);
+      });
+    } finally {
+      progress?.stop();
+    }
   }
 
   /** A remark for the person at the terminal: stderr, silent with `--quiet`. */

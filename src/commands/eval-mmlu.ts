@@ -3,6 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 export default class EvalMmlu extends BaseCommand {
   static override summary =
@@ -50,7 +51,7 @@ export default class EvalMmlu extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
     const { loadMmlu, sampleDirectory } = await import('../data/tasks/mmlu.js');
-    const { chooseModels, modelLabel } = await import('../sweep/models.js');
+    const { chooseModels } = await import('../sweep/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');

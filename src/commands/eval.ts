@@ -3,6 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 /** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
 const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
@@ -40,7 +41,7 @@ export default class Eval extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(Eval);
     const { loadChoiceTask } = await import('../data/tasks/choice-tasks.js');
-    const { chooseModels, modelLabel } = await import('../sweep/models.js');
+    const { chooseModels } = await import('../sweep/models.js');
     const names = [...new Set(flags.tasks ?? TASKS)];
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));
     const choices = chooseModels(modelSelection(flags));

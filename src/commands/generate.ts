@@ -7,6 +7,7 @@ import { UsageError } from '../errors.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import type { Sampler } from '../evaluation/generation/sampling.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
 
@@ -57,7 +58,7 @@ export default class Generate extends PlainCommand {
     const { args, flags } = await this.parse(Generate);
     const prompt = await this.prompt(args.prompt, flags['prompt-file']);
     const sampler = await this.sampler(flags);
-    const { chooseModel, modelLabel } = await import('../sweep/models.js');
+    const { chooseModel } = await import('../sweep/models.js');
     const { loadCandidates } = await import('../evaluation/candidates.js');
     const { generate } = await import('../evaluation/generation/generate.js');
     const { startChosenEngine } = await import('../engines/start.js');

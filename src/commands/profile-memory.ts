@@ -1,7 +1,10 @@
 import { Flags } from '@oclif/core';
+import { formatTokenCount } from '../results/display.js';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 const K = 1024;
 
@@ -52,10 +55,40 @@ export default class ProfileMemory extends BaseCommand {
     const { flags } = await this.parse(ProfileMemory);
     const { chooseModels } = await import('../sweep/models.js');
     const { profileMemory } = await import('../profiling/profile-memory.js');
-    const { writer, derived } = await profileMemory(
-      { ...flags, models: chooseModels(modelSelection(flags)) },
-      this.context(flags),
+    const { startChosenEngine } = await import('../engines/start.js');
+    const { formatBytes } = await import('../results/display.js');
+    const output = this.output(flags);
+    const models = chooseModels(modelSelection(flags));
+    const engine = flags.analytic
+      ? undefined
+      : await startChosenEngine(flags, (line) => {
+          this.note(line);
+        });
+    const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
+    this.note(
+      `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens`,
     );
-    await this.finish(writer, flags, derived);
+    const profile = await this.withProgress(
+      { label: 'profile-memory', unit: 'tokens', describe: cellName },
+      (onProgress) =>
+        profileMemory({
+          models,
+          engine,
+          storage,
+          output,
+          onProgress,
+          contexts: flags.ctx,
+          chunkSize: flags.chunk,
+          measureUpTo: flags['measure-up-to'],
+          fillCache: flags['fill-cache'],
+          seed: flags.seed,
+          onNotMeasured: ({ choice, context, neededBytes, availableBytes }) => {
+            this.note(
+              `${modelLabel(choice)} is not measured from context ${formatTokenCount(context)} on: it needs ${formatBytes(neededBytes)}, ${formatBytes(availableBytes)} are available`,
+            );
+          },
+        }),
+    );
+    await this.finishProfile(profile, flags);
   }
 }

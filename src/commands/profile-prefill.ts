@@ -1,8 +1,11 @@
 import { Flags } from '@oclif/core';
+import { formatTokenCount } from '../results/display.js';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
+import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 const K = 1024;
 
@@ -56,10 +59,32 @@ export default class ProfilePrefill extends BaseCommand {
     const { flags } = await this.parse(ProfilePrefill);
     const { chooseModels } = await import('../sweep/models.js');
     const { profilePrefill } = await import('../profiling/profile-prefill.js');
-    const { writer, derived } = await profilePrefill(
-      { ...flags, models: chooseModels(modelSelection(flags)) },
-      this.context(flags),
+    const { startChosenEngine } = await import('../engines/start.js');
+    const output = this.output(flags);
+    const models = chooseModels(modelSelection(flags));
+    const engine = await startChosenEngine(flags, (line) => {
+      this.note(line);
+    });
+    const profile = await this.withProgress(
+      { label: 'profile-prefill', unit: 'tokens', describe: cellName },
+      (onProgress) =>
+        profilePrefill({
+          models,
+          engine,
+          output,
+          onProgress,
+          contexts: flags.ctx,
+          earlyExit: flags['early-exit'].map((exit) => exit === 'on'),
+          chunkSize: flags.chunk,
+          warmUp: flags.warmup,
+          repetitions: flags.repetitions,
+          sampleChunks: flags['sample-chunks'],
+          seed: flags.seed,
+          onChunkSize: (choice, tokens) => {
+            this.note(`${modelLabel(choice)}: fastest in chunks of ${formatTokenCount(tokens)} tokens`);
+          },
+        }),
     );
-    await this.finish(writer, flags, derived);
+    await this.finishProfile(profile, flags);
   }
 }

@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
 
 const K = 1024;
@@ -30,10 +31,27 @@ export default class ProfileThroughput extends BaseCommand {
     const { flags } = await this.parse(ProfileThroughput);
     const { chooseModels } = await import('../sweep/models.js');
     const { profileThroughput } = await import('../profiling/profile-throughput.js');
-    const { writer, derived } = await profileThroughput(
-      { ...flags, models: chooseModels(modelSelection(flags)) },
-      this.context(flags),
+    const { startChosenEngine } = await import('../engines/start.js');
+    const output = this.output(flags);
+    const models = chooseModels(modelSelection(flags));
+    const engine = await startChosenEngine(flags, (line) => {
+      this.note(line);
+    });
+    const profile = await this.withProgress(
+      { label: 'profile-throughput', unit: 'tokens', describe: cellName },
+      (onProgress) =>
+        profileThroughput({
+          models,
+          engine,
+          output,
+          onProgress,
+          contexts: flags.ctx,
+          tokens: flags.tokens,
+          warmUp: flags.warmup,
+          fillCache: flags['fill-cache'],
+          seed: flags.seed,
+        }),
     );
-    await this.finish(writer, flags, derived);
+    await this.finishProfile(profile, flags);
   }
 }

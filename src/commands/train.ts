@@ -10,6 +10,7 @@ import type { Row } from '../results/schema.js';
 import type { RecipeInput } from '../training/recipe.js';
 import type { TrainProgress } from '../training/run-training.js';
 import type { TrainResult } from '../training/train.js';
+import { modelLabel } from '../sweep/model-key.js';
 
 const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
@@ -99,7 +100,7 @@ export default class Train extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(Train);
     this.requireBaseline(flags.check);
-    const { chooseModel, modelLabel } = await import('../sweep/models.js');
+    const { chooseModel } = await import('../sweep/models.js');
     const { createRecipe } = await import('../training/recipe.js');
     const inputs = await import('../training/inputs.js');
     const choice = chooseModel(modelSelection(flags));

@@ -2,13 +2,15 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { relative } from 'node:path';
-import { checkpointHash, modelKey, type ModelChoice } from '../sweep/models.js';
+import { MODEL_COLUMNS, modelKey, type ModelChoice } from '../sweep/model-key.js';
+import { checkpointHash } from '../sweep/models.js';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
 import type { Column, Row } from '../results/schema.js';
+import { rowOf } from '../results/typed.js';
 
 export interface Candidate {
   readonly choice: ModelChoice;
@@ -65,7 +67,7 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
   return {
     choice,
     tokenizer,
-    key: modelKey(choice),
+    key: rowOf({ name: 'model', columns: MODEL_COLUMNS }, modelKey(choice)),
     settings: {
       config: { ...config },
       weights: weightsHash ?? { seed },

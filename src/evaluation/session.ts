@@ -1,6 +1,6 @@
 /** What every evaluating command does before its work: choose the models, start the engine, describe the run. */
 import type { RunContext } from '../sweep/run-context.js';
-import { modelLabel, type ModelChoice } from '../sweep/models.js';
+import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import type { Engine } from '../engines/engine.js';
 import { startChosenEngine, type EngineFlags } from '../engines/start.js';
 import { costs } from '../model/costs.js';

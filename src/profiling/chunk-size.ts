@@ -4,7 +4,7 @@ import * as tf from '../tf.js';
 import { randomTokens } from './prompt.js';
 import { timeRuns } from './timing.js';
 
-const SMALLEST = 256;
+export const SMALLEST_CHUNK = 256;
 const LARGEST = 32768;
 /** Tokens of the prompt that sizes are compared on, unless a chunk is longer. */
 const PROMPT = 4096;
@@ -25,10 +25,10 @@ export async function findChunkSize(
   longest: number,
   seed: number,
 ): Promise<number> {
-  let best = { size: SMALLEST, rate: 0 };
+  let best = { size: SMALLEST_CHUNK, rate: 0 };
   let slower = 0;
   const end = performance.now() + BUDGET * 1000;
-  for (let size = SMALLEST; size <= LARGEST && size < 2 * longest; size *= 2) {
+  for (let size = SMALLEST_CHUNK; size <= LARGEST && size < 2 * longest; size *= 2) {
     if (slower === PATIENCE || performance.now() > end) break;
     const tokens = Math.min(longest, Math.max(PROMPT, size));
     const rate = await measureRate(model, engine, size, tokens, seed);

@@ -1,11 +1,20 @@
-import { MODEL_COLUMNS } from '../sweep/models.js';
+import { MODEL_COLUMNS } from '../sweep/model-key.js';
 import type { DerivedTable } from '../results/derived.js';
-import { groupRowsBy } from '../results/group.js';
-import type { Row, Schema } from '../results/schema.js';
+import type { Row } from '../results/schema.js';
+import { rowOf, type TableCell, type TableSchema } from '../results/typed.js';
+import type { PrefillFigures, PrefillKey } from './prefill.js';
 import { growthExponent } from './statistics.js';
 import { EARLY_EXIT_COLUMN } from './tables.js';
 
-const GROWTH_SCHEMA: Schema = {
+type GrowthKey = Omit<PrefillKey, 'context'>;
+
+interface GrowthFigures {
+  readonly fromContext: number;
+  readonly toContext: number;
+  readonly growthExponent: number;
+}
+
+const GROWTH_SCHEMA: TableSchema<GrowthKey, GrowthFigures> = {
   name: 'profile-prefill-growth',
   columns: [
     ...MODEL_COLUMNS,
@@ -23,19 +32,32 @@ const GROWTH_SCHEMA: Schema = {
 };
 
 /** How the time of each model grows with context. */
-export function growthTable(rows: readonly Row[]): DerivedTable {
-  const names = GROWTH_SCHEMA.columns.filter(({ kind }) => kind === 'key').map(({ name }) => name);
-  const measured = rows.filter(({ status }) => status === 'ok');
-  const fits = groupRowsBy(measured, names).map((group): Row => {
-    const points = group.map((row) => [Number(row.context), Number(row.seconds_median)] as const);
-    const contexts = points.map(([context]) => context);
-    return {
-      ...Object.fromEntries(names.map((name) => [name, group[0]?.[name] ?? null])),
-      from_context: Math.min(...contexts),
-      to_context: Math.max(...contexts),
-      growth_exponent: growthExponent(points),
-      status: 'ok',
-    };
-  });
-  return { schema: GROWTH_SCHEMA, rows: fits.filter((row) => row.growth_exponent !== null) };
+export function growthTable(cells: readonly TableCell<PrefillKey, PrefillFigures>[]): DerivedTable {
+  const measured = cells.filter((cell) => cell.status === 'ok');
+  const identity = ({ model, architecture, selfDecoder, earlyExit }: GrowthKey): string =>
+    JSON.stringify([model, architecture, selfDecoder, earlyExit]);
+  const groups = [...new Set(measured.map(identity))].map((name) =>
+    measured.filter((cell) => identity(cell) === name),
+  );
+  return { schema: GROWTH_SCHEMA, rows: groups.flatMap((group) => fitOf(group)) };
+}
+
+/** The row of one model; none where a single context was measured. */
+function fitOf(cells: readonly (PrefillKey & PrefillFigures)[]): Row[] {
+  const [first] = cells;
+  const exponent = growthExponent(cells.map(({ context, secondsMedian }) => [context, secondsMedian]));
+  if (first === undefined || exponent === null) return [];
+  const contexts = cells.map(({ context }) => context);
+  const { model, architecture, selfDecoder, earlyExit } = first;
+  const fit = {
+    model,
+    architecture,
+    selfDecoder,
+    earlyExit,
+    fromContext: Math.min(...contexts),
+    toContext: Math.max(...contexts),
+    growthExponent: exponent,
+    status: 'ok',
+  };
+  return [rowOf(GROWTH_SCHEMA, fit)];
 }

@@ -2,11 +2,11 @@
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
-import type { Row } from '../results/schema.js';
+import type { ModelKey } from '../sweep/model-key.js';
 import { randomTokens } from './prompt.js';
 import { fillAndPrefill } from './filled-cache.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
-import type { LoadedModel } from '../sweep/sweep.js';
+import type { OpenModel } from '../sweep/sweep.js';
 
 export interface MemoryAssumptions {
   bytesPerElement: number;
@@ -14,25 +14,82 @@ export interface MemoryAssumptions {
   chunkSize: number;
 }
 
-/** The computed columns, batch 1. */
+export interface MemoryKey extends ModelKey {
+  /** Tokens in the context. */
+  readonly context: number;
+}
+
+/** Bytes that follow from the configuration, batch 1. */
+export interface ComputedMemory {
+  readonly bytesPerElement: number;
+  /** Tokens prefilled at a time. */
+  readonly chunkTokens: number;
+  readonly weightsBytes: number;
+  /** Keys and values of the whole context. */
+  readonly kvCacheBytes: number;
+  readonly kvBytesPerToken: number;
+  /** Recurrent states or windows, which do not grow. */
+  readonly stateBytes: number;
+  /** Largest activations of a chunk. */
+  readonly activationBytes: number;
+  readonly totalBytes: number;
+  /** With the copy of one layer that the official Transformer makes to append. */
+  readonly totalConcatenatedBytes: number;
+}
+
+/** Bytes read off the engine while it prefilled. */
+export interface MeasuredMemory {
+  readonly measuredWeightsBytes: number;
+  readonly measuredKvCacheBytes: number;
+  readonly measuredStateBytes: number;
+  /** Largest sum of all tensors during the prefill. */
+  readonly measuredPeakBytes: number;
+  /** Tokens of the context that were computed; the others are random keys and values. */
+  readonly prefilledTokens: number;
+  /** Taken from the device at its peak, cached memory included; null where the engine has no device. */
+  readonly reservedPeakBytes: number | null;
+  /** In use on the device by its driver; null where the engine has no device. */
+  readonly deviceUsedBytes: number | null;
+  /** Largest resident memory of the process so far. */
+  readonly peakResidentBytes: number;
+}
+
+export type MemoryFigures = ComputedMemory & {
+  /** Null where the context was not measured. */
+  readonly [Name in keyof MeasuredMemory]: number | null;
+};
+
+/** The measured figures of a context that was not measured. */
+export const NOT_MEASURED: { readonly [Name in keyof MeasuredMemory]: null } = {
+  measuredWeightsBytes: null,
+  measuredKvCacheBytes: null,
+  measuredStateBytes: null,
+  measuredPeakBytes: null,
+  prefilledTokens: null,
+  reservedPeakBytes: null,
+  deviceUsedBytes: null,
+  peakResidentBytes: null,
+};
+
+/** The computed figures, batch 1. */
 export function computedMemory(
   config: ModelConfig,
   context: number,
   { bytesPerElement, chunkSize }: MemoryAssumptions,
-): Row {
+): ComputedMemory {
   const formulas = costs(config);
   const question = { context, chunk: chunkSize, bytesPerElement };
   const memory = formulas.inferenceMemory(question);
   return {
-    bytes_per_element: bytesPerElement,
-    chunk_tokens: chunkSize,
-    weights_bytes: memory.weights,
-    kv_cache_bytes: memory.keyValue,
-    kv_bytes_per_token: formulas.keyValueBytesPerToken(bytesPerElement),
-    state_bytes: memory.state,
-    activation_bytes: memory.activations,
-    total_bytes: memory.total,
-    total_concatenated_bytes: formulas.inferenceMemory({ ...question, concatenatedCache: true }).total,
+    bytesPerElement,
+    chunkTokens: chunkSize,
+    weightsBytes: memory.weights,
+    kvCacheBytes: memory.keyValue,
+    kvBytesPerToken: formulas.keyValueBytesPerToken(bytesPerElement),
+    stateBytes: memory.state,
+    activationBytes: memory.activations,
+    totalBytes: memory.total,
+    totalConcatenatedBytes: formulas.inferenceMemory({ ...question, concatenatedCache: true }).total,
   };
 }
 
@@ -40,7 +97,7 @@ export interface MeasureMemoryOptions {
   context: number;
   chunkSize: number;
   seed: number;
-  /** Compute only the last chunk, behind random keys and values. */
+  /** Compute only the last chunk, after random keys and values. */
   fill: boolean;
   onProgress?: (tokens: number) => void;
 }
@@ -50,10 +107,10 @@ export const peakResidentBytes = (): number => process.resourceUsage().maxRSS * 
 
 /** Prefills a prompt and reads the allocator. */
 export async function measureMemory(
-  { model, foreignBytes, weightBytes }: LoadedModel,
+  { model, foreignBytes, weightBytes }: OpenModel,
   engine: Engine,
   { context, chunkSize, seed, fill, onProgress }: MeasureMemoryOptions,
-): Promise<Row> {
+): Promise<MeasuredMemory> {
   const tokens = randomTokens(model.config, context, seed);
   const cache = model.createCache({ maxTokens: context });
   await engine.synchronize();
@@ -73,13 +130,13 @@ export async function measureMemory(
   const cacheBytes = liveBytes - engine.memory().liveBytes;
   tokens.dispose();
   return {
-    measured_weights_bytes: weightBytes,
-    measured_kv_cache_bytes: keyValueBytes,
-    measured_state_bytes: cacheBytes - keyValueBytes,
-    measured_peak_bytes: peakBytes - foreignBytes,
-    prefilled_tokens: prefilled,
-    reserved_peak_bytes: device?.reservedPeakBytes ?? null,
-    device_used_bytes: device?.usedBytes ?? null,
-    peak_resident_bytes: peakResidentBytes(),
+    measuredWeightsBytes: weightBytes,
+    measuredKvCacheBytes: keyValueBytes,
+    measuredStateBytes: cacheBytes - keyValueBytes,
+    measuredPeakBytes: peakBytes - foreignBytes,
+    prefilledTokens: prefilled,
+    reservedPeakBytes: device?.reservedPeakBytes ?? null,
+    deviceUsedBytes: device?.usedBytes ?? null,
+    peakResidentBytes: peakResidentBytes(),
   };
 }

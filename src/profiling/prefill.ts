@@ -2,18 +2,42 @@
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { Row } from '../results/schema.js';
+import type { ModelKey } from '../sweep/model-key.js';
 import * as tf from '../tf.js';
 import { peakResidentBytes } from './memory.js';
 import { randomTokens } from './prompt.js';
 import { timeSampledPrefill, type SampledPrefill } from './sampled-prefill.js';
-import { secondsCells, timeRuns } from './timing.js';
+import { secondsFigures, timeRuns, type SecondsFigures } from './timing.js';
 
-export interface PrefillCell {
+export interface PrefillKey extends ModelKey {
+  /** Positions before the last leave as early as the layout allows. */
+  readonly earlyExit: boolean;
+  /** Tokens in the context. */
+  readonly context: number;
+}
+
+export interface PrefillFigures extends SecondsFigures {
+  /** Operations of the matrix products, by formula. */
+  readonly prefillFlops: number;
+  /** Tokens prefilled at a time. */
+  readonly chunkTokens: number;
+  /** Tokens of the context that were computed; the others are random keys and values. */
+  readonly prefilledTokens: number;
+  /** Context over median. */
+  readonly tokensPerSecond: number;
+  readonly flopsPerSecond: number;
+  /** Largest sum of all tensors; null where chunks were sampled. */
+  readonly peakBytes: number | null;
+  /** Largest resident memory of the process so far. */
+  readonly peakResidentBytes: number;
+}
+
+export interface PrefillWork {
   context: number;
   earlyExit: boolean;
   chunkSize: number;
   seed: number;
+  /** Runs that are not counted, of two chunks at most. */
   warmUp: number;
   repetitions: number;
   /** Chunks that are timed, the time of the others being interpolated; undefined: the whole prompt is prefilled. */
@@ -26,13 +50,17 @@ export interface PrefillCell {
 const warmUpTokens = (context: number, chunkSize: number): number => Math.min(context, 2 * chunkSize);
 
 /** Tokens consumed by all runs of a cell. */
-export function prefillTokens({ context, chunkSize, warmUp, repetitions }: PrefillCell): number {
+export function prefillTokens({ context, chunkSize, warmUp, repetitions }: PrefillWork): number {
   return warmUp * warmUpTokens(context, chunkSize) + repetitions * context;
 }
 
 /** Prefills `context` random tokens over and over, or samples of their chunks. */
-export async function measurePrefill(model: LanguageModel, engine: Engine, cell: PrefillCell): Promise<Row> {
-  const { context, earlyExit, chunkSize, seed, samples, onProgress } = cell;
+export async function measurePrefill(
+  model: LanguageModel,
+  engine: Engine,
+  work: PrefillWork,
+): Promise<PrefillFigures> {
+  const { context, earlyExit, chunkSize, seed, samples, onProgress } = work;
   const tokens = randomTokens(model.config, context, seed);
   const head = tf.slice(tokens, [0, 0], [1, warmUpTokens(context, chunkSize)]);
   let consumed = 0;
@@ -46,33 +74,32 @@ export async function measurePrefill(model: LanguageModel, engine: Engine, cell:
     model.prefill(prompt, cache, { chunkSize, earlyExit, onProgress: report }).dispose();
     cache.dispose();
   };
-  await timeRuns(engine, cell.warmUp, () => {
+  await timeRuns(engine, work.warmUp, () => {
     prefill(head);
   });
   engine.resetPeak();
   const whole = async (): Promise<SampledPrefill> => ({
     prefilledTokens: context,
-    seconds: await timeRuns(engine, cell.repetitions, () => {
+    seconds: await timeRuns(engine, work.repetitions, () => {
       prefill(tokens);
     }),
   });
   const { seconds, prefilledTokens } =
     samples === undefined
       ? await whole()
-      : await timeSampledPrefill(model, engine, tokens, { ...cell, samples });
+      : await timeSampledPrefill(model, engine, tokens, { ...work, samples });
   tf.dispose([tokens, head]);
   const flops = costs(model.config).prefillFlops(context, { earlyExit });
-  const cells = secondsCells(seconds);
-  const median = Number(cells.seconds_median);
+  const timed = secondsFigures(seconds);
   return {
-    prefill_flops: flops,
-    chunk_tokens: chunkSize,
-    prefilled_tokens: prefilledTokens,
-    ...cells,
-    tokens_per_second: context / median,
-    flops_per_second: flops / median,
+    ...timed,
+    prefillFlops: flops,
+    chunkTokens: chunkSize,
+    prefilledTokens,
+    tokensPerSecond: context / timed.secondsMedian,
+    flopsPerSecond: flops / timed.secondsMedian,
     // Forks of a filled cache take more than a prefill does.
-    peak_bytes: samples === undefined ? engine.memory().peakBytes : null,
-    peak_resident_bytes: peakResidentBytes(),
+    peakBytes: samples === undefined ? engine.memory().peakBytes : null,
+    peakResidentBytes: peakResidentBytes(),
   };
 }

@@ -1,103 +1,151 @@
-/** `yoco profile-memory`. */
-import type { RunContext } from '../sweep/run-context.js';
-import { modelLabel } from '../sweep/models.js';
-import { formatBytes, formatTokenCount } from '../results/display.js';
-import type { Engine } from '../engines/engine.js';
-import type { Row } from '../results/schema.js';
-import type { ResultWriter } from '../results/writer.js';
-import { computedMemory, measureMemory, type MemoryAssumptions } from './memory.js';
+/** Memory of inference against context, for several models: computed, and measured where it fits. */
+import type { Engine, StorageType } from '../engines/engine.js';
+import type { CellTable } from '../results/typed.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
+import { modelKey, type ModelChoice } from '../sweep/model-key.js';
+import { planOf, sweepModels, type SweepPart, type SweepProgress } from '../sweep/sweep.js';
+import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
+import {
+  computedMemory,
+  measureMemory,
+  NOT_MEASURED,
+  type MemoryAssumptions,
+  type MemoryFigures,
+  type MemoryKey,
+} from './memory.js';
 import { ratioTable } from './ratios.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA } from './tables.js';
-import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
-import { planOf, type SweepPart } from '../sweep/sweep.js';
-import type { DerivedTable } from '../results/derived.js';
+import { rowOf } from '../results/typed.js';
 
-export interface ProfileMemoryFlags extends ProfileFlags {
-  chunk: number;
-  analytic: boolean;
-  'measure-up-to': number;
-  'fill-cache': boolean;
+/** A context that is computed only, since it does not fit in memory: the first of a model. */
+export interface NotMeasured {
+  readonly choice: ModelChoice;
+  readonly context: number;
+  readonly neededBytes: number;
+  readonly availableBytes: number;
 }
 
+export interface ProfileMemoryOptions {
+  readonly models: readonly ModelChoice[];
+  /** Tokens. */
+  readonly contexts: readonly number[];
+  /** What measures; without one everything is computed only. */
+  readonly engine?: Engine;
+  /** Stored elements that computed figures assume; default the engine's, without one bfloat16. */
+  readonly storage?: StorageType;
+  /** Tokens prefilled at a time; default 8192. */
+  readonly chunkSize?: number;
+  /** The longest context that is also measured; default 16384. */
+  readonly measureUpTo?: number;
+  /** Compute only the last chunk of each context, after random keys and values: the memory is the same. */
+  readonly fillCache?: boolean;
+  readonly seed?: number;
+  readonly output?: TableOutput;
+  readonly onProgress?: (progress: SweepProgress<MemoryKey>) => void;
+  readonly onNotMeasured?: (context: NotMeasured) => void;
+}
+
+type Settings = Required<Pick<ProfileMemoryOptions, 'chunkSize' | 'measureUpTo' | 'fillCache' | 'seed'>>;
+type Table = CellTable<MemoryKey, MemoryFigures>;
+
+/** Computes every context of every model, and measures those that are short enough and fit in memory. */
 export async function profileMemory(
-  flags: ProfileMemoryFlags,
-  context: RunContext,
-): Promise<{ writer: ResultWriter; derived: DerivedTable[] }> {
-  const parts = planParts(
-    flags,
-    flags.ctx.map((count) => ({ context: count })),
-  );
-  const engine = flags.analytic ? null : await startChosenEngine(flags, context.note);
-  const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
-  const assumptions = { bytesPerElement: ELEMENT_BYTES[storage], chunkSize: flags.chunk };
-  context.note(
-    `computed for batch 1, ${storage} (${assumptions.bytesPerElement} bytes an element), prefill in chunks of ${formatTokenCount(flags.chunk)} tokens`,
-  );
-  const measured = engine ? measurableParts(parts, engine, flags, assumptions, context) : [];
-  const settings = {
-    assumptions: { ...assumptions },
-    fill: flags['fill-cache'],
-    measured: measured.map(({ keys }) => keys.map(({ context: count }) => count ?? null)),
-  };
-  const writer = openTable(context, flags, { schema: MEMORY_SCHEMA, parts, engine, settings });
-  appendComputed(writer, parts, measured, assumptions);
-  if (engine) {
-    await runSweep(context, flags, {
-      parts: measured,
-      engine,
-      writer,
-      tokensOf: (key) => Number(key.context),
-      measure: async (loaded, key, onProgress) => {
-        const count = Number(key.context);
-        const { chunk, seed, 'fill-cache': fill } = flags;
-        const options = { context: count, chunkSize: chunk, seed, fill, onProgress };
-        return {
-          ...computedMemory(loaded.choice.config, count, assumptions),
-          ...(await measureMemory(loaded, engine, options)),
-        };
-      },
-    });
+  options: ProfileMemoryOptions,
+): Promise<Profile<MemoryKey, MemoryFigures>> {
+  const { models, contexts, engine, output } = options;
+  const { chunkSize = 8192, measureUpTo = 16384, fillCache = false, seed = 1 } = options;
+  const settings: Settings = { chunkSize, measureUpTo, fillCache, seed };
+  const parts = models.map((choice) => ({
+    choice,
+    keys: contexts.map((context): MemoryKey => ({ ...modelKey(choice), context })),
+  }));
+  const storage = engine?.storage ?? options.storage ?? 'bfloat16';
+  const assumptions: MemoryAssumptions = { bytesPerElement: ELEMENT_BYTES[storage], chunkSize };
+  const measured = engine ? measurableParts(parts, engine, measureUpTo, assumptions, options) : [];
+  const { table, writer } = openTable<MemoryKey, MemoryFigures>({
+    schema: MEMORY_SCHEMA,
+    parts,
+    engine,
+    seed,
+    output,
+    settings: {
+      assumptions: { ...assumptions },
+      fill: fillCache,
+      measured: measured.map(({ keys }) => keys.map(({ context }) => context)),
+    },
+  });
+  try {
+    appendComputed(table, parts, measured, assumptions);
+    if (engine) await measure(table, measured, engine, assumptions, settings, options.onProgress);
+  } finally {
+    writer?.close();
   }
-  return { writer, derived: [ratioTable(MEMORY_SCHEMA, writer.rows, MEMORY_RATIOS)] };
+  const { cells } = table;
+  const rows = cells.map((cell) => rowOf(MEMORY_SCHEMA, cell));
+  return { cells, writer, derived: [ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS)] };
 }
 
-/** The cells short enough to be measured; what does not fit in memory is said before the work starts. */
-function measurableParts(
-  parts: readonly SweepPart[],
+async function measure(
+  table: Table,
+  parts: readonly SweepPart<MemoryKey>[],
   engine: Engine,
-  flags: ProfileMemoryFlags,
   assumptions: MemoryAssumptions,
-  context: RunContext,
-): SweepPart[] {
-  const available = engine.availableBytes();
+  { seed, fillCache, chunkSize }: Settings,
+  onProgress: ProfileMemoryOptions['onProgress'],
+): Promise<void> {
+  await sweepModels<MemoryKey, MemoryFigures>({
+    parts,
+    engine,
+    seed,
+    table,
+    onProgress,
+    unitsOf: ({ context }) => context,
+    measure: async (open, { context }, onTokens) => ({
+      ...computedMemory(open.choice.config, context, assumptions),
+      ...(await measureMemory(open, engine, {
+        context,
+        chunkSize,
+        seed,
+        fill: fillCache,
+        onProgress: onTokens,
+      })),
+    }),
+  });
+}
+
+/** The cells short enough to be measured; what does not fit in memory is reported before the work starts. */
+function measurableParts(
+  parts: readonly SweepPart<MemoryKey>[],
+  engine: Engine,
+  measureUpTo: number,
+  assumptions: MemoryAssumptions,
+  { onNotMeasured }: ProfileMemoryOptions,
+): SweepPart<MemoryKey>[] {
+  const availableBytes = engine.availableBytes();
   return parts.map(({ choice, keys }) => {
-    const asked = keys.filter((key) => Number(key.context) <= flags['measure-up-to']);
-    const need = (key: Row): number =>
-      Number(computedMemory(choice.config, Number(key.context), assumptions).total_bytes);
-    const fitting = asked.filter((key) => need(key) <= available);
+    const asked = keys.filter(({ context }) => context <= measureUpTo);
+    const need = ({ context }: MemoryKey): number =>
+      computedMemory(choice.config, context, assumptions).totalBytes;
+    const fitting = asked.filter((key) => need(key) <= availableBytes);
     const [refused] = asked.filter((key) => !fitting.includes(key));
     if (refused) {
-      context.note(
-        `${modelLabel(choice)} is not measured from context ${formatTokenCount(Number(refused.context))} on: it needs ${formatBytes(need(refused))}, ${formatBytes(available)} are available`,
-      );
+      onNotMeasured?.({ choice, context: refused.context, neededBytes: need(refused), availableBytes });
     }
     return { choice, keys: fitting };
   });
 }
 
 function appendComputed(
-  writer: ResultWriter,
-  parts: readonly SweepPart[],
-  measured: readonly SweepPart[],
+  table: Table,
+  parts: readonly SweepPart<MemoryKey>[],
+  measured: readonly SweepPart<MemoryKey>[],
   assumptions: MemoryAssumptions,
 ): void {
   const toMeasure = new Set(planOf(measured));
   for (const { choice, keys } of parts) {
     for (const key of keys) {
-      if (toMeasure.has(key) || writer.has(key)) continue;
-      writer.append({ ...key, ...computedMemory(choice.config, Number(key.context), assumptions) });
+      if (toMeasure.has(key) || table.has(key)) continue;
+      table.append({ ...key, ...computedMemory(choice.config, key.context, assumptions), ...NOT_MEASURED });
     }
   }
 }

@@ -1,104 +1,142 @@
-/** `yoco profile-prefill`. */
-import type { RunContext } from '../sweep/run-context.js';
-import { modelLabel } from '../sweep/models.js';
-import { formatTokenCount } from '../results/display.js';
+/** Prefill time against context, for several models. */
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
-import { findChunkSize } from './chunk-size.js';
-import { growthTable } from './growth.js';
-import type { DerivedTable } from '../results/derived.js';
-import type { Row } from '../results/schema.js';
-import type { ResultWriter } from '../results/writer.js';
+import type { ModelConfig } from '../model/config.js';
+import { formatTokenCount } from '../results/display.js';
+import { rowOf, type CellTable } from '../results/typed.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
-import { measurePrefill, prefillTokens, type PrefillCell } from './prefill.js';
+import { modelKey, modelLabel, type ModelChoice } from '../sweep/model-key.js';
+import { sweepModels, type OpenModel, type SweepProgress } from '../sweep/sweep.js';
+import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
+import { findChunkSize, SMALLEST_CHUNK } from './chunk-size.js';
+import { growthTable } from './growth.js';
+import { measurePrefill, prefillTokens, type PrefillFigures, type PrefillKey } from './prefill.js';
 import { ratioTable } from './ratios.js';
 import { PREFILL_RATIOS, PREFILL_SCHEMA } from './tables.js';
-import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
-import type { LoadedModel } from '../sweep/sweep.js';
 
-export interface ProfilePrefillFlags extends ProfileFlags {
-  chunk: number | 'auto';
-  warmup: number;
-  repetitions: number;
-  'early-exit': readonly ('on' | 'off')[];
-  'sample-chunks'?: number;
+export interface ProfilePrefillOptions {
+  readonly models: readonly ModelChoice[];
+  /** Tokens. */
+  readonly contexts: readonly number[];
+  readonly engine: Engine;
+  /** With the early exit, without it, or both; default both. */
+  readonly earlyExit?: readonly boolean[];
+  /** Tokens prefilled at a time; `auto` (default) measures which size is fastest. */
+  readonly chunkSize?: number | 'auto';
+  /** Runs that are not counted, of two chunks at most; default 1. */
+  readonly warmUp?: number;
+  /** Runs that are counted; default 5. */
+  readonly repetitions?: number;
+  /** Time only so many chunks, from the first to the last, and interpolate the others. */
+  readonly sampleChunks?: number;
+  readonly seed?: number;
+  readonly output?: TableOutput;
+  readonly onProgress?: (progress: SweepProgress<PrefillKey>) => void;
+  /** Tells the chunk size that was found to be fastest for a model. */
+  readonly onChunkSize?: (choice: ModelChoice, tokens: number) => void;
 }
 
+type Settings = ReturnType<typeof withDefaults>;
+
+const withDefaults = (options: ProfilePrefillOptions) => ({
+  ...options,
+  earlyExit: options.earlyExit ?? [true, false],
+  chunkSize: options.chunkSize ?? 'auto',
+  warmUp: options.warmUp ?? 1,
+  repetitions: options.repetitions ?? 5,
+  seed: options.seed ?? 1,
+});
+
+/** Times the prefill of random prompts. A context that does not fit in memory is a failed cell; the others are measured. */
 export async function profilePrefill(
-  flags: ProfilePrefillFlags,
-  context: RunContext,
-): Promise<{ writer: ResultWriter; derived: DerivedTable[] }> {
-  const parts = planParts(
-    flags,
-    flags['early-exit'].flatMap((exit) =>
-      flags.ctx.map((count) => ({ early_exit: exit === 'on', context: count })),
-    ),
-  );
-  const engine = await startChosenEngine(flags, context.note);
-  const { chunk, warmup, repetitions, 'sample-chunks': samples } = flags;
-  const writer = openTable(context, flags, {
+  options: ProfilePrefillOptions,
+): Promise<Profile<PrefillKey, PrefillFigures>> {
+  const settings = withDefaults(options);
+  const { engine, seed, chunkSize, warmUp, repetitions, sampleChunks } = settings;
+  const parts = settings.models.map((choice) => ({ choice, keys: keysOf(choice, settings) }));
+  const { table, writer } = openTable<PrefillKey, PrefillFigures>({
     schema: PREFILL_SCHEMA,
     parts,
     engine,
-    settings: { chunk, warmup, repetitions, samples: samples ?? null },
-  });
-  const chunks = new ChunkSizes(flags, engine, context);
-  await runSweep(context, flags, {
-    parts,
-    engine,
-    writer,
-    tokensOf: (key) => prefillTokens(cellOf(key, flags, typeof chunk === 'number' ? chunk : 1024)),
-    measure: async (loaded, key, onProgress) => {
-      const cell = cellOf(key, flags, await chunks.of(loaded));
-      requirePrefill(loaded, engine, cell);
-      return measurePrefill(loaded.model, engine, { ...cell, onProgress });
-    },
-  });
-  const { rows } = writer;
-  return { writer, derived: [growthTable(rows), ratioTable(PREFILL_SCHEMA, rows, PREFILL_RATIOS)] };
-}
-
-function cellOf(
-  key: Row,
-  { seed, warmup, repetitions, 'sample-chunks': samples }: ProfilePrefillFlags,
-  chunkSize: number,
-): PrefillCell {
-  return {
-    context: Number(key.context),
-    earlyExit: key.early_exit === true,
-    chunkSize,
     seed,
-    warmUp: warmup,
-    repetitions,
-    samples,
-  };
+    output: settings.output,
+    settings: { chunk: chunkSize, warmup: warmUp, repetitions, samples: sampleChunks ?? null },
+  });
+  const chunks = new ChunkSizes(settings);
+  const work = { seed, warmUp, repetitions, samples: sampleChunks };
+  try {
+    await sweepModels<PrefillKey, PrefillFigures>({
+      parts,
+      engine,
+      seed,
+      table,
+      onProgress: settings.onProgress,
+      unitsOf: ({ context, earlyExit }) =>
+        prefillTokens({
+          ...work,
+          context,
+          earlyExit,
+          chunkSize: typeof chunkSize === 'number' ? chunkSize : 1024,
+        }),
+      measure: async (open, key, onProgress) => {
+        const known = sameWithoutExit(table, open.choice.config, key);
+        if (known) return known;
+        const { context, earlyExit } = key;
+        requirePrefill(open, engine, context, typeof chunkSize === 'number' ? chunkSize : SMALLEST_CHUNK);
+        const size = await chunks.of(open);
+        requirePrefill(open, engine, context, size);
+        return measurePrefill(open.model, engine, {
+          ...work,
+          context,
+          earlyExit,
+          chunkSize: size,
+          onProgress,
+        });
+      },
+    });
+  } finally {
+    writer?.close();
+  }
+  const { cells } = table;
+  const rows = cells.map((cell) => rowOf(PREFILL_SCHEMA, cell));
+  return { cells, writer, derived: [growthTable(cells), ratioTable(PREFILL_SCHEMA, rows, PREFILL_RATIOS)] };
 }
 
-function requirePrefill({ choice }: LoadedModel, engine: Engine, { context, chunkSize }: PrefillCell): void {
+const keysOf = (choice: ModelChoice, { earlyExit, contexts }: Settings): PrefillKey[] =>
+  earlyExit.flatMap((exit) => contexts.map((context) => ({ ...modelKey(choice), earlyExit: exit, context })));
+
+/** Where the layout has nothing to leave out, both settings of the early exit are one measurement: the figures of the other. */
+function sameWithoutExit(
+  table: CellTable<PrefillKey, PrefillFigures>,
+  config: ModelConfig,
+  key: PrefillKey,
+): PrefillFigures | undefined {
+  const formulas = costs(config);
+  const flops = (earlyExit: boolean): number => formulas.prefillFlops(key.context, { earlyExit });
+  if (flops(true) !== flops(false)) return undefined;
+  return table.figures({ ...key, earlyExit: !key.earlyExit });
+}
+
+function requirePrefill({ choice }: OpenModel, engine: Engine, context: number, chunk: number): void {
   const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const need = costs(choice.config).inferenceMemory({ context, chunk: chunkSize, bytesPerElement });
+  const need = costs(choice.config).inferenceMemory({ context, chunk, bytesPerElement });
   requireMemory(engine, besideWeights(need), `context ${formatTokenCount(context)} of ${modelLabel(choice)}`);
 }
 
 /** The chunk size of each model: as told, or found once by measurement. */
 class ChunkSizes {
-  private readonly found = new Map<LoadedModel, number>();
+  private readonly found = new Map<OpenModel, number>();
 
-  constructor(
-    private readonly flags: ProfilePrefillFlags,
-    private readonly engine: Engine,
-    private readonly context: RunContext,
-  ) {}
+  constructor(private readonly settings: Settings) {}
 
-  async of(loaded: LoadedModel): Promise<number> {
-    const { chunk, ctx, seed } = this.flags;
-    if (chunk !== 'auto') return chunk;
-    const known = this.found.get(loaded);
+  async of(open: OpenModel): Promise<number> {
+    const { chunkSize, contexts, seed, engine, onChunkSize } = this.settings;
+    if (chunkSize !== 'auto') return chunkSize;
+    const known = this.found.get(open);
     if (known !== undefined) return known;
-    const size = await findChunkSize(loaded.model, this.engine, Math.max(...ctx), seed);
-    this.found.set(loaded, size);
-    this.context.note(`${modelLabel(loaded.choice)}: fastest in chunks of ${formatTokenCount(size)} tokens`);
+    const size = await findChunkSize(open.model, engine, Math.max(...contexts), seed);
+    this.found.set(open, size);
+    onChunkSize?.(open.choice, size);
     return size;
   }
 }

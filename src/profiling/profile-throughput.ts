@@ -1,81 +1,115 @@
-/** `yoco profile-throughput`. */
-import type { RunContext } from '../sweep/run-context.js';
-import { modelLabel } from '../sweep/models.js';
+/** Decoding rate against context, for several models. */
+import type { Engine } from '../engines/engine.js';
 import { formatTokenCount } from '../results/display.js';
-import type { DerivedTable } from '../results/derived.js';
-import type { ResultWriter } from '../results/writer.js';
-import { copyRate } from './copy-rate.js';
+import { rowOf } from '../results/typed.js';
 import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
+import { modelKey, modelLabel, type ModelChoice } from '../sweep/model-key.js';
+import { sweepModels, type OpenModel, type SweepProgress } from '../sweep/sweep.js';
+import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
+import { copyRate } from './copy-rate.js';
 import { ratioTable } from './ratios.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
-import { startChosenEngine } from '../engines/start.js';
-import { openTable, planParts, runSweep, type ProfileFlags } from '../sweep/session.js';
-import type { LoadedModel } from '../sweep/sweep.js';
-import { GrowingContext, measureDecoding, type ContextOptions } from './throughput.js';
+import {
+  bytesOfContext,
+  GrowingContext,
+  measureDecoding,
+  type ContextOptions,
+  type ThroughputFigures,
+  type ThroughputKey,
+} from './throughput.js';
 
-export interface ProfileThroughputFlags extends ProfileFlags {
-  warmup: number;
-  tokens: number;
-  'fill-cache': boolean;
+export interface ProfileThroughputOptions {
+  readonly models: readonly ModelChoice[];
+  /** Tokens, measured in ascending order. */
+  readonly contexts: readonly number[];
+  readonly engine: Engine;
+  /** Tokens decoded and timed one by one; default 32. */
+  readonly tokens?: number;
+  /** Tokens decoded before; default 4. */
+  readonly warmUp?: number;
+  /** Compute only the last chunk of each context, after random keys and values: the time of a step is the same. */
+  readonly fillCache?: boolean;
+  readonly seed?: number;
+  readonly output?: TableOutput;
+  readonly onProgress?: (progress: SweepProgress<ThroughputKey>) => void;
 }
 
+/** Times greedy decoding after random prompts. A context that does not fit in memory is a failed cell. */
 export async function profileThroughput(
-  flags: ProfileThroughputFlags,
-  context: RunContext,
-): Promise<{ writer: ResultWriter; derived: DerivedTable[] }> {
-  const contexts = [...flags.ctx].sort((a, b) => a - b);
-  const parts = planParts(
-    flags,
-    contexts.map((count) => ({ context: count })),
-  );
-  const engine = await startChosenEngine(flags, context.note);
-  const { tokens, warmup, 'fill-cache': fill } = flags;
-  const writer = openTable(context, flags, {
-    schema: THROUGHPUT_SCHEMA,
+  options: ProfileThroughputOptions,
+): Promise<Profile<ThroughputKey, ThroughputFigures>> {
+  const { models, engine, output, onProgress } = options;
+  const { tokens = 32, warmUp = 4, fillCache: fill = false, seed = 1 } = options;
+  const contexts = [...options.contexts].sort((a, b) => a - b);
+  const parts = models.map((choice) => ({
+    choice,
+    keys: contexts.map((context): ThroughputKey => ({ ...modelKey(choice), context })),
+  }));
+  const settings = { tokens, warmup: warmUp, fill };
+  const schema = THROUGHPUT_SCHEMA;
+  const { table, writer } = openTable<ThroughputKey, ThroughputFigures>({
+    schema,
     parts,
     engine,
-    settings: { tokens, warmup, fill },
+    seed,
+    settings,
+    output,
   });
-  const longest = Math.max(...contexts);
-  const prompts = new Prompts({ longest, decoded: tokens + warmup, seed: flags.seed, fill });
+  const prompts = new Prompts(engine, contexts, { decoded: tokens + warmUp, seed, fill });
   let rate: number | undefined;
   try {
-    await runSweep(context, flags, {
+    await sweepModels<ThroughputKey, ThroughputFigures>({
       parts,
       engine,
-      writer,
-      tokensOf: ({ context: count }) => Number(count),
-      measure: async (loaded, key, onProgress) => {
-        const count = Number(key.context);
-        const prompt = prompts.of(loaded);
-        const bytes = prompt.bytesToReach(count, ELEMENT_BYTES[engine.storage]);
-        requireMemory(engine, bytes, `context ${formatTokenCount(count)} of ${modelLabel(loaded.choice)}`);
+      seed,
+      table,
+      onProgress,
+      unitsOf: ({ context }) => context,
+      measure: async (open, { context }, onTokens) => {
+        const prompt = prompts.of(open, context);
         rate ??= await copyRate(engine);
-        const cache = prompt.reach(count, onProgress);
-        const options = { warmUp: warmup, tokens, copyRate: rate };
-        const row = await measureDecoding(loaded.model, engine, cache, options);
+        const cache = prompt.reach(context, onTokens);
+        const figures = await measureDecoding(open.model, engine, cache, { warmUp, tokens, copyRate: rate });
         cache.dispose();
-        return { ...row, prefilled_tokens: prompt.prefilledTokens };
+        return { ...figures, prefilledTokens: prompt.prefilledTokens };
       },
     });
   } finally {
     prompts.dispose();
+    writer?.close();
   }
-  return { writer, derived: [ratioTable(THROUGHPUT_SCHEMA, writer.rows, THROUGHPUT_RATIOS)] };
+  const { cells } = table;
+  const rows = cells.map((cell) => rowOf(schema, cell));
+  return { cells, writer, derived: [ratioTable(schema, rows, THROUGHPUT_RATIOS)] };
 }
 
-/** The growing prompt of the model at work; the one before is let go. */
+/** The growing prompt of the model at work; the one before is released. */
 class Prompts {
-  private owner: LoadedModel | undefined;
+  private owner: OpenModel | undefined;
   private prompt: GrowingContext | undefined;
 
-  constructor(private readonly options: ContextOptions) {}
+  constructor(
+    private readonly engine: Engine,
+    private readonly contexts: readonly number[],
+    private readonly options: Omit<ContextOptions, 'longest'>,
+  ) {}
 
-  of(loaded: LoadedModel): GrowingContext {
-    if (this.prompt && this.owner === loaded) return this.prompt;
+  /** @throws RunError where the context does not fit in memory, before anything is computed for it */
+  of(open: OpenModel, context: number): GrowingContext {
+    const what = `context ${formatTokenCount(context)} of ${modelLabel(open.choice)}`;
+    const elementBytes = ELEMENT_BYTES[this.engine.storage];
+    if (this.prompt && this.owner === open) {
+      requireMemory(this.engine, this.prompt.bytesToReach(context, elementBytes), what);
+      return this.prompt;
+    }
     this.dispose();
-    this.owner = loaded;
-    return (this.prompt = new GrowingContext(loaded.model, this.options));
+    const need = (count: number): number => bytesOfContext(open.model.config, count, elementBytes);
+    requireMemory(this.engine, need(context), what);
+    this.owner = open;
+    // A context that does not fit must not cost the time to draw its prompt.
+    const fitting = this.contexts.filter((count) => need(count) <= this.engine.availableBytes());
+    const longest = Math.max(context, ...fitting);
+    return (this.prompt = new GrowingContext(open.model, { ...this.options, longest }));
   }
 
   dispose(): void {

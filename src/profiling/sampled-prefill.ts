@@ -1,10 +1,10 @@
-/** Prefills that would take too long: some chunks are timed, each behind a filled cache, the others interpolated. */
+/** Prefills that would take too long: some chunks are timed, each after a filled cache, the others interpolated. */
 import type { Engine } from '../engines/engine.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelCache } from '../model/cache.js';
 import * as tf from '../tf.js';
 import { fillCache } from './filled-cache.js';
-import type { PrefillCell } from './prefill.js';
+import type { PrefillWork } from './prefill.js';
 import { timeRuns } from './timing.js';
 
 /** Which of `count` chunks are timed: the first, the last, and evenly between; at most `samples`. */
@@ -44,7 +44,7 @@ export async function timeSampledPrefill(
   model: LanguageModel,
   engine: Engine,
   tokens: tf.Tensor2D,
-  { chunkSize, earlyExit, repetitions, samples, onProgress }: PrefillCell & { samples: number },
+  { chunkSize, earlyExit, repetitions, samples, onProgress }: PrefillWork & { samples: number },
 ): Promise<SampledPrefill> {
   const [, context] = tokens.shape;
   const last = Math.ceil(context / chunkSize) - 1;
@@ -65,7 +65,7 @@ export async function timeSampledPrefill(
       extend(fork);
       fork.dispose();
     });
-    // Later chunks find states and windows as they are behind a computed one.
+    // Later chunks find states and windows as they are after a computed one.
     if (index === 0 && last > 0) extend(cache);
     chunk.dispose();
     timed.push([index, seconds]);

@@ -1,9 +1,14 @@
 /** The tables of the profiling commands: their columns, and the ratios made of them. */
-import { MODEL_COLUMNS } from '../sweep/models.js';
-import type { Column, Schema } from '../results/schema.js';
+import { MODEL_COLUMNS } from '../sweep/model-key.js';
+import type { Column } from '../results/schema.js';
+import type { SnakeCase, TableSchema } from '../results/typed.js';
+import type { MemoryFigures, MemoryKey } from './memory.js';
+import type { PrefillFigures, PrefillKey } from './prefill.js';
 import type { RatioColumn } from './ratios.js';
+import type { ThroughputFigures, ThroughputKey } from './throughput.js';
+import type { SecondsFigures } from './timing.js';
 
-const bytes = (name: string, description: string): Column => ({
+const bytes = <Name extends string>(name: Name, description: string): Column<Name> => ({
   name,
   kind: 'result',
   description,
@@ -11,7 +16,7 @@ const bytes = (name: string, description: string): Column => ({
   better: 'lower',
 });
 
-export const CONTEXT_COLUMN: Column = {
+const CONTEXT_COLUMN: Column<'context'> = {
   name: 'context',
   kind: 'key',
   description: 'tokens in the context',
@@ -19,14 +24,14 @@ export const CONTEXT_COLUMN: Column = {
 };
 
 /** How much of a context was a prompt. */
-const PREFILLED_COLUMN: Column = {
+const PREFILLED_COLUMN: Column<'prefilled_tokens'> = {
   name: 'prefilled_tokens',
   kind: 'timing',
   description: 'tokens of the context that were computed; the others are random keys and values',
   display: 'count',
 };
 
-export const MEMORY_SCHEMA: Schema = {
+export const MEMORY_SCHEMA: TableSchema<MemoryKey, MemoryFigures> = {
   name: 'profile-memory',
   columns: [
     ...MODEL_COLUMNS,
@@ -84,14 +89,14 @@ export const MEMORY_RATIOS: readonly RatioColumn[] = [
   ratio('measured_peak_ratio', 'measured_peak_bytes', 'the same, measured'),
 ];
 
-export const EARLY_EXIT_COLUMN: Column = {
+export const EARLY_EXIT_COLUMN: Column<'early_exit'> = {
   name: 'early_exit',
   kind: 'key',
   description: 'positions before the last leave as early as the architecture allows',
 };
 
 /** Statistics of repeated timings. */
-export const SECONDS_COLUMNS: readonly Column[] = [
+const SECONDS_COLUMNS: readonly Column<SnakeCase<keyof SecondsFigures>>[] = [
   { name: 'repetitions', kind: 'timing', description: 'runs counted' },
   {
     name: 'seconds_median',
@@ -113,7 +118,7 @@ export const SECONDS_COLUMNS: readonly Column[] = [
   { name: 'seconds_max', kind: 'timing', description: 'slowest', display: 'seconds', digits: 6 },
 ];
 
-export const PREFILL_SCHEMA: Schema = {
+export const PREFILL_SCHEMA: TableSchema<PrefillKey, PrefillFigures> = {
   name: 'profile-prefill',
   columns: [
     ...MODEL_COLUMNS,
@@ -152,7 +157,7 @@ export const PREFILL_RATIOS: readonly RatioColumn[] = [
   },
 ];
 
-export const THROUGHPUT_SCHEMA: Schema = {
+export const THROUGHPUT_SCHEMA: TableSchema<ThroughputKey, ThroughputFigures> = {
   name: 'profile-throughput',
   columns: [
     ...MODEL_COLUMNS,

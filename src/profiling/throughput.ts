@@ -5,20 +5,53 @@ import { costs, defaultChunkSize } from '../model/costs.js';
 import type { ModelCache } from '../model/cache.js';
 import type { ModelConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { Row } from '../results/schema.js';
+import type { ModelKey } from '../sweep/model-key.js';
 import * as tf from '../tf.js';
 import { fillAndPrefill } from './filled-cache.js';
 import { randomTokens } from './prompt.js';
-import { secondsCells, timeRuns } from './timing.js';
+import { secondsFigures, timeRuns, type SecondsFigures } from './timing.js';
+
+export interface ThroughputKey extends ModelKey {
+  /** Tokens in the context. */
+  readonly context: number;
+}
+
+export interface DecodingFigures extends SecondsFigures {
+  /** Operations for one token, by formula. */
+  readonly decodeFlops: number;
+  /** Weights, keys, values and states that one token needs, by formula. */
+  readonly bytesRead: number;
+  /** The same with keys and values counted in every layer that attends to them. */
+  readonly bytesStreamed: number;
+  /** One over the median. */
+  readonly tokensPerSecond: number;
+  /** `bytesStreamed` over the median. */
+  readonly bytesPerSecond: number;
+  /** Read and written by a large copy on this engine, in the same run. */
+  readonly copyBytesPerSecond: number;
+  /** `bytesPerSecond` over that. */
+  readonly copyShare: number;
+}
+
+export interface ThroughputFigures extends DecodingFigures {
+  /** Tokens of the context that were computed; the others are random keys and values. */
+  readonly prefilledTokens: number;
+}
 
 export interface ContextOptions {
   /** Tokens of the longest context. */
   longest: number;
-  /** Tokens that are decoded behind a context. */
+  /** Tokens decoded after a context. */
   decoded: number;
   seed: number;
-  /** Compute only the last chunk of each context, behind random keys and values. */
+  /** Compute only the last chunk of each context, after random keys and values. */
   fill: boolean;
+}
+
+/** Bytes that a context takes beside the weights. */
+export function bytesOfContext(config: ModelConfig, context: number, bytesPerElement: number): number {
+  const chunk = defaultChunkSize(config);
+  return besideWeights(costs(config).inferenceMemory({ context, chunk, bytesPerElement }));
 }
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
@@ -43,10 +76,8 @@ export class GrowingContext {
 
   /** Bytes that `reach` takes beyond what is in memory already, the cache's keys and values included. */
   bytesToReach(context: number, bytesPerElement: number): number {
-    const formulas = costs(this.model.config);
-    const chunk = defaultChunkSize(this.model.config);
-    const need = besideWeights(formulas.inferenceMemory({ context, chunk, bytesPerElement }));
-    return need - this.cache.length * formulas.keyValueBytesPerToken(bytesPerElement);
+    const perToken = costs(this.model.config).keyValueBytesPerToken(bytesPerElement);
+    return bytesOfContext(this.model.config, context, bytesPerElement) - this.cache.length * perToken;
   }
 
   /** A cache of `context` tokens, at least as many as before; the caller disposes of it. */
@@ -71,7 +102,7 @@ export class GrowingContext {
   }
 }
 
-export interface ThroughputCell {
+export interface DecodingWork {
   warmUp: number;
   /** Tokens decoded and timed one by one. */
   tokens: number;
@@ -80,32 +111,32 @@ export interface ThroughputCell {
 }
 
 /**
- * Decodes greedily behind the prompt in `cache`, whose length is the context. The next token is read back each time,
+ * Decodes greedily after the prompt in `cache`, whose length is the context. The next token is read back each time,
  * as a person would wait for it.
  */
 export async function measureDecoding(
   model: LanguageModel,
   engine: Engine,
   cache: ModelCache,
-  { warmUp, tokens, copyRate }: ThroughputCell,
-): Promise<Row> {
+  { warmUp, tokens, copyRate }: DecodingWork,
+): Promise<DecodingFigures> {
   const context = cache.length;
   let next = 0;
   const seconds = await timeRuns(engine, warmUp + tokens, () => {
     next = decodeGreedily(model, cache, next);
   });
   const bytes = decodeBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
-  const cells = secondsCells(seconds.slice(warmUp));
-  const median = Number(cells.seconds_median);
+  const timed = secondsFigures(seconds.slice(warmUp));
+  const bytesPerSecond = bytes.streamed / timed.secondsMedian;
   return {
-    decode_flops: costs(model.config).decodeFlops(context),
-    bytes_read: bytes.read,
-    bytes_streamed: bytes.streamed,
-    ...cells,
-    tokens_per_second: 1 / median,
-    bytes_per_second: bytes.streamed / median,
-    copy_bytes_per_second: copyRate,
-    copy_share: bytes.streamed / median / copyRate,
+    ...timed,
+    decodeFlops: costs(model.config).decodeFlops(context),
+    bytesRead: bytes.read,
+    bytesStreamed: bytes.streamed,
+    tokensPerSecond: 1 / timed.secondsMedian,
+    bytesPerSecond,
+    copyBytesPerSecond: copyRate,
+    copyShare: bytesPerSecond / copyRate,
   };
 }
 

@@ -1,5 +1,4 @@
 import type { Engine } from '../engines/engine.js';
-import type { Row } from '../results/schema.js';
 import { summarize } from './statistics.js';
 
 /** Seconds of each of `count` runs of `work`, from an idle engine to an idle engine. */
@@ -15,15 +14,25 @@ export async function timeRuns(engine: Engine, count: number, work: () => void):
   return seconds;
 }
 
-/** The columns `SECONDS_COLUMNS` of the tables. */
-export function secondsCells(seconds: readonly number[]): Row {
+/** Statistics of repeated timings, in seconds. */
+export interface SecondsFigures {
+  readonly repetitions: number;
+  readonly secondsMedian: number;
+  readonly secondsMean: number;
+  /** Sample standard deviation; null for a single run. */
+  readonly secondsSd: number | null;
+  readonly secondsMin: number;
+  readonly secondsMax: number;
+}
+
+export function secondsFigures(seconds: readonly number[]): SecondsFigures {
   const { median, mean, deviation, min, max } = summarize(seconds);
   return {
     repetitions: seconds.length,
-    seconds_median: median,
-    seconds_mean: mean,
-    seconds_sd: deviation,
-    seconds_min: min,
-    seconds_max: max,
+    secondsMedian: median,
+    secondsMean: mean,
+    secondsSd: deviation,
+    secondsMin: min,
+    secondsMax: max,
   };
 }

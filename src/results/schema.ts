@@ -10,9 +10,9 @@ export type ColumnKind = 'key' | 'result' | 'timing';
 /** Empty cells are `null`: not measured is never 0. */
 export type Cell = string | number | boolean | null;
 
-export interface Column {
+export interface Column<Name extends string = string> {
   /** snake_case, unit included: `prefill_seconds`, `kv_cache_bytes`. */
-  readonly name: string;
+  readonly name: Name;
   readonly kind: ColumnKind;
   readonly description: string;
   /** Decimal digits kept in files and in JSON (significant digits of the shortest round-trip form when absent). */
@@ -23,10 +23,10 @@ export interface Column {
   readonly better?: 'lower' | 'higher';
 }
 
-export interface Schema {
+export interface Schema<Name extends string = string> {
   /** File name stem: `needle`, `profile-prefill`. */
   readonly name: string;
-  readonly columns: readonly Column[];
+  readonly columns: readonly Column<Name>[];
 }
 
 export type Row = Readonly<Record<string, Cell>>;

@@ -6,10 +6,10 @@ import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
 import { describeSystemError, UsageError } from '../errors.js';
-import { createConfig, type Architecture, type ModelConfig, type SelfDecoderKind } from '../model/config.js';
+import { createConfig, type Architecture, type SelfDecoderKind } from '../model/config.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
-import type { Column, Row } from '../results/schema.js';
+import { modelLabel, type ModelChoice } from './model-key.js';
 
 /** Which models a run works on. Presets, configurations and checkpoints exclude one another. */
 export interface ModelSelection {
@@ -24,36 +24,7 @@ export interface ModelSelection {
   readonly selfDecoders?: readonly SelfDecoderKind[];
 }
 
-export interface ModelChoice {
-  /** Preset, or base name of the configuration file or checkpoint directory. */
-  readonly name: string;
-  readonly config: ModelConfig;
-  /** Absent: the weights are drawn from the seed. */
-  readonly checkpoint?: OpenCheckpoint;
-}
-
 export const DEFAULT_PRESET = 'tiny';
-
-/** The key columns by which every table tells models apart. */
-export const MODEL_COLUMNS: readonly Column[] = [
-  { name: 'model', kind: 'key', description: 'preset, or name of the configuration or checkpoint' },
-  { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
-  { name: 'self_decoder', kind: 'key', description: "mixer of YOCO's self-decoder" },
-];
-
-export function modelKey({ name, config }: ModelChoice): Row {
-  const selfDecoder = config.architecture === 'yoco' ? config.selfDecoder : null;
-  return { model: name, architecture: config.architecture, self_decoder: selfDecoder };
-}
-
-/** What a person calls the model in one line: `tiny yoco (gated-retention)`. */
-export function modelLabel(choice: ModelChoice): string {
-  const { architecture } = choice.config;
-  const mixer = choice.config.architecture === 'yoco' ? ` (${choice.config.selfDecoder})` : '';
-  return choice.name.startsWith(architecture)
-    ? `${choice.name}${mixer}`
-    : `${choice.name} ${architecture}${mixer}`;
-}
 
 /**
  * The models of a selection, in the order given; YOCO of preset `tiny` when it names none.

@@ -1,58 +1,62 @@
 /** Measures every cell of a plan that is not known yet, one model after the other. */
-import { modelLabel, modelSettings, type ModelChoice } from './models.js';
 import { YocoError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { Json } from '../results/canonical.js';
-import type { Row } from '../results/schema.js';
-import type { ResultWriter } from '../results/writer.js';
 import { ELEMENT_BYTES, requireMemory } from './memory-budget.js';
+import { modelLabel, type ModelChoice } from './model-key.js';
 
 /** A model of the sweep and the keys of its cells, in order. */
-export interface SweepPart {
-  choice: ModelChoice;
-  keys: readonly Row[];
+export interface SweepPart<Key> {
+  readonly choice: ModelChoice;
+  readonly keys: readonly Key[];
   /** Makes the model; default: the checkpoint's weights, or any when there is none. */
-  open?: () => Promise<LanguageModel>;
+  readonly open?: () => Promise<LanguageModel>;
 }
 
-export interface LoadedModel {
-  choice: ModelChoice;
-  model: LanguageModel;
+export interface OpenModel {
+  readonly choice: ModelChoice;
+  readonly model: LanguageModel;
   /** Bytes that tensors held before there was the model. */
-  foreignBytes: number;
+  readonly foreignBytes: number;
   /** Bytes the model's tensors hold. */
-  weightBytes: number;
+  readonly weightBytes: number;
 }
 
-export interface SweepOptions {
-  parts: readonly SweepPart[];
-  engine: Engine;
-  seed: number;
-  writer: ResultWriter;
-  /** The result and timing columns of a cell. */
-  measure: (loaded: LoadedModel, key: Row) => Promise<Row>;
-  /** Called after each cell, measured or known. */
-  onCell?: (choice: ModelChoice, key: Row) => void;
+/** Where a sweep keeps its cells: `CellTable`, or a writer of rows. */
+export interface CellStore<Key, Figures> {
+  has(key: Key): boolean;
+  append(cell: Key & Figures): void;
+  fail(key: Key, error: unknown): void;
 }
 
-/** The plan for `ResultWriter.open`. */
-export const planOf = (parts: readonly SweepPart[]): Row[] => parts.flatMap(({ keys }) => keys);
-
-/** What determines the cells of each model, found by key. */
-export function settingsByKey(parts: readonly SweepPart[], seed: number, common: Json): (key: Row) => Json {
-  const models = new Map(
-    parts.flatMap(({ choice, keys }) => {
-      const settings = { model: modelSettings(choice, seed), common };
-      return keys.map((key): [string, Json] => [identify(key), settings]);
-    }),
-  );
-  return (row) => models.get(identify(row)) ?? null;
+/** How far a sweep is: reported when a cell begins, while it is measured, and when it is done. */
+export interface SweepProgress<Key> {
+  readonly choice: ModelChoice;
+  /** The cell at work. */
+  readonly key: Key;
+  /** Of `total`, in the units of the sweep (tokens, as a rule); cells of an earlier run do not count. */
+  readonly done: number;
+  readonly total: number;
 }
 
-const identify = ({ model, architecture, self_decoder: selfDecoder }: Row): string =>
-  JSON.stringify([model, architecture, selfDecoder]);
+export interface SweepOptions<Key, Figures> {
+  readonly parts: readonly SweepPart<Key>[];
+  readonly engine: Engine;
+  readonly seed: number;
+  readonly table: CellStore<Key, Figures>;
+  /** Units of work in a cell: the tokens it is going to consume. */
+  readonly unitsOf: (key: Key) => number;
+  /**
+   * The figures of a cell.
+   * @param onUnits to be called with the units of the cell done so far
+   */
+  readonly measure: (open: OpenModel, key: Key, onUnits: (done: number) => void) => Promise<Figures>;
+  readonly onProgress?: (progress: SweepProgress<Key>) => void;
+}
+
+/** All keys of a plan, in order. */
+export const planOf = <Key>(parts: readonly SweepPart<Key>[]): Key[] => parts.flatMap(({ keys }) => keys);
 
 /** Weights drawn from the seed (a million draws repeated: what they are does not matter here), or the checkpoint's. */
 async function openModel({ config, checkpoint }: ModelChoice, seed: number): Promise<LanguageModel> {
@@ -62,41 +66,51 @@ async function openModel({ config, checkpoint }: ModelChoice, seed: number): Pro
 }
 
 /** Makes the model when the first unknown cell asks for it. */
-class LazyModel {
-  private loaded: LoadedModel | undefined;
+class LazyModel<Key> {
+  private opened: OpenModel | undefined;
 
   constructor(
-    private readonly part: SweepPart,
-    private readonly options: SweepOptions,
+    private readonly part: SweepPart<Key>,
+    private readonly engine: Engine,
+    private readonly seed: number,
   ) {}
 
-  async get(): Promise<LoadedModel> {
-    if (this.loaded) return this.loaded;
+  async get(): Promise<OpenModel> {
+    if (this.opened) return this.opened;
     const { choice, open } = this.part;
-    const { engine, seed } = this.options;
-    const bytes = costs(choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
-    requireMemory(engine, bytes, `the weights of ${modelLabel(choice)}`);
-    const foreignBytes = engine.memory().liveBytes;
-    const model = await (open?.() ?? openModel(choice, seed));
-    const weightBytes = engine.memory().liveBytes - foreignBytes;
-    return (this.loaded = { choice, model, foreignBytes, weightBytes });
+    const bytes = costs(choice.config).weightBytes(ELEMENT_BYTES[this.engine.storage]);
+    requireMemory(this.engine, bytes, `the weights of ${modelLabel(choice)}`);
+    const foreignBytes = this.engine.memory().liveBytes;
+    const model = await (open?.() ?? openModel(choice, this.seed));
+    const weightBytes = this.engine.memory().liveBytes - foreignBytes;
+    return (this.opened = { choice, model, foreignBytes, weightBytes });
   }
 
   dispose(): void {
-    this.loaded?.model.dispose();
+    this.opened?.model.dispose();
   }
 }
 
-/** Runs the sweep. A cell that fails is a row that says why, and the sweep goes on. */
-export async function sweepModels(options: SweepOptions): Promise<void> {
-  const { parts, writer, measure, onCell } = options;
+/** Runs the sweep. A cell that fails is noted with its reason, and the sweep goes on to the next. */
+export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figures>): Promise<void> {
+  const { parts, table, unitsOf, measure, onProgress } = options;
+  const total = planOf(parts)
+    .filter((key) => !table.has(key))
+    .reduce((sum, key) => sum + unitsOf(key), 0);
+  let done = 0;
   for (const part of parts) {
-    const { choice, keys } = part;
-    const model = new LazyModel(part, options);
+    const { choice } = part;
+    const model = new LazyModel(part, options.engine, options.seed);
     try {
-      for (const key of keys) {
-        if (!writer.has(key)) await attempt(writer, key, async () => measure(await model.get(), key));
-        onCell?.(choice, key);
+      for (const key of part.keys) {
+        if (table.has(key)) continue;
+        const report = (units: number): void => {
+          onProgress?.({ choice, key, done: done + units, total });
+        };
+        report(0);
+        await attempt(table, key, async () => measure(await model.get(), key, report));
+        report(unitsOf(key));
+        done += unitsOf(key);
       }
     } finally {
       model.dispose();
@@ -104,11 +118,15 @@ export async function sweepModels(options: SweepOptions): Promise<void> {
   }
 }
 
-async function attempt(writer: ResultWriter, key: Row, work: () => Promise<Row>): Promise<void> {
+async function attempt<Key, Figures>(
+  table: CellStore<Key, Figures>,
+  key: Key,
+  work: () => Promise<Figures>,
+): Promise<void> {
   try {
-    writer.append({ ...key, ...(await work()) });
+    table.append({ ...key, ...(await work()) });
   } catch (error) {
     if (!(error instanceof YocoError)) throw error;
-    writer.fail(key, error);
+    table.fail(key, error);
   }
 }

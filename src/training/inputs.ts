@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJson } from '../checkpoint/files.js';
-import type { ModelChoice } from '../sweep/models.js';
+import type { ModelChoice } from '../sweep/model-key.js';
 import { checkpointHash } from '../sweep/models.js';
 import { loadTokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';

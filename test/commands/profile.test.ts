@@ -208,7 +208,7 @@ test('bad input is one line and exit status 2', async () => {
       ['--arch', 'transformer', '--self-decoder', 'sliding-window'],
       /self-decoder .* is for architecture yoco/,
     ],
-    [['--config', 'a.json', '--self-decoder', 'sliding-window'], /--self-decoder goes with --preset/],
+    [['--config', 'a.json', '--self-decoder', 'sliding-window'], /--self-decoder with --preset/],
     [['surplus'], /Unexpected argument: surplus/],
   ];
   for (const [argv, line] of cases) {

@@ -23,7 +23,7 @@ async function measure(engine: Engine): Promise<unknown[]> {
   const loaded = { choice: { name: 'small', config }, model, foreignBytes: 0, weightBytes: 0 };
   const row = await measureMemory(loaded, engine, { context: 8, chunkSize: 4, seed: 1, fill: false });
   model.dispose();
-  return [row.reserved_peak_bytes, row.device_used_bytes];
+  return [row.reservedPeakBytes, row.deviceUsedBytes];
 }
 
 test("a device's figures are those of the cell: cached memory goes back first, then the peak begins", async () => {

@@ -3,9 +3,10 @@ import * as assert from 'uvu/assert';
 import { computedMemory } from '../../src/profiling/memory.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA, PREFILL_SCHEMA } from '../../src/profiling/tables.js';
 import { pairRows, ratioTable } from '../../src/profiling/ratios.js';
-import { modelKey, type ModelChoice } from '../../src/sweep/models.js';
+import { modelKey, type ModelChoice } from '../../src/sweep/model-key.js';
 import { presetConfig } from '../../src/model/presets.js';
 import type { Row } from '../../src/results/schema.js';
+import { rowOf } from '../../src/results/typed.js';
 
 const test = suite('ratios');
 
@@ -16,11 +17,13 @@ const choice = (name: string, architecture: 'yoco' | 'transformer'): ModelChoice
 });
 
 function memoryRatios(choices: ModelChoice[], bytesPerElement: number): Row {
-  const rows = choices.map((model): Row => ({
-    ...modelKey(model),
-    context: MILLION,
-    ...computedMemory(model.config, MILLION, { bytesPerElement, chunkSize: 32768 }),
-  }));
+  const rows = choices.map((model) =>
+    rowOf(MEMORY_SCHEMA, {
+      ...modelKey(model),
+      context: MILLION,
+      ...computedMemory(model.config, MILLION, { bytesPerElement, chunkSize: 32768 }),
+    }),
+  );
   return ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS).rows[0] ?? {};
 }
 

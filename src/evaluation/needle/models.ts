@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { chooseModels, type ModelChoice, type ModelSelection } from '../../sweep/models.js';
+import type { ModelChoice } from '../../sweep/model-key.js';
+import { chooseModels, type ModelSelection } from '../../sweep/models.js';
 import { packageRoot } from '../../package-root.js';
 
 /** A small YOCO trained on the needle task, which may come with this package. */

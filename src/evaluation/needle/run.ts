@@ -1,6 +1,6 @@
 /** The needle test over contexts, depths, needles and trials, for several models. */
-import type { RunContext } from '../../sweep/run-context.js';
-import { modelLabel } from '../../sweep/models.js';
+import type { Progress, RunContext } from '../../sweep/run-context.js';
+import { modelLabel } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/needle/haystack.js';
@@ -36,7 +36,7 @@ export interface NeedleTables {
   readonly contexts: DerivedTable;
 }
 
-interface Part extends SweepPart {
+interface Part extends SweepPart<Row> {
   readonly candidate: Candidate;
   readonly haystack: Haystack;
 }
@@ -184,14 +184,12 @@ async function measure(
   parts: readonly Part[],
   trials: ResultWriter,
 ): Promise<void> {
-  const missing = new Set(planOf(parts).filter((key) => !trials.has(key)));
-  const total = [...missing].reduce((sum, key) => sum + Number(key.context), 0);
-  const progress = context.progress({ label: 'needle', total, unit: 'tokens' });
-  let done = 0;
+  let progress: Progress | undefined;
   try {
-    await sweepModels({
-      ...{ parts, engine: run.engine, seed: run.seed, writer: trials },
-      measure: ({ model, choice }, key) => {
+    await sweepModels<Row, Row>({
+      ...{ parts, engine: run.engine, seed: run.seed, table: trials },
+      unitsOf: ({ context: length }) => Number(length),
+      measure: ({ model, choice }, key, onTokens) => {
         const part = parts.find((candidate) => candidate.choice === choice);
         if (part === undefined) throw new Error('a model outside the plan');
         const length = Number(key.context);
@@ -200,22 +198,19 @@ async function measure(
           trialBytes(part.candidate, run.engine, length),
           trialName(part.candidate, length),
         );
-        progress.note(`${modelLabel(choice)}, ${formatTokenCount(length)}, depth ${String(key.depth)} %`);
         return runTrial(promptOf(run, part, key), {
-          ...{ model, tokenizer: part.candidate.tokenizer, engine: run.engine },
-          onTokens: (tokens) => {
-            progress.update(done + tokens);
-          },
+          ...{ model, tokenizer: part.candidate.tokenizer, engine: run.engine, onTokens },
         });
       },
-      onCell: (_choice, key) => {
-        if (!missing.has(key)) return;
-        done += Number(key.context);
+      onProgress: ({ choice, key, done, total }) => {
+        progress ??= context.progress({ label: 'needle', total, unit: 'tokens' });
+        const length = formatTokenCount(Number(key.context));
+        progress.note(`${modelLabel(choice)}, ${length}, depth ${String(key.depth)} %`);
         progress.update(done);
       },
     });
   } finally {
-    progress.stop();
+    progress?.stop();
   }
 }
 

@@ -1,5 +1,5 @@
 /** The tables `yoco needle` writes: one row per trial, one per cell of the heat map, one per context. */
-import { MODEL_COLUMNS } from '../../sweep/models.js';
+import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import { median } from '../../profiling/statistics.js';

@@ -1,6 +1,6 @@
 /** Measures several models on several documents. */
 import type { RunContext } from '../../sweep/run-context.js';
-import { modelLabel } from '../../sweep/models.js';
+import { modelLabel } from '../../sweep/model-key.js';
 import type { Engine } from '../../engines/engine.js';
 import { UsageError } from '../../errors.js';
 import { costs } from '../../model/costs.js';

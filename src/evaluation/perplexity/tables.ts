@@ -1,5 +1,5 @@
 /** The table of `yoco perplexity` and its picture. */
-import { MODEL_COLUMNS } from '../../sweep/models.js';
+import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row, Schema } from '../../results/schema.js';

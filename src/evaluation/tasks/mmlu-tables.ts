@@ -1,5 +1,5 @@
 /** The tables `yoco eval-mmlu` writes: one row per question, and one per subject, category and average. */
-import { MODEL_COLUMNS } from '../../sweep/models.js';
+import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { LETTERS, type QuestionSet } from '../../data/tasks/mmlu.js';
 import type { Column, Row, Schema } from '../../results/schema.js';
 import { ACCURACY_COLUMNS } from './accuracy.js';

@@ -1,5 +1,5 @@
 /** The tables `yoco eval` writes: one row per item, and one per task with the average over tasks. */
-import { MODEL_COLUMNS } from '../../sweep/models.js';
+import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import type { ChoiceTask } from '../../data/tasks/choice-tasks.js';
 import type { Row, Schema } from '../../results/schema.js';
 import { ACCURACY_COLUMNS, accuracyCells, macroCells, type Outcomes } from './accuracy.js';

@@ -1,8 +1,10 @@
 /** Prefill time and decode rate against context. */
 import { growthTable } from '../../profiling/growth.js';
+import { PREFILL_SCHEMA } from '../../profiling/tables.js';
 import { formatBytes, formatNumber, formatSeconds, formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
+import { cellOf } from '../../results/typed.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
@@ -77,9 +79,9 @@ function prefillTable(rows: readonly Row[], several: boolean): string {
 }
 
 function growthText(rows: readonly Row[], several: boolean): string {
-  const exponents = growthTable(rows.filter((row) => !isSampled(row))).rows.map(
-    (row) => `${prefillName(row, several)} ${shown(row, 'growth_exponent', formatNumber)}`,
-  );
+  const exponents = growthTable(
+    rows.filter((row) => !isSampled(row)).map((row) => cellOf(PREFILL_SCHEMA, { ...row, status: 'ok' })),
+  ).rows.map((row) => `${prefillName(row, several)} ${shown(row, 'growth_exponent', formatNumber)}`);
   return exponents.length > 0
     ? paragraph(`Time grows as context to the power of: ${exponents.join('; ')}.`)
     : '';
