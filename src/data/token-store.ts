@@ -8,8 +8,6 @@ import type { Tokenizer } from './tokenizer.js';
 
 /** Tokens beyond this many are kept on disk. */
 const TOKENS_IN_MEMORY = 2 ** 27;
-/** BPE runs on pieces of about this many characters, cut at line ends: some encoders slow down on longer texts. */
-const PIECE_CHARACTERS = 1 << 16;
 
 export interface TokenStore {
   readonly length: number;
@@ -22,51 +20,66 @@ export interface TokenStore {
 export interface TokenizeOptions {
   /** Called with the number of characters done. */
   onProgress?: (characters: number) => void;
-  /** Stop when there are this many tokens (the last piece may bring some more). */
+  /** Stop when there are this many tokens (some more may come with the last). */
   maxTokens?: number;
   /** For tests: tokens kept in memory before they go to disk. */
   tokensInMemory?: number;
 }
 
-/** Encodes documents, each followed by the end-of-text token (where the tokenizer has one). */
+/** Encodes documents, each as a whole and followed by the end-of-text token (where the tokenizer has one). */
 export function tokenize(
   pieces: Iterable<TextPiece>,
   tokenizer: Tokenizer,
   { onProgress, maxTokens = Infinity, tokensInMemory = TOKENS_IN_MEMORY }: TokenizeOptions = {},
 ): TokenStore {
   const builder = new StoreBuilder(tokenizer.vocabSize <= 65536, tokensInMemory);
-  let pending = '';
-  let characters = 0;
-  const encode = (text: string): void => {
-    if (text !== '') builder.add(tokenizer.encode(text));
-    characters += text.length;
-    onProgress?.(characters);
-  };
-  for (const { text, endsDocument } of pieces) {
-    pending += text;
-    while (pending.length > PIECE_CHARACTERS) {
+  const reader = new DocumentReader(pieces, onProgress);
+  while (reader.hasDocument()) {
+    for (const ids of tokenizer.encodePieces(reader.document())) {
+      builder.add(ids);
       if (builder.total >= maxTokens) return builder.finish();
-      const end = cutAtLine(pending);
-      encode(pending.slice(0, end));
-      pending = pending.slice(end);
     }
-    if (!endsDocument) continue;
-    encode(pending);
-    pending = '';
-    if (tokenizer.endOfText !== null) builder.add(Int32Array.of(tokenizer.endOfText));
+    if (reader.isComplete && tokenizer.endOfText !== null) builder.add(Int32Array.of(tokenizer.endOfText));
   }
-  encode(pending);
   return builder.finish();
 }
 
-/** After the last line end (or else space) of the first piece, so that words are encoded whole. */
-function cutAtLine(text: string): number {
-  for (const mark of ['\n', ' ']) {
-    const at = text.lastIndexOf(mark, PIECE_CHARACTERS - 1);
-    // The space belongs to the next word; the line end to the line before.
-    if (at > 0) return mark === '\n' ? at + 1 : at;
+/** Divides pieces into documents. Those that are waiting to be encoded are held one at a time. */
+class DocumentReader {
+  private readonly iterator: Iterator<TextPiece>;
+  private next: TextPiece | null;
+  private characters = 0;
+  /** Whether the document read last has an end, which a text that was cut off lacks. */
+  isComplete = false;
+
+  constructor(
+    pieces: Iterable<TextPiece>,
+    private readonly onProgress: ((characters: number) => void) | undefined,
+  ) {
+    this.iterator = pieces[Symbol.iterator]();
+    this.next = this.read();
   }
-  return PIECE_CHARACTERS;
+
+  hasDocument(): boolean {
+    return this.next !== null;
+  }
+
+  *document(): Generator<string> {
+    this.isComplete = false;
+    while (this.next !== null && !this.isComplete) {
+      const { text, endsDocument } = this.next;
+      this.isComplete = endsDocument;
+      yield text;
+      this.characters += text.length;
+      this.onProgress?.(this.characters);
+      this.next = this.read();
+    }
+  }
+
+  private read(): TextPiece | null {
+    const { value, done } = this.iterator.next() as IteratorResult<TextPiece, undefined>;
+    return done === true ? null : value;
+  }
 }
 
 type Ids = Uint16Array | Int32Array;

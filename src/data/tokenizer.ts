@@ -1,5 +1,6 @@
 /** Text to token ids and back. `loadTokenizer` is the only way the rest of the code gets one. */
 import { UsageError } from '../errors.js';
+import type { Origin } from './tokenizers/conventions.js';
 
 export interface Tokenizer {
   /** What `loadTokenizer` is given to get this tokenizer again: `bytes`, `cl100k_base` or a path. */
@@ -10,10 +11,58 @@ export interface Tokenizer {
   readonly beginOfText: number | null;
   /** The token that ends a document. */
   readonly endOfText: number | null;
+  /** The token that fills up rows of a batch; null where there is none. */
+  readonly padding: number | null;
+  /** Any of these ends generation. */
+  readonly stopTokens: readonly number[];
+  /** Which file and field each of these tokens comes from. */
+  readonly origins: readonly Origin[];
   /** Ids of the text alone: no begin or end token is added. */
   encode(text: string): Int32Array;
+  /** Ids of one text that comes in pieces: together they are what `encode` gives for the whole. Memory is bounded. */
+  encodePieces(pieces: Iterable<string>): Iterable<Int32Array>;
+  /**
+   * Ids of the parts of one text, as they are in the whole: joined they are what `encode` gives for the joined parts. A
+   * token that reaches over a boundary belongs to the later part.
+   */
+  encodeParts(parts: readonly string[]): Int32Array[];
   /** Text of ids; special and padding tokens are left out, invalid UTF-8 becomes U+FFFD. */
   decode(ids: Iterable<number>): string;
+}
+
+/** What tokenizers that are not read from files have in common. */
+export abstract class BaseTokenizer implements Tokenizer {
+  abstract readonly name: string;
+  abstract readonly vocabSize: number;
+  abstract readonly beginOfText: number | null;
+  abstract readonly endOfText: number | null;
+  abstract readonly padding: number | null;
+
+  get stopTokens(): readonly number[] {
+    return this.endOfText === null ? [] : [this.endOfText];
+  }
+
+  get origins(): readonly Origin[] {
+    const { beginOfText, endOfText, padding, stopTokens } = this;
+    const from = `the tokenizer ${this.name}`;
+    const known: readonly Origin[] = [
+      { what: 'begin of text', ids: beginOfText === null ? [] : [beginOfText], from },
+      { what: 'end of text', ids: endOfText === null ? [] : [endOfText], from },
+      { what: 'padding', ids: padding === null ? [] : [padding], from },
+      { what: 'stop', ids: stopTokens, from },
+    ];
+    return known.filter(({ ids }) => ids.length > 0);
+  }
+
+  abstract encode(text: string): Int32Array;
+  abstract encodePieces(pieces: Iterable<string>): Iterable<Int32Array>;
+  abstract encodeParts(parts: readonly string[]): Int32Array[];
+  abstract decode(ids: Iterable<number>): string;
+}
+
+/** One line a token for `--verbose`: `stop: 0, 70 (generation_config.json: eos_token_id)`. */
+export function describeOrigins({ origins }: Tokenizer): string[] {
+  return origins.map(({ what, ids, from }) => `${what}: ${ids.join(', ')} (${from})`);
 }
 
 /** The tokenizers that are named rather than read from a file. */
@@ -24,9 +73,6 @@ export const VOCABULARY_MULTIPLE = 8;
 
 export const padVocabulary = (size: number): number =>
   Math.ceil(size / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE;
-
-/** Checkpoints of others are padded to at most this multiple. */
-const LARGEST_PADDING = 256;
 
 /**
  * @param spec `bytes`, `cl100k_base`, a `tokenizer.json` file or a directory that holds one
@@ -46,13 +92,18 @@ export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   return HuggingFaceTokenizer.load(file);
 }
 
+/** Rows of a model's vocabulary without a token; DeepSeek has 2,385. */
+const LARGEST_PADDING = 8192;
+
 /**
- * Checks that a model's vocabulary is this tokenizer's: the same size, or that size padded by the model.
+ * Checks that a model's vocabulary may be this tokenizer's: the same size, or that size padded by the model.
  * @throws UsageError that names both sizes
  */
 export function checkVocabulary(tokenizer: Tokenizer, modelVocabSize: number): void {
   const { name, vocabSize } = tokenizer;
-  if (modelVocabSize >= vocabSize && modelVocabSize - vocabSize < LARGEST_PADDING) return;
+  const padding = modelVocabSize - vocabSize;
+  // Padding is a small part of a vocabulary: a small tokenizer with a large model is not the model's own.
+  if (padding >= 0 && padding <= Math.min(LARGEST_PADDING, Math.max(vocabSize, 256))) return;
   throw new UsageError(
     `tokenizer '${name}' has ${vocabSize} tokens but the model's vocabulary has ${modelVocabSize}: ` +
       `use the tokenizer the model was trained with`,

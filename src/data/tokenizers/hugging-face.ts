@@ -1,33 +1,13 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import * as huggingFace from '@huggingface/tokenizers';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { RunError } from '../../errors.js';
-import type { Tokenizer } from '../tokenizer.js';
-
-/** What special tokens are called in Hugging Face's `tokenizer_config.json`; a token is a text or an object. */
-interface LibraryConfig {
-  bos_token?: string | { content: string } | null;
-  eos_token?: string | { content: string } | null;
-}
-
-/** What is used of the library's tokenizer; its own declarations do not resolve under NodeNext. */
-interface Library {
-  get_vocab(withAddedTokens: boolean): Map<string, number>;
-  encode(text: string, options?: { add_special_tokens: boolean }): { ids: number[] };
-  decode(
-    ids: number[],
-    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
-  ): string;
-  token_to_id(token: string): number | undefined;
-  id_to_token(id: number): string | undefined;
-}
-
-const { Tokenizer: LibraryTokenizer } = huggingFace as unknown as {
-  Tokenizer: new (tokenizer: object, config: object) => Library;
-};
-
-/** End tokens by convention, for a `tokenizer.json` that comes without `tokenizer_config.json`. */
-const USUAL_END_TOKENS = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
+import { BaseTokenizer } from '../tokenizer.js';
+import { resolveConventions, type Origin, type TokenConventions } from './conventions.js';
+import { readFields } from './json.js';
+import { LibraryTokenizer } from './library/library.js';
+import { concatenate, divideBySizes, wholeParts } from './parts.js';
+import { codePoints, encodeWindows, WINDOW_SIZES, type EncodedPart, type WindowSizes } from './windows.js';
+import { Vocabulary } from './vocabulary.js';
 
 /** The `tokenizer.json` that `path` is or holds; null when there is none. */
 export function findTokenizerFile(path: string): string | null {
@@ -37,65 +17,96 @@ export function findTokenizerFile(path: string): string | null {
   return existsSync(inside) ? inside : null;
 }
 
-/** A Hugging Face `tokenizer.json`, read with its `tokenizer_config.json` where one lies beside it. */
-export class HuggingFaceTokenizer implements Tokenizer {
-  readonly vocabSize: number;
-  readonly beginOfText: number | null;
-  readonly endOfText: number | null;
+/** A Hugging Face `tokenizer.json`, with the conventions of the files beside it. Hugging Face's own library does the work. */
+export class HuggingFaceTokenizer extends BaseTokenizer {
+  /** Ids that have no text. */
+  private readonly hidden: ReadonlySet<number>;
 
   private constructor(
     readonly name: string,
-    private readonly library: Library,
-    config: LibraryConfig,
+    private readonly library: LibraryTokenizer,
+    private readonly vocabulary: Vocabulary,
+    private readonly conventions: TokenConventions,
+    private readonly sizes: WindowSizes,
   ) {
-    this.vocabSize = 1 + [...library.get_vocab(true).values()].reduce((a, b) => Math.max(a, b), -1);
-    this.endOfText = this.tokenId([config.eos_token, ...USUAL_END_TOKENS]);
-    // The post-processor says whether the model's prompts begin with a token; the name alone does not.
-    const [first] = library.encode('').ids;
-    this.beginOfText = first ?? null;
+    super();
+    // The library itself keeps special tokens that it looks for in normalized text.
+    const special = vocabulary.added.filter((token) => token.special).map(({ id }) => id);
+    const { beginOfText, endOfText, padding } = conventions;
+    this.hidden = new Set([...special, beginOfText, endOfText, padding].filter((id) => id !== null));
   }
 
-  /** @throws RunError when the file is no tokenizer */
-  static load(file: string): HuggingFaceTokenizer {
-    const beside = join(dirname(file), 'tokenizer_config.json');
-    const config = existsSync(beside) ? (readJson(beside) as LibraryConfig) : {};
-    const description = readJson(file);
-    try {
-      return new HuggingFaceTokenizer(file, new LibraryTokenizer(description, config), config);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new RunError(`${file}: not a tokenizer this program can use (${reason})`, { cause: error });
+  /**
+   * @param sizes for tests: of the windows in which long texts are encoded
+   * @throws RunError when the file is no tokenizer, or one that is not supported
+   */
+  static load(file: string, sizes = WINDOW_SIZES): HuggingFaceTokenizer {
+    const description = readFields(file);
+    const vocabulary = Vocabulary.of(file, description);
+    // Begin tokens are put before a text by whoever builds a prompt; texts are never cut or padded.
+    const json = JSON.stringify({ ...description, post_processor: null, truncation: null, padding: null });
+    const library = new LibraryTokenizer(file, json, vocabulary.added);
+    const conventions = resolveConventions(file, description, (token) => vocabulary.idOf(token));
+    for (const { what, ids, from } of conventions.origins) {
+      const outside = ids.find((id) => id >= vocabulary.size);
+      // A model may stop at ids its tokenizer does not have; nothing else may use them.
+      if (outside === undefined || what === 'stop') continue;
+      throw new RunError(
+        `${file}: id ${outside} (${what}, from ${from}) is outside its ${vocabulary.size} tokens`,
+      );
     }
+    return new HuggingFaceTokenizer(file, library, vocabulary, conventions, sizes);
+  }
+
+  get vocabSize(): number {
+    return this.vocabulary.size;
+  }
+
+  get beginOfText(): number | null {
+    return this.conventions.beginOfText;
+  }
+
+  get endOfText(): number | null {
+    return this.conventions.endOfText;
+  }
+
+  get padding(): number | null {
+    return this.conventions.padding;
+  }
+
+  override get stopTokens(): readonly number[] {
+    return this.conventions.stopTokens;
+  }
+
+  override get origins(): readonly Origin[] {
+    return this.conventions.origins;
   }
 
   encode(text: string): Int32Array {
-    return Int32Array.from(this.library.encode(text, { add_special_tokens: false }).ids);
+    if (text.length > this.sizes.window) return concatenate([...this.encodePieces([text])]);
+    return this.library.encode([text])[0] ?? new Int32Array(0);
+  }
+
+  *encodePieces(pieces: Iterable<string>): Generator<Int32Array> {
+    for (const { ids } of this.windows(pieces, false)) if (ids.length > 0) yield ids;
+  }
+
+  encodeParts(parts: readonly string[]): Int32Array[] {
+    const texts = wholeParts(parts);
+    return divideBySizes(texts.map(codePoints), this.windows(texts, true));
   }
 
   decode(ids: Iterable<number>): string {
-    const known = [...ids].filter((id) => this.library.id_to_token(id) !== undefined);
-    if (known.length === 0) return '';
-    return this.library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    const list = Int32Array.from(ids).filter((id) => !this.hidden.has(id));
+    return list.length === 0 ? '' : this.library.decode(list);
   }
 
-  private tokenId(candidates: readonly (string | { content: string } | null | undefined)[]): number | null {
-    for (const candidate of candidates) {
-      const content = typeof candidate === 'object' ? candidate?.content : candidate;
-      const id = content === undefined ? undefined : this.library.token_to_id(content);
-      if (id !== undefined) return id;
-    }
-    return null;
+  private windows(pieces: Iterable<string>, withEnds: boolean): Generator<EncodedPart> {
+    const { library, vocabulary, sizes } = this;
+    const encoder = {
+      spans: (text: string, head: number, tail: number) => library.spans(text, head, tail),
+      canCut: (before: number, after: number) => vocabulary.canCut(before, after),
+    };
+    return encodeWindows(pieces, encoder, { withEnds, sizes });
   }
-}
-
-function readJson(file: string): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new RunError(`cannot read ${file}: ${reason}`, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null) throw new RunError(`${file}: expected a JSON object`);
-  return value;
 }

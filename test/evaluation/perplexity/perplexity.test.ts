@@ -68,7 +68,10 @@ test('without a token to begin with, the first token has no loss', async () => {
   const model = new StubModel(264);
   const plain: Tokenizer = {
     ...{ name: 'plain', vocabSize: 264, beginOfText: null, endOfText: null },
+    ...{ padding: null, stopTokens: [], origins: [] },
     encode: (text) => bytes.encode(text),
+    encodePieces: (pieces) => bytes.encodePieces(pieces),
+    encodeParts: (parts) => bytes.encodeParts(parts),
     decode: (ids) => bytes.decode(ids),
   };
   const [document] = loadDocuments([join(directory, 'short.txt')], plain);
