@@ -1,12 +1,14 @@
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { UsageError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
+import { lockDirectory } from '../files/lock.js';
+import { recoverDirectory, writeDirectory } from '../files/staging.js';
+import { CHECKPOINT_FILES, checkpointFiles } from './checkpoint-files.js';
 import { elementCount } from './data-type.js';
-import { replaceDirectory } from './files.js';
 import { storedBytes, TensorSource } from './tensor-source.js';
 import type { TensorInfo } from './tensor-source.js';
-import { FORMATS, openCheckpoint } from './open.js';
+import { FORMATS, openCheckpoint, stepDirectories } from './open.js';
 import type { FormatName, WriteOptions } from './open.js';
 
 export interface ConvertOptions extends WriteOptions {
@@ -29,15 +31,64 @@ export interface Conversion {
   readonly bytes: number;
 }
 
-function checkDestination(source: string, destination: string, overwrite: boolean): void {
+/**
+ * Refuses a destination that would cost the source its files: the source, what contains it, or where its files are.
+ * Links are followed on both sides.
+ */
+function checkSource(source: string, destination: string): void {
   if (!existsSync(destination)) return;
-  if (!statSync(destination).isDirectory()) throw new UsageError(`${destination} is a file, not a directory`);
-  if (realpathSync(source) === realpathSync(destination)) {
+  const target = realpathSync(destination);
+  if (realpathSync(source) === target) {
     throw new UsageError(`the destination ${destination} is the source: give another directory`);
   }
-  if (readdirSync(destination).length > 0 && !overwrite) {
-    throw new UsageError(`${destination} is not empty: give another directory, or --overwrite to replace it`);
+  const files = readdirSync(source).map((name) => join(source, name));
+  const within = [source, ...files].find((path) => existsSync(path) && isWithin(target, realpathSync(path)));
+  if (within !== undefined) {
+    throw new UsageError(
+      `${within} of the source is in the destination ${destination}: give another directory`,
+    );
   }
+}
+
+const isWithin = (directory: string, path: string): boolean => path.startsWith(directory + sep);
+
+/** What the destination holds may be replaced only where it is a checkpoint, and only when asked. */
+function checkDestination(destination: string, overwrite: boolean): void {
+  if (!existsSync(destination)) {
+    const link = lstatSync(destination, { throwIfNoEntry: false });
+    if (link !== undefined)
+      throw new UsageError(`${destination} is a link to nothing: give another directory`);
+    return;
+  }
+  if (!statSync(destination).isDirectory()) throw new UsageError(`${destination} is a file, not a directory`);
+  if (readdirSync(destination).every((name) => name === `${LOCK}.lock`)) return;
+  if (!overwrite) {
+    throw new UsageError(
+      `${destination} is not empty: give another directory, or --overwrite to replace the checkpoint in it`,
+    );
+  }
+  if (stepDirectories(destination).length > 0) {
+    throw new UsageError(
+      `${destination} is a training run, which is not overwritten: give another directory`,
+    );
+  }
+  const { names, hasWeights } = checkpointFiles(destination);
+  const [first] = names;
+  if (first !== undefined && !hasWeights) {
+    throw new UsageError(
+      `${join(destination, first)} belongs to no checkpoint and is not overwritten: give another directory`,
+    );
+  }
+}
+
+const LOCK = 'convert';
+
+/** One conversion at a time into a directory: the lock is in it, or beside the place where it will be. */
+function lockDestination(destination: string): () => void {
+  const options = { doing: 'converting a checkpoint' };
+  return existsSync(destination)
+    ? lockDirectory(destination, LOCK, options)
+    : lockDirectory(dirname(destination), basename(destination), options);
 }
 
 /** The same tensors, with a count of the bytes read. */
@@ -80,7 +131,8 @@ class WatchedSource extends TensorSource {
 
 /**
  * Rewrites a checkpoint in another format, a few megabytes at a time. Tensors keep their type and their bits unless
- * `dtype` asks for another. The destination appears when it is complete.
+ * `dtype` asks for another. The destination appears when it is complete; in one that exists only files of a checkpoint are
+ * replaced, and only with `overwrite`.
  * @throws UsageError where the destination is taken or the format cannot express the model, RunError otherwise
  */
 export async function convertCheckpoint(
@@ -90,7 +142,6 @@ export async function convertCheckpoint(
 ): Promise<Conversion> {
   const checkpoint = openCheckpoint(source);
   try {
-    checkDestination(source, destination, overwrite);
     const format = FORMATS.find(({ name }) => name === to);
     if (format === undefined) throw new UsageError(`unknown format '${to}'`);
     const { config, tokenizer, tensors } = checkpoint;
@@ -100,10 +151,31 @@ export async function convertCheckpoint(
       ...checkpoint,
       tensors: new WatchedSource(tensors, (read) => onProgress?.(Math.min(read, bytes), bytes)),
     };
-    await replaceDirectory(resolve(destination), (directory) => format.write(directory, watched, options));
+    await write(checkpoint.directory, resolve(destination), overwrite, (directory) =>
+      format.write(directory, watched, options),
+    );
     const parameters = infos.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
     return { from: checkpoint.format.name, to, config, tokenizer, tensors: infos.length, parameters, bytes };
   } finally {
     checkpoint.tensors.close();
+  }
+}
+
+async function write(
+  source: string,
+  destination: string,
+  overwrite: boolean,
+  fill: (directory: string) => Promise<void>,
+): Promise<void> {
+  checkSource(source, destination);
+  if (existsSync(destination) && !statSync(destination).isDirectory())
+    checkDestination(destination, overwrite);
+  const unlock = lockDestination(destination);
+  try {
+    recoverDirectory(destination, CHECKPOINT_FILES);
+    checkDestination(destination, overwrite);
+    await writeDirectory(destination, CHECKPOINT_FILES, fill);
+  } finally {
+    unlock();
   }
 }

@@ -1,9 +1,10 @@
-import { closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RunError } from '../errors.js';
 import { readJsonValue } from '../files/json.js';
 import { fileError, openRegular } from '../files/read.js';
-import { makeDirectory, writeFileAtomic } from '../files/write.js';
+import { syncDirectory } from '../files/staging.js';
+import { makeDirectory, temporaryBeside, writeFileAtomic } from '../files/write.js';
 
 export { fileError } from '../files/read.js';
 
@@ -78,19 +79,6 @@ function writeFully(descriptor: number, bytes: Uint8Array, position: number): vo
   }
 }
 
-/** Makes a rename in `directory` durable; not every platform can open a directory, and then it does without. */
-export function syncDirectory(directory: string): void {
-  let descriptor: number | undefined;
-  try {
-    descriptor = openSync(directory, 'r');
-    fsyncSync(descriptor);
-  } catch {
-    // Windows has no directory handles; the rename itself is still atomic there.
-  } finally {
-    if (descriptor !== undefined) closeSync(descriptor);
-  }
-}
-
 /**
  * Writes a file so that at any moment, a crash included, `path` is either what it was or complete: the content goes
  * to a temporary file beside it, is flushed to the disk and renamed. Directories are made as needed. On failure
@@ -101,10 +89,11 @@ export async function writeAtomically(
   produce: (write: Write) => void | Promise<void>,
 ): Promise<void> {
   makeDirectory(dirname(path));
-  const temporary = `${path}.${process.pid}.tmp`;
+  let temporary = '';
   let descriptor: number | undefined;
   try {
-    descriptor = openSync(temporary, 'w');
+    temporary = temporaryBeside(path);
+    descriptor = openSync(temporary, 'wx');
     const open = descriptor;
     let end = 0;
     await produce((bytes, position = end) => {
@@ -118,7 +107,7 @@ export async function writeAtomically(
     syncDirectory(dirname(path));
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor);
-    rmSync(temporary, { force: true });
+    if (temporary !== '') rmSync(temporary, { force: true });
     throw fileError('write', path, error);
   }
 }
@@ -138,30 +127,4 @@ export function readJson(path: string, limit?: number): Record<string, unknown> 
     throw new RunError(`${path}: expected a JSON object`);
   }
   return value as Record<string, unknown>;
-}
-
-/**
- * Fills a directory so that `path` is either what it was or complete: `fill` writes into a sibling directory that
- * then takes its place.
- */
-export async function replaceDirectory(
-  path: string,
-  fill: (directory: string) => void | Promise<void>,
-): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  const previous = `${path}.${process.pid}.old`;
-  try {
-    rmSync(temporary, { recursive: true, force: true });
-    makeDirectory(temporary);
-    await fill(temporary);
-    syncDirectory(temporary);
-    if (existsSync(path)) renameSync(path, previous);
-    renameSync(temporary, path);
-    syncDirectory(dirname(path));
-    rmSync(previous, { recursive: true, force: true });
-  } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    if (existsSync(previous) && !existsSync(path)) renameSync(previous, path);
-    throw fileError('write', path, error);
-  }
 }

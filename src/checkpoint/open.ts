@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../errors.js';
+import { movedAway } from '../files/staging.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
 import { huggingFaceFormat } from './formats/hugging-face.js';
 import { metaFormat } from './formats/meta.js';
@@ -33,7 +34,12 @@ export function stepDirectories(run: string): string[] {
 
 function requireDirectory(directory: string): void {
   const stat = statSync(directory, { throwIfNoEntry: false });
-  if (stat === undefined) throw new UsageError(`there is no checkpoint directory ${directory}`);
+  if (stat === undefined) {
+    const moved = movedAway(directory);
+    const hint =
+      moved === undefined ? '' : ` (an interrupted conversion has left it as ${moved}: convert again)`;
+    throw new UsageError(`there is no checkpoint directory ${directory}${hint}`);
+  }
   if (!stat.isDirectory()) {
     throw new UsageError(`${directory} is a file: give the directory that holds the checkpoint`);
   }

@@ -1,8 +1,7 @@
 /** The tokens of a corpus, read by position: in memory, or in a temporary file when there are very many. */
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readSync, writeSync } from 'node:fs';
 import { UsageError } from '../errors.js';
+import { openTemporary } from '../files/temporary.js';
 import type { TextPiece } from './corpus.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -140,23 +139,15 @@ class MemoryStore implements TokenStore {
   }
 }
 
-/** Tokens as 32-bit integers in a file of the system's temporary directory, which goes away with the process. */
+/** Tokens as 32-bit integers in a temporary file, which goes away with the process. */
 class FileStore implements TokenStore {
   length = 0;
-  private readonly directory = mkdtempSync(join(tmpdir(), 'yoco-tokens-'));
-  private readonly descriptor = openSync(join(this.directory, 'tokens.bin'), 'w+');
-  private readonly onExit = (): void => {
-    this.dispose();
-  };
-
-  constructor() {
-    process.once('exit', this.onExit);
-  }
+  private readonly file = openTemporary('yoco-tokens');
 
   append(ids: Ids): void {
     const bytes = Buffer.from(Int32Array.from(ids).buffer);
     for (let done = 0; done < bytes.length;) {
-      done += writeSync(this.descriptor, bytes, done, bytes.length - done, this.length * 4 + done);
+      done += writeSync(this.file.descriptor, bytes, done, bytes.length - done, this.length * 4 + done);
     }
     this.length += ids.length;
   }
@@ -164,16 +155,14 @@ class FileStore implements TokenStore {
   read(start: number, target: Int32Array): void {
     const bytes = Buffer.from(target.buffer, target.byteOffset, target.byteLength);
     for (let done = 0; done < bytes.length;) {
-      const count = readSync(this.descriptor, bytes, done, bytes.length - done, start * 4 + done);
+      const count = readSync(this.file.descriptor, bytes, done, bytes.length - done, start * 4 + done);
       if (count === 0) throw new Error(`tokens ${start} to ${start + target.length} are outside the store`);
       done += count;
     }
   }
 
   dispose(): void {
-    process.off('exit', this.onExit);
-    closeSync(this.descriptor);
-    rmSync(this.directory, { recursive: true, force: true });
+    this.file.close();
   }
 }
 

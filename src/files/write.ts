@@ -5,6 +5,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -12,6 +13,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { describeSystemError, RunError } from '../errors.js';
+import { hasProcess } from './process.js';
 
 /** Rethrows a file-system error as `cannot write PATH: why`. */
 export function writing<T>(path: string, work: () => T): T {
@@ -53,10 +55,10 @@ export function writeWhole(descriptor: number, content: string | Uint8Array): vo
 
 /** Replaces `path` by `content`: after a crash at any moment the file is the old one or the new one. */
 export function writeFileAtomic(path: string, content: string | Uint8Array): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   writing(path, () => {
+    const temporary = temporaryBeside(path);
     try {
-      const descriptor = openSync(temporary, 'w');
+      const descriptor = openSync(temporary, 'wx');
       try {
         writeWhole(descriptor, content);
         fsyncSync(descriptor);
@@ -69,6 +71,27 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): voi
       throw error;
     }
   });
+}
+
+/** Paths beside which this process has looked for what others left. */
+const swept = new Set<string>();
+
+/**
+ * Under which name a file is written before it takes its own: `.NAME.PID.tmp` in the same directory, where there is
+ * none now. The first time, those that dead processes left of this file are removed.
+ */
+export function temporaryBeside(path: string): string {
+  const [directory, name] = [dirname(path), basename(path)];
+  const temporary = join(directory, `.${name}.${process.pid}.tmp`);
+  rmSync(temporary, { force: true });
+  if (swept.has(path)) return temporary;
+  swept.add(path);
+  const begin = `.${name}.`;
+  for (const other of readdirSync(directory)) {
+    const pid = other.startsWith(begin) ? /^(\d+)\.tmp$/.exec(other.slice(begin.length))?.[1] : undefined;
+    if (pid !== undefined && !hasProcess(Number(pid))) rmSync(join(directory, other), { force: true });
+  }
+  return temporary;
 }
 
 /** `text` as part of a file's name: what is neither letter, digit, `_` nor dot becomes a dash. */

@@ -9,11 +9,12 @@ import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path';
 import { RunError, UsageError } from '../errors.js';
 import { toFloat32 } from '../checkpoint/data-type.js';
-import { quote, readJson, replaceDirectory, writeJson } from '../checkpoint/files.js';
+import { quote, readJson, writeJson } from '../checkpoint/files.js';
 import { loadParameters, variableEntries, writeModel } from '../checkpoint/load.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import { openCheckpoint, stepDirectories } from '../checkpoint/open.js';
 import { SafetensorsFile, writeSafetensors } from '../checkpoint/safetensors.js';
+import { replaceDirectory } from '../files/staging.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
 import { canonicalJson } from '../results/canonical.js';

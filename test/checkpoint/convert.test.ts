@@ -139,7 +139,7 @@ test('never overwrites unasked', async () => {
     /is a file, not a directory/,
   );
   await convertCheckpoint(source, at('taken'), { to: 'official', overwrite: true });
-  assert.equal(readdirSync(at('taken')).sort(), ['checkpoint.pth', 'params.json']);
+  assert.equal(readdirSync(at('taken')).sort(), ['checkpoint.pth', 'notes', 'params.json']);
   assert.equal(readdirSync(at()).sort(), ['source', 'taken']);
 });
 
