@@ -24,6 +24,9 @@ export class RunError extends YocoError {
 /** A sweep that ran to its end although some of its cells could not be measured. */
 export class FailedCellsError extends RunError {}
 
+/** Figures that are worse than those of an earlier run (`--check`). */
+export class RegressionError extends RunError {}
+
 /** Failures of the operating system that a person can fix, by code. */
 const SYSTEM_REMEDIES: Readonly<Record<string, string>> = {
   ENOSPC: 'no space left on the device; free some and run the command again',

@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Command, Interfaces } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
-import { FailedCellsError, RunError, UsageError } from '../errors.js';
+import { FailedCellsError, RegressionError, UsageError } from '../errors.js';
+import type { Baseline, Comparison } from '../results/compare.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
+import type { Row, Schema } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
@@ -16,8 +19,8 @@ export type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<C['base
 /** What `finish` needs to know of a command's flags. */
 export interface FinishOptions {
   format: ResultFormat;
-  check?: string;
   tolerance?: number;
+  'check-report'?: string;
 }
 
 /** Parent of the commands that measure: they compute on an engine, from a seed, and leave tables of results. */
@@ -29,9 +32,16 @@ export abstract class BaseCommand extends PlainCommand {
     return out ?? `runs/${this.id ?? 'yoco'}`;
   }
 
-  /** This run of the command, as the library is to know it. */
-  protected context(flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>): RunContext {
-    this.requireBaseline(flags.check);
+  /** The table that `--check` compares: the command's first. */
+  protected abstract mainTable(): Promise<Schema>;
+
+  private baseline: Baseline | undefined;
+
+  /** This run of the command, as the library is to know it. @throws what `readCheck` does */
+  protected async context(
+    flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>,
+  ): Promise<RunContext> {
+    await this.readCheck(flags.check);
     return {
       command: [this.id ?? '', ...this.argv],
       flags,
@@ -44,10 +54,10 @@ export abstract class BaseCommand extends PlainCommand {
   }
 
   /** Where the tables of this run go, and what they say of it. */
-  protected output(
+  protected async output(
     flags: { out?: string; check?: string; resume: boolean } & Record<string, unknown>,
-  ): TableOutput {
-    const { directory, command } = this.context(flags);
+  ): Promise<TableOutput> {
+    const { directory, command } = await this.context(flags);
     return { directory, resume: flags.resume, record: { command, flags } };
   }
 
@@ -59,11 +69,16 @@ export abstract class BaseCommand extends PlainCommand {
     if (writer) await this.finish(writer, options, derived);
   }
 
-  /** Says before the work rather than after it that `--check` names no file. */
-  protected requireBaseline(check: string | undefined): void {
-    if (check !== undefined && !existsSync(check)) {
-      throw new UsageError(`--check ${check}: there is no such file`);
-    }
+  /**
+   * Reads the file of `--check` before the work: the run may replace it, and a file that cannot serve is known at once.
+   *
+   * @throws UsageError when there is no such file, RunError when it is no table of this command
+   */
+  protected async readCheck(check: string | undefined): Promise<void> {
+    if (check === undefined) return;
+    if (!existsSync(check)) throw new UsageError(`--check ${check}: there is no such file`);
+    const { readBaseline } = await import('../results/compare.js');
+    this.baseline = readBaseline(await this.mainTable(), check);
   }
 
   /**
@@ -93,23 +108,44 @@ export abstract class BaseCommand extends PlainCommand {
     ];
     for (const writer of all) writer.close();
     this.note(`written: ${files.join(', ')}`);
-    if (options.check !== undefined)
-      await this.compare({ schema, rows }, options.check, options.tolerance ?? 0);
+    await this.compare(rows, options);
     const failed = all.reduce((sum, writer) => sum + writer.failures, 0);
     if (failed > 0) throw new FailedCellsError(`${failed} of the cells failed; column 'error' says why`);
   }
 
-  /** `--check`: says which figures are worse than in an earlier CSV. @throws RunError if there are any */
-  protected async compare({ schema, rows }: DerivedTable, file: string, tolerance: number): Promise<void> {
+  /**
+   * `--check`: says which figures are worse than in the earlier table, and writes `--check-report`.
+   *
+   * @throws RegressionError if a figure is worse
+   */
+  protected async compare(
+    rows: readonly Row[],
+    { tolerance = 0, 'check-report': report }: Omit<FinishOptions, 'format'>,
+  ): Promise<void> {
+    if (this.baseline === undefined) return;
     const { compareResults } = await import('../results/compare.js');
-    const comparison = compareResults(schema, rows, file, tolerance);
-    for (const line of comparison.offences)
-      process.stderr.write(`${chalkStderr.red('regression:')} ${line}\n`);
-    if (comparison.offences.length > 0) {
-      throw new RunError(
-        `${comparison.offences.length} figures are worse than in ${file} by more than ${tolerance} %`,
+    const comparison = compareResults(await this.mainTable(), rows, this.baseline, tolerance);
+    if (report !== undefined) await this.writeReport(comparison, report);
+    const offences = comparison.rows.flatMap((row) => row.offences.map((line) => `${row.key}: ${line}`));
+    for (const line of offences) process.stderr.write(`${chalkStderr.red('regression:')} ${line}\n`);
+    if (offences.length > 0) {
+      throw new RegressionError(
+        `${offences.length} figures are worse than in ${this.baseline.file} by more than ${tolerance} %`,
       );
     }
-    this.note(`${comparison.compared} figures agree with ${file} within ${tolerance} %`);
+    const compared = comparison.rows.reduce((sum, row) => sum + row.compared, 0);
+    const repaired = comparison.rows.filter((row) => row.repaired).length;
+    this.note(
+      `${compared} figures agree with ${this.baseline.file} within ${tolerance} %` +
+        (repaired > 0 ? `; ${repaired} rows failed there and succeeded now` : ''),
+    );
+  }
+
+  private async writeReport(comparison: Comparison, file: string): Promise<void> {
+    const { junitXml } = await import('../results/junit.js');
+    const { makeDirectory, writeFileAtomic } = await import('../files/write.js');
+    makeDirectory(dirname(file));
+    writeFileAtomic(file, junitXml(comparison));
+    this.note(`written: ${file}`);
   }
 }

@@ -1,15 +1,21 @@
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import { RunError } from '../errors.js';
+import { readJsonAs } from '../files/json.js';
 import { hashOf } from '../results/canonical.js';
 import { makeDirectory, writeFileAtomic } from '../files/write.js';
 import type { ExperimentStep } from './experiment.js';
 
-interface FinishedStep {
-  title: string;
-  seconds: number;
+const FINISHED_STEP = v.object({
+  title: v.string(),
+  seconds: v.number(),
   /** Files the step wrote below the output directory. */
-  files: string[];
-}
+  files: v.array(v.string()),
+});
+const LOG = v.record(v.string(), FINISHED_STEP);
+
+type FinishedStep = v.InferOutput<typeof FINISHED_STEP>;
 
 /**
  * Which steps of an experiment are done, in `reproduce.json` of its output directory. A step counts as done under a
@@ -48,11 +54,12 @@ export class ExperimentLog {
   }
 }
 
+/** A damaged log, or one of another shape, only means that steps run again; each resumes from its own files. */
 function readLog(path: string): [string, FinishedStep][] {
   try {
-    return Object.entries(JSON.parse(readFileSync(path, 'utf8')) as Record<string, FinishedStep>);
-  } catch {
-    // A damaged log only means that steps are run again; each resumes from its own files.
+    return Object.entries(readJsonAs(path, LOG));
+  } catch (error) {
+    if (!(error instanceof RunError)) throw error;
     return [];
   }
 }

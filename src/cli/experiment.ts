@@ -1,14 +1,21 @@
 /** Experiment files: which commands of ours, with which arguments, make a table or figure. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { describeSystemError, RunError, UsageError } from '../errors.js';
+import * as v from 'valibot';
+import { UsageError } from '../errors.js';
+import { readJsonAs } from '../files/json.js';
 import { packageRoot } from '../package-root.js';
 
+/**
+ * One command. Its words may hold `{out}`, the experiment's output directory, and `{NAME}` for each of its inputs; in the
+ * file, `run` (a yoco command) or `script` (a benchmark of the checkout) holds all words.
+ */
 export interface ExperimentStep {
   title: string;
-  /** A command of ours: `train`. */
+  /** `script`: a TypeScript file below the root of the checkout, for tables that no command makes. */
+  kind: 'run' | 'script';
+  /** A command of ours (`train`), or the path of a script. */
   command: string;
-  /** Its arguments; `{out}` stands for the experiment's output directory. In the file, `run` holds both. */
   args: readonly string[];
 }
 
@@ -17,6 +24,10 @@ export interface Experiment {
   description: string;
   /** Output directory unless `--out` says otherwise. */
   out: string;
+  /** Directory of a checkout where the results are committed; null where they are not. */
+  reference: string | null;
+  /** What a person must bring for some steps (`--input NAME=PATH`): a description by name. */
+  inputs: Readonly<Record<string, string>>;
   steps: readonly ExperimentStep[];
 }
 
@@ -29,33 +40,40 @@ export function experimentNames(): string[] {
     .sort();
 }
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null;
+const text = v.pipe(v.string(), v.nonEmpty('expected a text'));
+const isOneCommand = ({ run, script }: { title: string; run?: string; script?: string }): boolean =>
+  (run === undefined) !== (script === undefined);
 
-function checkStep(file: string, step: unknown, index: number): ExperimentStep {
-  const where = `${file}: step ${index + 1}`;
-  const { title, run } = isRecord(step) ? step : {};
-  if (!isText(title)) throw new RunError(`${where}: 'title' must be a text`);
-  if (!isText(run)) throw new RunError(`${where}: 'run' must be a command of yoco with its arguments`);
-  const [command = '', ...args] = run.trim().split(/\s+/);
-  return { title, command, args };
-}
+const EXPERIMENT = v.object({
+  description: text,
+  out: text,
+  reference: v.optional(text),
+  inputs: v.optional(v.record(v.string(), text), {}),
+  steps: v.pipe(
+    v.array(
+      v.pipe(
+        v.object({ title: text, run: v.optional(text), script: v.optional(text) }),
+        v.check(
+          isOneCommand,
+          "expected either 'run', a command of yoco, or 'script', a file of the checkout",
+        ),
+      ),
+    ),
+    v.nonEmpty('expected at least one step'),
+  ),
+});
 
-function parseExperiment(file: string, text: string): Experiment {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new RunError(`${file} is no JSON: ${(error as Error).message}`, { cause: error });
-  }
-  const { description, out, steps } = isRecord(value) ? value : {};
-  if (!isText(description)) throw new RunError(`${file}: 'description' must be a text`);
-  if (!isText(out)) throw new RunError(`${file}: 'out' must name the output directory`);
-  if (!Array.isArray(steps) || steps.length === 0)
-    throw new RunError(`${file}: 'steps' must be a list of commands`);
-  const name = basename(file, '.json');
-  return { name, description, out, steps: steps.map((step, index) => checkStep(file, step, index)) };
+function readExperiment(file: string): Experiment {
+  const { reference = null, steps, ...fields } = readJsonAs(file, EXPERIMENT);
+  return {
+    ...fields,
+    name: basename(file, '.json'),
+    reference,
+    steps: steps.map(({ title, run, script }) => {
+      const [command = '', ...args] = (run ?? script ?? '').trim().split(/\s+/);
+      return { title, kind: run === undefined ? 'script' : 'run', command, args };
+    }),
+  };
 }
 
 /**
@@ -70,11 +88,39 @@ export function loadExperiment(nameOrPath: string): Experiment {
       `no experiment '${nameOrPath}': name a file or one of ${experimentNames().join(', ')}`,
     );
   }
-  try {
-    return parseExperiment(file, readFileSync(file, 'utf8'));
-  } catch (error) {
-    const reason = describeSystemError(error);
-    if (reason === null) throw error;
-    throw new UsageError(`cannot read the experiment ${reason}`, { cause: error });
+  return readExperiment(file);
+}
+
+/** A step with its output directory and inputs put in, or what it lacks. */
+export type ResolvedStep = ExperimentStep & {
+  /** Names of inputs that were not given. The step cannot run. */
+  missing: readonly string[];
+};
+
+/**
+ * Puts the values in for `{out}` and `{NAME}`.
+ *
+ * @param given values of inputs by name
+ * @throws UsageError for a value of an input the experiment does not have
+ */
+export function resolveSteps(
+  { name, inputs, steps }: Experiment,
+  out: string,
+  given: Readonly<Record<string, string>> = {},
+): ResolvedStep[] {
+  const unknown = Object.keys(given).find((input) => !(input in inputs));
+  if (unknown !== undefined) {
+    const known = Object.keys(inputs).join(', ') || 'none';
+    throw new UsageError(`--input ${unknown}: experiment '${name}' has no such input; its inputs: ${known}`);
   }
+  const values: Readonly<Record<string, string>> = { ...given, out };
+  const fill = (word: string): string =>
+    word.replaceAll(/\{(\w+)\}/g, (whole, key: string) => values[key] ?? whole);
+  return steps.map((step) => ({
+    ...step,
+    args: step.args.map(fill),
+    missing: Object.keys(inputs).filter(
+      (input) => !(input in given) && step.args.some((word) => word.includes(`{${input}}`)),
+    ),
+  }));
 }

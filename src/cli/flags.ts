@@ -110,6 +110,27 @@ export const modelFlags = {
   })(),
 };
 
+export const checkFlags = {
+  check: Flags.string({
+    description: 'compare with an earlier CSV; exit status 1 on a regression',
+    helpValue: 'FILE',
+    helpGroup: 'CHECK',
+  }),
+  tolerance: Flags.custom<number>({
+    description: 'percent by which --check lets a figure be worse (default: 0)',
+    helpValue: 'PERCENT',
+    dependsOn: ['check'],
+    helpGroup: 'CHECK',
+    parse: (text) => Promise.resolve(parsePercent(text)),
+  })(),
+  'check-report': Flags.string({
+    description: 'write the comparison as JUnit XML too, for CI services',
+    helpValue: 'FILE',
+    dependsOn: ['check'],
+    helpGroup: 'CHECK',
+  }),
+};
+
 export const sweepFlags = {
   resume: Flags.boolean({
     description: 'keep the finished cells of an earlier run in the same directory',
@@ -117,18 +138,7 @@ export const sweepFlags = {
     allowNo: true,
     helpGroup: 'SWEEP',
   }),
-  check: Flags.string({
-    description: 'compare with an earlier CSV; exit status 1 on a regression',
-    helpValue: 'FILE',
-    helpGroup: 'SWEEP',
-  }),
-  tolerance: Flags.custom<number>({
-    description: 'percent by which --check lets a figure be worse (default: 0)',
-    helpValue: 'PERCENT',
-    dependsOn: ['check'],
-    helpGroup: 'SWEEP',
-    parse: (text) => Promise.resolve(parsePercent(text)),
-  })(),
+  ...checkFlags,
 };
 
 /** `--ctx 4k,64k,1m`. */

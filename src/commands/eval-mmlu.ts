@@ -4,6 +4,7 @@ import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel } from '../sweep/model-key.js';
+import type { Schema } from '../results/schema.js';
 
 export default class EvalMmlu extends BaseCommand {
   static override summary =
@@ -48,6 +49,9 @@ export default class EvalMmlu extends BaseCommand {
     'max-context': maxContextFlag,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../evaluation/tasks/mmlu-tables.js')).MMLU_SUMMARY;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
     const { loadMmlu, sampleDirectory } = await import('../data/tasks/mmlu.js');
@@ -56,7 +60,7 @@ export default class EvalMmlu extends BaseCommand {
     const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runMmlu } = await import('../evaluation/tasks/mmlu-run.js');
-    const context = this.context(flags);
+    const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,
       inputs: { [set.name]: set.sha256 },

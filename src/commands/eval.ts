@@ -4,6 +4,7 @@ import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel } from '../sweep/model-key.js';
+import type { Schema } from '../results/schema.js';
 
 /** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
 const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
@@ -38,6 +39,9 @@ export default class Eval extends BaseCommand {
     'max-context': maxContextFlag,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../evaluation/tasks/tasks-tables.js')).TASK_SUMMARY;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(Eval);
     const { loadChoiceTask } = await import('../data/tasks/choice-tasks.js');
@@ -47,7 +51,7 @@ export default class Eval extends BaseCommand {
     const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runTasks } = await import('../evaluation/tasks/tasks-run.js');
-    const context = this.context(flags);
+    const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,
       inputs: Object.fromEntries(tasks.map(({ name, sha256 }) => [name, sha256])),

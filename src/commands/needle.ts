@@ -3,6 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
+import type { Schema } from '../results/schema.js';
 
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
@@ -48,6 +49,9 @@ export default class Needle extends BaseCommand {
     ...sweepFlags,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../evaluation/needle/tables.js')).NEEDLE_CELLS;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
     const { parseDepths } = await import('../evaluation/needle/depths.js');
@@ -67,7 +71,7 @@ export default class Needle extends BaseCommand {
     const { runNeedle } = await import('../evaluation/needle/run.js');
     const { describeAnswers } = await import('../evaluation/needle/tables.js');
     const { writeNeedleFigures } = await import('../evaluation/needle/figures.js');
-    const context = this.context(flags);
+    const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,
       inputs: { [haystack.name]: haystack.sha256 },

@@ -3,6 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
+import type { Schema } from '../results/schema.js';
 
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
@@ -31,6 +32,9 @@ export default class Perplexity extends BaseCommand {
     ...sweepFlags,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../evaluation/perplexity/tables.js')).PERPLEXITY_SCHEMA;
+
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Perplexity);
     const { chooseModels } = await import('../sweep/models.js');
@@ -42,7 +46,7 @@ export default class Perplexity extends BaseCommand {
     const { runPerplexity } = await import('../evaluation/perplexity/run.js');
     const { perplexityFigure } = await import('../evaluation/perplexity/tables.js');
     const { writeFileAtomic } = await import('../files/write.js');
-    const context = this.context(flags);
+    const context = await this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };
     const session = await startSession(context, flags, { choices, inputs });
     const writer = await runPerplexity(context, {

@@ -5,6 +5,7 @@ import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } f
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel } from '../sweep/model-key.js';
+import type { Schema } from '../results/schema.js';
 
 const K = 1024;
 
@@ -51,13 +52,16 @@ export default class ProfileMemory extends BaseCommand {
     ...sweepFlags,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../profiling/tables.js')).MEMORY_SCHEMA;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfileMemory);
     const { chooseModels } = await import('../sweep/models.js');
     const { profileMemory } = await import('../profiling/profile-memory.js');
     const { startChosenEngine } = await import('../engines/start.js');
     const { formatBytes } = await import('../results/display.js');
-    const output = this.output(flags);
+    const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
     const engine = flags.analytic
       ? undefined

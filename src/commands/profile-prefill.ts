@@ -6,6 +6,7 @@ import { parseTokenCount } from '../cli/sizes.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel } from '../sweep/model-key.js';
+import type { Schema } from '../results/schema.js';
 
 const K = 1024;
 
@@ -55,12 +56,15 @@ export default class ProfilePrefill extends BaseCommand {
     ...sweepFlags,
   };
 
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../profiling/tables.js')).PREFILL_SCHEMA;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfilePrefill);
     const { chooseModels } = await import('../sweep/models.js');
     const { profilePrefill } = await import('../profiling/profile-prefill.js');
     const { startChosenEngine } = await import('../engines/start.js');
-    const output = this.output(flags);
+    const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
     const engine = await startChosenEngine(flags, (line) => {
       this.note(line);

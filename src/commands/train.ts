@@ -2,11 +2,11 @@ import { Flags } from '@oclif/core';
 import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
-import { modelFlags, sweepFlags } from '../cli/flags.js';
+import { checkFlags, modelFlags } from '../cli/flags.js';
 import type { Progress } from '../sweep/run-context.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Row } from '../results/schema.js';
+import type { Row, Schema } from '../results/schema.js';
 import type { RecipeInput } from '../training/recipe.js';
 import type { TrainProgress } from '../training/run-training.js';
 import type { TrainResult } from '../training/train.js';
@@ -93,13 +93,15 @@ export default class Train extends BaseCommand {
       default: true,
       allowNo: true,
     }),
-    check: sweepFlags.check,
-    tolerance: sweepFlags.tolerance,
+    ...checkFlags,
   };
+
+  protected override mainTable = async (): Promise<Schema> =>
+    (await import('../training/log.js')).TRAIN_SCHEMA;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Train);
-    this.requireBaseline(flags.check);
+    await this.readCheck(flags.check);
     const { chooseModel } = await import('../sweep/models.js');
     const { createRecipe } = await import('../training/recipe.js');
     const inputs = await import('../training/inputs.js');
@@ -156,8 +158,7 @@ export default class Train extends BaseCommand {
     process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, { color: chalk.level > 0 }));
     this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
     if (result.status === 'finished') {
-      if (flags.check === undefined) return;
-      await this.compare({ schema: TRAIN_SCHEMA, rows: result.rows }, flags.check, flags.tolerance ?? 0);
+      await this.compare(result.rows, flags);
       return;
     }
     const command = ['yoco', this.id ?? 'train', ...this.argv].join(' ');

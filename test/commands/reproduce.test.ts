@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -26,10 +26,14 @@ test('what is no experiment is refused in one line that names the file', async (
   const out = directory;
   const step = { title: 'a', run: 'train' };
   const cases: [unknown, number, RegExp][] = [
-    ['{', 1, /experiment\.json is no JSON/],
-    [{ out, steps: [step] }, 1, /'description' must be a text/],
-    [{ description: 'x', out, steps: [] }, 1, /'steps' must be a list/],
-    [{ description: 'x', out, steps: [step, { ...step, run: 1 }] }, 1, /step 2: 'run' must be a command/],
+    ['{', 1, /experiment\.json: not valid JSON/],
+    ['null', 1, /experiment\.json: expected Object, found null/],
+    [{ out, steps: [step] }, 1, /experiment\.json: description: expected .*, found nothing/],
+    [{ description: 'x', out, steps: [] }, 1, /steps: expected at least one step/],
+    [{ description: 'x', out, steps: [step, { ...step, run: 1 }] }, 1, /steps\.1\.run: expected string/],
+    [{ description: 'x', out, steps: [{ title: 'a' }] }, 1, /steps\.0: expected either 'run'/],
+    [{ description: 'x', out, steps: [{ ...step, script: 'a.ts' }] }, 1, /steps\.0: expected either 'run'/],
+    [{ description: 'x', out, inputs: { a: 1 }, steps: [step] }, 1, /inputs\.a: expected string/],
     [{ description: 'x', out, steps: [{ ...step, run: 'trian --fast' }] }, 2, /no command 'trian'/],
   ];
   for (const [content, status, line] of cases) {
@@ -48,7 +52,7 @@ test('every shipped experiment is well-formed', () => {
 });
 
 test('a step is done while it, the steps before it and its files are what they were', () => {
-  const steps = ['one', 'two'].map((title) => ({ title, command: 'train', args: [title] }));
+  const steps = ['one', 'two'].map((title) => ({ title, kind: 'run' as const, command: 'train', args: [title] }));
   const hashes = ExperimentLog.hashes(steps, '1');
   const [first = '', second = ''] = hashes;
   const file = join(directory, 'train.csv');
@@ -59,13 +63,67 @@ test('a step is done while it, the steps before it and its files are what they w
   assert.is(new ExperimentLog(directory, true).isDone(second), false);
   assert.is(new ExperimentLog(directory, false).isDone(first), false);
   const changed = ExperimentLog.hashes(
-    [{ title: 'one', command: 'train', args: ['other'] }, ...steps.slice(1)],
+    [{ title: 'one', kind: 'run', command: 'train', args: ['other'] }, ...steps.slice(1)],
     '1',
   );
   assert.ok(changed.every((hash) => !hashes.includes(hash)));
   rmSync(file);
   assert.is(new ExperimentLog(directory, true).isDone(first), false);
   assert.ok(existsSync(join(directory, 'reproduce.json')));
+});
+
+test('a log of another shape counts for nothing', () => {
+  const [hash = ''] = ExperimentLog.hashes(
+    [{ title: 'one', kind: 'run', command: 'train', args: [] }],
+    '1',
+  );
+  for (const log of ['null', '3', '[]', `{"${hash}":null}`, `{"${hash}":{"files":"a"}}`, '{']) {
+    writeFileSync(join(directory, 'reproduce.json'), log);
+    assert.is(new ExperimentLog(directory, true).isDone(hash), false, log);
+  }
+});
+
+test('a step without its input is skipped and says what it needs; an unknown input is refused', async () => {
+  const file = write({
+    description: 'x',
+    out: join(directory, 'out'),
+    inputs: { models: 'a directory' },
+    steps: [{ title: 'Memory', run: 'profile-memory --analytic --ctx 1k --config {models}/a.json --out {out}' }],
+  });
+  const without = await runCli('reproduce', file);
+  assert.is(without.exitCode, 0, without.stderr);
+  assert.match(without.stderr, /\[1\/1\] Memory: skipped, it needs --input models=PATH \(a directory\)/);
+  const unknown = await runCli('reproduce', file, '--input', 'novels=x');
+  assert.match(unknown.stderr, /no such input; its inputs: models/);
+  assert.is(unknown.exitCode, 2);
+  const given = await runCli('reproduce', file, '--input', `models=${directory}`);
+  assert.match(given.stderr, new RegExp(`${directory}/a\\.json`));
+});
+
+test('--check compares each table with the one of the same name, after finished steps too', async () => {
+  const step = { title: 'Memory', run: 'profile-memory --analytic --ctx 1k --out {out}/memory' };
+  const [out, reference] = [join(directory, 'out'), join(directory, 'reference', 'memory')];
+  const file = write({ description: 'x', out, steps: [step] });
+  const check = ['--check', join(directory, 'reference')];
+  const absent = await runCli('reproduce', file, ...check);
+  assert.match(absent.stderr, /--check .*reference: there is no such directory/);
+  assert.is((await runCli('reproduce', file)).exitCode, 0);
+
+  mkdirSync(reference, { recursive: true });
+  const table = readFileSync(join(out, 'memory', 'profile-memory.csv'), 'utf8');
+  writeFileSync(join(reference, 'profile-memory.csv'), table);
+  const same = await runCli('reproduce', file, ...check);
+  assert.match(same.stderr, /figures agree with .*reference\/memory\/profile-memory\.csv within 0 %/);
+  assert.is(same.exitCode, 0, same.stderr);
+
+  const [head = '', first = ''] = table.split('\n');
+  const at = head.split(',').indexOf('kv_cache_bytes');
+  const better = first.split(',').map((cell, i) => (i === at ? '1' : cell));
+  writeFileSync(join(reference, 'profile-memory.csv'), `${head}\n${better.join(',')}\n`);
+  const worse = await runCli('reproduce', file, ...check);
+  assert.match(worse.stderr, /regression: .*kv_cache_bytes \d+, was 1/);
+  assert.match(worse.stderr, /1 of 1 steps have failed cells or worse figures: Memory/);
+  assert.is(worse.exitCode, 1);
 });
 
 test('an experiment runs its steps, skips what is done, and says which step is unfinished', async () => {

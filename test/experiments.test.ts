@@ -1,0 +1,74 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { experimentNames, loadExperiment, resolveSteps, type ResolvedStep } from '../src/cli/experiment.js';
+import { packageRoot } from '../src/package-root.js';
+
+const test = suite('experiments');
+
+/** The tables that a command leaves in its output directory. */
+const TABLES: Readonly<Record<string, readonly string[]>> = {
+  train: ['train'],
+  needle: ['needle', 'needle-contexts', 'needle-trials'],
+  'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
+  eval: ['eval', 'eval-items'],
+  'profile-memory': ['profile-memory', 'profile-memory-ratio'],
+  'profile-prefill': ['profile-prefill', 'profile-prefill-ratio', 'profile-prefill-growth'],
+  'profile-throughput': ['profile-throughput', 'profile-throughput-ratio'],
+  report: ['ratios'],
+  'bench/cuda/decoding.ts': ['decoding-modes'],
+  'bench/cuda/training.ts': ['training-rate'],
+};
+
+function directoryOf({ kind, command, args }: ResolvedStep): string {
+  const first = args[0] ?? '';
+  return kind === 'script' || command === 'report' ? first : (args[args.indexOf('--out') + 1] ?? '');
+}
+
+/** The CSV files that the steps of all experiments leave, had they run with the committed directories as output. */
+function namedFiles(): Set<string> {
+  const steps = experimentNames()
+    .map(loadExperiment)
+    .flatMap((experiment) => resolveSteps(experiment, experiment.reference ?? experiment.out));
+  return new Set(
+    steps.flatMap((step) =>
+      (TABLES[step.command] ?? []).flatMap((table) =>
+        ['.csv', '.timings.csv'].map((suffix) => join(directoryOf(step), table + suffix)),
+      ),
+    ),
+  );
+}
+
+test('every committed table is made by a step of an experiment', () => {
+  const named = namedFiles();
+  const committed = readdirSync(join(packageRoot, 'results'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.csv'))
+    .map((file) => join('results', file));
+  assert.ok(committed.length > 100, 'there are tables');
+  assert.equal(
+    committed.filter((file) => !named.has(file)),
+    [],
+  );
+});
+
+test('experiments write where git ignores it, and their committed directories exist', () => {
+  for (const { name, out, reference } of experimentNames().map(loadExperiment)) {
+    assert.match(out, /^runs\//, name);
+    if (reference !== null) assert.ok(existsSync(join(packageRoot, reference)), name);
+  }
+});
+
+test('the files that steps name are in the repository', () => {
+  const words = experimentNames()
+    .map(loadExperiment)
+    .flatMap((experiment) => resolveSteps(experiment, experiment.out))
+    .flatMap(({ kind, command, args }) => (kind === 'script' ? [command, ...args] : args))
+    .filter((word) => /^(experiments|checkpoints|bench)\//.test(word));
+  assert.equal(
+    words.filter((word) => !existsSync(join(packageRoot, word))),
+    [],
+  );
+});
+
+test.run();
