@@ -55,7 +55,8 @@ export function referenceTable(
 /** Benchmarks are TypeScript and not part of the npm package. */
 async function runScript({ command, args }: ExperimentStep): Promise<void> {
   const file = join(packageRoot, command);
-  if (!existsSync(file)) throw new RunError(`${command} is part of a checkout of yoco, not of its npm package`);
+  if (!existsSync(file))
+    throw new RunError(`${command} is part of a checkout of yoco, not of its npm package`);
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), file, ...args], {
     stdio: 'inherit',
   });

@@ -70,7 +70,7 @@ export default class Needle extends BaseCommand {
     const { startSession } = await import('../evaluation/session.js');
     const { runNeedle } = await import('../evaluation/needle/run.js');
     const { describeAnswers } = await import('../evaluation/needle/tables.js');
-    const { writeNeedleFigures } = await import('../evaluation/needle/figures.js');
+    const { writeNeedleFigures } = await import('../report/needle-figures.js');
     const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,

@@ -44,17 +44,20 @@ export default class Perplexity extends BaseCommand {
     const choices = chooseModels(modelSelection(flags));
     const { startSession } = await import('../evaluation/session.js');
     const { runPerplexity } = await import('../evaluation/perplexity/run.js');
-    const { perplexityFigure } = await import('../evaluation/perplexity/tables.js');
-    const { writeFileAtomic } = await import('../files/write.js');
+    const { perplexityFigure } = await import('../report/perplexity-figure.js');
+    const { drawPictures } = await import('../report/pictures.js');
     const context = await this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };
     const session = await startSession(context, flags, { choices, inputs });
     const writer = await runPerplexity(context, {
       ...{ ...session, files, positions: flags.ctx ?? null, resume: flags.resume },
     });
-    const figure = `${context.directory}/perplexity.svg`;
-    writeFileAtomic(figure, await perplexityFigure(writer.rows));
-    this.note(`written: ${figure}`);
+    const figures = await drawPictures(
+      context.directory,
+      new Map([['perplexity', perplexityFigure(writer.rows)]]),
+      { list: 'perplexity-figures.json' },
+    );
+    this.note(`written: ${figures.join(', ')}`);
     await this.finish(writer, flags);
   }
 }

@@ -3,12 +3,15 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError, UsageError } from '../errors.js';
 import { writeDerived } from '../results/derived.js';
+import { readResultRows } from '../results/read.js';
 import { formatBytes } from '../results/display.js';
-import { makeDirectory, writeFileAtomic } from '../files/write.js';
+import { writeFileAtomic } from '../files/write.js';
 import { escapeHtml, htmlPage } from './html.js';
+import { notesSection } from './notes.js';
+import { drawPictures } from './pictures.js';
 import { findRatios } from './ratios.js';
 import { findRuns, type RunInfo } from './runs.js';
-import type { Section, SectionBuilder } from './section.js';
+import type { ReportSource, Section, SectionBuilder } from './section.js';
 import { decodingModesSection, trainingRateSection } from './sections/benchmarks.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
@@ -17,6 +20,7 @@ import { perplexitySection } from './sections/perplexity.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
 import { trainingSection } from './sections/training.js';
+import { findRows } from './tables.js';
 
 const SECTIONS: readonly SectionBuilder[] = [
   ratioSection,
@@ -30,6 +34,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   trainingRateSection,
   mmluSection,
   tasksSection,
+  notesSection,
 ];
 
 const unique = (texts: readonly (string | undefined)[]): string[] => [
@@ -62,29 +67,41 @@ function commandList(runs: readonly RunInfo[]): string {
     : `<h2>Commands</h2>\n<p>What was run; the same commands give the same tables, timings aside.</p>\n<pre>${escapeHtml(commands.join('\n'))}</pre>`;
 }
 
+export interface ReportOptions {
+  /** CSV files with figures of others, drawn beside ours; those called `reference.csv` in the directory are used too. */
+  references?: readonly string[];
+  /** Draw every chart as PNG too. */
+  png?: boolean;
+}
+
 /**
  * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.timings.csv`.
  *
  * @returns the page's path
- * @throws UsageError when the directory does not exist, RunError when it holds no results
+ * @throws UsageError when the directory does not exist, RunError when it holds no results or a reference cannot be read
  */
-export async function buildReport(directory: string): Promise<string> {
+export async function buildReport(
+  directory: string,
+  { references = [], png = false }: ReportOptions = {},
+): Promise<string> {
   if (!existsSync(directory)) throw new UsageError(`there is no directory ${directory}`);
+  const source: ReportSource = {
+    directory,
+    references: [...findRows(directory, 'reference'), ...references.flatMap(readResultRows)],
+  };
   const sections: Section[] = [];
   for (const build of SECTIONS) {
-    const section = await build(directory);
+    const section = await build(source);
     if (section) sections.push(section);
   }
-  if (sections.length === 0)
+  if (sections.every(({ title }) => title === 'Notes'))
     throw new RunError(`${directory} holds no results: run a measuring command with --out ${directory}`);
-  const runs = findRuns(directory);
   const body = sections.map(({ title, body: html }) => `<h2>${escapeHtml(title)}</h2>\n${html}`).join('\n');
-  makeDirectory(join(directory, 'figures'));
-  for (const [name, svg] of sections.flatMap(({ figures }) => Object.entries(figures))) {
-    writeFileAtomic(join(directory, 'figures', `${name}.svg`), `${svg}\n`);
-  }
+  const pictures = new Map(sections.flatMap(({ figures }) => Object.entries(figures)));
+  await drawPictures(join(directory, 'figures'), pictures, { png, list: 'figures.json' });
   writeDerived(directory, findRatios(directory));
   const page = join(directory, 'report.html');
+  const runs = findRuns(directory);
   const subtitle = provenanceLine(runs);
   writeFileAtomic(
     page,

@@ -1,19 +1,25 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import { RunError } from '../errors.js';
+import { readJsonAs } from '../files/json.js';
 
 /** The parts of NAME.run.json that a page shows. */
-export interface RunInfo {
-  command?: string[];
-  versions?: Record<string, string>;
-  machine?: { cpu: string; cores: number; memoryBytes: number; system: string };
-  engine?: { name: string; description: string; device: string; storage: string } | null;
-}
+const RUN = v.object({
+  command: v.optional(v.array(v.string())),
+  versions: v.optional(v.record(v.string(), v.string())),
+  machine: v.optional(v.object({ cpu: v.string(), cores: v.number(), memoryBytes: v.number() })),
+  engine: v.nullish(v.object({ description: v.string() })),
+});
 
+export type RunInfo = v.InferOutput<typeof RUN>;
+
+/** A table without provenance, or with one of another shape, is still a table. */
 function readRun(path: string): RunInfo[] {
   try {
-    return [JSON.parse(readFileSync(path, 'utf8')) as RunInfo];
-  } catch {
-    // A table without provenance is still a table.
+    return [readJsonAs(path, RUN)];
+  } catch (error) {
+    if (!(error instanceof RunError)) throw error;
     return [];
   }
 }

@@ -3,7 +3,6 @@ import XMLBuilder from 'fast-xml-builder';
 import type { Comparison, RowComparison } from './compare.js';
 
 /** Characters that XML 1.0 does not allow even when escaped. */
-// eslint-disable-next-line no-control-regex -- they are what is replaced
 const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /** Text for an element. The builder escapes markup. */

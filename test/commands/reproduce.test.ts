@@ -52,7 +52,12 @@ test('every shipped experiment is well-formed', () => {
 });
 
 test('a step is done while it, the steps before it and its files are what they were', () => {
-  const steps = ['one', 'two'].map((title) => ({ title, kind: 'run' as const, command: 'train', args: [title] }));
+  const steps = ['one', 'two'].map((title) => ({
+    title,
+    kind: 'run' as const,
+    command: 'train',
+    args: [title],
+  }));
   const hashes = ExperimentLog.hashes(steps, '1');
   const [first = '', second = ''] = hashes;
   const file = join(directory, 'train.csv');
@@ -73,10 +78,7 @@ test('a step is done while it, the steps before it and its files are what they w
 });
 
 test('a log of another shape counts for nothing', () => {
-  const [hash = ''] = ExperimentLog.hashes(
-    [{ title: 'one', kind: 'run', command: 'train', args: [] }],
-    '1',
-  );
+  const [hash = ''] = ExperimentLog.hashes([{ title: 'one', kind: 'run', command: 'train', args: [] }], '1');
   for (const log of ['null', '3', '[]', `{"${hash}":null}`, `{"${hash}":{"files":"a"}}`, '{']) {
     writeFileSync(join(directory, 'reproduce.json'), log);
     assert.is(new ExperimentLog(directory, true).isDone(hash), false, log);
@@ -88,7 +90,9 @@ test('a step without its input is skipped and says what it needs; an unknown inp
     description: 'x',
     out: join(directory, 'out'),
     inputs: { models: 'a directory' },
-    steps: [{ title: 'Memory', run: 'profile-memory --analytic --ctx 1k --config {models}/a.json --out {out}' }],
+    steps: [
+      { title: 'Memory', run: 'profile-memory --analytic --ctx 1k --config {models}/a.json --out {out}' },
+    ],
   });
   const without = await runCli('reproduce', file);
   assert.is(without.exitCode, 0, without.stderr);

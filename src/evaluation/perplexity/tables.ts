@@ -1,8 +1,6 @@
-/** The table of `yoco perplexity` and its picture. */
+/** The table of `yoco perplexity`. */
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
-import { formatTokenCount } from '../../results/display.js';
-import { groupRows } from '../../results/group.js';
-import type { Row, Schema } from '../../results/schema.js';
+import type { Schema } from '../../results/schema.js';
 import { WEIGHTS_COLUMN } from '../candidates.js';
 
 export const PERPLEXITY_SCHEMA: Schema = {
@@ -45,27 +43,3 @@ export const PERPLEXITY_SCHEMA: Schema = {
 
 /** The name of the row that is the mean over documents. */
 export const MEAN = 'mean';
-
-/** Cumulative loss against position: the means where there are some, else the documents. */
-export async function perplexityFigure(rows: readonly Row[]): Promise<string> {
-  const { lineChart } = await import('../../report/charts.js');
-  const means = rows.filter(({ document }) => document === MEAN);
-  const shown = means.length > 0 ? means : rows;
-  const several = new Set(shown.map(({ document }) => document)).size > 1;
-  const nameOf = ({ model, architecture, document }: Row): string =>
-    [String(architecture), String(model), ...(several ? [String(document)] : [])].join(' ');
-  const positions = shown.map(({ position }) => Number(position));
-  return lineChart({
-    title: 'Cumulative loss against position',
-    subtitle:
-      means.length > 0
-        ? `mean over the documents that reach a position, up to ${formatTokenCount(Math.max(...positions))} tokens`
-        : [...new Set(shown.map(({ document }) => String(document)))].join(', '),
-    x: { label: 'position (tokens)', scale: 'log', unit: 'tokens' },
-    y: { label: 'loss (nats per token)' },
-    series: [...groupRows(shown, nameOf)].map(([name, group]) => ({
-      name,
-      points: group.map((row) => [Number(row.position), Number(row.loss)] as const),
-    })),
-  });
-}

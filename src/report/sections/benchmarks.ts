@@ -5,7 +5,7 @@ import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart } from '../charts.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { findTables, legendName, numberIn, percent, pointsOf, shown, textIn, type Table } from '../tables.js';
 
 /** The tables with rows that were measured, and a heading for each where there are several. */
@@ -36,7 +36,7 @@ function trainingRateTable(rows: readonly Row[]): string {
   });
 }
 
-export function trainingRateSection(directory: string): Section | null {
+export function trainingRateSection({ directory }: ReportSource): Section | null {
   const tables = measuredTables(directory, 'training-rate');
   if (tables.length === 0) return null;
   const text =
@@ -85,7 +85,7 @@ function modesChart(rows: readonly Row[]): string {
   });
 }
 
-export function decodingModesSection(directory: string): Section | null {
+export function decodingModesSection({ directory }: ReportSource): Section | null {
   const tables = measuredTables(directory, 'decoding-modes');
   if (tables.length === 0) return null;
   const text =

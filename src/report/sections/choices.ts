@@ -2,7 +2,7 @@
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { findRows, legendName, numberIn, percent, textIn } from '../tables.js';
 
 /** Accuracy with its standard error. */
@@ -28,7 +28,7 @@ function comparison(rows: readonly Row[], name: string, head: string): string {
   return htmlTable({ head: [head, 'questions', ...models, 'chance'], rows: lines, words: 1 });
 }
 
-export function mmluSection(directory: string): Section | null {
+export function mmluSection({ directory }: ReportSource): Section | null {
   const rows = findRows(directory, 'eval-mmlu').filter((row) => textIn(row, 'level') !== 'subject');
   if (rows.length === 0) return null;
   const sets = [...groupRows(rows, (row) => textIn(row, 'data'))].map(
@@ -40,7 +40,7 @@ export function mmluSection(directory: string): Section | null {
   return { title: 'Multiple choice', body: sets.join('\n'), figures: {} };
 }
 
-export function tasksSection(directory: string): Section | null {
+export function tasksSection({ directory }: ReportSource): Section | null {
   const rows = findRows(directory, 'eval');
   if (rows.length === 0) return null;
   const text = 'Accuracy ± standard error, zero-shot, by likelihood of the options.';

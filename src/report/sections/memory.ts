@@ -4,7 +4,7 @@ import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { filledNote, findRows, legendName, numberIn, pointsOf, shown, textIn } from '../tables.js';
 
 function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
@@ -35,7 +35,7 @@ function differInChunks(rows: readonly Row[]): boolean {
 }
 
 /** @param chunks the size of all chunks, where others have a chart of their own */
-function memoryChart(directory: string, rows: readonly Row[], chunks: string): string {
+function memoryChart(source: ReportSource, rows: readonly Row[], chunks: string): string {
   const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
   return lineChart({
     title:
@@ -48,7 +48,7 @@ function memoryChart(directory: string, rows: readonly Row[], chunks: string): s
       ...[...groupRows(rows, (row) => legendName(row, models.length > 1))].flatMap(([name, part]) =>
         seriesOf(name, part),
       ),
-      ...overlays(directory, 'memory'),
+      ...overlays(source, 'memory'),
     ],
   });
 }
@@ -86,15 +86,15 @@ function measuredTable(rows: readonly Row[]): string {
   return paragraph(text) + table;
 }
 
-export function memorySection(directory: string): Section | null {
-  const rows = findRows(directory, 'profile-memory');
+export function memorySection(source: ReportSource): Section | null {
+  const rows = findRows(source.directory, 'profile-memory');
   if (rows.length === 0) return null;
   const inChunks = differInChunks(rows);
   const bySize = groupRows(rows, (row) => (inChunks ? shown(row, 'chunk_tokens', formatTokenCount) : ''));
   const charts = [...bySize].flatMap(([chunks, part]) =>
     [...byChart(part)].map(([name, group]): [string, string] => [
       `memory-${name}${chunks === '' ? '' : `-chunk-${chunks}`}`,
-      memoryChart(directory, group, chunks),
+      memoryChart(source, group, chunks),
     ]),
   );
   const text =

@@ -1,10 +1,10 @@
-import { needleFigures, needleOverview } from '../../evaluation/needle/figures.js';
+import { needleFigures, needleOverview } from '../needle-figures.js';
 import { formatBytes, formatSeconds, formatTokenCount } from '../../results/display.js';
 import { fileNamePart } from '../../files/write.js';
 import { groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { findTables, legendName, numberIn, percent, shown, textIn } from '../tables.js';
 
 function contextTable(rows: readonly Row[]): string {
@@ -36,7 +36,7 @@ function contextTable(rows: readonly Row[]): string {
 /** The pictures of one run; runs below the directory are told apart by their places. */
 function figuresOf(place: string, cells: readonly Row[], contexts: readonly Row[]): [string, string][] {
   const prefix = place === '' ? '' : `${fileNamePart(place)}-`;
-  return [...needleFigures(cells, contexts)].map(([file, svg]) => [prefix + file.replace(/\.svg$/, ''), svg]);
+  return [...needleFigures(cells, contexts)].map(([file, svg]) => [prefix + file, svg]);
 }
 
 /**
@@ -52,7 +52,7 @@ function allModels(runs: readonly (readonly Row[])[]): string | null {
   return needleOverview(firsts.sort((a, b) => Number(a.context) - Number(b.context)));
 }
 
-export function needleSection(directory: string): Section | null {
+export function needleSection({ directory }: ReportSource): Section | null {
   const runs = findTables(directory, 'needle');
   if (runs.length === 0) return null;
   const contexts = new Map(findTables(directory, 'needle-contexts').map(({ place, rows }) => [place, rows]));

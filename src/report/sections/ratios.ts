@@ -3,7 +3,7 @@ import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';
 import { cellOf, findRatios, QUANTITIES } from '../ratios.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { numberIn, textIn } from '../tables.js';
 
 function times(row: Row | undefined): string {
@@ -12,7 +12,7 @@ function times(row: Row | undefined): string {
   return `${textIn(row, 'integrated') === '' ? '' : '≈ '}${value.toFixed(value < 10 ? 2 : 1)}×`;
 }
 
-export function ratioSection(directory: string): Section | null {
+export function ratioSection({ directory }: ReportSource): Section | null {
   const { rows } = findRatios(directory);
   if (rows.length === 0) return null;
   const used = QUANTITIES.filter(({ name }) => rows.some((row) => row.quantity === name));

@@ -8,7 +8,7 @@ import { cellOf } from '../../results/typed.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import {
   filledNote,
   findRows,
@@ -32,7 +32,7 @@ function prefillName(row: Row, withModel: boolean): string {
 }
 
 /** The chart of peak memory; prefills note it too. */
-function peakChart(directory: string, rows: readonly Row[], several: boolean): string | null {
+function peakChart(source: ReportSource, rows: readonly Row[], several: boolean): string | null {
   const withExit = rows.filter((row) => textIn(row, 'early_exit') !== 'false');
   const series = [...groupRows(withExit, (row) => legendName(row, several))]
     .map(([name, group]) => ({ name, points: pointsOf(group, 'context', 'peak_bytes') }))
@@ -43,11 +43,11 @@ function peakChart(directory: string, rows: readonly Row[], several: boolean): s
     subtitle: 'largest sum of all tensors: weights, caches, activations',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'memory', scale: 'log', unit: 'bytes' },
-    series: [...series, ...overlays(directory, 'memory')],
+    series: [...series, ...overlays(source, 'memory')],
   });
 }
 
-function prefillChart(directory: string, rows: readonly Row[], several: boolean): string {
+function prefillChart(source: ReportSource, rows: readonly Row[], several: boolean): string {
   const series = [...groupRows(rows, (row) => prefillName(row, several))].map(([name, group]) => ({
     name,
     points: pointsOf(group, 'context', 'seconds_median'),
@@ -58,7 +58,7 @@ function prefillChart(directory: string, rows: readonly Row[], several: boolean)
     subtitle: 'median of repeated runs',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'time to the first token', scale: 'log', unit: 'seconds' },
-    series: [...series, ...overlays(directory, 'prefill')],
+    series: [...series, ...overlays(source, 'prefill')],
   });
 }
 
@@ -87,13 +87,13 @@ function growthText(rows: readonly Row[], several: boolean): string {
     : '';
 }
 
-export function prefillSection(directory: string): Section | null {
-  const found = prefillRows(directory);
+export function prefillSection(source: ReportSource): Section | null {
+  const found = prefillRows(source.directory);
   if (found.length === 0) return null;
   const several = severalModels(found);
   const rows = [...groupRows(found, (row) => prefillName(row, several)).values()].flatMap(byContext);
-  const prefill = prefillChart(directory, rows, several);
-  const peak = peakChart(directory, rows, several);
+  const prefill = prefillChart(source, rows, several);
+  const peak = peakChart(source, rows, several);
   return {
     title: 'Prefill',
     body:
@@ -122,8 +122,8 @@ function throughputTable(rows: readonly Row[], several: boolean): string {
   });
 }
 
-export function throughputSection(directory: string): Section | null {
-  const rows = findRows(directory, 'profile-throughput');
+export function throughputSection(source: ReportSource): Section | null {
+  const rows = findRows(source.directory, 'profile-throughput');
   if (rows.length === 0) return null;
   const several = severalModels(rows);
   const chart = lineChart({
@@ -136,7 +136,7 @@ export function throughputSection(directory: string): Section | null {
         name,
         points: pointsOf(group, 'context', 'tokens_per_second'),
       })),
-      ...overlays(directory, 'throughput'),
+      ...overlays(source, 'throughput'),
     ],
   });
   const text =

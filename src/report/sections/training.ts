@@ -3,7 +3,7 @@ import type { Row } from '../../results/schema.js';
 import { formatNumber } from '../../results/display.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
-import type { Section } from '../section.js';
+import type { ReportSource, Section } from '../section.js';
 import { findTables, numberIn, pointsOf, type Table } from '../tables.js';
 
 /** A run's name: its directory's. */
@@ -39,7 +39,7 @@ function summaryRow(table: Table): string[] {
   ];
 }
 
-export function trainingSection(directory: string): Section | null {
+export function trainingSection({ directory }: ReportSource): Section | null {
   const tables = findTables(directory, 'train').filter(({ rows }) => rows.length > 0);
   if (tables.length === 0) return null;
   const chart = lineChart({

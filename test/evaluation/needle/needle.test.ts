@@ -7,7 +7,7 @@ import { loadCorpus, type Corpus } from '../../../src/data/corpus.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import type { Candidate } from '../../../src/evaluation/candidates.js';
 import { parseDepths } from '../../../src/evaluation/needle/depths.js';
-import { needleOverview, writeNeedleFigures } from '../../../src/evaluation/needle/figures.js';
+import { needleOverview, writeNeedleFigures } from '../../../src/report/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../../src/evaluation/needle/run.js';
 import { summarizeTrials } from '../../../src/evaluation/needle/tables.js';
 import { collectProvenance } from '../../../src/results/provenance.js';

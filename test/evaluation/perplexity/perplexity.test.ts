@@ -6,7 +6,8 @@ import * as assert from 'uvu/assert';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import { loadDocuments } from '../../../src/evaluation/perplexity/documents.js';
 import { runPerplexity } from '../../../src/evaluation/perplexity/run.js';
-import { MEAN, perplexityFigure } from '../../../src/evaluation/perplexity/tables.js';
+import { MEAN } from '../../../src/evaluation/perplexity/tables.js';
+import { perplexityFigure } from '../../../src/report/perplexity-figure.js';
 import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
@@ -152,7 +153,7 @@ test('rows for documents and their means; a second run measures nothing again', 
   const again = new StubModel(264);
   assert.is((await run(again, ['long.txt', 'short.txt'], [50, 100, 300])).csv, csv);
   assert.is(again.consumed, 0);
-  assert.match(await perplexityFigure(rows), /^<svg[^]*mean over the documents/);
+  assert.match(perplexityFigure(rows), /^<svg[^]*mean over the documents/);
 });
 
 test('documents shorter than every position are refused before the work starts', async () => {

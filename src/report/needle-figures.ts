@@ -2,37 +2,33 @@
  * Pictures of the needle test: heat maps of accuracy over context and depth, one for each model, variant and number of
  * needles; and accuracy, time to the first token and memory against context, all models in one.
  */
-import { join } from 'node:path';
-import { formatTokenCount } from '../../results/display.js';
-import { heatMap, lineChart, type Axis } from '../../report/charts.js';
-import { svgToPng } from '../../report/raster.js';
-import { stackCharts } from '../../report/stack.js';
-import { legendName, pointsOf } from '../../report/tables.js';
-import { fileNamePart, writeFileAtomic } from '../../files/write.js';
-import { groupRows, groupRowsBy } from '../../results/group.js';
-import type { Row } from '../../results/schema.js';
+import { formatTokenCount } from '../results/display.js';
+import { heatMap, lineChart, type Axis } from './charts.js';
+import { drawPictures } from './pictures.js';
+import { stackCharts } from './stack.js';
+import { legendName, pointsOf } from './tables.js';
+import { groupRows, groupRowsBy } from '../results/group.js';
+import type { Row } from '../results/schema.js';
 
 /** Columns that tell one heat map from another. */
 const MAP_COLUMNS = ['model', 'architecture', 'self_decoder', 'haystack', 'variant', 'needles'] as const;
 
 /**
- * All pictures of a run, SVG by file name: the overview if there is one, then the heat maps.
+ * All pictures of a run, SVG by stem of the file name: the overview if there is one, then the heat maps.
  * @param cells rows of the table `needle`
  * @param contexts rows of the table `needle-contexts`, with their timings
  */
 export function needleFigures(cells: readonly Row[], contexts: readonly Row[]): Map<string, string> {
   const overview = needleOverview(contexts);
   return new Map([
-    ...(overview === null ? [] : [['needle-overview.svg', overview] as const]),
+    ...(overview === null ? [] : [['needle-overview', overview] as const]),
     ...heatMaps(cells),
   ]);
 }
 
 function heatMaps(rows: readonly Row[]): Map<string, string> {
   const varying = MAP_COLUMNS.filter((name) => varies(rows, name));
-  return new Map(
-    groupRowsBy(rows, MAP_COLUMNS).map((group) => [fileName(group[0] ?? {}, varying), draw(group)]),
-  );
+  return new Map(groupRowsBy(rows, MAP_COLUMNS).map((group) => [stem(group[0] ?? {}, varying), draw(group)]));
 }
 
 interface OverviewChart {
@@ -122,28 +118,23 @@ function overviewChart(
   });
 }
 
-/** Writes every picture as SVG and as PNG. @returns the paths written */
+/**
+ * Writes every picture as SVG and as PNG, in place of those of an earlier run in the directory.
+ * @returns the paths written
+ */
 export async function writeNeedleFigures(
   directory: string,
   cells: readonly Row[],
   contexts: readonly Row[],
 ): Promise<string[]> {
-  const written: string[] = [];
-  for (const [name, svg] of needleFigures(cells, contexts)) {
-    const path = join(directory, name);
-    writeFileAtomic(path, svg);
-    const picture = path.replace(/svg$/, 'png');
-    writeFileAtomic(picture, await svgToPng(svg));
-    written.push(path, picture);
-  }
-  return written;
+  return drawPictures(directory, needleFigures(cells, contexts), { png: true, list: 'needle-figures.json' });
 }
 
-function fileName(row: Row, varying: readonly string[]): string {
+function stem(row: Row, varying: readonly string[]): string {
   const parts = varying.map((name) =>
     name === 'needles' ? `${String(row[name])}-needles` : String(row[name] ?? ''),
   );
-  return `${fileNamePart(['needle', ...parts].join('-'))}.svg`;
+  return ['needle', ...parts].join('-');
 }
 
 function draw(rows: readonly Row[]): string {
