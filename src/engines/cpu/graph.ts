@@ -49,6 +49,14 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /**
+   * 1 / (1 + exp(-x)). ONNX Runtime's own Sigmoid is a rational approximation with an absolute error of 1e-7: where the sigmoid
+   * is smaller than that (x below -16), nothing is right in it.
+   */
+  sigmoid(x: string): string {
+    return this.op('Reciprocal', [this.op('Add', [this.op('Exp', [this.op('Neg', [x])]), this.scalar(1)])]);
+  }
+
   /** op(a) op(b) · alpha, the leading dimensions broadcast. */
   product(a: string, b: string, { transA = 0, transB = 0, alpha = 1 } = {}): string {
     return this.own('FusedMatMul', [a, b], { transA, transB, alpha: { float: alpha } });

@@ -23,7 +23,7 @@ export const logDecayGrad: FusedKernel<'LogDecayGrad', CpuBackend> = ({ dy, x },
   const dx = backend.output(x.shape);
   const define = () =>
     graph((g) => {
-      const slope = g.op('Sigmoid', [g.op('Neg', [g.input('x', 1)])]);
+      const slope = g.sigmoid(g.op('Neg', [g.input('x', 1)]));
       const scaled = g.op('Mul', [g.input('dy', 1), g.scalar(1 / normalizer)]);
       g.output('dx', 1, g.op('Mul', [scaled, slope]));
     });

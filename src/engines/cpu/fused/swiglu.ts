@@ -9,9 +9,8 @@ export const swiGlu: FusedKernel<'SwiGlu', CpuBackend> = ({ a, b }, _, backend) 
   const y = backend.output(a.shape);
   const define = () =>
     graph((g) => {
-      // x sigmoid(1 · x) is silu.
-      const silu = g.own('QuickGelu', [g.input('a', 1)], { alpha: { float: 1 } });
-      g.output('y', 1, g.op('Mul', [silu, g.input('b', 1)]));
+      const [a, b] = [g.input('a', 1), g.input('b', 1)] as const;
+      g.output('y', 1, g.op('Mul', [g.op('Mul', [a, g.sigmoid(a)]), b]));
     });
   inTiles(a.size, 1, (from, to) => {
     const part = (x: TensorInfo) => backend.part(x, [to - from], from);
@@ -26,7 +25,7 @@ export const swiGluGrad: FusedKernel<'SwiGluGrad', CpuBackend> = ({ dy, a, b }, 
   const define = () =>
     graph((g) => {
       const [dy, a, b] = [g.input('dy', 1), g.input('a', 1), g.input('b', 1)] as const;
-      const s = g.op('Sigmoid', [a]);
+      const s = g.sigmoid(a);
       const silu = g.op('Mul', [a, s]);
       g.output('db', 1, g.op('Mul', [dy, silu]));
       const rest = g.op('Add', [g.op('Sub', [a, silu]), g.scalar(1)]);

@@ -1,6 +1,7 @@
 /** Element-wise kernels: one ONNX operator (or a few) per tfjs kernel, operands broadcast by ONNX Runtime. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CpuBackend } from '../backend.js';
+import { graph, type GraphBuilder } from '../graph.js';
 import { node, type ElementType, type Node } from '../onnx.js';
 import {
   allInputs,
@@ -13,13 +14,14 @@ import {
 } from './call.js';
 import { broadcastShape, collapseBroadcast } from './shapes.js';
 
-/** Reciprocal square root and others that ONNX has no single operator for. */
-const UNARY_GRAPHS: Readonly<Record<string, readonly Node[]>> = {
-  Rsqrt: [node('Sqrt', ['x'], ['root']), node('Reciprocal', ['root'], ['y'])],
-  Square: [node('Mul', ['x', 'x'], ['y'])],
+/** Reciprocal square root and others that ONNX has no single operator for, or no precise one. */
+const UNARY_GRAPHS: Readonly<Record<string, (g: GraphBuilder, x: string) => string>> = {
+  Rsqrt: (g, x) => g.op('Reciprocal', [g.op('Sqrt', [x])]),
+  Sigmoid: (g, x) => g.sigmoid(x),
+  Square: (g, x) => g.op('Mul', [x, x]),
 };
 const UNARY_OPERATORS = [
-  'Abs', 'Cos', 'Erf', 'Exp', 'Floor', 'Log', 'Neg', 'Reciprocal', 'Relu', 'Sigmoid', 'Sign', 'Sin', 'Softplus', 'Sqrt', 'Tanh',
+  'Abs', 'Cos', 'Erf', 'Exp', 'Floor', 'Log', 'Neg', 'Reciprocal', 'Relu', 'Sign', 'Sin', 'Softplus', 'Sqrt', 'Tanh',
 ] as const; // prettier-ignore
 
 /** tfjs kernel → ONNX operator, float32 results. */
@@ -31,15 +33,18 @@ const COMPARISONS = {
   Equal: 'Equal', Greater: 'Greater', GreaterEqual: 'GreaterOrEqual', Less: 'Less', LessEqual: 'LessOrEqual',
 } as const; // prettier-ignore
 
-function unary(name: string, nodes: readonly Node[]): NativeKernel {
+function unary(name: string, write: (g: GraphBuilder, x: string) => string): NativeKernel {
   return (call) => {
     const x = input(call, 'x');
     const size = sizeOf(x.shape);
     if (!isFloat(x) || size < WORTH_A_CALL) return undefined;
     const { backend } = call;
     const y = backend.output(x.shape);
-    const graph = () => ({ inputs: [{ name: 'x', rank: 1 }], outputs: [{ name: 'y', rank: 1 }], nodes });
-    backend.run(name, graph, { x: backend.onnx(x, [size]) }, { y: backend.onnx(y, [size]) });
+    const define = () =>
+      graph((g) => {
+        g.output('y', 1, write(g, g.input('x', 1)));
+      });
+    backend.run(name, define, { x: backend.onnx(x, [size]) }, { y: backend.onnx(y, [size]) });
     return y;
   };
 }
@@ -56,7 +61,7 @@ function runBinary(
   const collapsed = collapseBroadcast([a.shape, b.shape], y.shape);
   const rank = collapsed.result.length;
   const type: ElementType = y.dtype === 'bool' ? 'bool' : 'float32';
-  const graph = () => ({
+  const define = () => ({
     inputs: [
       { name: 'a', rank },
       { name: 'b', rank },
@@ -66,7 +71,7 @@ function runBinary(
   });
   const [aDims, bDims] = collapsed.operands;
   const feeds = { a: backend.onnx(a, aDims), b: backend.onnx(b, bDims) };
-  backend.run(`${name}/${rank}`, graph, feeds, { y: backend.onnx(y, collapsed.result) });
+  backend.run(`${name}/${rank}`, define, feeds, { y: backend.onnx(y, collapsed.result) });
 }
 
 function binary(name: string, nodes: readonly Node[], result: 'float32' | 'bool'): NativeKernel {
@@ -93,13 +98,13 @@ function addN(call: KernelCall): TensorInfo | undefined {
   const names = terms.map((_, i) => `x${i}`);
   const size = sizeOf(first.shape);
   const y = backend.output(first.shape);
-  const graph = () => ({
+  const define = () => ({
     inputs: names.map((name) => ({ name, rank: 1 })),
     outputs: [{ name: 'y', rank: 1 }],
     nodes: [node('Sum', names, ['y'])],
   });
   const feeds = Object.fromEntries(terms.map((term, i) => [`x${i}`, backend.onnx(term, [size])]));
-  backend.run(`AddN/${terms.length}`, graph, feeds, { y: backend.onnx(y, [size]) });
+  backend.run(`AddN/${terms.length}`, define, feeds, { y: backend.onnx(y, [size]) });
   return y;
 }
 
@@ -111,7 +116,7 @@ function select(call: KernelCall): TensorInfo | undefined {
   const { backend } = call;
   const rows = sizeOf(condition.shape);
   const y = backend.output(t.shape);
-  const graph = () => ({
+  const define = () => ({
     inputs: [
       { name: 'c', rank: 2, type: 'bool' as const },
       { name: 't', rank: 2 },
@@ -122,14 +127,14 @@ function select(call: KernelCall): TensorInfo | undefined {
   });
   const dims = [rows, size / rows];
   const feeds = { c: backend.onnx(condition, [rows, 1]), t: backend.onnx(t, dims), e: backend.onnx(e, dims) };
-  backend.run('Select', graph, feeds, { y: backend.onnx(y, dims) });
+  backend.run('Select', define, feeds, { y: backend.onnx(y, dims) });
   return y;
 }
 
 export function elementwiseKernels(): Record<string, NativeKernel> {
   const kernels: Record<string, NativeKernel> = { AddN: addN, Select: select };
-  for (const name of UNARY_OPERATORS) kernels[name] = unary(name, [node(name, ['x'], ['y'])]);
-  for (const [name, nodes] of Object.entries(UNARY_GRAPHS)) kernels[name] = unary(name, nodes);
+  for (const name of UNARY_OPERATORS) kernels[name] = unary(name, (g, x) => g.op(name, [x]));
+  for (const [name, write] of Object.entries(UNARY_GRAPHS)) kernels[name] = unary(name, write);
   for (const [name, operator] of Object.entries(BINARY_OPERATORS))
     kernels[name] = binary(name, [node(operator, ['a', 'b'], ['y'])], 'float32');
   for (const [name, operator] of Object.entries(COMPARISONS))
