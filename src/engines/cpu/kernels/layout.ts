@@ -196,8 +196,20 @@ function gather(call: KernelCall): TensorInfo | undefined {
   return y;
 }
 
+/** Integers or booleans as floats: tfjs' own kernel keeps their memory, which is not that of floats. */
+function cast(call: KernelCall): TensorInfo | undefined {
+  const x = input(call, 'x');
+  const { dtype } = call.attrs as { dtype: string };
+  if (dtype !== 'float32' || (x.dtype !== 'int32' && x.dtype !== 'bool')) return undefined;
+  const { backend } = call;
+  const y = backend.output(x.shape);
+  backend.floats(y).set(backend.data.get(x.dataId).values as Int32Array | Uint8Array);
+  return y;
+}
+
 export function layoutKernels(): Record<string, NativeKernel> {
   return {
+    Cast: cast,
     Concat: concat,
     Fill: fill,
     GatherV2: gather,
