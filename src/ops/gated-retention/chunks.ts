@@ -3,6 +3,12 @@ import * as tf from '../../tf.js';
 import { sliceAxis } from '../reshape.js';
 import type { RetentionInputs } from './gated-retention.js';
 
+/**
+ * A logarithm of a decay below this counts as this: exp of it is 0 in float32. So -Infinity, which forgets everything, has
+ * finite sums, whose differences are no NaN, and strong decays take no digits from those that are summed with them.
+ */
+export const LEAST_LOG_DECAY = -104;
+
 /** Exponent of a pair in the future: exp of it is 0. */
 const NEVER = -1e30;
 
@@ -43,7 +49,8 @@ export function cutChunks(inputs: RetentionInputs, chunkSize: number): Chunks {
   const count = Math.ceil(time / size);
   const matrices = batch * heads * count;
 
-  const gates = tf.reshape(toChunks(tf.expandDims(logDecay, 3), size), [matrices, size]);
+  const finite = tf.maximum<tf.Tensor3D>(logDecay, LEAST_LOG_DECAY);
+  const gates = tf.reshape(toChunks(tf.expandDims(finite, 3), size), [matrices, size]);
   const sums = tf.matMul(
     gates,
     triangle(size, (i, j) => i <= j),

@@ -20,7 +20,7 @@ export interface RetentionInputs {
   readonly k: tf.Tensor4D;
   /** [B, T, H, Dv] */
   readonly v: tf.Tensor4D;
-  /** [B, T, H], at most 0 */
+  /** [B, T, H], at most 0; -Infinity is a decay of 0, which forgets everything before. */
   readonly logDecay: tf.Tensor3D;
   /** State before the first position, [B, H, Dk, Dv]; absent: zeros. */
   readonly state?: tf.Tensor4D;

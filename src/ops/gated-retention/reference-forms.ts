@@ -1,5 +1,6 @@
 /** The two defining forms of gated retention, in plain tfjs ops that differentiate themselves. */
 import * as tf from '../../tf.js';
+import { LEAST_LOG_DECAY } from './chunks.js';
 import type { RetentionInputs, RetentionResult } from './gated-retention.js';
 
 const headsFirst = (x: tf.Tensor4D): tf.Tensor4D => tf.transpose(x, [0, 2, 1, 3]);
@@ -34,7 +35,8 @@ export function parallelForm({ q, k, v, logDecay, state }: RetentionInputs): Ret
     tf.mul<tf.Tensor4D>(headsFirst(k), keyWidth ** -0.5),
     headsFirst(v),
   ];
-  const sums = tf.reshape(tf.cumsum(tf.transpose(logDecay, [0, 2, 1]), 2), [batch, heads, time, 1]);
+  const finite = tf.maximum<tf.Tensor3D>(logDecay, LEAST_LOG_DECAY);
+  const sums = tf.reshape(tf.cumsum(tf.transpose(finite, [0, 2, 1]), 2), [batch, heads, time, 1]);
   const before = tf.sub(sums, tf.transpose(sums, [0, 1, 3, 2]));
   const causal = tf.linalg.bandPart(tf.ones([time, time]), -1, 0);
   // Pairs in the future are set to 0 before the exponential, which could overflow there, and masked after it.

@@ -6,6 +6,7 @@
  * Inside, matrices are [B, H, N, C, width], states [B, H, N, Dk * Dv]. The inputs `within` [C, C] and `between`
  * [N + 1, N + 1] hide the future: 0 where the row is not before the column, else -Infinity.
  */
+import { LEAST_LOG_DECAY } from '../../../ops/gated-retention/chunks.js';
 import { graph, type GraphBuilder } from '../graph.js';
 import type { Graph } from '../onnx.js';
 
@@ -34,7 +35,9 @@ interface Decays {
 /** @param pairs whether `pairs` and `fromStart` are wanted: their inputs exist only then */
 function decays(g: GraphBuilder, pairs = true): Decays {
   const axis = (value: number) => g.integers(value);
-  const gates = g.op('Transpose', [g.input('logDecay', 4)], { perm: [0, 3, 1, 2] });
+  const gates = g.op('Transpose', [g.op('Max', [g.input('logDecay', 4), g.scalar(LEAST_LOG_DECAY)])], {
+    perm: [0, 3, 1, 2],
+  });
   const sums = g.op('CumSum', [gates, axis(3)]);
   const total = g.op('ReduceSum', [gates, axis(3)], { keepdims: 1 });
   const column = g.op('Unsqueeze', [sums, axis(4)]);
