@@ -75,29 +75,3 @@ export function assertClose(actual: Result[], expected: Result[], tolerance: num
     });
   }
 }
-
-/** As many inputs as there are shapes; six can be named. */
-type Inputs = [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
-type Operation = (inputs: Inputs) => tf.Tensor | tf.Tensor[];
-
-/**
- * Values and gradients of an op on random inputs of the given shapes. The gradients are those of a random weighting of
- * everything the op returns, so that no two elements count the same.
- */
-export async function assertOpParity(
-  shapes: number[][],
-  operation: Operation,
-  options: { tolerance?: number; message?: string } = {},
-): Promise<void> {
-  const inputs = () => shapes.map((shape, i) => random(shape, 100 + i));
-  const values = (tensors: tf.Tensor[]) => [operation(tensors as Inputs)].flat();
-  const weighted = (...tensors: tf.Tensor[]) => {
-    const terms = values(tensors).map((y, i) => tf.sum(tf.mul(y, random(y.shape, 200 + i))));
-    return tf.addN(terms) as tf.Scalar;
-  };
-  await assertParity(() => values(inputs()), { ...options, message: `${options.message ?? ''} values` });
-  await assertParity(() => tf.grads(weighted)(inputs()), {
-    ...options,
-    message: `${options.message ?? ''} gradients`,
-  });
-}

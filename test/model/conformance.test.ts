@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { usePlainBackend } from '../plain-backend.js';
 import { sharedTest } from '../shared.js';
-import { relativeError } from '../engines/relative-error.js';
+import { relativeError } from '../ops/relative-error.js';
 import { type Accuracy, type Kind, SCHEDULES, checkCase } from './official.js';
 
 /** Of the largest difference, and of gradients of the norm of the difference, relative to the gradient's. */

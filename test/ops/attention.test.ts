@@ -43,17 +43,6 @@ function compareAttention(shape: Shape): void {
   });
 }
 
-test('values and gradients: heads, groups, offsets, windows, length 1', () => {
-  const base = { batch: 1, queries: 7, keys: 7, heads: 2, kvHeads: 2, width: 4 };
-  compareAttention(base);
-  compareAttention({ ...base, batch: 2, heads: 6, kvHeads: 2, queries: 5, keys: 11 });
-  compareAttention({ ...base, queries: 1, keys: 1, heads: 1, kvHeads: 1 });
-  compareAttention({ ...base, queries: 1, keys: 9, heads: 4, kvHeads: 1, scale: 0.3 });
-  compareAttention({ ...base, queries: 9, keys: 9, window: 3 });
-  compareAttention({ ...base, queries: 4, keys: 13, window: 1 });
-  compareAttention({ ...base, queries: 5, keys: 12, window: 50, heads: 4 });
-});
-
 test('values and gradients for random shapes', () => {
   const shapes = fc.record({
     batch: fc.integer({ min: 1, max: 2 }),
@@ -70,29 +59,6 @@ test('values and gradients for random shapes', () => {
     }),
     { numRuns: 12, seed: 1 },
   );
-});
-
-test('queries at given positions of each sequence', () => {
-  const positions = Int32Array.of(0, 4, 9, 9, 2, 3, 5, 8);
-  for (const window of [undefined, 3]) {
-    const position = (b: number, t: number): number => positions[b * 4 + t] as number;
-    compareOp({
-      shapes: [
-        [2, 4, 4, 6],
-        [2, 10, 2, 6],
-        [2, 10, 2, 6],
-      ],
-      op: (q, k, v) => [
-        causalAttention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { window, positions }),
-      ],
-      reference: (...qkv) => [
-        reference.attention(...(qkv as [reference.Array64, reference.Array64, reference.Array64]), {
-          window,
-          position,
-        }),
-      ],
-    });
-  }
 });
 
 function random(shape: [number, number, number, number], seed: number): tf.Tensor4D {

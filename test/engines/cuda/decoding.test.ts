@@ -7,8 +7,9 @@ import { createConfig, createModel } from '../../../src/model/index.js';
 import { registerRecorder, stepRecorder, type StepRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { skipBecause } from '../../skip.js';
-import { relativeError } from '../relative-error.js';
-import { CUDA, Inputs, cudaBackend, whyNoGpu } from './gpu.js';
+import { relativeError } from '../../ops/relative-error.js';
+import { Inputs } from '../../ops/kernels/contract.js';
+import { CUDA, cudaBackend, whyNoGpu } from './gpu.js';
 
 const reason = await whyNoGpu();
 const SHAPE = { dim: 128, layers: 4, hiddenDim: 192, heads: 4, kvHeads: 2, vocabSize: 211 };

@@ -5,8 +5,8 @@ import * as tf from '../../../src/tf.js';
 import { type Accuracy, type Kind, SCHEDULES, checkCase } from '../../model/official.js';
 import { FUNCTIONS, attentionOutcomes, retentionOutcomes } from '../../ops/official.js';
 import { sharedPath } from '../../shared.js';
-import { TOLERANCE, relativeError } from '../relative-error.js';
-import { checkErrors, gpuSuite } from './gpu.js';
+import { TOLERANCE, relativeError } from '../../ops/relative-error.js';
+import { gpuSuite } from './gpu.js';
 
 /**
  * ‖found − official‖ / ‖official‖ of the official models with their four layers, weights rounded to storage: about what Hopper
@@ -65,7 +65,7 @@ for (const storage of ['bfloat16', 'float16'] as const) {
         const golden = SafetensorsFile.open(sharedPath(FUNCTIONS) ?? '');
         tf.tidy(() => {
           for (const { name, found, expected } of outcomes(golden)) {
-            checkErrors(name, TOLERANCE[storage], found.dataSync(), expected, found.shape);
+            test.errors.holdRows(name, TOLERANCE[storage], found.dataSync(), expected, found.shape);
           }
         });
         golden.close();

@@ -9,7 +9,8 @@ import { startCpu } from '../../../src/engines/cpu/index.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
 import * as tf from '../../../src/tf.js';
 
-import { CUDA, Inputs, checkErrors, gpuSuite } from './gpu.js';
+import { Inputs } from '../../ops/kernels/contract.js';
+import { CUDA, gpuSuite } from './gpu.js';
 
 const SHAPE = { dim: 64, layers: 2, hiddenDim: 96, heads: 4, kvHeads: 2, vocabSize: 61 };
 const CONFIGS = {
@@ -111,7 +112,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
         return { forward: forward(model), routes };
       });
       const shape = [BATCH * TIME, SHAPE.vocabSize];
-      checkErrors(`${config}, logits`, tolerance.logits, found.forward, expected, shape);
+      test.errors.holdRows(`${config}, logits`, tolerance.logits, found.forward, expected, shape);
       for (const [index, position] of [TIME - 2, TIME - 1].entries()) {
         const rows = Array.from({ length: BATCH }, (_, b) => {
           const start = (b * TIME + position) * SHAPE.vocabSize;
@@ -119,7 +120,7 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
         });
         const name = `${config}, ${index === 0 ? 'prefill' : 'decoding'}`;
         const route = found.routes[index] ?? new Float32Array();
-        checkErrors(name, tolerance.logits, route, rows.flat(), [BATCH, SHAPE.vocabSize]);
+        test.errors.holdRows(name, tolerance.logits, route, rows.flat(), [BATCH, SHAPE.vocabSize]);
       }
     });
 
@@ -127,7 +128,13 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
       const expected = await lossesOnCpu(config);
       const found = await onBackend(CUDA, config, trainingLosses);
       for (const [step, value] of expected.entries()) {
-        checkErrors(`${config}, loss of step ${step}`, tolerance.losses, [found[step] ?? NaN], [value], []);
+        test.errors.holdRows(
+          `${config}, loss of step ${step}`,
+          tolerance.losses,
+          [found[step] ?? NaN],
+          [value],
+          [],
+        );
       }
     });
   }

@@ -6,8 +6,8 @@ import { startOn } from '../../../src/engines/cuda/index.js';
 import { adamWAll, clipScale } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
-import { TOLERANCE } from '../relative-error.js';
-import { type Input, compare, compute, cudaBackend, gpuSuite } from './gpu.js';
+import type { Input } from '../../ops/kernels/contract.js';
+import { compute, cudaBackend, gpuSuite } from './gpu.js';
 import { standIn } from './stand-in.js';
 
 /** Less and more than a piece of 8,192, not multiples of a pack, one element. */
@@ -62,35 +62,6 @@ offline('an update of many tensors is three launches; only the norm is read', as
 
 offline.run();
 
-/** Three updates of all tensors; the parameters and moments behind them. Gradients follow the parameters in `inputs`. */
-function updated(
-  inputs: readonly tf.Tensor[],
-  gradientsOf: (gradient: tf.Tensor) => tf.Tensor,
-  scale?: number,
-) {
-  const updates = SHAPES.map((_, i) => {
-    const [parameter, gradient] = [inputs[i], inputs[SHAPES.length + i]] as [tf.Tensor, tf.Tensor];
-    const variable = (start: tf.Tensor): tf.Variable => tf.variable(start, false);
-    return {
-      parameter: variable(parameter),
-      gradient: gradientsOf(gradient),
-      firstMoment: variable(tf.zerosLike(parameter)),
-      secondMoment: variable(tf.zerosLike(parameter)),
-      weightDecay: i % 2 === 0 ? 0 : 0.1,
-    };
-  });
-  for (let step = 1; step <= 3; step++) {
-    adamWAll(updates, { ...OPTIONS, step, ...(scale !== undefined && { scale: tf.scalar(scale) }) });
-  }
-  return updates.flatMap(({ parameter, firstMoment, secondMoment }) =>
-    [parameter, firstMoment, secondMoment].map((variable) => {
-      const values = tf.mul(variable, 1);
-      variable.dispose();
-      return values;
-    }),
-  );
-}
-
 for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
   const test = await gpuSuite(`cuda optimizer, ${storage}`, { storage, seed: 29 });
   const add = (name: string, body: (operands: Input[]) => Promise<void>): void => {
@@ -99,15 +70,6 @@ for (const storage of ['float32', 'bfloat16', 'float16'] as const) {
       return body(all.map((shape) => inputs.normal(shape)));
     });
   };
-
-  add('updates of many tensors', async (operands) => {
-    const tolerance = TOLERANCE[storage];
-    await compare('AdamWAll', tolerance, operands, (...t) => updated(t, (gradient) => gradient));
-    await compare('AdamWAll, scaled', tolerance, operands, (...t) => updated(t, (g) => g, 0.5));
-    // A sum of one row stays float32 on the device, beside gradients in storage.
-    const summed = (g: tf.Tensor): tf.Tensor => (g.rank === 2 ? tf.sum(tf.stack([g, g]), 0) : g);
-    await compare('AdamWAll, mixed', tolerance, operands, (...t) => updated(t, summed));
-  });
 
   add('masters keep what storage rounds away', async () => {
     const run = (): tf.Tensor[] => {

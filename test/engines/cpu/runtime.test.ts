@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { graph } from '../../src/engines/cpu/graph.js';
-import { OnnxRuntime } from '../../src/engines/cpu/runtime.js';
-import { randomValues } from './parity.js';
+import { graph } from '../../../src/engines/cpu/graph.js';
+import { OnnxRuntime } from '../../../src/engines/cpu/runtime.js';
+import { randomValues } from '../parity.js';
 
 const test = suite('cpu engine: ONNX Runtime');
 

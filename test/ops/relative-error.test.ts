@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ROW_FACTOR, TOLERANCE, relativeError, worstRowError } from './relative-error.js';
-import { Inputs } from './cuda/gpu.js';
+import { Inputs } from './kernels/contract.js';
 
 const test = suite('engines: relative errors');
 const [ROWS, WIDTH] = [20_000, 128];

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
-import { createModel, presetConfig, valueAndGradients, type ModelConfig } from '../../src/model/index.js';
-import * as tf from '../../src/tf.js';
-import { assertParity } from './parity.js';
+import { createModel, presetConfig, valueAndGradients, type ModelConfig } from '../../../src/model/index.js';
+import * as tf from '../../../src/tf.js';
+import { assertParity } from '../parity.js';
 
 const test = suite('cpu engine: whole models');
 

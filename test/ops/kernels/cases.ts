@@ -1,0 +1,23 @@
+/** All kernel cases. */
+import type { KernelCase } from './contract.js';
+import { ATTENTION_CASES } from './attention.cases.js';
+import { ELEMENTWISE_CASES } from './elementwise.cases.js';
+import { LAYOUT_CASES } from './layout.cases.js';
+import { LOSS_CASES } from './loss.cases.js';
+import { OPTIMIZER_CASES } from './optimizer.cases.js';
+import { PAGE_CASES } from './page.cases.js';
+import { REDUCTION_CASES } from './reduction.cases.js';
+import { RETENTION_CASES } from './retention.cases.js';
+import { ROW_CASES } from './row.cases.js';
+
+export const CASES: readonly KernelCase[] = [
+  ...ELEMENTWISE_CASES,
+  ...LAYOUT_CASES,
+  ...REDUCTION_CASES,
+  ...ROW_CASES,
+  ...ATTENTION_CASES,
+  ...PAGE_CASES,
+  ...RETENTION_CASES,
+  ...LOSS_CASES,
+  ...OPTIMIZER_CASES,
+];

@@ -1,0 +1,165 @@
+/** Norms, rotary embedding, gates, linear layers and embedding. */
+import {
+  embedding, gatedRmsNorm, linear, linearGroup, linearSwiglu, logDecay, rmsNorm, rotary, rotaryPair, swiglu,
+} from '../../../src/ops/index.js'; // prettier-ignore
+import type * as tf from '../../../src/tf.js';
+import { tensor } from '../../../src/tf.js';
+import * as reference from '../reference.js';
+import type { KernelCase } from './contract.js';
+
+const NORMS: readonly KernelCase[] = [
+  [1, 1, 1], [7], [5, 8], [5, 128], [3, 3072], [70, 64], [9, 100], [300, 24], [3, 7, 33], [2, 3, 4, 6],
+].flatMap((shape): KernelCase[] => {
+  const width = shape.at(-1) ?? 1;
+  return [
+    {
+      name: `rmsNorm, ${shape.join('x')}`,
+      inputs: (make) => [make.normal(shape, 2), make.normal([width], 0.2, 1)],
+      compute: (x, weight) => [rmsNorm(x, weight as tf.Tensor1D, 1e-5)],
+      reference: (x, weight) => [reference.rmsNorm(x, weight, 1e-5)],
+      gradients: true,
+      cancels: width === 1,
+    },
+    {
+      name: `rmsNorm without a weight, ${shape.join('x')}`,
+      inputs: (make) => [make.normal(shape, 2)],
+      compute: (x) => [rmsNorm(x, null, 1e-3)],
+      reference: (x) => [reference.rmsNorm(x, null, 1e-3)],
+      gradients: true,
+      cancels: width === 1,
+    },
+  ];
+}); // prettier-ignore
+
+const GATED_NORMS: readonly KernelCase[] = [4, 256, 3072, 100, 24].map((width) => ({
+  name: `gatedRmsNorm, heads of ${width}`,
+  inputs: (make) => [make.normal([1, 3, 2, width], 2), make.normal([1, 3, 2 * width])],
+  compute: (x, gate) => [gatedRmsNorm(x, gate, 1e-5)],
+  reference: (x, gate) => [reference.swiglu({ ...gate, shape: x.shape }, reference.rmsNorm(x, null, 1e-5))],
+}));
+
+const POSITIONS = Int32Array.from({ length: 18 }, (_, i) => (i * 7919) % 100_000);
+
+const ROTATIONS: readonly KernelCase[] = (['interleaved', 'half'] as const).flatMap((style) =>
+  [128, 32, 12, 10, 2].flatMap((width): KernelCase[] => {
+    const frequencies = Float64Array.from({ length: width / 2 }, (_, i) => 10000 ** ((-2 * i) / width));
+    const options = { start: 1_000_003, frequencies, style };
+    const at = (_: number, t: number): number => options.start + t;
+    return [
+      {
+        name: `rotary, ${style}, heads of ${width}`,
+        inputs: (make) => [make.normal([2, 9, 3, width])],
+        compute: (x) => [rotary(x as tf.Tensor4D, options)],
+        reference: (x) => [reference.rotary(x, at, frequencies, style)],
+        gradients: true,
+      },
+      {
+        name: `rotaryPair, ${style}, heads of ${width}`,
+        inputs: (make) => [make.normal([2, 9, 3, width]), make.normal([2, 9, 1, width])],
+        compute: (q, k) => rotaryPair(q as tf.Tensor4D, k as tf.Tensor4D, options),
+        reference: (...heads) => heads.map((x) => reference.rotary(x, at, frequencies, style)),
+        gradients: true,
+      },
+      {
+        name: `rotary at given positions, ${style}, heads of ${width}`,
+        inputs: (make) => [make.normal([2, 9, 3, width])],
+        compute: (x) => [rotary(x as tf.Tensor4D, { positions: POSITIONS, frequencies, style })],
+        reference: (x) => [reference.rotary(x, (b, t) => POSITIONS[b * 9 + t] ?? 0, frequencies, style)],
+        gradients: true,
+      },
+    ];
+  }),
+);
+
+const GATES: readonly KernelCase[] = [[1], [7, 129], [4, 2, 64], [200, 33]].flatMap((shape): KernelCase[] => [
+  {
+    name: `swiglu, ${shape.join('x')}`,
+    inputs: (make) => [make.normal(shape, 3), make.normal(shape)],
+    compute: (a, b) => [swiglu(a, b)],
+    reference: (a, b) => [reference.swiglu(a, b)],
+    gradients: true,
+  },
+  {
+    name: `logDecay, ${shape.join('x')}`,
+    inputs: (make) => [make.normal(shape, 4)],
+    compute: (x) => [logDecay(x, 16)],
+    reference: (x) => [reference.logDecay(x, 16)],
+    gradients: true,
+  },
+]);
+
+/** [leading dimensions, in, out] */
+const LINEAR: readonly (readonly [number[], number, number])[] = [
+  [[2, 33], 48, 80], [[2, 9], 33, 17], [[1, 1], 5, 1], [[4], 5, 7], [[1], 3072, 100], [[3], 200, 7], [[4], 1032, 33], [[40], 48, 24],
+]; // prettier-ignore
+
+const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width]): KernelCase[] => {
+  const sizes = `${lead.join('x')} rows, ${inner} to ${width}`;
+  const scale = inner ** -0.5;
+  return [
+    {
+      name: `linear, ${sizes}`,
+      inputs: (make) => [make.normal([...lead, inner]), make.normal([width, inner], scale)],
+      compute: (x, weight) => [linear(x, weight)],
+      reference: (x, weight) => [reference.linear(x, weight)],
+      gradients: true,
+    },
+    {
+      name: `linear with a residual, ${sizes}`,
+      inputs: (make) => [
+        make.normal([...lead, inner]),
+        make.normal([width, inner], scale),
+        make.normal([...lead, width]),
+      ],
+      compute: (x, weight, residual) => [linear(x, weight, residual)],
+      reference: (x, weight, residual) => [reference.linear(x, weight, residual)],
+      gradients: true,
+    },
+    {
+      name: `linearSwiglu, ${sizes}`,
+      inputs: (make) => [
+        make.normal([...lead, inner]),
+        make.normal([width, inner], scale),
+        make.normal([width, inner], scale),
+      ],
+      compute: (x, activated, gate) => [linearSwiglu(x, activated, gate)],
+      reference: (x, activated, gate) => [
+        reference.swiglu(reference.linear(x, activated), reference.linear(x, gate)),
+      ],
+    },
+  ];
+});
+
+const GROUPS: readonly KernelCase[] = [[2, 33], [3], [1, 1]].map((lead) => ({
+  name: `linearGroup, ${lead.join('x')} rows`,
+  inputs: (make) => [
+    make.normal([...lead, 48]),
+    ...[80, 24, 1, 5].map((width) => make.normal([width, 48], 48 ** -0.5)),
+  ],
+  compute: (x, ...weights) => linearGroup(x, weights),
+  reference: (x, ...weights) => weights.map((weight) => reference.linear(x, weight)),
+  gradients: true,
+}));
+
+const EMBEDDINGS: readonly KernelCase[] = [
+  [20, 36], [7, 4], [13, 21],
+].map(([vocabulary = 1, width = 1]) => {
+  const ids = Int32Array.from({ length: 150 }, (_, i) => (i * i * 31) % vocabulary);
+  return {
+    name: `embedding sums the gradients of repeated ids, ${vocabulary}x${width}`,
+    inputs: (make) => [make.normal([vocabulary, width])],
+    compute: (weight) => [embedding(weight, tensor(ids, [3, 50], 'int32'), 1.5)],
+    reference: (weight) => [{ ...reference.embedding(weight, ids, 1.5), shape: [3, 50, width] }],
+    gradients: true,
+  };
+}); // prettier-ignore
+
+export const ROW_CASES: readonly KernelCase[] = [
+  ...NORMS,
+  ...GATED_NORMS,
+  ...ROTATIONS,
+  ...GATES,
+  ...PROJECTIONS,
+  ...GROUPS,
+  ...EMBEDDINGS,
+];

@@ -1,0 +1,232 @@
+/** Runs the kernel cases on an engine and holds it to their references. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { StorageType } from '../../../src/engines/engine.js';
+import * as tf from '../../../src/tf.js';
+import { skipBecause } from '../../skip.js';
+import { Errors } from '../errors.js';
+import type { Array64 } from '../reference.js';
+import { TOLERANCE } from '../relative-error.js';
+import { CASES } from './cases.js';
+import { checkSlopes } from './slopes.js';
+import {
+  type EngineUnderTest,
+  type Input,
+  Inputs,
+  type KernelCase,
+  gradientsOf,
+  tensorOf,
+} from './contract.js';
+
+export interface Target {
+  readonly engine: EngineUnderTest;
+  readonly storage: StorageType;
+  /** Makes the engine's backend the current one; what it returns, if a function, is called in the end. */
+  readonly start: () => Promise<unknown>;
+  /** Why it does not start; null where it does. */
+  readonly missing: string | null;
+  /** Where the engine is less precise than its storage allows. */
+  readonly tolerance?: number;
+}
+
+interface Result {
+  readonly shape: readonly number[];
+  readonly values: ArrayLike<number>;
+}
+
+interface Expected {
+  readonly results: readonly Result[];
+  readonly gradients: readonly Result[];
+}
+
+const SEED = 17;
+/** Values below these count as zeros where each is held to its own magnitude: the storage has no normal numbers there. */
+const LEAST: Readonly<Record<StorageType, number>> = { float32: 1e-36, bfloat16: 1e-36, float16: 2e-7 };
+
+const inputsOf = ({ inputs }: KernelCase): Input[] => inputs(new Inputs(SEED));
+
+/** Weights of all results in the objective whose gradients are compared. */
+function weightsOf(results: readonly Result[]): Input[] {
+  const make = new Inputs(SEED + 1);
+  return results.map(({ shape }) => make.normal(shape));
+}
+
+function evaluate(compute: (inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly Input[]): Result[] {
+  const tensors = tf.tidy(() => compute(inputs.map(tensorOf)));
+  const results = tensors.map((tensor) => ({ shape: tensor.shape, values: tensor.dataSync().slice() }));
+  tf.dispose(tensors);
+  return results;
+}
+
+function run(item: KernelCase): Expected {
+  const inputs = inputsOf(item);
+  const results = evaluate((tensors) => item.compute(...tensors), inputs);
+  const weights = weightsOf(results);
+  const gradients = item.gradients
+    ? evaluate((tensors) => gradientsOf(item.compute, tensors, weights), inputs)
+    : [];
+  return { results, gradients };
+}
+
+function referenceOf(item: KernelCase): Result[] | null {
+  const arrays = inputsOf(item).map(({ shape, values }): Array64 => ({
+    shape,
+    data: Float64Array.from(values),
+  }));
+  return item.reference?.(...arrays).map(({ shape, data }) => ({ shape, values: data })) ?? null;
+}
+
+/** What the plain backend gave, for all engines that are tested in this process. */
+const plain = new Map<KernelCase, Expected>();
+
+async function expectedOf(item: KernelCase): Promise<Expected> {
+  const reference = referenceOf(item);
+  let found = plain.get(item);
+  if (found === undefined && (reference === null || item.gradients)) {
+    await tf.setBackend('cpu');
+    found = run(item);
+    plain.set(item, found);
+  }
+  return { results: reference ?? found?.results ?? [], gradients: found?.gradients ?? [] };
+}
+
+function sameBits(a: Expected, b: Expected): boolean {
+  const bytes = ({ results, gradients }: Expected): Buffer[] =>
+    [...results, ...gradients].map(({ values }) => {
+      const { buffer, byteOffset, byteLength } = values as Float32Array;
+      return Buffer.from(buffer, byteOffset, byteLength);
+    });
+  return Buffer.concat(bytes(a)).equals(Buffer.concat(bytes(b)));
+}
+
+/** The largest error of a value relative to itself. */
+function worstValue(actual: ArrayLike<number>, expected: ArrayLike<number>, least: number): number {
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const [a, e] = [actual[i] ?? NaN, expected[i] ?? NaN];
+    if (a === e || Math.abs(a - e) <= least) continue;
+    const error = Number.isNaN(a) && Number.isNaN(e) ? 0 : Math.abs(a - e) / Math.abs(e);
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+/** The largest error in units of the largest value, or of 1. */
+function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let [worst, scale] = [0, 1];
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN));
+    if (!(difference <= worst)) worst = difference;
+    scale = Math.max(scale, Math.abs(expected[i] ?? NaN));
+  }
+  return worst / scale;
+}
+
+function check(
+  errors: Errors,
+  item: KernelCase,
+  target: Target,
+  what: string,
+  actual: Result,
+  expected: Result,
+): void {
+  const { storage } = target;
+  assert.equal([...actual.shape], [...expected.shape], `${what}: shape`);
+  const usual = Math.max(TOLERANCE[storage], target.tolerance ?? 0);
+  const tolerance = item.exact ? 0 : Math.max(usual, item.tolerance?.[storage] ?? 0);
+  if (item.elementwise) {
+    errors.hold('value', what, worstValue(actual.values, expected.values, LEAST[storage]), tolerance);
+    return;
+  }
+  if (item.cancels) {
+    errors.hold('difference', what, largestDifference(actual.values, expected.values), tolerance);
+    return;
+  }
+  errors.holdRows(what, tolerance, actual.values, expected.values, expected.shape);
+}
+
+/**
+ * A test of every case that has a reference, of the compositions on a backend: results against the reference, gradients against
+ * its central differences.
+ */
+export function testDefinitions(start: () => Promise<void>): void {
+  const test = suite('kernels as they are defined');
+  const target = { engine: 'plain', storage: 'float32', start, missing: null } as const;
+  const errors = new Errors();
+  test.before(start);
+  for (const item of CASES.filter(isWanted)) {
+    const { name, reference } = item;
+    if (reference === undefined) continue;
+    test(name, () => {
+      const { results, gradients } = run(item);
+      const expected = referenceOf(item) ?? [];
+      assert.is(results.length, expected.length, 'number of results');
+      results.forEach((result, i) => {
+        check(errors, item, target, `${name}, result ${i}`, result, expected[i] as Result);
+      });
+      if (item.gradients) checkSlopes(name, inputsOf(item), weightsOf(results), reference, gradients);
+    });
+  }
+  test.after(() => {
+    process.stdout.write(errors.toString());
+  });
+  test.run();
+}
+
+/** Whether `KERNELS` asks for this case: words, of which its name contains one. */
+function isWanted({ name }: KernelCase): boolean {
+  const words = process.env.KERNELS?.split(',') ?? [];
+  return words.length === 0 || words.some((word) => name.includes(word));
+}
+
+/** A test of every case on the engine. Nothing may be left behind, and a second run must give the same. */
+export function testKernels(target: Target): void {
+  const { engine, storage, start, missing } = target;
+  const test = suite(`kernels on ${engine}, ${storage}`);
+  const errors = new Errors();
+  let stop: unknown;
+  let backend = '';
+  test.before(async () => {
+    if (missing !== null) return;
+    stop = await start();
+    backend = tf.getBackend();
+  });
+  test.after(async () => {
+    await tf.setBackend('cpu');
+    if (typeof stop === 'function') (stop as () => void)();
+    process.stdout.write(errors.toString());
+  });
+  if (missing !== null) skipBecause(missing, test, 'all kernel cases');
+  else for (const item of CASES.filter(isWanted)) add(item);
+
+  function add(item: KernelCase): void {
+    const { name } = item;
+    const reason = item.except?.[engine];
+    if (reason !== undefined || (item.large && engine !== 'cuda')) return;
+    test(name, async () => {
+      const expected = await expectedOf(item);
+      await tf.setBackend(backend);
+      const first = run(item);
+      const before = tf.memory().numTensors;
+      const actual = run(item);
+      assert.is(tf.memory().numTensors, before, 'tensors left behind');
+      assert.ok(sameBits(first, actual), 'a second run gives the same');
+      compareAll(item, 'result', actual.results, expected.results);
+      compareAll(item, 'gradient', actual.gradients, expected.gradients);
+    });
+  }
+
+  function compareAll(
+    item: KernelCase,
+    kind: string,
+    actual: readonly Result[],
+    expected: readonly Result[],
+  ): void {
+    assert.is(actual.length, expected.length, `${item.name}: number of ${kind}s`);
+    actual.forEach((result, i) => {
+      check(errors, item, target, `${item.name}, ${kind} ${i}`, result, expected[i] as Result);
+    });
+  }
+
+  test.run();
+}

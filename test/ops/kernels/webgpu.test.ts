@@ -1,0 +1,15 @@
+import { startWebgpu } from '../../../src/engines/webgpu/index.js';
+import { useDriver, whyNoWebgpu } from '../../engines/webgpu/driver.js';
+import { testKernels } from './runner.js';
+
+testKernels({
+  engine: 'webgpu',
+  storage: 'float32',
+  start: async () => {
+    const release = useDriver();
+    await startWebgpu();
+    return release;
+  },
+  missing: whyNoWebgpu,
+  tolerance: 1e-4,
+});
