@@ -5,6 +5,7 @@ import type { FlagsOf } from '../cli/base-command.js';
 import { checkFlags, modelFlags } from '../cli/flags.js';
 import type { Progress } from '../sweep/run-context.js';
 import { parseTokenCount } from '../cli/sizes.js';
+import { interruption } from '../cli/interruption.js';
 import { modelSelection } from '../cli/model-selection.js';
 import type { Row, Schema } from '../results/schema.js';
 import type { RecipeInput } from '../training/recipe.js';
@@ -16,11 +17,11 @@ const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
 
 export default class Train extends BaseCommand {
-  static override summary = 'Train a model, or go on with one.';
+  static override summary = 'Train a model, or resume its training.';
   static override description =
     'Leaves in --out: train.csv (loss, held-out loss, learning rate, gradient norm of every step), train.timings.csv, ' +
-    'train.run.json, and checkpoints/ (the newest two). Run again, it goes on where it was left, even by kill -9, and ends with ' +
-    'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the step at work and saves. ' +
+    'train.run.json, and checkpoints/ (the newest two). Run again, it resumes where it stopped, even after kill -9, and ends with ' +
+    'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the current step and saves. ' +
     '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length}.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --preset nano --steps 300',
@@ -89,7 +90,7 @@ export default class Train extends BaseCommand {
     recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
     seed: Flags.integer({ description: 'seed of all randomness (default: 1)', min: 0 }),
     resume: Flags.boolean({
-      description: 'go on with the run in --out; --no-resume starts over',
+      description: 'resume the run in --out; --no-resume starts over',
       default: true,
       allowNo: true,
     }),
@@ -120,13 +121,17 @@ export default class Train extends BaseCommand {
     const { trainModel } = await import('../training/train.js');
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
-    const [signal, release] = inputs.interruption();
+    const [signal, release] = interruption();
     const bar = this.bar();
     const result = await trainModel({
-      ...{ directory, config, recipe, engine, signal, flags },
+      directory,
+      config,
+      recipe,
+      engine,
+      signal,
       initial: inputs.initialWeights(choice),
       resume: flags.resume,
-      command: [this.id ?? 'train', ...this.argv],
+      record: { command: [this.id ?? 'train', ...this.argv], flags },
       onProgress: bar.show,
     }).finally(() => {
       bar.stop();
@@ -139,13 +144,13 @@ export default class Train extends BaseCommand {
     let progress: Progress | undefined;
     let heldOut = '';
     return {
-      show: ({ step, steps, row }) => {
+      show: ({ step, steps }) => {
         progress ??= this.progress({ label: 'train', total: steps, unit: 'steps' });
-        if (typeof row.held_out_loss === 'number') heldOut = `, held-out ${row.held_out_loss.toFixed(3)}`;
-        const answers = typeof row.answer_loss === 'number' ? `, answers ${row.answer_loss.toFixed(3)}` : '';
-        const speed = Math.round(Number(row.tokens_per_second)).toLocaleString('en-US');
-        progress.note(`loss ${Number(row.loss).toFixed(3)}${answers}${heldOut}, ${speed} tokens/s`);
-        progress.update(step);
+        if (step.heldOutLoss !== null) heldOut = `, held-out ${step.heldOutLoss.toFixed(3)}`;
+        const answers = step.answerLoss === null ? '' : `, answers ${step.answerLoss.toFixed(3)}`;
+        const speed = Math.round(step.tokensPerSecond).toLocaleString('en-US');
+        progress.note(`loss ${step.loss?.toFixed(3) ?? '–'}${answers}${heldOut}, ${speed} tokens/s`);
+        progress.update(step.step);
       },
       stop: () => progress?.stop(),
     };
@@ -161,8 +166,9 @@ export default class Train extends BaseCommand {
       await this.compare(result.rows, flags);
       return;
     }
-    const command = ['yoco', this.id ?? 'train', ...this.argv].join(' ');
-    process.stderr.write(`interrupted after step ${result.step}, all saved; to go on: ${command}\n`);
+    const words = this.argv.filter((word) => word !== '--no-resume');
+    const command = ['yoco', this.id ?? 'train', ...words].join(' ');
+    process.stderr.write(`interrupted after step ${result.step}, all saved; to resume: ${command}\n`);
     this.exit(130);
   }
 }

@@ -39,6 +39,7 @@ export class ResultWriter {
   private readonly started = new Date();
   private lastPosition = -1;
   private resumed = 0;
+  private closed = false;
 
   private constructor(
     readonly directory: string,
@@ -119,8 +120,10 @@ export class ResultWriter {
     return this.outputs.map(({ file }) => file.path);
   }
 
-  /** Completes NAME.run.json and lets other processes write the table. Rows are in the files already. */
+  /** Completes NAME.run.json and lets other processes write the table. Rows are in the files already; closing again does nothing. */
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     this.describe(new Date());
     this.journal.close();
     for (const { file } of this.outputs) file.close();

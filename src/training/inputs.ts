@@ -1,4 +1,4 @@
-/** From what the flags of `yoco train` name to what `trainModel` takes. */
+/** From a choice of model and a recipe to what `trainModel` takes. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJson } from '../checkpoint/files.js';
@@ -16,7 +16,7 @@ import type { TrainOptions } from './train.js';
  * @throws UsageError for a missing file, RunError for one that is no JSON object
  */
 export function readRecipe(file: string): RecipeInput {
-  if (!existsSync(file)) throw new UsageError(`--recipe ${file}: there is no such file`);
+  if (!existsSync(file)) throw new UsageError(`recipe ${file}: there is no such file`);
   return readJson(file);
 }
 
@@ -41,23 +41,4 @@ export function defaultDirectory({ name, config }: ModelChoice, { task }: Recipe
     config.architecture === 'yoco' && config.selfDecoder === 'sliding-window' ? config.selfDecoder : '',
   ];
   return join('runs', parts.filter((part) => part !== '').join('-'));
-}
-
-/**
- * A signal that the first Ctrl-C (or a termination request) aborts; the second ends the process as usual.
- * @returns the signal, and what stops listening
- */
-export function interruption(): [signal: AbortSignal, release: () => void] {
-  const controller = new AbortController();
-  const names = ['SIGINT', 'SIGTERM'] as const;
-  const release = (): void => {
-    for (const name of names) process.off(name, stop);
-  };
-  const stop = (): void => {
-    release();
-    controller.abort();
-    process.stderr.write('\nfinishing this step and saving; once more to quit at once\n');
-  };
-  for (const name of names) process.on(name, stop);
-  return [controller.signal, release];
 }

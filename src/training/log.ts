@@ -1,9 +1,34 @@
 import type { Json } from '../results/canonical.js';
 import type { Provenance } from '../results/provenance.js';
-import type { Row, Schema } from '../results/schema.js';
+import type { Row } from '../results/schema.js';
+import { CellTable, type TableSchema } from '../results/typed.js';
 import { ResultWriter } from '../results/writer.js';
 
-export const TRAIN_SCHEMA: Schema = {
+export interface StepKey {
+  /** Optimizer step, counted from 1. */
+  readonly step: number;
+}
+
+/** What a step of training came to. Losses are in nats per target, null where there are none. */
+export interface StepFigures {
+  /** Tokens seen up to and including this step. */
+  readonly tokens: number;
+  /** Of running text. */
+  readonly loss: number | null;
+  readonly answerLoss: number | null;
+  /** Of text that is not trained on, after this step; null where it was not due. */
+  readonly heldOutLoss: number | null;
+  readonly heldOutAnswerLoss: number | null;
+  readonly learningRate: number;
+  /** L2 norm of all gradients, before clipping. */
+  readonly gradientNorm: number;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+}
+
+export type TrainStep = StepKey & StepFigures;
+
+export const TRAIN_SCHEMA: TableSchema<StepKey, StepFigures> = {
   name: 'train',
   columns: [
     { name: 'step', kind: 'key', description: 'optimizer step, counted from 1', display: 'count' },
@@ -59,26 +84,34 @@ export const TRAIN_SCHEMA: Schema = {
   ],
 };
 
-/** The rows of a run, one per step; after a resume it goes on behind the step that was resumed from. */
+/** The steps of a run; a resumed run continues after the step it resumed from. */
 export class TrainLog {
-  private constructor(private readonly writer: ResultWriter) {}
+  private readonly table: CellTable<StepKey, StepFigures>;
 
-  /** @param settings everything that determines the rows */
+  private constructor(private readonly writer: ResultWriter) {
+    this.table = new CellTable(TRAIN_SCHEMA, writer);
+  }
+
+  /** @param settings everything that determines the steps */
   static open(directory: string, settings: Json, provenance: Provenance, resume: boolean): TrainLog {
     return new TrainLog(ResultWriter.open(directory, TRAIN_SCHEMA, { settings, provenance, resume }));
   }
 
   /**
-   * Takes over the rows up to `step` of an earlier run; what it logged beyond is left out and computed anew.
+   * Takes over the steps up to `step` of an earlier run; what it logged beyond is left out and computed anew.
    * @returns whether they were all there
    */
   restore(step: number): boolean {
-    for (let row = 1; row <= step; row++) if (this.writer.get({ step: row }) === undefined) return false;
+    for (let earlier = 1; earlier <= step; earlier++) if (!this.table.has({ step: earlier })) return false;
     return true;
   }
 
-  append(row: Row): void {
-    this.writer.append(row);
+  append(step: TrainStep): void {
+    this.table.append(step);
+  }
+
+  get steps(): TrainStep[] {
+    return this.table.cells.filter((cell) => cell.status === 'ok');
   }
 
   get rows(): Row[] {

@@ -4,9 +4,8 @@ import { RunError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { Row } from '../results/schema.js';
 import * as tf from '../tf.js';
-import type { TrainLog } from './log.js';
+import type { TrainLog, TrainStep } from './log.js';
 import { Optimizer } from './optimizer.js';
 import type { Recipe } from './recipe.js';
 import { learningRateAt } from './schedule.js';
@@ -16,9 +15,9 @@ import type { TrainingTask } from './task.js';
 import { stageOf, totalSteps } from './task.js';
 
 export interface TrainProgress {
-  readonly step: number;
+  readonly step: TrainStep;
+  /** Steps of the whole run. */
   readonly steps: number;
-  readonly row: Row;
 }
 
 export interface LoopOptions {
@@ -69,12 +68,12 @@ class Loop {
     const { signal, recipe } = this.options;
     while (this.step < this.steps) {
       this.step += 1;
-      const row = await this.advance();
-      this.options.log.append(row);
+      const step = await this.advance();
+      this.options.log.append(step);
       const stopping = signal?.aborted === true;
       const due = recipe.checkpointEvery > 0 && this.step % recipe.checkpointEvery === 0;
       if (due || stopping || this.step === this.steps) await this.save();
-      this.options.onProgress?.({ step: this.step, steps: this.steps, row });
+      this.options.onProgress?.({ step, steps: this.steps });
       if (stopping && this.step < this.steps) return this.result('interrupted');
       // Signals and timers get their turn: a step blocks the event loop.
       await setImmediate();
@@ -111,7 +110,7 @@ class Loop {
   }
 
   /** One step of the optimizer, and the held-out loss where it is due. */
-  private async advance(): Promise<Row> {
+  private async advance(): Promise<TrainStep> {
     const { model, task, recipe, engine } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
@@ -130,27 +129,27 @@ class Loop {
       step: this.step,
       tokens: this.tokens,
       loss: text,
-      answer_loss: answer,
+      answerLoss: answer,
       ...this.heldOut(),
-      learning_rate: learningRate,
-      gradient_norm: norm,
+      learningRate,
+      gradientNorm: norm,
       seconds,
-      tokens_per_second: seen / seconds,
+      tokensPerSecond: seen / seconds,
     };
   }
 
-  private heldOut(): Row {
+  private heldOut(): Pick<TrainStep, 'heldOutLoss' | 'heldOutAnswerLoss'> {
     const { model, task, recipe } = this.options;
     const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
-    if (!due && this.step < this.steps) return { held_out_loss: null, held_out_answer_loss: null };
+    if (!due && this.step < this.steps) return { heldOutLoss: null, heldOutAnswerLoss: null };
     const { text, answer } = meanLosses(measureLosses(model, task.heldOut()));
-    return { held_out_loss: text, held_out_answer_loss: answer };
+    return { heldOutLoss: text, heldOutAnswerLoss: answer };
   }
 
   private divergence(): RunError {
     const where = this.checkpoint === '' ? '' : ` (the last snapshot is ${this.checkpoint})`;
     return new RunError(
-      `step ${this.step}: the gradient is not a finite number, training has diverged${where}: lower --lr or raise --warmup`,
+      `step ${this.step}: the gradient is not a finite number, training has diverged${where}: lower the learning rate (--lr) or warm up for longer (--warmup)`,
     );
   }
 }

@@ -12,9 +12,10 @@ import type { Json } from '../results/canonical.js';
 import { collectProvenance, toolkitVersion } from '../results/provenance.js';
 import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
+import type { RunRecord } from '../sweep/table.js';
 import { buildTask } from './build-task.js';
 import { lockDirectory } from '../files/lock.js';
-import { TrainLog } from './log.js';
+import { TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
 import { checkTrainingMemory } from './memory.js';
 import { runTraining } from './run-training.js';
@@ -32,9 +33,7 @@ export interface TrainOptions {
   readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
   /** Go on where an earlier run in the directory was left (default true); false starts over and removes it. */
   readonly resume?: boolean;
-  /** For the record: `['train', '--preset', 'tiny']` and the parsed flags. */
-  readonly command: readonly string[];
-  readonly flags?: Readonly<Record<string, unknown>>;
+  readonly record?: RunRecord;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TrainProgress) => void;
@@ -42,7 +41,8 @@ export interface TrainOptions {
 
 export interface TrainResult extends LoopResult {
   readonly directory: string;
-  /** One per step. */
+  readonly steps: readonly TrainStep[];
+  /** The same as rows of `TRAIN_SCHEMA`. */
   readonly rows: readonly Row[];
   /** The CSV files. */
   readonly files: readonly string[];
@@ -114,7 +114,7 @@ async function trainOn(
       signal,
       onProgress,
     });
-    return { ...result, directory, rows: log.rows, files: log.files };
+    return { ...result, directory, steps: log.steps, rows: log.rows, files: log.files };
   } finally {
     log.close();
   }
@@ -143,10 +143,9 @@ function settingsOf(
 }
 
 function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {
-  const { command, flags = {}, engine, config, recipe, initial } = options;
+  const { record = { command: [], flags: {} }, engine, config, recipe, initial } = options;
   return collectProvenance({
-    command,
-    flags,
+    ...record,
     engine,
     configuration: {
       model: { ...config },

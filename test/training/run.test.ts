@@ -10,6 +10,7 @@ import { openCheckpoint } from '../../src/checkpoint/open.js';
 import { createConfig } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { rejects, scratchDirectory } from '../checkpoint/scratch.js';
+import type { TrainProgress } from '../../src/training/run-training.js';
 import { usePlainBackend } from '../plain-backend.js';
 import { SMALL_ENGINE, trainSmall } from './small-run.js';
 
@@ -80,8 +81,8 @@ test('Ctrl-C saves, and the run goes on as if nothing had happened', async () =>
   await trainSmall(at('whole'), text);
   for (const stopAt of [2, 5, 7]) {
     const controller = new AbortController();
-    const onProgress = ({ step }: { step: number }): void => {
-      if (step === stopAt) controller.abort();
+    const onProgress = ({ step }: TrainProgress): void => {
+      if (step.step === stopAt) controller.abort();
     };
     const { status, step } = await trainSmall(at('run'), text, { signal: controller.signal, onProgress });
     assert.equal([status, step], ['interrupted', stopAt + 1]);

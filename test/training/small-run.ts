@@ -43,7 +43,7 @@ export async function trainSmall(
     directory,
     config,
     engine: SMALL_ENGINE,
-    command: ['train'],
+    record: { command: ['train'], flags: {} },
     ...options,
     recipe: complete,
   });
