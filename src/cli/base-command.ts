@@ -19,6 +19,8 @@ export type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<C['base
 /** What `finish` needs to know of a command's flags. */
 export interface FinishOptions {
   format: ResultFormat;
+  /** False replaces what earlier runs left. */
+  resume?: boolean;
   tolerance?: number;
   'check-report'?: string;
 }
@@ -104,10 +106,11 @@ export abstract class BaseCommand extends PlainCommand {
     process.stdout.write(texts.join('\n'));
     const files = [
       ...all.flatMap((writer) => writer.files),
-      ...derived.flatMap((table) => writeDerived(directory, table)),
+      ...derived.flatMap((table) => writeDerived(directory, table, { keepOthers: options.resume ?? true })),
     ];
     for (const writer of all) writer.close();
     this.note(`written: ${files.join(', ')}`);
+    for (const line of all.flatMap((writer) => writer.remarks)) this.note(line);
     await this.compare(rows, options);
     const failed = all.reduce((sum, writer) => sum + writer.failures, 0);
     if (failed > 0) throw new FailedCellsError(`${failed} of the cells failed; column 'error' says why`);

@@ -12,10 +12,10 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { describeSystemError, RunError } from '../errors.js';
+import { describeSystemError, OutputError } from '../errors.js';
 import { hasProcess } from './process.js';
 
-/** Rethrows a file-system error as `cannot write PATH: why`. */
+/** Rethrows a file-system error as an `OutputError`: `cannot write PATH: why`. */
 export function writing<T>(path: string, work: () => T): T {
   try {
     return work();
@@ -23,7 +23,7 @@ export function writing<T>(path: string, work: () => T): T {
     if (error instanceof Error) delete (error as NodeJS.ErrnoException).path;
     const reason = describeSystemError(error);
     if (reason === null) throw error;
-    throw new RunError(`cannot write ${path}: ${reason}`, { cause: error });
+    throw new OutputError(`cannot write ${path}: ${reason}`, { cause: error });
   }
 }
 
@@ -37,7 +37,8 @@ export function makeDirectory(path: string): void {
 /** Node's own `recursive` never returns where a parent exists but nothing can be made in it (/proc). */
 function makeWithParents(path: string): void {
   if (existsSync(path) && statSync(path).isDirectory()) return;
-  if (existsSync(path)) throw new RunError(`cannot write into ${path}: it is a file, a directory is needed`);
+  if (existsSync(path))
+    throw new OutputError(`cannot write into ${path}: it is a file, a directory is needed`);
   makeWithParents(dirname(path));
   try {
     mkdirSync(path);

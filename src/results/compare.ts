@@ -81,7 +81,13 @@ function offence(column: Column, base: Cell, fresh: Cell, tolerance: number): st
 
 const failed = (row: Row): boolean => row.status === 'error';
 
-function compareRow(key: string, base: Row, fresh: Row, columns: readonly Column[], tolerance: number): RowComparison {
+function compareRow(
+  key: string,
+  base: Row,
+  fresh: Row,
+  columns: readonly Column[],
+  tolerance: number,
+): RowComparison {
   // A row that failed has no figures: nothing today can be worse than it.
   if (failed(base)) return { key, compared: 1, offences: [], repaired: !failed(fresh) };
   const offences = columns

@@ -1,9 +1,10 @@
 /** Tables computed from finished rows (ratios, fits): written whole, no cells of their own to resume. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { csvHeader, csvLines, keyColumns, timingFileColumns } from './cells.js';
-import { writeFileAtomic, writing } from '../files/write.js';
+import { writing } from '../files/write.js';
+import { keyColumns, keyText, timingFileColumns } from './cells.js';
 import type { Column, Row, Schema } from './schema.js';
+import { TableFile } from './table-file.js';
 
 export interface DerivedTable {
   schema: Schema;
@@ -11,11 +12,17 @@ export interface DerivedTable {
 }
 
 /**
- * Writes NAME.csv and NAME.timings.csv, each if the table has such columns; returns the files. Of a table without rows no file
- * is left: an earlier one is of other cells.
+ * Writes NAME.csv and NAME.timings.csv, each if the table has such columns; returns the files.
+ * @param keepOthers keep the rows of other keys that are there, as `ResultWriter` does. Otherwise an earlier file is replaced,
+ *   and of a table without rows no file is left.
  */
-export function writeDerived(directory: string, { schema, rows }: DerivedTable): string[] {
+export function writeDerived(
+  directory: string,
+  { schema, rows }: DerivedTable,
+  { keepOthers = false } = {},
+): string[] {
   const results = schema.columns.filter(({ kind }) => kind === 'result');
+  const own = new Set(rows.map((row) => keyText(schema, row)));
   const files: [suffix: string, columns: readonly Column[]][] = [
     ['.csv', results.length > 0 ? [...keyColumns(schema), ...results] : []],
     ['.timings.csv', timingFileColumns(schema)],
@@ -23,14 +30,15 @@ export function writeDerived(directory: string, { schema, rows }: DerivedTable):
   return files
     .filter(([, columns]) => columns.length > 0)
     .flatMap(([suffix, columns]) => {
-      const path = join(directory, schema.name + suffix);
-      if (rows.length === 0) {
-        writing(path, () => {
-          rmSync(path, { force: true });
-        });
-        return [];
+      const table = new TableFile(join(directory, schema.name + suffix), columns);
+      if (keepOthers) table.keepOthers(own);
+      if (rows.length > 0 || table.otherRows > 0) {
+        table.rewrite(rows);
+        return [table.path];
       }
-      writeFileAtomic(path, csvHeader(columns) + csvLines(columns, rows));
-      return [path];
+      writing(table.path, () => {
+        rmSync(table.path, { force: true });
+      });
+      return [];
     });
 }

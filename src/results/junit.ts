@@ -3,7 +3,8 @@ import XMLBuilder from 'fast-xml-builder';
 import type { Comparison, RowComparison } from './compare.js';
 
 /** Characters that XML 1.0 does not allow even when escaped. */
-const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const FORBIDDEN =
+  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /** Text for an element. The builder escapes markup. */
 const clean = (text: string): string => text.replace(FORBIDDEN, '\ufffd');
@@ -15,7 +16,10 @@ function testCase(className: string, { key, offences }: RowComparison): object {
   const names = { '@classname': inOneLine(className), '@name': inOneLine(key) };
   if (offences.length === 0) return names;
   const message = `${offences.length} figure${offences.length > 1 ? 's are' : ' is'} worse`;
-  return { ...names, failure: { '@message': message, '@type': 'regression', '#text': clean(offences.join('\n')) } };
+  return {
+    ...names,
+    failure: { '@message': message, '@type': 'regression', '#text': clean(offences.join('\n')) },
+  };
 }
 
 const skipped = (className: string, key: string): object => ({
@@ -42,7 +46,10 @@ export function junitXml({ schema, baseline, tolerance, rows, unknown }: Compari
         { '@name': 'tolerance_percent', '@value': tolerance },
       ],
     },
-    testcase: [...rows.map((row) => testCase(className, row)), ...unknown.map((key) => skipped(className, key))],
+    testcase: [
+      ...rows.map((row) => testCase(className, row)),
+      ...unknown.map((key) => skipped(className, key)),
+    ],
   };
   const builder = new XMLBuilder({
     attributeNamePrefix: '@',

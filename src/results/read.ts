@@ -1,14 +1,20 @@
-import { readFileSync } from 'node:fs';
 import { parse } from 'csv-parse/sync';
-import { describeSystemError, RunError } from '../errors.js';
+import { RunError, YocoError } from '../errors.js';
+import { readBytes } from '../files/read.js';
+import { csvText } from './cells.js';
 import type { Cell, Row } from './schema.js';
 
-function parseCell(text: string): Cell {
+function parseCell(cell: string): Cell {
+  const { text, quoted } = csvText(cell);
+  if (quoted) return text;
   if (text === '') return null;
   if (text === 'true' || text === 'false') return text === 'true';
   const number = Number(text);
   return String(number) === text ? number : text;
 }
+
+/** A text of JavaScript is not longer than this. */
+const MAX_CSV_BYTES = 2 ** 29 - 24;
 
 /**
  * The rows of a CSV file of ours, cells in their types again.
@@ -18,11 +24,12 @@ function parseCell(text: string): Cell {
 export function readResultRows(path: string): Row[] {
   let records: Record<string, string>[];
   try {
-    records = parse(readFileSync(path, 'utf8'), { columns: true, bom: true });
+    const text = readBytes(path, MAX_CSV_BYTES).toString('utf8');
+    records = parse(text, { columns: true, bom: true, record_delimiter: ['\r\n', '\n'] });
   } catch (error) {
-    const reason =
-      describeSystemError(error) ?? `${path}: ${error instanceof Error ? error.message : String(error)}`;
-    throw new RunError(`cannot read results: ${reason}`, { cause: error });
+    if (error instanceof YocoError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new RunError(`cannot read results: ${path}: ${reason}`, { cause: error });
   }
   return records.map((record) =>
     Object.fromEntries(Object.entries(record).map(([name, text]) => [name, parseCell(text)])),

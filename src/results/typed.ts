@@ -2,8 +2,7 @@
  * Typed cells: the library computes with objects whose fields are in camel case; files hold rows whose columns have the
  * same names in snake case. The schema of a table is the only list of both.
  */
-import { YocoError } from '../errors.js';
-import { keyText } from './cells.js';
+import { failedCell, keyText } from './cells.js';
 import type { Cell, Row, Schema } from './schema.js';
 
 /** `kvCacheBytes` → `kv_cache_bytes`. */
@@ -78,8 +77,7 @@ export class MemoryRows implements RowStore {
   }
 
   fail(key: Row, error: unknown): void {
-    if (!(error instanceof YocoError)) throw error;
-    this.known.set(keyText(this.schema, key), { ...key, status: 'error', error: error.message });
+    this.known.set(keyText(this.schema, key), failedCell(key, error));
   }
 
   get rows(): Row[] {

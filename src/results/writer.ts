@@ -3,19 +3,20 @@
  *
  * In the directory: NAME.csv (keys and results), NAME.timings.csv (keys and timings, if the schema has any),
  * NAME.run.json (what the run was) and NAME.cells.jsonl, the journal of finished cells under a hash of everything
- * that determines them. The CSV files hold the rows of the present plan in its order; the journal remembers cells of
- * other plans too.
+ * that determines them. The CSV files hold the rows of the present plan in its order, and the rows of other keys that
+ * earlier runs left; the journal remembers cells of other plans too.
  */
 import { join } from 'node:path';
-import { YocoError } from '../errors.js';
-import { AppendFile } from './append-file.js';
-import { hashOf, type Json } from './canonical.js';
-import { csvHeader, csvLines, keyColumns, keyText, resultFileColumns, timingFileColumns } from './cells.js';
+import { OutputError } from '../errors.js';
 import { lockDirectory } from '../files/lock.js';
-import { makeDirectory, writeFileAtomic } from '../files/write.js';
+import { makeDirectory } from '../files/write.js';
+import { hashOf, type Json } from './canonical.js';
+import { failedCell, keyColumns, keyText, resultFileColumns, timingFileColumns } from './cells.js';
 import { Journal } from './journal.js';
 import type { Provenance } from './provenance.js';
+import { RunFile } from './run-file.js';
 import type { Column, Row, Schema } from './schema.js';
+import { TableFile } from './table-file.js';
 
 export interface WriterOptions {
   /** What beside the key columns determines a cell (configuration, seed, hashes of data): a change measures anew. */
@@ -23,19 +24,17 @@ export interface WriterOptions {
   provenance: Provenance;
   /** Keep finished cells of earlier runs (default true). */
   resume?: boolean;
+  /** Keep the rows of other keys that earlier runs left in the files (default: as `resume`, where there is a plan). */
+  keepOthers?: boolean;
   /** The key of every cell in the order rows shall have; without it rows stand in the order of `append`. */
   plan?: readonly Row[];
-}
-
-interface OutputFile {
-  columns: Column[];
-  file: AppendFile;
 }
 
 export class ResultWriter {
   private readonly table = new Map<string, Row>();
   private readonly order = new Map<string, number>();
-  private readonly outputs: OutputFile[];
+  private readonly outputs: TableFile[];
+  private readonly runFile: RunFile;
   private readonly started = new Date();
   private lastPosition = -1;
   private resumed = 0;
@@ -48,33 +47,53 @@ export class ResultWriter {
     private readonly options: WriterOptions,
     private readonly unlock: () => void,
   ) {
-    const output = (suffix: string, columns: Column[]): OutputFile => ({
-      columns,
-      file: new AppendFile(join(directory, `${schema.name}${suffix}.csv`)),
-    });
+    const output = (suffix: string, columns: Column[]): TableFile =>
+      new TableFile(join(directory, `${schema.name}${suffix}.csv`), columns);
     const timings = timingFileColumns(schema);
     this.outputs = [
       output('', resultFileColumns(schema)),
       ...(timings.length ? [output('.timings', timings)] : []),
     ];
+    this.runFile = new RunFile(join(directory, `${schema.name}.run.json`));
   }
 
-  /** @throws RunError when the directory cannot be written, or another process writes this table there. */
+  /**
+   * @throws RunError when the directory cannot be written, another process writes this table there, or an earlier table
+   *   in it cannot be read
+   */
   static open(directory: string, schema: Schema, options: WriterOptions): ResultWriter {
     makeDirectory(directory);
     const unlock = lockDirectory(directory, schema.name, { doing: 'writing results', reentrant: true });
-    const journal = Journal.open(join(directory, `${schema.name}.cells.jsonl`), options.resume ?? true);
-    const writer = new ResultWriter(directory, schema, journal, options, unlock);
-    for (const key of options.plan ?? []) {
-      const hash = writer.hash(key);
-      writer.order.set(hash, writer.order.size);
-      const row = journal.get(hash);
-      if (row) writer.table.set(hash, row);
+    try {
+      const journal = Journal.open(join(directory, `${schema.name}.cells.jsonl`), options.resume ?? true);
+      const writer = new ResultWriter(directory, schema, journal, options, unlock);
+      writer.takeOver();
+      return writer;
+    } catch (error) {
+      unlock();
+      throw error;
     }
-    writer.resumed = writer.table.size;
-    writer.rewrite();
-    writer.describe();
-    return writer;
+  }
+
+  /** Begins with what earlier runs left. */
+  private takeOver(): void {
+    const { plan, resume = true, keepOthers = resume && plan !== undefined } = this.options;
+    for (const key of plan ?? []) {
+      const hash = this.hash(key);
+      this.order.set(hash, this.order.size);
+      const row = this.journal.get(hash);
+      if (row) this.table.set(hash, row);
+    }
+    this.resumed = this.table.size;
+    if (keepOthers) this.keepOthers();
+    this.rewrite();
+    this.describe();
+  }
+
+  private keepOthers(): void {
+    const own = new Set((this.options.plan ?? []).map((key) => keyText(this.schema, key)));
+    for (const output of this.outputs) output.keepOthers(own);
+    if (this.otherRows > 0) this.runFile.keepEarlier(this.options.provenance.command);
   }
 
   /** Is this cell known, from this run or an earlier one? */
@@ -102,11 +121,10 @@ export class ResultWriter {
 
   /** Writes that this cell could not be measured; a later run tries again. The sweep goes on. */
   fail(key: Row, error: unknown): void {
-    if (!(error instanceof YocoError)) throw error;
-    this.record({ ...key, status: 'error', error: error.message });
+    this.record(failedCell(key, error));
   }
 
-  /** The rows so far, in order. */
+  /** The rows of this run so far, in order. */
   get rows(): Row[] {
     return [...this.table].sort(([a], [b]) => this.position(a) - this.position(b)).map(([, row]) => row);
   }
@@ -115,18 +133,35 @@ export class ResultWriter {
     return this.rows.filter(({ status }) => status === 'error').length;
   }
 
-  /** The CSV files written. */
-  get files(): string[] {
-    return this.outputs.map(({ file }) => file.path);
+  /** Rows of other keys, which earlier runs left in the same file. */
+  get otherRows(): number {
+    return Math.max(...this.outputs.map(({ otherRows }) => otherRows));
   }
 
-  /** Completes NAME.run.json and lets other processes write the table. Rows are in the files already; closing again does nothing. */
+  /** What the person should know of the files. */
+  get remarks(): string[] {
+    const kept = this.otherRows;
+    const remarks = this.outputs.flatMap(({ remark }) => remark ?? []);
+    const [path = ''] = this.files;
+    return kept === 0 ? remarks : [...remarks, `${path} keeps ${kept} rows of earlier runs`];
+  }
+
+  /** The CSV files written. */
+  get files(): string[] {
+    return this.outputs.map(({ path }) => path);
+  }
+
+  /**
+   * Completes NAME.run.json and lets other processes write the table. Rows are in the files already;
+   * closing again does nothing.
+   * @throws OutputError where one of the files is gone
+   */
   close(): void {
     if (this.closed) return;
     this.closed = true;
     this.describe(new Date());
     this.journal.close();
-    for (const { file } of this.outputs) file.close();
+    for (const output of this.outputs) output.close(this.rows);
     this.unlock();
   }
 
@@ -148,8 +183,14 @@ export class ResultWriter {
     if (this.options.plan && !this.order.has(hash)) {
       throw new Error(`${this.schema.name}: row outside the plan: ${keyText(this.schema, row)}`);
     }
-    this.journal.add(hash, row);
-    this.place(hash, row);
+    try {
+      this.journal.add(hash, row);
+      this.place(hash, row);
+    } catch (error) {
+      if (!(error instanceof OutputError)) throw error;
+      const saved = `${this.journal.finished} finished cells are saved in ${this.directory}`;
+      throw new OutputError(`${error.message}; ${saved}, the same command resumes`, { cause: error });
+    }
   }
 
   /** Where the row stands in the table: as planned, or as it came. */
@@ -162,23 +203,26 @@ export class ResultWriter {
   private place(hash: string, row: Row): void {
     const position = this.position(hash);
     this.table.set(hash, row);
-    if (position <= this.lastPosition) {
+    const supersedes = this.outputs.map((output) => output.supersede(row)).includes(true);
+    if (supersedes || position <= this.lastPosition) {
       this.rewrite();
       return;
     }
-    for (const { columns, file } of this.outputs) file.append(csvLines(columns, [row]));
+    for (const output of this.outputs) output.append(row);
     this.lastPosition = position;
   }
 
   private rewrite(): void {
     const { rows } = this;
-    for (const { columns, file } of this.outputs) file.replace(csvHeader(columns) + csvLines(columns, rows));
-    this.lastPosition = Math.max(-1, ...[...this.table.keys()].map((hash) => this.position(hash)));
+    for (const output of this.outputs) output.rewrite(rows);
+    this.lastPosition = -1;
+    for (const hash of this.table.keys())
+      this.lastPosition = Math.max(this.lastPosition, this.position(hash));
   }
 
   private describe(finished?: Date): void {
     const { provenance, settings } = this.options;
-    const description = {
+    this.runFile.write({
       ...provenance,
       ...(typeof settings === 'function' ? {} : { settings }),
       started: this.started.toISOString(),
@@ -186,10 +230,6 @@ export class ResultWriter {
       rows: this.table.size,
       resumedRows: this.resumed,
       failedRows: this.failures,
-    };
-    writeFileAtomic(
-      join(this.directory, `${this.schema.name}.run.json`),
-      `${JSON.stringify(description, null, 2)}\n`,
-    );
+    });
   }
 }

@@ -1,5 +1,4 @@
 /** Measures every cell of a plan that is not known yet, one model after the other. */
-import { YocoError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -118,15 +117,18 @@ export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figur
   }
 }
 
+/** What goes wrong with the work is a row; what goes wrong with the writing ends the sweep. */
 async function attempt<Key, Figures>(
   table: CellStore<Key, Figures>,
   key: Key,
   work: () => Promise<Figures>,
 ): Promise<void> {
+  let figures: Figures;
   try {
-    table.append({ ...key, ...(await work()) });
+    figures = await work();
   } catch (error) {
-    if (!(error instanceof YocoError)) throw error;
     table.fail(key, error);
+    return;
   }
+  table.append({ ...key, ...figures });
 }

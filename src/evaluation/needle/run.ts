@@ -68,6 +68,7 @@ export async function runNeedle(context: RunContext, run: NeedleRun): Promise<Ne
     settings: { seed },
     provenance,
     resume: false,
+    keepOthers: resume,
   });
   const { rows } = trials;
   const weights = (key: Row): Row => weightsOf(parts, key);

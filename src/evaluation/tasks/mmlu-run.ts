@@ -33,6 +33,7 @@ export async function runMmlu(run: MmluRun): Promise<[summary: ResultWriter, que
     settings: { set: set.sha256, shots },
     provenance,
     resume: false,
+    keepOthers: run.resume,
   });
   let baseline: SubjectOutcomes | undefined;
   for await (const { candidate, rows } of answers(sweep, questions)) {

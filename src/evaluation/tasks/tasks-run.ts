@@ -40,6 +40,7 @@ export async function runTasks(run: TasksRun): Promise<[summary: ResultWriter, i
     settings: Object.fromEntries(tasks.map(({ name, sha256 }) => [name, sha256])),
     provenance,
     resume: false,
+    keepOthers: run.resume,
   });
   let baseline: Outcomes[] | undefined;
   for await (const { candidate, rows } of answers(sweep, items)) {
