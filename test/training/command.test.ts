@@ -126,7 +126,7 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
     [['train', '--steps', '0'], 2, /--steps/],
     [['train', '--arch', 'yoco,transformer'], 2, /works on one model/],
     [['train', '--recipe', at('recipe.json')], 2, /unknown field step/],
-    [['train', '--recipe', at('absent.json')], 2, /--recipe .*absent\.json: there is no such file/],
+    [['train', '--recipe', at('absent.json')], 2, /recipe .*absent\.json: there is no such file/],
     [['train', '--check', at('absent.csv')], 2, /--check .*absent\.csv: there is no such file/],
     [['train', '--checkpoint', at('absent')], 2, /there is no checkpoint directory .*absent/],
     [['train', '--data', at('absent')], 2, /no such file or directory: .*absent/],
