@@ -6,6 +6,8 @@ export interface BarOptions extends ProgressOptions {
   quiet?: boolean;
 }
 
+export type { Progress };
+
 const SECONDS_BETWEEN_LINES = 5;
 
 /** 75 → `1m15s`. */

@@ -2,9 +2,9 @@ import { Args, Flags } from '@oclif/core';
 import chalk from 'chalk';
 import { outputFlags, STORAGE_NAMES } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
-import type { Progress } from '../sweep/run-context.js';
+import type { Progress } from '../cli/progress.js';
 import { parseByteCount } from '../cli/sizes.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 /** The layouts of `checkpoint/open.ts`, repeated here so that `--help` loads nothing. */
 const FORMATS = ['yoco', 'official', 'huggingface', 'meta'] as const;
@@ -62,8 +62,8 @@ export default class Convert extends PlainCommand {
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Convert);
     const { source, destination } = args;
-    const { convertCheckpoint } = await import('../checkpoint/convert.js');
-    const { printRows } = await import('../results/printers.js');
+    const { convertCheckpoint } = await import('../library/models.js');
+    const { printRows } = await import('../library/results.js');
     let progress: Progress | undefined;
     const done = await convertCheckpoint(source, destination, {
       to: flags.to,

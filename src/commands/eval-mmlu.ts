@@ -3,8 +3,8 @@ import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../sweep/model-key.js';
-import type { Schema } from '../results/schema.js';
+import { modelLabel } from '../library/basics.js';
+import type { Schema } from '../library/basics.js';
 
 export default class EvalMmlu extends BaseCommand {
   static override summary =
@@ -50,16 +50,14 @@ export default class EvalMmlu extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../evaluation/tasks/mmlu-tables.js')).MMLU_SUMMARY;
+    (await import('../library/evaluation.js')).MMLU_SUMMARY;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
-    const { loadMmlu, sampleDirectory } = await import('../data/tasks/mmlu.js');
-    const { chooseModels } = await import('../sweep/models.js');
+    const { loadMmlu, sampleDirectory, startSession, runMmlu } = await import('../library/evaluation.js');
+    const { chooseModels } = await import('../library/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     const choices = chooseModels(modelSelection(flags));
-    const { startSession } = await import('../evaluation/session.js');
-    const { runMmlu } = await import('../evaluation/tasks/mmlu-run.js');
     const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,

@@ -3,8 +3,8 @@ import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../sweep/model-key.js';
-import type { Schema } from '../results/schema.js';
+import { modelLabel } from '../library/basics.js';
+import type { Schema } from '../library/basics.js';
 
 /** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
 const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
@@ -40,17 +40,15 @@ export default class Eval extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../evaluation/tasks/tasks-tables.js')).TASK_SUMMARY;
+    (await import('../library/evaluation.js')).TASK_SUMMARY;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Eval);
-    const { loadChoiceTask } = await import('../data/tasks/choice-tasks.js');
-    const { chooseModels } = await import('../sweep/models.js');
+    const { loadChoiceTask, startSession, runTasks } = await import('../library/evaluation.js');
+    const { chooseModels } = await import('../library/models.js');
     const names = [...new Set(flags.tasks ?? TASKS)];
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));
     const choices = chooseModels(modelSelection(flags));
-    const { startSession } = await import('../evaluation/session.js');
-    const { runTasks } = await import('../evaluation/tasks/tasks-run.js');
     const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,

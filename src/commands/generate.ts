@@ -2,12 +2,10 @@ import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
-import type { GenerateSpeed } from '../evaluation/generation/generate.js';
-import { UsageError } from '../errors.js';
+import type { GenerateSpeed, Sampler } from '../library/generation.js';
+import { UsageError, modelLabel } from '../library/basics.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Sampler } from '../evaluation/generation/sampling.js';
-import { modelLabel } from '../sweep/model-key.js';
 
 const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
 
@@ -58,10 +56,9 @@ export default class Generate extends PlainCommand {
     const { args, flags } = await this.parse(Generate);
     const prompt = await this.prompt(args.prompt, flags['prompt-file']);
     const sampler = await this.sampler(flags);
-    const { chooseModel } = await import('../sweep/models.js');
-    const { loadCandidates } = await import('../evaluation/candidates.js');
-    const { generate } = await import('../evaluation/generation/generate.js');
-    const { startChosenEngine } = await import('../engines/start.js');
+    const { chooseModel } = await import('../library/models.js');
+    const { loadCandidates, generate } = await import('../library/generation.js');
+    const { startChosenEngine } = await import('../library/engines.js');
     const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
@@ -86,7 +83,7 @@ export default class Generate extends PlainCommand {
       throw new UsageError('give the prompt as an argument or with --prompt-file, not both');
     }
     if (argument !== undefined) return argument;
-    const { readText, readStream } = await import('../data/files.js');
+    const { readText, readStream } = await import('../library/text.js');
     if (file !== undefined) return [...readText(file)].join('');
     if (process.stdin.isTTY)
       throw new UsageError('no prompt: give a text, --prompt-file FILE, or pipe one in');
@@ -97,13 +94,12 @@ export default class Generate extends PlainCommand {
   }
 
   private async sampler(flags: FlagsOf<typeof Generate>): Promise<Sampler> {
-    const { greedySampler, randomSampler } = await import('../evaluation/generation/sampling.js');
+    const { greedySampler, randomSampler, Random } = await import('../library/generation.js');
     const { temperature, 'top-k': topK, 'top-p': topP } = flags;
     if (temperature === 0) {
       if (topK === undefined && topP === undefined) return greedySampler;
       throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
     }
-    const { Random } = await import('../random.js');
     const random = new Random(flags.seed).fork('generate');
     return randomSampler({ temperature, topK: topK ?? null, topP: topP ?? null, random });
   }

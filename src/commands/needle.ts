@@ -3,7 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
@@ -50,27 +50,29 @@ export default class Needle extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../evaluation/needle/tables.js')).NEEDLE_CELLS;
+    (await import('../library/evaluation.js')).NEEDLE_CELLS;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
-    const { parseDepths } = await import('../evaluation/needle/depths.js');
-    const { parseVariant } = await import('../data/needle/templates.js');
-    const { parseNeedles } = await import('../data/needle/prompt.js');
+    const {
+      parseDepths,
+      parseVariant,
+      parseNeedles,
+      chooseNeedleModels,
+      startSession,
+      runNeedle,
+      describeAnswers,
+    } = await import('../library/evaluation.js');
     const grid = {
       contexts: flags.ctx,
       depths: parseDepths(flags.depths),
       needles: flags.needles.map(parseNeedles),
       variants: flags.variant.map(parseVariant),
     };
-    const { loadCorpus } = await import('../data/corpus.js');
+    const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
-    const { chooseNeedleModels } = await import('../evaluation/needle/models.js');
     const choices = chooseNeedleModels(modelSelection(flags));
-    const { startSession } = await import('../evaluation/session.js');
-    const { runNeedle } = await import('../evaluation/needle/run.js');
-    const { describeAnswers } = await import('../evaluation/needle/tables.js');
-    const { writeNeedleFigures } = await import('../report/needle-figures.js');
+    const { writeNeedleFigures } = await import('../library/report.js');
     const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,

@@ -3,7 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
@@ -33,19 +33,17 @@ export default class Perplexity extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../evaluation/perplexity/tables.js')).PERPLEXITY_SCHEMA;
+    (await import('../library/evaluation.js')).PERPLEXITY_SCHEMA;
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Perplexity);
-    const { chooseModels } = await import('../sweep/models.js');
-    const { loadCorpus } = await import('../data/corpus.js');
+    const { chooseModels } = await import('../library/models.js');
+    const { loadCorpus } = await import('../library/text.js');
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
     const choices = chooseModels(modelSelection(flags));
-    const { startSession } = await import('../evaluation/session.js');
-    const { runPerplexity } = await import('../evaluation/perplexity/run.js');
-    const { perplexityFigure } = await import('../report/perplexity-figure.js');
-    const { drawPictures } = await import('../report/pictures.js');
+    const { startSession, runPerplexity } = await import('../library/evaluation.js');
+    const { perplexityFigure, drawPictures } = await import('../library/report.js');
     const context = await this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };
     const session = await startSession(context, flags, { choices, inputs });

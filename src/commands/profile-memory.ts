@@ -1,11 +1,10 @@
 import { Flags } from '@oclif/core';
-import { formatTokenCount } from '../results/display.js';
+import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../sweep/model-key.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 const K = 1024;
 
@@ -53,14 +52,14 @@ export default class ProfileMemory extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../profiling/tables.js')).MEMORY_SCHEMA;
+    (await import('../library/profiling.js')).MEMORY_SCHEMA;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfileMemory);
-    const { chooseModels } = await import('../sweep/models.js');
-    const { profileMemory } = await import('../profiling/profile-memory.js');
-    const { startChosenEngine } = await import('../engines/start.js');
-    const { formatBytes } = await import('../results/display.js');
+    const { chooseModels } = await import('../library/models.js');
+    const { profileMemory } = await import('../library/profiling.js');
+    const { startChosenEngine } = await import('../library/engines.js');
+    const { formatBytes } = await import('../library/basics.js');
     const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
     const engine = flags.analytic

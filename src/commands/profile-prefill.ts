@@ -1,12 +1,11 @@
 import { Flags } from '@oclif/core';
-import { formatTokenCount } from '../results/display.js';
+import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../sweep/model-key.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 const K = 1024;
 
@@ -57,13 +56,13 @@ export default class ProfilePrefill extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../profiling/tables.js')).PREFILL_SCHEMA;
+    (await import('../library/profiling.js')).PREFILL_SCHEMA;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfilePrefill);
-    const { chooseModels } = await import('../sweep/models.js');
-    const { profilePrefill } = await import('../profiling/profile-prefill.js');
-    const { startChosenEngine } = await import('../engines/start.js');
+    const { chooseModels } = await import('../library/models.js');
+    const { profilePrefill } = await import('../library/profiling.js');
+    const { startChosenEngine } = await import('../library/engines.js');
     const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
     const engine = await startChosenEngine(flags, (line) => {

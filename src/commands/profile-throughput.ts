@@ -3,7 +3,7 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Schema } from '../results/schema.js';
+import type { Schema } from '../library/basics.js';
 
 const K = 1024;
 
@@ -29,13 +29,13 @@ export default class ProfileThroughput extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../profiling/tables.js')).THROUGHPUT_SCHEMA;
+    (await import('../library/profiling.js')).THROUGHPUT_SCHEMA;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(ProfileThroughput);
-    const { chooseModels } = await import('../sweep/models.js');
-    const { profileThroughput } = await import('../profiling/profile-throughput.js');
-    const { startChosenEngine } = await import('../engines/start.js');
+    const { chooseModels } = await import('../library/models.js');
+    const { profileThroughput } = await import('../library/profiling.js');
+    const { startChosenEngine } = await import('../library/engines.js');
     const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
     const engine = await startChosenEngine(flags, (line) => {

@@ -29,7 +29,7 @@ export default class Report extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Report);
-    const { buildReport } = await import('../report/build-report.js');
+    const { buildReport } = await import('../library/report.js');
     process.stdout.write(
       `${await buildReport(args.directory, { references: flags.reference, png: flags.png })}\n`,
     );

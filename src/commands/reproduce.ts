@@ -3,7 +3,7 @@ import { chalkStderr } from 'chalk';
 import { checkFlags } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import { formatDuration } from '../cli/progress.js';
-import { FailedCellsError, RegressionError, RunError, UsageError } from '../errors.js';
+import { FailedCellsError, RegressionError, RunError, UsageError } from '../library/basics.js';
 import type { Experiment, ResolvedStep } from '../cli/experiment.js';
 
 export default class Reproduce extends PlainCommand {
@@ -44,7 +44,7 @@ export default class Reproduce extends PlainCommand {
     const { loadExperiment, resolveSteps } = await import('../cli/experiment.js');
     const { ExperimentLog } = await import('../cli/experiment-log.js');
     const { referenceTable, runStep } = await import('../cli/steps.js');
-    const { toolkitVersion } = await import('../results/provenance.js');
+    const { toolkitVersion, lockDirectory } = await import('../library/results.js');
     const experiment = loadExperiment(args.experiment);
     const { check, quiet, resume, tolerance = 0 } = flags;
     if (check !== undefined && !existsSync(check)) {
@@ -54,7 +54,6 @@ export default class Reproduce extends PlainCommand {
     const steps = resolveSteps(experiment, out, parseInputs(flags.input));
     this.requireCommands(experiment, steps);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
-    const { lockDirectory } = await import('../files/lock.js');
     lockDirectory(out, 'reproduce', { doing: 'reproducing an experiment', reentrant: true });
     const log = new ExperimentLog(out, resume);
     const begun = Date.now();

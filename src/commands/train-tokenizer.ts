@@ -31,9 +31,8 @@ export default class TrainTokenizer extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(TrainTokenizer);
-    const { BpeTrainer, checkVocabularySize } = await import('../data/tokenizers/bpe-trainer.js');
-    const { loadCorpus } = await import('../data/corpus.js');
-    const { writeTokenizer } = await import('../data/tokenizers/write-tokenizer.js');
+    const { BpeTrainer, checkVocabularySize, loadCorpus, writeTokenizer, loadTokenizer } =
+      await import('../library/text.js');
     checkVocabularySize(flags.size);
     const corpus = await loadCorpus(flags.data);
     const trainer = new BpeTrainer();
@@ -44,7 +43,6 @@ export default class TrainTokenizer extends PlainCommand {
     });
     progress.stop();
     const path = writeTokenizer(args.file, description);
-    const { loadTokenizer } = await import('../data/tokenizer.js');
     const tokenizer = await loadTokenizer(path);
     const sample = corpus.text('held-out').slice(0, 1 << 18);
     const ratio = Buffer.byteLength(sample) / tokenizer.encode(sample).length;

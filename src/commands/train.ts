@@ -3,15 +3,13 @@ import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
 import { checkFlags, modelFlags } from '../cli/flags.js';
-import type { Progress } from '../sweep/run-context.js';
+import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Row, Schema } from '../results/schema.js';
-import type { RecipeInput } from '../training/recipe.js';
-import type { TrainProgress } from '../training/run-training.js';
-import type { TrainResult } from '../training/train.js';
-import { modelLabel } from '../sweep/model-key.js';
+import type { Row, Schema } from '../library/basics.js';
+import type { RecipeInput, TrainProgress, TrainResult } from '../library/training.js';
+import { modelLabel } from '../library/basics.js';
 
 const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
@@ -98,14 +96,14 @@ export default class Train extends BaseCommand {
   };
 
   protected override mainTable = async (): Promise<Schema> =>
-    (await import('../training/log.js')).TRAIN_SCHEMA;
+    (await import('../library/training.js')).TRAIN_SCHEMA;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Train);
     await this.readCheck(flags.check);
-    const { chooseModel } = await import('../sweep/models.js');
-    const { createRecipe } = await import('../training/recipe.js');
-    const inputs = await import('../training/inputs.js');
+    const { chooseModel } = await import('../library/models.js');
+    const { createRecipe, trainModel } = await import('../library/training.js');
+    const inputs = await import('../library/training.js');
     const choice = chooseModel(modelSelection(flags));
     const recipe = createRecipe({
       ...(choice.checkpoint?.tokenizer ? { tokenizer: choice.checkpoint.tokenizer } : {}),
@@ -114,11 +112,10 @@ export default class Train extends BaseCommand {
     });
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
-    const { startChosenEngine } = await import('../engines/start.js');
+    const { startChosenEngine } = await import('../library/engines.js');
     const engine = await startChosenEngine(flags, (line) => {
       this.note(line);
     });
-    const { trainModel } = await import('../training/train.js');
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
     const [signal, release] = interruption();
@@ -157,8 +154,8 @@ export default class Train extends BaseCommand {
   }
 
   private async report(result: TrainResult, flags: FlagsOf<typeof Train>): Promise<void> {
-    const { printRows } = await import('../results/printers.js');
-    const { TRAIN_SCHEMA } = await import('../training/log.js');
+    const { printRows } = await import('../library/results.js');
+    const { TRAIN_SCHEMA } = await import('../library/training.js');
     const measured = result.rows.filter(isMilestone);
     process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, { color: chalk.level > 0 }));
     this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
@@ -201,6 +198,6 @@ function isMilestone(row: Row, index: number, rows: readonly Row[]): boolean {
 async function parseNumber(text: string): Promise<number> {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value)) return value;
-  const { UsageError } = await import('../errors.js');
+  const { UsageError } = await import('../library/basics.js');
   throw new UsageError(`'${text}' is not a number`);
 }

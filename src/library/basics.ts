@@ -1,0 +1,6 @@
+/** What costs no time to load: errors with an exit status, names of models, numbers as people read them. */
+export { FailedCellsError, RegressionError, RunError, UsageError, YocoError } from '../errors.js';
+export { formatBytes, formatSeconds, formatTokenCount } from '../results/display.js';
+export type { Column, Row, Schema } from '../results/schema.js';
+export type { TableCell, TableSchema } from '../results/typed.js';
+export { modelKey, modelLabel, type ModelChoice, type ModelKey } from '../sweep/model-key.js';

@@ -1,0 +1,10 @@
+/** Engines: what computes. */
+export {
+  ENGINE_NAMES,
+  type Engine,
+  type EngineMemory,
+  type EngineName,
+  type EngineOptions,
+  type StorageType,
+} from '../engines/engine.js';
+export { startChosenEngine, startEngine } from '../engines/start.js';

@@ -1,0 +1,23 @@
+/** Generation and scoring of text. */
+export { loadCandidates, type Candidate } from '../evaluation/candidates.js';
+export {
+  generate,
+  promptTokens,
+  type GenerateOptions,
+  type GenerateSpeed,
+} from '../evaluation/generation/generate.js';
+export { generateTokens, type GenerationOptions } from '../evaluation/generation/generation.js';
+export {
+  greedySampler,
+  randomSampler,
+  type Sampler,
+  type SamplingOptions,
+} from '../evaluation/generation/sampling.js';
+export {
+  encodeRequest,
+  scoreRequests,
+  type Score,
+  type ScoreOptions,
+  type ScoreRequest,
+} from '../evaluation/scoring/likelihood.js';
+export { Random } from '../random.js';

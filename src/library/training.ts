@@ -1,0 +1,6 @@
+/** Training. */
+export { TRAIN_SCHEMA, type TrainStep } from '../training/log.js';
+export { defaultDirectory, initialWeights, readRecipe, withVocabulary } from '../training/inputs.js';
+export { createRecipe, type Recipe, type RecipeInput, type RecipeStage } from '../training/recipe.js';
+export type { TrainProgress } from '../training/run-training.js';
+export { trainModel, type TrainOptions, type TrainResult } from '../training/train.js';
