@@ -1,11 +1,10 @@
 /** What a run was, for NAME.run.json: enough to run it again and to explain a difference. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { arch, cpus, homedir, platform, release, totalmem } from 'node:os';
-import { relative } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Engine } from '../engines/engine.js';
-import { packageRoot } from '../package-root.js';
+import { packageDirectory, packageRoot } from '../package-root.js';
 import type { Json } from './canonical.js';
 
 export interface Provenance {
@@ -40,7 +39,6 @@ export interface RunDescription {
   inputs?: Readonly<Record<string, string>>;
 }
 
-const require = createRequire(import.meta.url);
 const LIBRARIES = ['@tensorflow/tfjs', 'onnxruntime-node', 'koffi'] as const;
 
 interface PackageJson {
@@ -53,16 +51,9 @@ export function toolkitVersion(): string {
   return versionIn(`${packageRoot}package.json`);
 }
 
-/** The version of an installed package, found without loading it. */
 function libraryVersion(name: string): string | null {
-  for (const folder of require.resolve.paths(name) ?? []) {
-    try {
-      return versionIn(`${folder}/${name}/package.json`);
-    } catch {
-      // Not in this folder: Node looks in the next one too.
-    }
-  }
-  return null;
+  const directory = packageDirectory(name);
+  return directory === null ? null : versionIn(join(directory, 'package.json'));
 }
 
 function versions(): Record<string, string> {

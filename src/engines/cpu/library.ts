@@ -6,8 +6,9 @@
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type koffiModule from 'koffi';
+import { packageDirectory, packageRoot } from '../../package-root.js';
 import { disableTelemetry, telemetryAllowed } from './telemetry.js';
 
 /** The version of the C API asked for: the first that has all functions below. Later libraries still serve it. */
@@ -60,7 +61,7 @@ export function loadApi(): Api {
   const require = createRequire(import.meta.url);
   const koffi = require('koffi') as typeof koffiModule;
   if (!telemetryAllowed(process.env)) disableTelemetry(koffi);
-  const library = koffi.load(libraryPath(require));
+  const library = koffi.load(libraryPath());
   open.push(library);
   const base = library.func('OrtGetApiBase', MEMORY, [])() as bigint;
   const functionAt = (table: bigint, index: number, result: string, types: readonly string[]): unknown =>
@@ -90,8 +91,18 @@ export function loadApi(): Api {
   };
 }
 
-function libraryPath(require: NodeJS.Require): string {
-  const root = dirname(require.resolve('onnxruntime-node/package.json'));
+/**
+ * The directory of the package `onnxruntime-node`.
+ * @throws Error where it is not installed
+ */
+export function onnxruntimeDirectory(): string {
+  const directory = packageDirectory('onnxruntime-node');
+  if (directory !== null) return directory;
+  throw new Error(`it is not installed; to install it: node ${join(packageRoot, 'runtime', 'install.js')}`);
+}
+
+function libraryPath(): string {
+  const root = onnxruntimeDirectory();
   const folder = join(root, 'bin', 'napi-v6', process.platform, process.arch);
   const name = readdirSync(folder).find((file) => /^(lib)?onnxruntime\.(so|dll|.*dylib$)/.test(file));
   if (name === undefined) throw new Error(`${folder} holds no ONNX Runtime library`);

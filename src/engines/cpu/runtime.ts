@@ -1,6 +1,7 @@
 /** ONNX Runtime as tfjs' kernels need it: synchronous, on memory that is there already. */
-import { createRequire } from 'node:module';
-import { type Api, created, loadApi } from './library.js';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Api, created, loadApi, onnxruntimeDirectory } from './library.js';
 import { ELEMENT_TYPES, encodeModel, type Graph } from './onnx.js';
 import { telemetryAllowed } from './telemetry.js';
 
@@ -81,9 +82,10 @@ export class OnnxRuntime {
 
   /** @throws the loader's error where the package has no binary for this platform. */
   static load(threads: number): OnnxRuntime {
-    const require = createRequire(import.meta.url);
-    const { version } = require('onnxruntime-node/package.json') as { version: string };
     environment ??= createEnvironment(threads);
+    const { version } = JSON.parse(readFileSync(join(onnxruntimeDirectory(), 'package.json'), 'utf8')) as {
+      version: string;
+    };
     return new OnnxRuntime(environment, threads, version);
   }
 
