@@ -1,16 +1,16 @@
 import { Flags } from '@oclif/core';
-import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../library/basics.js';
+import { TaskCommand } from '../cli/task-command.js';
 import type { Schema } from '../library/basics.js';
 
-export default class EvalMmlu extends BaseCommand {
+export default class EvalMmlu extends TaskCommand {
   static override summary =
     'Multiple-choice questions as in MMLU: accuracy by subject, category and on average.';
   static override description =
-    'The answer is the likeliest of " A", " B", " C", " D" after a prompt with examples (Hendrycks et al. 2021). Leaves in --out: ' +
+    'The answer is the likeliest of " A", " B", " C", " D" after a prompt with examples (Hendrycks et al. 2021); a prompt that ' +
+    'would be too long has fewer, and column shots says how many fitted on average. Leaves in --out: ' +
     'eval-mmlu.csv (subjects, categories, micro and macro averages with standard errors; several models are compared with the ' +
     'first on the same questions) and eval-mmlu-questions.csv (every question). Without --data it asks the 48 questions ' +
     "of 'yoco-sample', which come with this toolkit and are not MMLU.";
@@ -54,32 +54,14 @@ export default class EvalMmlu extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(EvalMmlu);
-    const { loadMmlu, sampleDirectory, startSession, runMmlu } = await import('../library/evaluation.js');
+    const { loadMmlu, mmluTables, sampleDirectory } = await import('../library/evaluation.js');
     const { chooseModels } = await import('../library/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
-    const choices = chooseModels(modelSelection(flags));
-    const context = await this.context(flags);
-    const session = await startSession(context, flags, {
-      choices,
+    await this.ask(flags, {
+      choices: chooseModels(modelSelection(flags)),
+      ...{ tasks: set.subjects, tables: mmluTables(set), label: set.name, unit: 'questions' },
       inputs: { [set.name]: set.sha256 },
+      settings: { shots: flags.shots },
     });
-    const questions = set.subjects.reduce((sum, subject) => sum + subject.questions.length, 0);
-    const progress = context.progress({
-      label: set.name,
-      total: questions * choices.length,
-      unit: 'questions',
-    });
-    const tables = await runMmlu({
-      ...session,
-      ...{ set, shots: flags.shots, maxContext: flags['max-context'], resume: flags.resume },
-      directory: context.directory,
-      onItem: ({ choice }, subject) => {
-        progress.note(`${modelLabel(choice)}, ${subject}`);
-        progress.increment();
-      },
-    }).finally(() => {
-      progress.stop();
-    });
-    await this.finish(tables, flags);
   }
 }

@@ -1,24 +1,29 @@
 import { Flags } from '@oclif/core';
-import { BaseCommand } from '../cli/base-command.js';
 import { sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { modelLabel } from '../library/basics.js';
-import type { Schema } from '../library/basics.js';
+import { TaskCommand } from '../cli/task-command.js';
+import { UsageError, type Schema } from '../library/basics.js';
 
-/** The tasks of `data/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
-const TASKS = ['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'];
+/** The tasks of `data/tasks/choice-tasks.ts`, repeated here so that `--help` loads nothing. */
+const TASKS = [
+  ...['arc-easy', 'arc-challenge', 'piqa', 'boolq', 'openbookqa', 'winogrande', 'lambada'],
+  ...['hellaswag', 'sciq'],
+];
 
-export default class Eval extends BaseCommand {
+export default class Eval extends TaskCommand {
   static override summary = "The tasks of the paper's harness table: accuracy by likelihood.";
   static override description =
-    `Tasks: ${TASKS.join(', ')}. The likeliest continuation is the answer; accuracy_normalized divides by its characters. ` +
-    'Winogrande scores what follows either name; LAMBADA asks for exactly the last word, and gives its perplexity. Leaves in ' +
+    `Tasks: ${TASKS.join(', ')}. The likeliest continuation is the answer (acc); accuracy_normalized divides by its ` +
+    'characters (acc_norm). Winogrande scores what follows either name; LAMBADA asks for exactly the last word, and gives its ' +
+    'perplexity. SciQ has the fields of the Hugging Face set. With --shots, examples are drawn from a train split beside the ' +
+    'file: arc_easy_train.jsonl for arc_easy.jsonl. Leaves in ' +
     '--out: eval.csv (tasks and their average, with standard errors; several models are compared with the first on the same ' +
     'items) and eval-items.csv (every item).';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --data data/tasks --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --tasks arc-easy,piqa --limit 200 --checkpoint runs/books',
+    '<%= config.bin %> <%= command.id %> --data data/tasks --tasks hellaswag,arc-easy --shots 5 --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --checkpoint runs/yoco --checkpoint runs/transformer --format md',
   ];
   static override flags = {
@@ -31,11 +36,17 @@ export default class Eval extends BaseCommand {
       helpGroup: 'DATA',
     }),
     tasks: listFlag({
-      description: 'tasks, separated by commas (default: all)',
+      description: 'tasks, separated by commas (default: all whose file is there)',
       helpValue: 'arc-easy,piqa',
       helpGroup: 'DATA',
     }),
     limit: Flags.integer({ description: 'items of each task, from the first', min: 1, helpGroup: 'DATA' }),
+    shots: Flags.integer({
+      description: 'solved examples before each item, drawn by --seed from the train split',
+      default: 0,
+      min: 0,
+      helpGroup: 'DATA',
+    }),
     'max-context': maxContextFlag,
   };
 
@@ -44,29 +55,20 @@ export default class Eval extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Eval);
-    const { loadChoiceTask, startSession, runTasks } = await import('../library/evaluation.js');
+    const { choiceTables, hasChoiceTask, loadChoiceTask } = await import('../library/evaluation.js');
     const { chooseModels } = await import('../library/models.js');
-    const names = [...new Set(flags.tasks ?? TASKS)];
-    const tasks = names.map((name) => loadChoiceTask(name, flags.data, flags.limit));
-    const choices = chooseModels(modelSelection(flags));
-    const context = await this.context(flags);
-    const session = await startSession(context, flags, {
-      choices,
+    const present = TASKS.filter((name) => hasChoiceTask(name, flags.data));
+    if (flags.tasks === undefined && present.length === 0) {
+      throw new UsageError(`${flags.data} has no file of a task: arc_easy.jsonl, piqa.jsonl, … (see --help)`);
+    }
+    const { limit, shots, seed } = flags;
+    const names = [...new Set(flags.tasks ?? present)];
+    const tasks = names.map((name) => loadChoiceTask(name, flags.data, { limit, shots, seed }));
+    await this.ask(flags, {
+      choices: chooseModels(modelSelection(flags)),
+      ...{ tasks, tables: choiceTables, label: 'eval', unit: 'items' },
       inputs: Object.fromEntries(tasks.map(({ name, sha256 }) => [name, sha256])),
+      settings: shots > 0 ? { shots, seed } : { shots },
     });
-    const items = tasks.reduce((sum, task) => sum + task.items.length, 0);
-    const progress = context.progress({ label: 'eval', total: items * choices.length, unit: 'items' });
-    const tables = await runTasks({
-      ...session,
-      ...{ tasks, maxContext: flags['max-context'], resume: flags.resume },
-      directory: context.directory,
-      onItem: ({ choice }, task) => {
-        progress.note(`${modelLabel(choice)}, ${task}`);
-        progress.increment();
-      },
-    }).finally(() => {
-      progress.stop();
-    });
-    await this.finish(tables, flags);
   }
 }

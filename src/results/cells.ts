@@ -1,6 +1,6 @@
 /** From a cell of a table to its text in files, and the columns each file has. */
 import { stringify } from 'csv-stringify/sync';
-import { asYocoError, OutputError } from '../errors.js';
+import { asYocoError, OutputError, RunError } from '../errors.js';
 import { printable } from '../printable.js';
 import type { Cell, Column, Row, Schema } from './schema.js';
 
@@ -72,4 +72,17 @@ export function failedCell(key: Row, error: unknown): Row {
   const failure = asYocoError(error);
   if (failure === null || failure instanceof OutputError) throw error;
   return { ...key, status: 'error', error: printable(failure.message) };
+}
+
+/** The key cells of a row. */
+export const keyOf = (schema: Schema, row: Row): Row =>
+  Object.fromEntries(keyColumns(schema).map(({ name }) => [name, row[name] ?? null]));
+
+/** Why a row is no result: a figure that is NaN or infinite is not one. Timings are left alone. */
+export function notFinite({ columns }: Schema, row: Row): RunError | null {
+  const broken = columns.find(({ kind, name }) => {
+    const cell = row[name];
+    return kind === 'result' && typeof cell === 'number' && !Number.isFinite(cell);
+  });
+  return broken ? new RunError(`${broken.name} is not finite: ${String(row[broken.name])}`) : null;
 }

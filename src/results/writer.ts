@@ -11,7 +11,7 @@ import { OutputError } from '../errors.js';
 import { lockDirectory } from '../files/lock.js';
 import { makeDirectory } from '../files/write.js';
 import { hashOf, type Json } from './canonical.js';
-import { failedCell, keyColumns, keyText, resultFileColumns, timingFileColumns } from './cells.js';
+import { failedCell, keyOf, keyText, notFinite, resultFileColumns, timingFileColumns } from './cells.js';
 import { Journal } from './journal.js';
 import type { Provenance } from './provenance.js';
 import { RunFile } from './run-file.js';
@@ -114,9 +114,11 @@ export class ResultWriter {
     return earlier;
   }
 
-  /** Writes a measured row through to the files. */
+  /** Writes a measured row through to the files. A row with a result that is NaN or infinite is written as failed. */
   append(row: Row): void {
-    this.record({ ...row, status: 'ok', error: null });
+    const failure = notFinite(this.schema, row);
+    if (failure === null) this.record({ ...row, status: 'ok', error: null });
+    else this.fail(keyOf(this.schema, row), failure);
   }
 
   /** Writes that this cell could not be measured; a later run tries again. The sweep goes on. */
@@ -167,7 +169,7 @@ export class ResultWriter {
 
   private hash(row: Row): string {
     const { settings } = this.options;
-    const key = Object.fromEntries(keyColumns(this.schema).map(({ name }) => [name, row[name] ?? null]));
+    const key = keyOf(this.schema, row);
     const columns = this.schema.columns.map(({ name }) => name);
     const version = this.options.provenance.versions.yoco ?? '';
     return hashOf({

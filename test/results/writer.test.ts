@@ -113,6 +113,19 @@ test('a failed cell is a row of its own and is tried again', () => {
   }, 'a bug');
 });
 
+test('a result that is NaN or infinite is a failed cell; a timing may be', () => {
+  const writer = open({ plan: keys });
+  writer.append({ ...measured(keys[0] ?? {}), loss: NaN });
+  writer.append({ ...measured(keys[1] ?? {}), loss: -Infinity });
+  writer.append(measured(keys[2] ?? {}, Infinity));
+  assert.is(writer.failures, 2);
+  assert.match(
+    text('sweep.csv'),
+    /yoco,1,,error,loss is not finite: NaN\nyoco,2,,error,.*-Infinity\nyoco,3,1\.235,ok,\n/,
+  );
+  assert.is(open({ plan: keys }).rows.length, 1, 'the failed ones are measured again');
+});
+
 test('a directory that cannot be written is one clear line', () => {
   const opening = (path: string) => (): unknown =>
     ResultWriter.open(path, schema, { provenance, settings: null });

@@ -1,37 +1,26 @@
 /** Multiple-choice questions in the layout of MMLU: `{dev,val,test}/<subject>_<split>.csv`, no header line. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { RunError, UsageError } from '../../errors.js';
 import { packageRoot } from '../../package-root.js';
 import { readText } from '../files.js';
 import { MMLU_CATEGORIES, MMLU_SUBJECTS, type MmluCategory } from './mmlu-subjects.js';
+import { solvedExample, type Task, type TaskItem } from './task.js';
 
 export const LETTERS = ['A', 'B', 'C', 'D'] as const;
-/** Question, four choices, letter. */
-const COLUMNS = 2 + LETTERS.length;
+const COLUMNS = ['question', ...LETTERS, 'answer'] as const;
 
 export const MMLU_SPLITS = ['test', 'val'] as const;
 export type MmluSplit = (typeof MMLU_SPLITS)[number];
 
-export interface Question {
-  /** Row of the file, from 0. */
-  readonly index: number;
-  readonly question: string;
-  readonly choices: readonly string[];
-  /** Index of the right choice. */
-  readonly answer: number;
-}
+/** Raised when the prompts change. 1 had one space after "about". */
+const VERSION = 2;
 
-export interface Subject {
-  readonly name: string;
+/** The task of one subject: four choices, of which the letter is asked. */
+export interface Subject extends Task {
   readonly category: MmluCategory;
-  /** Of the files read. */
-  readonly sha256: string;
-  /** The examples a prompt may begin with. */
-  readonly examples: readonly Question[];
-  readonly questions: readonly Question[];
 }
 
 export interface QuestionSet {
@@ -65,15 +54,20 @@ export function loadMmlu(directory: string, options: MmluOptions): QuestionSet {
   const categories = readCategories(root);
   const subjects = chooseSubjects(root, split, options.subjects).map((name): Subject => {
     const hash = createHash('sha256');
-    const read = (part: string): Question[] =>
+    const read = (part: string): TaskItem[] =>
       readQuestions(join(root, part, `${name}_${part}.csv`), (bytes) => hash.update(bytes));
     const examples = shots > 0 ? read('dev') : [];
     if (examples.length < shots) {
       throw new UsageError(`${name} has ${examples.length} examples: --shots ${shots} is too many`);
     }
-    const questions = read(split).slice(0, options.limit);
-    const category = categories.get(name) ?? 'other';
-    return { name, category, sha256: hash.digest('hex'), examples: examples.slice(0, shots), questions };
+    const items = read(split).slice(0, options.limit);
+    return {
+      ...{ name, category: categories.get(name) ?? 'other', version: VERSION, items },
+      ...{ kind: 'choice', metrics: ['accuracy'], chance: 1 / LETTERS.length },
+      opening: instruction(name),
+      examples: examples.slice(0, shots).map(solvedExample),
+      sha256: hash.digest('hex'),
+    };
   });
   const isMmlu = subjects.every(({ name }) => MMLU_SUBJECTS.has(name));
   const hashes = subjects.map(({ sha256 }) => sha256).join('');
@@ -111,7 +105,7 @@ function readCategories(root: string): Map<string, MmluCategory> {
   if (!existsSync(file)) return categories;
   let entries: [string, unknown][];
   try {
-    entries = Object.entries(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+    entries = Object.entries(JSON.parse([...readText(file)].join('')) as Record<string, unknown>);
   } catch (error) {
     throw new RunError(`${file}: not valid JSON`, { cause: error });
   }
@@ -131,20 +125,23 @@ interface CsvRecord {
   readonly info: { readonly lines: number };
 }
 
-function readQuestions(file: string, onBytes: (bytes: Uint8Array) => void): Question[] {
+function readQuestions(file: string, onBytes: (bytes: Uint8Array) => void): TaskItem[] {
   const text = [...readText(file, onBytes)].join('');
   return parseCsv(file, text).map(({ record, info }, index) => {
-    if (record.length !== COLUMNS) {
+    const place = `${file}:${info.lines}`;
+    if (record.length !== COLUMNS.length) {
       throw new RunError(
-        `${file}:${info.lines}: expected ${COLUMNS} columns (question, A, B, C, D, answer), found ${record.length}`,
+        `${place}: expected ${COLUMNS.length} columns (${COLUMNS.join(', ')}), found ${record.length}`,
       );
     }
+    const empty = record.findIndex((field) => field.trim() === '');
+    if (empty >= 0) throw new RunError(`${place}: the column '${COLUMNS[empty] ?? ''}' is empty`);
     const [question = '', ...rest] = record;
     const letter = rest.pop()?.trim() ?? '';
-    const answer = LETTERS.findIndex((name) => name === letter);
-    if (answer < 0)
-      throw new RunError(`${file}:${info.lines}: the answer must be A, B, C or D, found '${letter}'`);
-    return { index, question, choices: rest, answer };
+    const gold = LETTERS.findIndex((name) => name === letter);
+    if (gold < 0) throw new RunError(`${place}: the answer must be A, B, C or D, found '${letter}'`);
+    const context = questionText(question, rest);
+    return { index, options: LETTERS.map((name) => ({ context, continuation: ` ${name}` })), gold };
   });
 }
 
@@ -152,6 +149,8 @@ function parseCsv(file: string, text: string): CsvRecord[] {
   try {
     return parse(text, {
       info: true,
+      // All of them: files that several systems have edited mix them.
+      record_delimiter: ['\r\n', '\n', '\r'],
       relax_column_count: true,
       skip_empty_lines: true,
     }) as unknown as CsvRecord[];
@@ -162,21 +161,20 @@ function parseCsv(file: string, text: string): CsvRecord[] {
   }
 }
 
-/** `high_school_physics` → `high school physics`. */
-export const subjectTitle = (name: string): string => name.replaceAll('_', ' ');
-
-/** What every prompt of a subject begins with: the instruction and the examples, answers included. */
-export function fewShotPrefix(subject: Subject, shots: number): string {
-  const title = subjectTitle(subject.name);
-  const opening = `The following are multiple choice questions (with answers) about ${title}.\n\n`;
-  const examples = subject.examples
-    .slice(0, shots)
-    .map((example) => `${questionText(example)} ${LETTERS[example.answer]}\n\n`);
-  return opening + examples.join('');
+/**
+ * The line every prompt of a subject begins with. Each word of its name follows a space, the first one the second space:
+ * "about  abstract algebra" (`format_subject` and `gen_prompt` in evaluate.py of github.com/hendrycks/test).
+ */
+function instruction(subject: string): string {
+  const title = subject
+    .split('_')
+    .map((word) => ` ${word}`)
+    .join('');
+  return `The following are multiple choice questions (with answers) about ${title}.\n\n`;
 }
 
-/** A question and its lettered choices, up to `Answer:`. */
-export function questionText({ question, choices }: Question): string {
+/** A question and its lettered choices, up to `Answer:` (`format_example` there). */
+function questionText(question: string, choices: readonly string[]): string {
   const lines = choices.map((choice, index) => `${LETTERS[index]}. ${choice}`);
   return [question, ...lines, 'Answer:'].join('\n');
 }

@@ -1,6 +1,7 @@
 import type { ModelCache } from '../../model/cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import * as tf from '../../tf.js';
+import { requireFiniteLogits } from '../scoring/finite.js';
 import type { Sampler } from './sampling.js';
 
 export interface GenerationOptions {
@@ -14,6 +15,7 @@ export interface GenerationOptions {
 /**
  * Tokens that continue what the cache holds, one by one.
  * @param logits [1, V] after the cache's last token; disposed here
+ * @throws RunError when logits are not finite: no token follows from them
  */
 export async function* generateTokens(
   model: LanguageModel,
@@ -24,6 +26,7 @@ export async function* generateTokens(
   let next = logits;
   try {
     for (let count = 0; count < limit; count++) {
+      await requireFiniteLogits(next);
       const token = await sampler(next);
       if (token === endOfText) return;
       yield token;

@@ -3,6 +3,7 @@ import type { TokenStore } from '../../data/token-store.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { consumeForAll, scoringChunk } from '../scoring/consume.js';
+import { requireFinite } from '../scoring/finite.js';
 import { scoreTokens } from '../scoring/token-scores.js';
 
 export interface PositionLoss {
@@ -25,6 +26,7 @@ export function doublingPositions(end: number, smallest = 256): number[] {
  * Losses of a document from its beginning, summed up to each of the ascending `positions`. The document is read in pieces
  * of bounded size behind one cache: every token sees all tokens before it.
  * @param onTokens called with the tokens done
+ * @throws RunError for a loss that is not finite
  */
 export async function documentLosses(
   model: LanguageModel,
@@ -50,7 +52,7 @@ export async function documentLosses(
       const scores = await scoreTokens(logits, wanted, false);
       logits.dispose();
       for (const [row, { logProbability }] of scores.entries()) {
-        nats -= logProbability;
+        nats += requireFinite(-logProbability, 'a loss');
         tokens += 1;
         // The token just scored is number `position` of the document, from 1.
         const position = at + row + 2 - offset;

@@ -4,6 +4,7 @@
  */
 import type { LanguageModel } from '../../model/language-model.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
+import { requireFinite } from './finite.js';
 import { requestTree, treeTokens, type RequestTree } from './request-tree.js';
 import { scorePadded } from './padded-scoring.js';
 import type { SharedPrefix } from './shared-prefix.js';
@@ -13,6 +14,12 @@ import { scoreTree } from './tree-scoring.js';
 export interface ScoreRequest {
   readonly tokens: Int32Array;
   readonly start: number;
+}
+
+/** A request made from texts. */
+export interface EncodedRequest extends ScoreRequest {
+  /** Tokens left out at the beginning, because there were too many. */
+  readonly dropped: number;
 }
 
 export interface Score {
@@ -34,7 +41,10 @@ export interface ScoreOptions {
 /** Sharing prefixes pays when it saves at least this share of the tokens; else requests run side by side, padded. */
 const SAVING_WORTH_FORKS = 0.3;
 
-/** Scores in the order of the requests. Which route is taken depends on the requests alone. */
+/**
+ * Scores in the order of the requests. Which route is taken depends on the requests alone.
+ * @throws RunError when a log-likelihood is not finite: no answer can be read off it
+ */
 export async function scoreRequests(
   model: LanguageModel,
   requests: readonly ScoreRequest[],
@@ -42,9 +52,11 @@ export async function scoreRequests(
 ): Promise<Score[]> {
   checkRequests(requests, prefix);
   const tree = requestTree(requests, prefix?.tokens.length);
-  return greedy || prefix !== undefined || sharingPays(requests, tree)
+  const scores = await (greedy || prefix !== undefined || sharingPays(requests, tree)
     ? scoreTree(model, requests, tree, { greedy, prefix })
-    : scorePadded(model, requests);
+    : scorePadded(model, requests));
+  for (const { logLikelihood } of scores) requireFinite(logLikelihood, 'a log-likelihood');
+  return scores;
 }
 
 function sharingPays(requests: readonly ScoreRequest[], tree: RequestTree): boolean {
@@ -70,7 +82,7 @@ export function encodeRequest(
   context: string,
   continuation: string,
   limit = Infinity,
-): ScoreRequest {
+): EncodedRequest {
   const before = tokenizer.encode(context);
   const whole = tokenizer.encode(context + continuation);
   let start = 0;
@@ -82,6 +94,7 @@ export function encodeRequest(
   const droppable = start - (1 - opening.length);
   const dropped = Math.max(0, Math.min(whole.length + opening.length - limit, droppable));
   return {
+    dropped,
     tokens: Int32Array.from([...opening, ...whole.subarray(dropped)]),
     start: start - dropped + opening.length,
   };

@@ -4,7 +4,7 @@ import * as tf from '../../tf.js';
 import type { Score, ScoreRequest } from './likelihood.js';
 
 /** Tokens of a batch, padding included. */
-const TOKENS_AT_ONCE = 4096;
+export const TOKENS_AT_ONCE = 4096;
 
 export async function scorePadded(model: LanguageModel, requests: readonly ScoreRequest[]): Promise<Score[]> {
   const scores: Score[] = [];

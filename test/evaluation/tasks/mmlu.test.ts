@@ -3,18 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  fewShotPrefix,
-  LETTERS,
-  loadMmlu,
-  questionText,
-  type QuestionSet,
-} from '../../../src/data/tasks/mmlu.js';
+import { LETTERS, loadMmlu, type QuestionSet, type Subject } from '../../../src/data/tasks/mmlu.js';
+import { promptOpening } from '../../../src/data/tasks/task.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import type { Candidate } from '../../../src/evaluation/candidates.js';
-import { runMmlu, type MmluRun } from '../../../src/evaluation/tasks/mmlu-run.js';
-import { MmluPrompts } from '../../../src/evaluation/tasks/mmlu-prompts.js';
-import { scoreSubject } from '../../../src/evaluation/tasks/mmlu.js';
+import { mmluTables } from '../../../src/evaluation/tasks/mmlu.js';
+import { TaskPrompts } from '../../../src/evaluation/tasks/prompts.js';
+import { runTasks, type TasksRun } from '../../../src/evaluation/tasks/run.js';
+import { scoreTask } from '../../../src/evaluation/tasks/score.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
@@ -59,36 +55,34 @@ const collect = async <T>(results: AsyncIterable<T>): Promise<T[]> => {
 test('log-likelihoods are those of the whole prompts, though the examples are consumed once', async () => {
   const model = new StubModel(264);
   const [subject] = set.subjects;
-  const asked = subject?.questions[3];
+  const asked = subject?.items[3];
   assert.ok(subject && asked);
-  const results = await collect(
-    scoreSubject(model, bytes, subject, { limit: Infinity, isKnown: () => false }),
-  );
+  const results = await collect(scoreTask(model, bytes, subject, { limit: Infinity, isKnown: () => false }));
   assert.is(results.length, 20);
-  const prompt = [...bytes.encode(fewShotPrefix(subject, 2) + questionText(asked))];
+  const prompt = [...bytes.encode(promptOpening(subject, 2) + (asked.options[0]?.context ?? ''))];
   for (const [index, letter] of LETTERS.entries()) {
     const wanted =
       model.logProbability(prompt, 32) + model.logProbability([...prompt, 32], letter.charCodeAt(0));
     assert.ok(Math.abs((results[3]?.logLikelihoods[index] ?? 0) - wanted) < 1e-4);
   }
   const best = Math.max(...(results[3]?.logLikelihoods ?? []));
-  assert.is(results[3]?.logLikelihoods[results[3].prediction], best);
+  assert.is(results[3]?.logLikelihoods[results[3].prediction ?? -1], best);
   assert.is(results[3]?.promptTokens, prompt.length);
-  const prefix = bytes.encode(fewShotPrefix(subject, 2)).length;
-  assert.ok(model.consumed < prefix + 20 * (questionText(asked).length + 3));
+  const prefix = bytes.encode(promptOpening(subject, 2)).length;
+  assert.ok(model.consumed < prefix + 20 * ((asked.options[0]?.context.length ?? 0) + 3));
   assert.is(model.openCaches, 0);
 });
 
 test('prompts beyond the limit have fewer examples, then lose their beginning', () => {
   const [subject] = set.subjects;
-  const question = subject?.questions[0];
+  const question = subject?.items[0];
   assert.ok(subject && question);
-  const full = new MmluPrompts(subject, bytes, Infinity).prompt(question);
+  const full = new TaskPrompts(subject, bytes, Infinity).prompt(question);
   const size = full.requests[0]?.tokens.length ?? 0;
   assert.is(full.shots, 2);
-  assert.is(new MmluPrompts(subject, bytes, size).prompt(question).shots, 2);
-  assert.is(new MmluPrompts(subject, bytes, size - 1).prompt(question).shots, 1);
-  const tight = new MmluPrompts(subject, bytes, 40).prompt(question);
+  assert.is(new TaskPrompts(subject, bytes, size).prompt(question).shots, 2);
+  assert.is(new TaskPrompts(subject, bytes, size - 1).prompt(question).shots, 1);
+  const tight = new TaskPrompts(subject, bytes, 40).prompt(question);
   assert.is(tight.shots, 0);
   const [request] = tight.requests;
   assert.is(request?.tokens.length, 40);
@@ -101,10 +95,12 @@ const decided = (letter: string): StubModel =>
 
 const candidate = (name: string, model: StubModel): Candidate => stubCandidate(name, model, bytes);
 
-const runOf = (candidates: Candidate[], changes: Partial<MmluRun> = {}): MmluRun => ({
-  set,
+const runOf = (candidates: Candidate[], changes: Partial<TasksRun<Subject>> = {}): TasksRun<Subject> => ({
+  tasks: set.subjects,
+  tables: mmluTables(set),
+  settings: { shots: 2 },
+  note: () => undefined,
   candidates,
-  shots: 2,
   directory: join(directory, 'out'),
   resume: true,
   engine: stubEngine,
@@ -113,8 +109,8 @@ const runOf = (candidates: Candidate[], changes: Partial<MmluRun> = {}): MmluRun
   ...changes,
 });
 
-async function tables(run: MmluRun): Promise<{ summary: string; questions: string }> {
-  for (const writer of await runMmlu(run)) writer.close();
+async function tables(run: TasksRun<Subject>): Promise<{ summary: string; questions: string }> {
+  for (const writer of await runTasks(run)) writer.close();
   const read = (name: string): string => readFileSync(join(run.directory, name), 'utf8');
   return { summary: read('eval-mmlu.csv'), questions: read('eval-mmlu-questions.csv') };
 }
@@ -156,7 +152,7 @@ test('a run that was interrupted goes on and ends with the same tables', async (
     })(),
   });
   try {
-    await runMmlu(stopping);
+    await runTasks(stopping);
     assert.unreachable();
   } catch (error) {
     assert.match((error as Error).message, /killed/);

@@ -5,8 +5,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadChoiceTask } from '../../../src/data/tasks/choice-tasks.js';
 import { loadTokenizer } from '../../../src/data/tokenizer.js';
-import { runTasks } from '../../../src/evaluation/tasks/tasks-run.js';
-import { scoreTask, type ItemResult } from '../../../src/evaluation/tasks/tasks.js';
+import { choiceTables } from '../../../src/evaluation/tasks/choice.js';
+import { runTasks } from '../../../src/evaluation/tasks/run.js';
+import { scoreTask, type ItemResult } from '../../../src/evaluation/tasks/score.js';
+import { RunError, UsageError } from '../../../src/errors.js';
+import type { Row } from '../../../src/results/schema.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
@@ -38,9 +41,9 @@ test.after(() => {
   rmSync(directory, { recursive: true });
 });
 
-async function score(model: StubModel, name: string): Promise<ItemResult[]> {
+async function score(model: StubModel, name: string, shots = 0): Promise<ItemResult[]> {
   const results: ItemResult[] = [];
-  const task = loadChoiceTask(name, directory);
+  const task = loadChoiceTask(name, directory, { shots });
   const options = { limit: Infinity, isKnown: () => false };
   for await (const result of scoreTask(model, await loadTokenizer('bytes'), task, options))
     results.push(result);
@@ -71,8 +74,8 @@ test('accuracy takes the likeliest option, normalised accuracy the likeliest per
   assert.ok(short > long);
   assert.is(result?.normalizedPrediction, short / 1 > long / 16 ? 0 : 1);
   assert.is(result?.normalizedPrediction, 1, 'the long one has the higher likelihood per character');
-  assert.ok(Math.abs((result?.goldLogLikelihood ?? 0) - short) < 1e-4);
-  assert.ok(Math.abs((result?.rivalLogLikelihood ?? 0) - long) < 1e-4);
+  assert.ok(Math.abs((result?.logLikelihoods[0] ?? 0) - short) < 1e-4);
+  assert.ok(Math.abs((result?.logLikelihoods[1] ?? 0) - long) < 1e-4);
 });
 
 test('Winogrande compares one ending after two contexts', async () => {
@@ -106,6 +109,9 @@ test('tables: one row per task and their average, errors, perplexity, comparison
     let left = stopAfter;
     const writers = await runTasks({
       tasks,
+      tables: choiceTables,
+      settings: { shots: 0 },
+      note: () => undefined,
       candidates: models.map((model, index) => stubCandidate(`m${index}`, model, bytes)),
       directory: join(directory, out),
       resume: true,
@@ -150,6 +156,138 @@ test('tables: one row per task and their average, errors, perplexity, comparison
     assert.match((error as Error).message, /killed/);
   }
   assert.equal(await run('stopped'), [summary, items]);
+});
+
+/** A model with one damaged weight: all its logits are NaN. */
+class BrokenModel extends StubModel {
+  override row(context: readonly number[]): number[] {
+    return super.row(context).map((value) => value * NaN);
+  }
+}
+
+interface Changes {
+  readonly models?: StubModel[];
+  readonly maxContext?: number;
+  readonly availableBytes?: number;
+  readonly shots?: number;
+}
+
+/** The rows of `eval.csv` and `eval-items.csv` of two tasks, and the remarks. */
+async function evaluate(
+  out: string,
+  { models = [], maxContext, availableBytes = 2 ** 40, shots = 0 }: Changes,
+): Promise<{ summary: Row[]; items: Row[]; notes: string[] }> {
+  const bytes = await loadTokenizer('bytes');
+  const notes: string[] = [];
+  const writers = await runTasks({
+    tasks: ['piqa', 'lambada'].map((name) => loadChoiceTask(name, directory, { shots })),
+    tables: choiceTables,
+    settings: { shots },
+    note: (line) => notes.push(line),
+    candidates: models.map((model, index) => stubCandidate(`m${index}`, model, bytes)),
+    directory: join(directory, out),
+    resume: true,
+    maxContext,
+    engine: { ...stubEngine, availableBytes: () => availableBytes },
+    provenance: collectProvenance({ command: ['eval'], flags: {} }),
+    onItem: () => undefined,
+  });
+  for (const writer of writers) writer.close();
+  const [summary, items] = writers;
+  return { summary: summary.rows, items: items.rows, notes };
+}
+
+test('logits that are not finite are failed cells, never wrong answers', async () => {
+  const { summary, items } = await evaluate('nan', { models: [new StubModel(264), new BrokenModel(264)] });
+  const [good, broken] = ['m0', 'm1'].map((name) => summary.filter(({ model }) => model === name));
+  assert.ok(good?.every(({ status }) => status === 'ok'));
+  assert.is(broken?.length, 3);
+  for (const row of broken ?? []) {
+    assert.is(row.status, 'error');
+    assert.match(String(row.error), /logits are not finite/);
+    assert.is(row.accuracy, undefined);
+  }
+  const failed = items.filter(({ model }) => model === 'm1');
+  assert.is(failed.length, 42);
+  assert.ok(failed.every((row) => row.status === 'error' && row.correct === undefined));
+});
+
+test('a model after one that failed is compared with nothing', async () => {
+  const { summary } = await evaluate('nan-first', { models: [new BrokenModel(264), new StubModel(264)] });
+  const rows = summary.filter(({ model }) => model === 'm1');
+  assert.ok(rows.every(({ status, difference }) => status === 'ok' && difference === null));
+});
+
+test('a longest prompt that no item fits is refused; items that are too long are counted', async () => {
+  try {
+    await evaluate('short', { models: [new StubModel(264)], maxContext: 5 });
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, UsageError);
+    assert.match((error as Error).message, /--max-context 5: no question fits, the shortest has 11 tokens/);
+  }
+  const { notes } = await evaluate('short', { models: [new StubModel(264)], maxContext: 12 });
+  assert.ok(notes.some((line) => line.includes('40 questions were longer than a prompt may be')));
+});
+
+test('a model beyond the memory is refused before work, or is failed rows beside one that fits', async () => {
+  try {
+    await evaluate('memory', { models: [new StubModel(264)], availableBytes: 1000 });
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, RunError);
+    assert.match((error as Error).message, /m0 .* needs \d+ bytes .*, available are 1000 bytes/);
+  }
+  const small = new StubModel(264);
+  const large = new StubModel(264 * 64);
+  const { summary, notes } = await evaluate('memory', { models: [small, large], availableBytes: 2e7 });
+  assert.equal(
+    summary.map(({ model, task, status }) => [model, task, status]),
+    ['m0', 'm1'].flatMap((model) =>
+      ['piqa', 'lambada', 'average'].map((task) => [model, task, model === 'm0' ? 'ok' : 'error']),
+    ),
+  );
+  assert.is(large.consumed + large.lossTokens, 0);
+  assert.ok(notes.some((line) => line.startsWith('left out: m1')));
+});
+
+test('examples stand before every item and are consumed once; the table says how many fitted', async () => {
+  for (const name of ['piqa', 'lambada_openai'])
+    rmSync(join(directory, `${name}_train.jsonl`), { force: true });
+  const train = (file: string, items: object[]): void => {
+    writeFileSync(join(directory, file), items.map((item) => JSON.stringify(item)).join('\n'));
+  };
+  train(
+    'piqa_train.jsonl',
+    [1, 2, 3].map((i) => ({ query: `T${i}`, choices: ['no', 'yes'], gold: 1 })),
+  );
+  train(
+    'lambada_train.jsonl',
+    [1, 2].map((i) => ({ context: `word ${i}`, continuation: 'end' })),
+  );
+  const model = new StubModel(264);
+  const { summary } = await evaluate('shots', { models: [model], shots: 2 });
+  assert.equal(
+    summary.map(({ shots, shots_asked: asked }) => [shots, asked]),
+    [
+      [2, 2],
+      [2, 2],
+      [2, 2],
+    ],
+  );
+  const [first] = await score(new StubModel(264), 'piqa', 2);
+  const task = loadChoiceTask('piqa', directory, { shots: 2 });
+  const prompt = [...Buffer.from(`${task.examples.join('')}Q0\nAnswer:`)];
+  const likelihood = (text: string): number => {
+    const ids = [...Buffer.from(text)];
+    return ids.reduce((sum, id, at) => sum + model.logProbability([...prompt, ...ids.slice(0, at)], id), 0);
+  };
+  assert.ok(Math.abs((first?.logLikelihoods[0] ?? 0) - likelihood(' a')) < 1e-4);
+  assert.is(first?.promptTokens, prompt.length);
+  const limited = await evaluate('shots-limited', { models: [model], shots: 2, maxContext: 50 });
+  const [piqa] = limited.summary;
+  assert.ok(Number(piqa?.shots) > 0 && Number(piqa?.shots) < 2);
+  assert.ok(limited.notes.some((line) => / of 2 examples fitted a prompt on average/.test(line)));
 });
 
 test.run();

@@ -1,11 +1,12 @@
 /** The tables `yoco eval` writes: one row per item, and one per task with the average over tasks. */
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
-import type { ChoiceTask } from '../../data/tasks/choice-tasks.js';
+import type { Task } from '../../data/tasks/task.js';
 import type { Row, Schema } from '../../results/schema.js';
-import { ACCURACY_COLUMNS, accuracyCells, macroCells, type Outcomes } from './accuracy.js';
+import { ACCURACY_COLUMNS } from './accuracy.js';
 import { WEIGHTS_COLUMN } from '../candidates.js';
-import { estimateMean } from '../scoring/statistics.js';
-import type { ItemResult } from './tasks.js';
+import type { TaskTables } from './run.js';
+import type { ItemResult } from './score.js';
+import { SHOTS_COLUMNS, VERSION_COLUMN, type SummaryLine } from './summary.js';
 
 export const TASK_ITEMS: Schema = {
   name: 'eval-items',
@@ -30,6 +31,7 @@ export const TASK_ITEMS: Schema = {
       description: 'log-likelihood of the likeliest wrong option in nats',
       digits: 5,
     },
+    { name: 'shots', kind: 'result', description: 'examples in the prompt' },
   ],
 };
 
@@ -39,6 +41,8 @@ export const TASK_SUMMARY: Schema = {
     ...MODEL_COLUMNS,
     { name: 'task', kind: 'key', description: 'task, or average: unweighted mean over the tasks' },
     WEIGHTS_COLUMN,
+    ...SHOTS_COLUMNS,
+    VERSION_COLUMN,
     ...ACCURACY_COLUMNS,
     {
       name: 'accuracy_normalized',
@@ -71,46 +75,43 @@ export const TASK_SUMMARY: Schema = {
   ],
 };
 
+export const choiceTables: TaskTables<Task> = {
+  items: TASK_ITEMS,
+  summary: TASK_SUMMARY,
+  itemKey: ({ name }, item) => ({ task: name, item }),
+  itemCells,
+  outcomeOf: (row) => ({
+    correct: row.correct === 1 ? 1 : 0,
+    correctNormalized: row.correct_normalized === null ? null : row.correct_normalized === 1 ? 1 : 0,
+    goldLogLikelihood: Number(row.log_likelihood_gold),
+    shots: Number(row.shots),
+  }),
+  lines: (tasks) => [
+    ...tasks.map((task): SummaryLine<Task> => ({
+      key: { task: task.name },
+      tasks: [task],
+      average: 'pooled',
+      chance: task.chance,
+    })),
+    // The average of accuracies, as in the paper's table.
+    ...(tasks.length > 1
+      ? [{ key: { task: 'average' }, tasks, average: 'macro' as const, chance: null }]
+      : []),
+  ],
+};
+
 const bit = (value: boolean | null): number | null => (value === null ? null : value ? 1 : 0);
 
-export function itemCells(result: ItemResult): Row {
+function itemCells({ item, shots, logLikelihoods, ...result }: ItemResult): Row {
+  const rivals = logLikelihoods.filter((_, index) => index !== item.gold);
   return {
-    gold: result.prediction === null ? null : result.item.gold,
+    gold: result.prediction === null ? null : item.gold,
     prediction: result.prediction,
     prediction_normalized: result.normalizedPrediction,
     correct: bit(result.correct),
     correct_normalized: bit(result.normalizedCorrect),
-    log_likelihood_gold: result.goldLogLikelihood,
-    log_likelihood_rival: result.rivalLogLikelihood,
+    log_likelihood_gold: logLikelihoods[item.gold] ?? null,
+    log_likelihood_rival: rivals.length > 0 ? Math.max(...rivals) : null,
+    shots,
   };
-}
-
-export const outcomesOf = (rows: readonly Row[]): Outcomes => rows.map(({ correct }) => Number(correct));
-
-/** The row of a task from those of its items. */
-export function summarizeTask(task: ChoiceTask, rows: readonly Row[], baseline?: Outcomes): Row {
-  const normalized = task.normalizable
-    ? estimateMean(rows.map(({ correct_normalized: correct }) => Number(correct)))
-    : null;
-  return {
-    task: task.name,
-    ...accuracyCells(outcomesOf(rows), task.chance, baseline),
-    accuracy_normalized: normalized?.mean ?? null,
-    standard_error_normalized: normalized?.standardError ?? null,
-    ...(task.kind === 'cloze' ? perplexityCells(rows) : {}),
-  };
-}
-
-function perplexityCells(rows: readonly Row[]): Row {
-  const { mean, standardError } = estimateMean(rows.map((row) => -Number(row.log_likelihood_gold)));
-  const perplexity = Math.exp(mean);
-  return {
-    perplexity,
-    standard_error_perplexity: standardError === null ? null : perplexity * standardError,
-  };
-}
-
-/** The average over tasks: of accuracies, as in the paper's table. */
-export function summarizeAverage(outcomes: readonly Outcomes[], baseline?: readonly Outcomes[]): Row {
-  return { task: 'average', ...macroCells(outcomes, null, baseline) };
 }

@@ -1,0 +1,51 @@
+import type { Task } from '../data/tasks/task.js';
+import type { EvaluationFlags } from '../evaluation/session.js';
+import type { TaskTables } from '../evaluation/tasks/run.js';
+import type { Json } from '../results/canonical.js';
+import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
+import { BaseCommand, type FinishOptions } from './base-command.js';
+
+/** The parsed flags of a command that asks tasks. */
+export interface TaskFlags extends EvaluationFlags, FinishOptions {
+  readonly out?: string;
+  readonly resume: boolean;
+  readonly 'max-context'?: number;
+}
+
+export interface TaskQuestions<T extends Task> {
+  readonly choices: readonly ModelChoice[];
+  readonly tasks: readonly T[];
+  readonly tables: TaskTables<T>;
+  /** SHA-256 of what was read, by name. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** How the examples were chosen. */
+  readonly settings: Json;
+  /** What the progress bar is called and what it counts. */
+  readonly label: string;
+  readonly unit: string;
+}
+
+/** Parent of the commands that ask models multiple-choice and cloze tasks. */
+export abstract class TaskCommand extends BaseCommand {
+  protected async ask<T extends Task>(flags: TaskFlags, questions: TaskQuestions<T>): Promise<void> {
+    const { choices, tasks, tables, inputs, settings, label, unit } = questions;
+    const { runTasks, startSession } = await import('../library/evaluation.js');
+    const context = await this.context({ ...flags });
+    const session = await startSession(context, flags, { choices, inputs });
+    const items = tasks.reduce((sum, task) => sum + task.items.length, 0);
+    const progress = context.progress({ label, total: items * choices.length, unit });
+    const writers = await runTasks({
+      ...session,
+      ...{ tasks, tables, settings, maxContext: flags['max-context'], resume: flags.resume },
+      directory: context.directory,
+      note: context.note,
+      onItem: ({ choice }, task) => {
+        progress.note(`${modelLabel(choice)}, ${task}`);
+        progress.increment();
+      },
+    }).finally(() => {
+      progress.stop();
+    });
+    await this.finish(writers, flags);
+  }
+}
