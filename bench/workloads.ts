@@ -8,8 +8,8 @@ import {
   type ModelConfig,
 } from '../src/model/index.js';
 import { CpuBackend } from '../src/engines/cpu/backend.js';
-import { LayerCache } from '../src/model/cache.js';
-import { KeyValuePages } from '../src/ops/index.js';
+import { PagedMemory } from '../src/model/state/pages.js';
+import { StateCache } from '../src/model/state/state-cache.js';
 import { fillAndPrefill } from '../src/profiling/filled-cache.js';
 import * as tf from '../src/tf.js';
 
@@ -46,20 +46,19 @@ export function prefillOnce(model: LanguageModel, tokens: number, chunkSize?: nu
 
 /** Bytes of keys and values that decoding reads after `tokens` tokens: those of every layer that attends to them. */
 export function decodeBytes(config: ModelConfig, tokens: number): number {
-  const shared = config.architecture === 'yoco' ? config.layers - config.selfLayers : 1;
-  return shared * costs(config).keyValueBytesPerToken(4) * tokens;
+  return costs(config).keyValueReadBytesPerToken(4) * tokens;
 }
 
-function keyValuePages(cache: ModelCache): KeyValuePages {
-  const pages = cache instanceof LayerCache ? cache.memories[0] : undefined;
-  if (!(pages instanceof KeyValuePages)) throw new Error('The cache has no pages of keys and values');
+function keyValuePages(cache: ModelCache): PagedMemory {
+  const pages = cache instanceof StateCache ? cache.memories.find(({ grows }) => grows) : undefined;
+  if (!(pages instanceof PagedMemory)) throw new Error('The cache has no pages of keys and values');
   return pages;
 }
 
 /** The memory of the full pages of keys and values of a cache of the CPU engine. */
 export function pagesOf(cache: ModelCache): Float32Array[] {
-  const { pages, length, pageSize } = keyValuePages(cache);
-  const full = pages.slice(0, Math.floor(length / pageSize));
+  const { pages, pageSize } = keyValuePages(cache);
+  const full = pages.slice(0, Math.floor(cache.length / pageSize));
   const backend = tf.backend();
   if (!(backend instanceof CpuBackend)) throw new Error('This is not the CPU engine');
   return full.flatMap(({ key, value }) => [backend.floats(key), backend.floats(value)]);

@@ -10,7 +10,7 @@ import { CUDA_BACKEND } from '../../src/engines/cuda/backend.js';
 import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../src/ops/index.js';
 import { copyRate } from '../../src/profiling/copy-rate.js';
-import { fillCache } from '../../src/profiling/filled-cache.js';
+import { fillCache } from '../../src/model/state/fill.js';
 import { ELEMENT_BYTES } from '../../src/sweep/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
 import { median } from '../../src/profiling/statistics.js';
@@ -75,7 +75,7 @@ for (const { model: name, config, contexts } of models) {
   const cache = model.createCache({ maxTokens });
   tf.tidy(() => void model.prefill(randomTokens(model.config, PROMPT, 1), cache));
   for (const context of contexts) {
-    fillCache(model, cache, context);
+    fillCache(cache, context);
     const { streamed } = decodeBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
     let expected = '';
     for (const [mode, recorder] of Object.entries(modes)) {

@@ -5,7 +5,10 @@ export interface FieldReader {
   /** Whether the field is given and not null. */
   has(name: string): boolean;
   positiveInteger(name: string, fallback?: number): number;
+  /** An integer from 0 on. */
+  count(name: string, fallback?: number): number;
   positiveNumber(name: string, fallback?: number): number;
+  text(name: string): string;
   boolean(name: string, fallback: boolean): boolean;
   choice<T extends string>(name: string, allowed: readonly T[], fallback?: T): T;
   object(name: string): FieldReader;
@@ -29,6 +32,15 @@ export function readFields(input: object, path = ''): FieldReader {
       const value = number(name, fallback);
       if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value;
       return fail(name, 'a positive integer');
+    },
+    count(name, fallback) {
+      const value = number(name, fallback);
+      if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+      return fail(name, 'an integer from 0 on');
+    },
+    text(name) {
+      const value = values[name];
+      return typeof value === 'string' && value.trim() !== '' ? value : fail(name, 'a text');
     },
     positiveNumber(name, fallback) {
       const value = number(name, fallback);

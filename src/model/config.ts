@@ -1,100 +1,112 @@
 /** What a model is: every number that determines its shape and its mathematics, checked at construction. */
 import { UsageError } from '../errors.js';
 import { readFields, type FieldReader } from './config-fields.js';
+import { conventionsOf } from './conventions.js';
+import { formatLayout, parseLayout } from './layout-grammar.js';
+import {
+  ARCHITECTURES,
+  LAYOUTS,
+  type Architecture,
+  type Layout,
+  type LayoutDefinition,
+  type LayoutNumbers,
+  type LayoutWord,
+  resolveLayout,
+} from './layouts.js';
+import type { CrossPositions } from './mixers/cross.js';
+import { mixer, type MixerFields } from './mixers/index.js';
+import { SELF_DECODERS, type MixerName, type SelfDecoderKind } from './mixers/list.js';
+import type { Shape } from './mixers/mixer.js';
+import { readSelfHeads, requireEvenHead, type SelfHeadFields } from './mixers/self-heads.js';
+import type { RopeScaling } from './rope-scaling.js';
 
-export type Architecture = 'yoco' | 'transformer';
-export type SelfDecoderKind = 'gated-retention' | 'sliding-window';
-export type CrossPositions = 'rotary' | 'none';
+export type { Architecture } from './layouts.js';
+export type { SelfDecoderKind } from './mixers/list.js';
+export type { RopeScaling } from './rope-scaling.js';
 
-export const ARCHITECTURES: readonly Architecture[] = ['yoco', 'transformer'];
-export const SELF_DECODERS: readonly SelfDecoderKind[] = ['gated-retention', 'sliding-window'];
-export const CROSS_POSITIONS: readonly CrossPositions[] = ['rotary', 'none'];
+interface CommonConfig extends Shape {
+  /** One matrix serves as embedding and output head. */
+  readonly tieEmbeddings: boolean;
+}
 
-export interface YocoConfig {
+export interface YocoConfig extends CommonConfig {
   readonly architecture: 'yoco';
-  /** Width of the residual stream. */
-  readonly dim: number;
-  /** Layers of both decoders together. */
-  readonly layers: number;
-  /** Width of the SwiGLU feed-forward network. */
-  readonly hiddenDim: number;
   /** Heads of the self-decoder's mixers; their width is dim / selfHeads. */
   readonly selfHeads: number;
-  /** Query heads of the cross-decoder; their width is dim / heads. */
-  readonly heads: number;
-  /** Heads of the one global K/V cache; query head h reads K/V head floor(h / (heads / kvHeads)). */
-  readonly kvHeads: number;
-  readonly vocabSize: number;
   readonly selfDecoder: SelfDecoderKind;
-  /** Positions a sliding-window query sees, itself included; null for gated retention. */
-  readonly slidingWindow: number | null;
   /** Layers of the self-decoder; the other `layers - selfLayers` are the cross-decoder. The paper: half. */
   readonly selfLayers: number;
-  readonly ropeTheta: number;
-  readonly normEps: number;
-  /** `none` leaves queries and keys of the cross-decoder unrotated: the self-decoder supplies order. */
   readonly crossPositions: CrossPositions;
 }
 
-/** Scaling of rotary frequencies by which Llama checkpoints stretch their context (Hugging Face `rope_scaling`). */
-export type RopeScaling =
-  | { readonly type: 'linear'; readonly factor: number }
-  | {
-      readonly type: 'llama3';
-      readonly factor: number;
-      readonly lowFrequencyFactor: number;
-      readonly highFrequencyFactor: number;
-      readonly originalContext: number;
-    };
-
-export interface TransformerConfig {
+export interface TransformerConfig extends CommonConfig {
   readonly architecture: 'transformer';
-  readonly dim: number;
-  readonly layers: number;
-  readonly hiddenDim: number;
-  readonly heads: number;
-  readonly kvHeads: number;
   /** Width of a head; dim / heads unless a checkpoint says otherwise. */
   readonly headDim: number;
-  readonly vocabSize: number;
-  readonly ropeTheta: number;
-  readonly normEps: number;
-  readonly slidingWindow: number | null;
-  /** One matrix serves as embedding and output head. */
-  readonly tieEmbeddings: boolean;
   readonly ropeScaling: RopeScaling | null;
 }
 
-export type ModelConfig = YocoConfig | TransformerConfig;
+/** Any other layout: it has the fields of the mixers in it, and those that its definition takes. */
+export interface LayoutConfig extends CommonConfig, MixerFields {
+  readonly architecture: Exclude<Architecture, 'yoco' | 'transformer'>;
+  readonly selfDecoder?: SelfDecoderKind;
+  readonly selfLayers?: number;
+  /** The words of a layout without a name; see `layout-grammar.ts`. */
+  readonly layout?: string;
+}
+
+export type ModelConfig = YocoConfig | TransformerConfig | LayoutConfig;
 
 /** Fields of a configuration as a person writes them (a JSON file, overrides of a preset): most have defaults. */
-export type ConfigInput = Partial<Omit<YocoConfig, 'architecture'>> &
-  Partial<Omit<TransformerConfig, 'architecture'>> & { readonly architecture?: Architecture };
+export type ConfigInput = Partial<Omit<CommonConfig, 'architecture'>> &
+  Partial<Omit<YocoConfig, keyof CommonConfig>> &
+  Partial<Omit<TransformerConfig, keyof CommonConfig>> &
+  MixerFields & { readonly architecture?: Architecture; readonly layout?: string };
 
 /**
  * Completes and checks a configuration. Required: dim, layers, hiddenDim, heads, vocabSize. Defaults: architecture
  * `yoco`, kvHeads and selfHeads = heads, selfLayers = layers / 2, gated retention (sliding window if a
  * `slidingWindow` is given), rotary cross-decoder, ropeTheta 10,000, normEps 1e-5, headDim = dim / heads.
+ *
+ * `layout` is the name of a layout, which is the same as `architecture`, or its words; then `layers` is their number.
  * @throws UsageError naming the field and what it may be
  */
 export function createConfig(input: ConfigInput | Readonly<Record<string, unknown>>): ModelConfig {
   const fields = readFields(input);
-  const architecture = fields.choice('architecture', ARCHITECTURES, 'yoco');
-  const config = architecture === 'yoco' ? readYoco(fields) : readTransformer(fields);
-  fields.rejectUnknown(Object.keys(config));
+  const architecture = readArchitecture(fields);
+  const definition: LayoutDefinition = LAYOUTS[architecture];
+  const layout = definition.takes.includes('layout') ? fields.text('layout') : undefined;
+  const shape = readShape(fields, architecture, layout);
+  const options = { ...readOptions(fields, definition, shape), ...(layout !== undefined && { layout }) };
+  const words = wordsOf(definition, { ...shape, ...options });
+  resolveLayout(words);
+  const own = readMixers(fields, shape, words);
+  const tieEmbeddings = fields.boolean('tieEmbeddings', false);
+  const config = { ...shape, ...own, ...options, tieEmbeddings } as ModelConfig;
+  fields.rejectUnknown([...Object.keys(config), 'layout']);
   return Object.freeze(config);
 }
 
-function readShape(fields: FieldReader) {
+function readArchitecture(fields: FieldReader): Architecture {
+  if (!fields.has('layout')) return fields.choice('architecture', ARCHITECTURES, 'yoco');
+  const layout = fields.text('layout');
+  const name = ARCHITECTURES.find((candidate) => candidate === layout) ?? 'custom';
+  if (!fields.has('architecture') || fields.choice('architecture', ARCHITECTURES) === name) return name;
+  throw new UsageError(`configuration: layout '${layout}' contradicts the architecture: give one of them`);
+}
+
+function readShape(fields: FieldReader, architecture: Architecture, layout: string | undefined): Shape {
   const dim = fields.positiveInteger('dim');
   const heads = fields.positiveInteger('heads');
   const kvHeads = fields.positiveInteger('kvHeads', heads);
   if (heads % kvHeads !== 0) {
     throw new UsageError(`configuration: heads (${heads}) must be a multiple of kvHeads (${kvHeads})`);
   }
+  if (!fields.has('headDim')) requireEvenHead('heads', dim, heads);
   return {
+    architecture,
     dim,
-    layers: fields.positiveInteger('layers'),
+    layers: readLayers(fields, layout),
     hiddenDim: fields.positiveInteger('hiddenDim'),
     heads,
     kvHeads,
@@ -105,81 +117,98 @@ function readShape(fields: FieldReader) {
   };
 }
 
-function readYoco(fields: FieldReader): YocoConfig {
-  const shape = readShape(fields);
-  const { dim, layers, heads, slidingWindow } = shape;
-  const selfHeads = fields.positiveInteger('selfHeads', heads);
-  requireEvenHead('heads', dim, heads);
-  requireEvenHead('selfHeads', dim, selfHeads);
-  const selfDecoder = fields.choice(
-    'selfDecoder',
-    SELF_DECODERS,
-    slidingWindow === null ? 'gated-retention' : 'sliding-window',
-  );
-  if ((selfDecoder === 'sliding-window') !== (slidingWindow !== null)) {
-    const expected = selfDecoder === 'sliding-window' ? 'a number of positions' : 'null';
-    throw new UsageError(`configuration: slidingWindow must be ${expected} for selfDecoder '${selfDecoder}'`);
+function readLayers(fields: FieldReader, layout: string | undefined): number {
+  if (layout === undefined) return fields.positiveInteger('layers');
+  const count = layerCount(parseLayout(layout));
+  const layers = fields.positiveInteger('layers', count);
+  if (layers === count) return count;
+  throw new UsageError(`configuration: layers must be ${count}, as many as the layout has, found ${layers}`);
+}
+
+const isMixer = (word: LayoutWord): word is MixerName => word !== 'memory' && word !== 'embeddings';
+
+const layerCount = (words: readonly LayoutWord[]): number => words.filter(isMixer).length;
+
+type Options = Partial<Pick<LayoutNumbers, 'selfDecoder' | 'selfLayers' | 'layout'> & SelfHeadFields>;
+
+/** The fields that the layout takes beside its number of layers. */
+function readOptions(
+  fields: FieldReader,
+  { takes, period, conventions }: LayoutDefinition,
+  shape: Shape,
+): Options {
+  const { layers, slidingWindow } = shape;
+  if (layers % period !== 0) {
+    throw new UsageError(
+      `configuration: layers must be a multiple of ${period} for '${shape.architecture}', found ${layers}`,
+    );
   }
+  const usual = slidingWindow === null ? 'gated-retention' : 'sliding-window';
+  return {
+    // Every size of YOCO has it, whether or not the layout has a layer that reads it.
+    ...(conventions === 'yoco' && { selfHeads: readSelfHeads(fields, shape) }),
+    ...(takes.includes('selfDecoder') && {
+      selfDecoder: fields.choice('selfDecoder', SELF_DECODERS, usual),
+    }),
+    ...(takes.includes('selfLayers') && { selfLayers: readSelfLayers(fields, layers) }),
+  };
+}
+
+function readSelfLayers(fields: FieldReader, layers: number): number {
   if (!fields.has('selfLayers') && layers % 2 !== 0) {
     throw new UsageError(
       `configuration: layers must be even (found ${layers}) unless selfLayers says how to divide them`,
     );
   }
-  const selfLayers = fields.positiveInteger('selfLayers', layers / 2);
-  if (selfLayers >= layers) {
-    throw new UsageError(
-      `configuration: selfLayers must be between 1 and ${layers - 1} (layers - 1), found ${selfLayers}`,
-    );
-  }
-  const crossPositions = fields.choice('crossPositions', CROSS_POSITIONS, 'rotary');
-  return { architecture: 'yoco', ...shape, selfHeads, selfDecoder, selfLayers, crossPositions };
-}
-
-function readTransformer(fields: FieldReader): TransformerConfig {
-  const shape = readShape(fields);
-  const { dim, heads } = shape;
-  if (!fields.has('headDim')) requireEvenHead('heads', dim, heads);
-  const headDim = fields.positiveInteger('headDim', dim / heads);
-  if (headDim % 2 !== 0) throw new UsageError(`configuration: headDim must be even, found ${headDim}`);
-  const tieEmbeddings = fields.boolean('tieEmbeddings', false);
-  return { architecture: 'transformer', ...shape, headDim, tieEmbeddings, ropeScaling: readScaling(fields) };
-}
-
-function requireEvenHead(name: string, dim: number, heads: number): void {
-  if (dim % heads === 0 && (dim / heads) % 2 === 0) return;
+  const selfLayers = fields.count('selfLayers', layers / 2);
+  if (selfLayers < layers) return selfLayers;
   throw new UsageError(
-    `configuration: ${name} (${heads}) must divide dim (${dim}) into heads of an even width (rotary pairs)`,
+    `configuration: selfLayers must be between 0 and ${layers - 1} (layers - 1), found ${selfLayers}`,
   );
 }
 
-function readScaling(fields: FieldReader): RopeScaling | null {
-  if (!fields.has('ropeScaling')) return null;
-  const scaling = fields.object('ropeScaling');
-  const type = scaling.choice('type', ['linear', 'llama3'] as const);
-  const factor = scaling.positiveNumber('factor');
-  const result: RopeScaling =
-    type === 'linear'
-      ? { type, factor }
-      : {
-          type,
-          factor,
-          lowFrequencyFactor: scaling.positiveNumber('lowFrequencyFactor', 1),
-          highFrequencyFactor: scaling.positiveNumber('highFrequencyFactor', 4),
-          originalContext: scaling.positiveInteger('originalContext', 8192),
-        };
-  scaling.rejectUnknown(Object.keys(result));
-  if (result.type === 'llama3' && result.highFrequencyFactor <= result.lowFrequencyFactor) {
-    throw new UsageError('configuration: ropeScaling.highFrequencyFactor must exceed lowFrequencyFactor');
+/** The fields of the mixers in the layout. */
+function readMixers(fields: FieldReader, shape: Shape, words: readonly LayoutWord[]): MixerFields {
+  const names = [...new Set(words.filter(isMixer))];
+  const own = names.map((name) => mixer(name).fields(fields, shape));
+  if (shape.slidingWindow !== null && !names.includes('sliding-window')) {
+    throw new UsageError(
+      `configuration: slidingWindow must be null where no layer is 'sliding-window' (they are ${names.join(', ')})`,
+    );
   }
-  return result;
+  return Object.assign({}, ...own) as MixerFields;
+}
+
+function wordsOf(
+  definition: LayoutDefinition,
+  { selfDecoder = 'gated-retention', selfLayers = 0, layout = '', ...shape }: Shape & Options,
+): readonly LayoutWord[] {
+  const { layers, slidingWindow } = shape;
+  return definition.words({ layers, slidingWindow, selfDecoder, selfLayers, layout });
+}
+
+/** The words of a configuration's layout. */
+export function layoutWords(config: ModelConfig): readonly LayoutWord[] {
+  return wordsOf(LAYOUTS[config.architecture], config);
+}
+
+/** The layout of a configuration. */
+export function layoutOf(config: ModelConfig): Layout {
+  return resolveLayout(layoutWords(config));
+}
+
+/** What results call the architecture: its name, or the words of a layout without one. */
+export function architectureName(config: ModelConfig): string {
+  return config.architecture === 'custom' ? formatLayout(layoutWords(config)) : config.architecture;
+}
+
+/** The mixer that a layout leaves open; null where it leaves none. */
+export function selfDecoderOf(config: ModelConfig): SelfDecoderKind | null {
+  return config.architecture === 'transformer' ? null : (config.selfDecoder ?? null);
 }
 
 /** Width of a query, key or value head that reads the K/V cache. */
 export function headDim(config: ModelConfig): number {
-  return config.architecture === 'yoco' ? config.dim / config.heads : config.headDim;
-}
-
-/** Width of a head of the self-decoder. */
-export function selfHeadDim(config: YocoConfig): number {
-  return config.dim / config.selfHeads;
+  const isLlama = conventionsOf(config).name === 'llama';
+  return (isLlama && 'headDim' in config ? config.headDim : undefined) ?? config.dim / config.heads;
 }

@@ -7,11 +7,13 @@
  * implementation does on top.
  */
 import { limits } from '../ops/limits.js';
-import { headDim, selfHeadDim, type ModelConfig, type TransformerConfig, type YocoConfig } from './config.js';
+import { headDim, layoutOf, type ModelConfig } from './config.js';
+import type { LayoutWord } from './layouts.js';
+import { mixer } from './mixers/index.js';
 import { elements, parameterSpecs } from './parameters.js';
 
 export interface PrefillCost {
-  /** Default true: the cross-decoder runs for the last position only. */
+  /** Default true: the layers after the last one that remembers anything run for the last position only. */
   readonly earlyExit?: boolean;
   readonly batch?: number;
 }
@@ -54,6 +56,8 @@ export interface Costs {
   trainFlopsPerToken(context: number): number;
   /** Bytes of keys and values that every further token of a sequence adds to the cache. */
   keyValueBytesPerToken(bytesPerElement: number): number;
+  /** Bytes of keys and values that decoding a token reads per token of context: those of every layer that attends to them. */
+  keyValueReadBytesPerToken(bytesPerElement: number): number;
   /** Bytes per sequence of states that do not grow (windows when full; recurrent states in float32). */
   stateBytes(bytesPerElement: number): number;
   weightBytes(bytesPerElement: number): number;
@@ -64,9 +68,6 @@ export interface Costs {
   peakActivationBytes(chunk: number, bytesPerElement: number, batch?: number): number;
   inferenceMemory(question: MemoryQuestion): InferenceMemory;
 }
-
-/** An element of gated retention's state, which sums over the whole context and is kept in float32. */
-const RETENTION_STATE_BYTES = 4;
 
 /** Chunk of the official prefill. */
 const OFFICIAL_CHUNK = 32768;
@@ -84,24 +85,30 @@ function activationWidth({ dim, hiddenDim }: ModelConfig): number {
 
 export function costs(config: ModelConfig): Costs {
   const parameters = parameterSpecs(config).reduce((sum, { shape }) => sum + elements(shape), 0);
-  const { dim, vocabSize } = config;
-  const tied = config.architecture === 'transformer' && config.tieEmbeddings;
-  const flops = config.architecture === 'yoco' ? yocoFlops(config) : transformerFlops(config);
+  const { dim, vocabSize, tieEmbeddings } = config;
+  const groups = partGroups(config);
   const head = 2 * dim * vocabSize;
-  const perToken = (bytes: number): number => keyValueElements(config) * bytes;
-  const retains = config.architecture === 'yoco' && config.slidingWindow === null;
-  const state = (bytes: number): number => stateElements(config) * (retains ? RETENTION_STATE_BYTES : bytes);
+  const perToken = (bytes: number): number =>
+    total(groups, ({ keyValueElements }) => keyValueElements) * bytes;
+  const reads = (bytes: number): number => total(groups, ({ readElements }) => readElements) * bytes;
+  const state = (bytes: number): number => total(groups, ({ stateBytes }) => stateBytes(bytes));
   const activations = (chunk: number, bytes: number, batch = 1): number =>
     batch * chunk * activationWidth(config) * bytes;
+  /** Operations for `count` positions after `before` others; parts after the exit run for the last `decoded` only. */
+  const positions = (before: number, count: number, decoded: number): number =>
+    total(groups, ({ isBeforeExit, flops }) =>
+      isBeforeExit ? flops(before, count) : flops(before + count - decoded, decoded),
+    );
 
   return {
     parameters: () => parameters,
-    embeddingParameters: (tied ? 1 : 2) * dim * vocabSize,
+    embeddingParameters: (tieEmbeddings ? 1 : 2) * dim * vocabSize,
     prefillFlops: (tokens, { earlyExit = true, batch = 1 } = {}) =>
-      batch * (flops.positions(0, tokens, earlyExit ? 1 : tokens) + head),
-    decodeFlops: (context) => flops.positions(context - 1, 1, 1) + head,
-    trainFlopsPerToken: (context) => 3 * (flops.positions(0, context, context) / context + head),
+      batch * (positions(0, tokens, earlyExit ? 1 : tokens) + head),
+    decodeFlops: (context) => positions(context - 1, 1, 1) + head,
+    trainFlopsPerToken: (context) => 3 * (positions(0, context, context) / context + head),
     keyValueBytesPerToken: perToken,
+    keyValueReadBytesPerToken: reads,
     stateBytes: state,
     weightBytes: (bytes) => parameters * bytes,
     peakActivationBytes: activations,
@@ -115,8 +122,11 @@ export function costs(config: ModelConfig): Costs {
       const keyValue = batch * context * perToken(bytesPerElement);
       const states = batch * state(bytesPerElement);
       const weights = parameters * bytesPerElement;
-      const copies = concatenatedCache && config.architecture === 'transformer' ? 1 : 0;
-      const copied = (copies * keyValue) / config.layers;
+      const largest = Math.max(
+        0,
+        ...groups.map(({ word, keyValueElements }) => (word === 'attention' ? keyValueElements : 0)),
+      );
+      const copied = concatenatedCache ? batch * context * largest * bytesPerElement : 0;
       const working = activations(Math.min(chunk, context), bytesPerElement, batch) + copied;
       const total = weights + keyValue + states + working;
       return { weights, keyValue, state: states, activations: working, total };
@@ -124,66 +134,55 @@ export function costs(config: ModelConfig): Costs {
   };
 }
 
-/** Elements of keys and values that every token adds to a cache. */
-function keyValueElements(config: ModelConfig): number {
-  const layer = 2 * config.kvHeads * headDim(config);
-  if (config.architecture === 'yoco') return layer;
-  return config.slidingWindow === null ? config.layers * layer : 0;
+/** Equal parts of a layout on one side of its exit, and what one of them costs. */
+interface PartGroup {
+  readonly word: LayoutWord;
+  count: number;
+  readonly isBeforeExit: boolean;
+  readonly keyValueElements: number;
+  /** Elements of keys and values per position that it reads when a token is decoded. */
+  readonly readElements: number;
+  readonly stateBytes: (bytesPerElement: number) => number;
+  /** Operations for `count` positions after `before` others. */
+  readonly flops: (before: number, count: number) => number;
 }
 
-/** Elements of states per sequence that do not grow. */
-function stateElements(config: ModelConfig): number {
-  const { slidingWindow } = config;
-  if (config.architecture === 'transformer') {
-    return slidingWindow === null ? 0 : config.layers * 2 * slidingWindow * config.kvHeads * config.headDim;
+function total(groups: readonly PartGroup[], of: (group: PartGroup) => number): number {
+  return groups.reduce((sum, group) => sum + group.count * of(group), 0);
+}
+
+function partGroups(config: ModelConfig): PartGroup[] {
+  const { parts, exit } = layoutOf(config);
+  const groups = new Map<string, PartGroup>();
+  for (const [i, { word }] of parts.entries()) {
+    const isBeforeExit = i < exit;
+    const key = `${word} ${isBeforeExit}`;
+    const group = groups.get(key) ?? { word, count: 0, isBeforeExit, ...partCosts(word, config) };
+    group.count++;
+    groups.set(key, group);
   }
-  const { dim, selfLayers } = config;
-  return selfLayers * (slidingWindow === null ? dim * selfHeadDim(config) : 2 * slidingWindow * dim);
+  return [...groups.values()];
 }
 
-interface LayerFlops {
-  /**
-   * Operations for `count` positions after `before` others, without the output head; where the architecture can leave early, its
-   * second half runs for the last `decoded` positions only.
-   */
-  positions(before: number, count: number, decoded: number): number;
-}
-
-/** Keys that positions before..before+count-1 see, all together. */
-function keysSeen(before: number, count: number, window: number | null): number {
-  const upTo = (n: number): number => {
-    const growing = Math.min(n, window ?? Infinity);
-    return (growing * (growing + 1)) / 2 + (n - growing) * growing;
-  };
-  return upTo(before + count) - upTo(before);
-}
-
-function yocoFlops(config: YocoConfig): LayerFlops {
-  const { dim, hiddenDim, layers, selfLayers, selfHeads, kvHeads, slidingWindow } = config;
-  const feedForward = 2 * 3 * dim * hiddenDim;
-  const retention = slidingWindow === null;
-  const selfProjections = 2 * (retention ? 5 * dim * dim + dim * selfHeads : 4 * dim * dim);
-  const keyValue = 2 * 2 * dim * kvHeads * headDim(config);
-  const selfMixing = (before: number, count: number): number =>
-    retention ? count * 4 * dim * selfHeadDim(config) : 4 * dim * keysSeen(before, count, slidingWindow);
+function partCosts(
+  word: LayoutWord,
+  config: ModelConfig,
+): Pick<PartGroup, 'keyValueElements' | 'readElements' | 'stateBytes' | 'flops'> {
+  const { dim, hiddenDim, kvHeads } = config;
+  const none = { keyValueElements: 0, readElements: 0, stateBytes: () => 0, flops: () => 0 };
+  const keyValue = 2 * kvHeads * headDim(config);
+  if (word === 'embeddings') return none;
+  if (word === 'memory') {
+    return { ...none, keyValueElements: keyValue, flops: (_, count) => count * 2 * dim * keyValue };
+  }
+  const definition = mixer(word);
+  const { projections, mixing } = definition.flops(config);
+  const perPosition = projections + 2 * 3 * dim * hiddenDim;
+  const own = definition.keyValueElements(config);
   return {
-    positions(before, count, decoded) {
-      const self = count * (selfProjections + feedForward) + selfMixing(before, count);
-      const attention = 4 * dim * keysSeen(before + count - decoded, decoded, null);
-      const cross = decoded * (2 * 2 * dim * dim + feedForward) + attention;
-      return selfLayers * self + count * keyValue + (layers - selfLayers) * cross;
-    },
-  };
-}
-
-function transformerFlops(config: TransformerConfig): LayerFlops {
-  const { dim, hiddenDim, layers, heads, kvHeads, slidingWindow } = config;
-  const queryWidth = heads * config.headDim;
-  const keyWidth = kvHeads * config.headDim;
-  const linear = 2 * (2 * dim * queryWidth + 2 * dim * keyWidth + 3 * dim * hiddenDim);
-  return {
-    positions(before, count) {
-      return layers * (count * linear + 4 * queryWidth * keysSeen(before, count, slidingWindow));
-    },
+    keyValueElements: own,
+    readElements: word === 'cross' ? keyValue : own,
+    stateBytes: (bytes) => definition.stateBytes(config, bytes),
+    flops: (before, count) => count * perPosition + mixing(before, count),
   };
 }

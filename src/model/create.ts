@@ -1,20 +1,23 @@
 import type { ModelConfig } from './config.js';
+import type { InitialValues } from './initial-values.js';
 import type { LanguageModel } from './language-model.js';
-import { Transformer } from './transformer.js';
-import type { InitialWeights } from './weights.js';
-import { Yoco } from './yoco.js';
+import { Model } from './model.js';
+import type { ReplayNote } from './state/step-replay.js';
+import { Weights, type InitialWeights } from './weights.js';
 
 export interface CreateOptions {
   /** Equal seeds give equal weights on every engine. */
   readonly seed?: number | string;
-  /** Default `random`, the official initialisation. */
+  /** Default `random`. */
   readonly weights?: InitialWeights;
+  /** The recipe of initial values; default `official`. */
+  readonly initialValues?: InitialValues;
+  /** Told, once for each engine, why decoding steps are computed where the engine could have recorded them. */
+  readonly onReplayRefused?: ReplayNote;
 }
 
 /** A model on the current engine. */
 export function createModel(config: ModelConfig, options: CreateOptions = {}): LanguageModel {
-  const { seed = 0, weights = 'random' } = options;
-  return config.architecture === 'yoco'
-    ? new Yoco(config, seed, weights)
-    : new Transformer(config, seed, weights);
+  const { seed = 0, weights = 'random', initialValues = 'official', onReplayRefused } = options;
+  return new Model(config, new Weights(config, { seed, weights, initialValues }), onReplayRefused);
 }

@@ -2,7 +2,7 @@
  * Rotary frequencies, in radians per position, rounded to float32 as they were when checkpoints were trained; phases
  * are formed from them in float64. Equal arguments give the same array, by which the tables of phases are cached.
  */
-import type { RopeScaling } from './config.js';
+import type { RopeScaling } from './rope-scaling.js';
 
 const known = new Map<string, Float64Array>();
 

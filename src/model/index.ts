@@ -1,23 +1,24 @@
 export {
-  ARCHITECTURES,
-  CROSS_POSITIONS,
+  architectureName,
   createConfig,
   headDim,
-  SELF_DECODERS,
-  selfHeadDim,
-  type Architecture,
+  layoutOf,
+  selfDecoderOf,
   type ConfigInput,
-  type CrossPositions,
+  type LayoutConfig,
   type ModelConfig,
-  type RopeScaling,
-  type SelfDecoderKind,
   type TransformerConfig,
   type YocoConfig,
 } from './config.js';
-export type { CacheBytes, ModelCache } from './cache.js';
+export { ARCHITECTURES, LAYOUT_NAMES, LAYOUTS, type Architecture, type Layout } from './layouts.js';
+export { MIXER_NAMES, SELF_DECODERS, type MixerName, type SelfDecoderKind } from './mixers/list.js';
+export { CROSS_POSITIONS, type CrossPositions } from './mixers/cross.js';
+export type { RopeScaling } from './rope-scaling.js';
+export type { CacheBytes, ModelCache } from './state/state-cache.js';
 export { costs, defaultChunkSize, type Costs } from './costs.js';
 export { createModel, type CreateOptions } from './create.js';
 export { valueAndGradients, type ValueAndGradients } from './gradients.js';
+export { INITIAL_VALUES, type InitialValues } from './initial-values.js';
 export type {
   CacheOptions,
   ExtendOptions,
@@ -29,3 +30,4 @@ export type {
 } from './language-model.js';
 export { parameterSpecs, type ParameterSpec } from './parameters.js';
 export { presetArchitectures, presetConfig, presetNames, PRESETS } from './presets.js';
+export { fillCache } from './state/fill.js';

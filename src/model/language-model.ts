@@ -1,6 +1,6 @@
-/** What every architecture can do. All calls compute on the current tfjs backend. */
+/** What a model can do. All calls compute on the current tfjs backend. */
 import type * as tf from '../tf.js';
-import type { ModelCache } from './cache.js';
+import type { ModelCache } from './state/state-cache.js';
 import type { ModelConfig } from './config.js';
 
 export interface CacheOptions {
@@ -12,8 +12,8 @@ export interface CacheOptions {
 
 export interface LossOptions {
   /**
-   * Positions the loss is wanted at: one ascending list per sequence, all of equal length P. YOCO runs its cross-decoder and
-   * output head at these positions only, so that the cost beside the self-decoder is P times the context. Default: all.
+   * Positions at which to compute the loss: one ascending list per sequence, all of equal length P. Layers after the last
+   * one that remembers anything (YOCO's cross-decoder) and the output head run at these positions only. Default: all.
    */
   readonly positions?: readonly ArrayLike<number>[];
   /**
@@ -35,13 +35,14 @@ export interface PrefillOptions {
   /** Called after every chunk with the tokens consumed so far. */
   readonly onProgress?: (tokens: number) => void;
   /**
-   * Default true: all but the last position leave YOCO early, after the self-decoder and the K/V projection. False runs
-   * the cross-decoder at every position, to measure what that saves. A Transformer has no early exit.
+   * Default true: all but the last position leave after the last part of the layout that remembers anything: in YOCO after
+   * the projection to keys and values. False runs every layer at every position, to measure what that saves. In a
+   * Transformer, whose last layer remembers, it makes no difference.
    */
   readonly earlyExit?: boolean;
 }
 
-/** Which logits `extend` is to compute; `none` stops as early as the architecture allows. */
+/** Which logits `extend` is to compute; `none` stops as early as the layout allows. */
 export type LogitsWanted = 'none' | 'last' | 'all';
 
 export interface ExtendOptions {

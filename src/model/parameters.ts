@@ -1,17 +1,19 @@
-/**
- * Which tensors a configuration has, under the names of the official checkpoints, and how they start.
- *
- * Initialisation is the official one (YOCO/yoco/models/decoder/model_parallel_init.py): retention projections
- * xavier-uniform with gain 2^-2.5, its output projection with gain 2^-1, every other matrix
- * uniform in ±1/sqrt(fan in) (PyTorch's kaiming-uniform with a = sqrt 5), embeddings normal with deviation dim^-0.5, norms 1.
- */
-import type { ModelConfig, TransformerConfig, YocoConfig } from './config.js';
+/** Which tensors a configuration has, under the names of the official checkpoints and in their order. */
+import { type ModelConfig, layoutOf } from './config.js';
+import { type Conventions, conventionsOf } from './conventions.js';
+import {
+  INITIAL_VALUES,
+  type Initialiser,
+  type InitialValues,
+  matrix,
+  norm,
+  type ParameterInput,
+} from './initial-values.js';
+import type { Layout, LayoutPart } from './layouts.js';
+import type { LayerWeights } from './layers/layer.js';
 import { headDim } from './config.js';
-
-export type Initialiser =
-  | { readonly kind: 'ones' }
-  | { readonly kind: 'normal'; readonly deviation: number }
-  | { readonly kind: 'uniform'; readonly bound: number };
+import { mixer } from './mixers/index.js';
+import type { MixerName } from './mixers/list.js';
 
 export interface ParameterSpec {
   readonly name: string;
@@ -20,105 +22,91 @@ export interface ParameterSpec {
   readonly initialiser: Initialiser;
 }
 
-/** All parameters in the order of the official state dictionaries. */
-export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
-  return config.architecture === 'yoco' ? yocoSpecs(config) : transformerSpecs(config);
-}
-
 export function elements(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
-function norm(name: string, width: number): ParameterSpec {
-  return { name: `${name}.weight`, shape: [width], initialiser: { kind: 'ones' } };
+/**
+ * What the names of every part's parameters begin with. With YOCO's conventions and one `memory`, layers before it are the
+ * self-decoder and those after it the cross-decoder, as in the official code; otherwise layers are numbered through.
+ */
+export function partPrefixes({ parts }: Layout, { name }: Conventions): string[] {
+  const memory = parts.findIndex(({ word }) => word === 'memory');
+  const isSingle = parts.filter(({ word }) => word === 'memory').length === 1;
+  const before = parts.slice(0, memory).filter(({ layer }) => layer !== null).length;
+  let memories = 0;
+  return parts.map(({ word, layer }, i) => {
+    if (name === 'yoco' && isSingle) {
+      if (layer === null) return 'cross_decoder';
+      return i < memory ? `self_decoder.layers.${layer}` : `cross_decoder.layers.${layer - before}`;
+    }
+    if (layer !== null) return `layers.${layer}`;
+    return word === 'memory' ? `memories.${memories++}` : '';
+  });
 }
 
-function matrix(name: string, out: number, input: number): ParameterSpec {
-  const initialiser: Initialiser = { kind: 'uniform', bound: input ** -0.5 };
-  return { name: `${name}.weight`, shape: [out, input], initialiser };
+/** The projection of `memory`: its parameters by what they are. */
+export const MEMORY_NAMES = { key: 'k_proj', value: 'v_proj', norm: 'kv_layer_norm' } as const;
+
+/** All parameters in the order of the official state dictionaries. @param initial how they start */
+export function parameterSpecs(config: ModelConfig, initial: InitialValues = 'official'): ParameterSpec[] {
+  const conventions = conventionsOf(config);
+  const { dim, layers, tieEmbeddings } = config;
+  const recipe = INITIAL_VALUES[initial];
+  const context = { dim, layers, tieEmbeddings, embeddingScale: conventions.embeddingScale(dim) };
+  return parameterInputs(config, conventions).map((parameter) => ({
+    name: `${parameter.name}.weight`,
+    shape: parameter.shape,
+    initialiser: recipe(parameter, context),
+  }));
 }
 
-function xavier(name: string, out: number, input: number, gain: number): ParameterSpec {
-  const initialiser: Initialiser = { kind: 'uniform', bound: gain * Math.sqrt(6 / (input + out)) };
-  return { name: `${name}.weight`, shape: [out, input], initialiser };
+function parameterInputs(config: ModelConfig, conventions: Conventions): ParameterInput[] {
+  const { dim, vocabSize, tieEmbeddings } = config;
+  const layout = layoutOf(config);
+  const prefixes = partPrefixes(layout, conventions);
+  const embedding: ParameterInput = {
+    name: conventions.embedding,
+    shape: [vocabSize, dim],
+    role: 'embedding',
+    official: { kind: 'normal', deviation: dim ** -0.5 },
+  };
+  const head = tieEmbeddings ? [] : [matrix(conventions.head, vocabSize, dim, 'head')];
+  const last = norm(conventions.norm, dim);
+  const parts = layout.parts.flatMap((part, i) =>
+    partInputs(part, config, conventions).map((parameter) => ({
+      ...parameter,
+      name: `${prefixes[i] ?? ''}.${parameter.name}`,
+    })),
+  );
+  return conventions.normFirst ? [embedding, last, ...head, ...parts] : [embedding, ...head, ...parts, last];
 }
 
-function tokenEmbedding(name: string, { vocabSize, dim }: ModelConfig): ParameterSpec {
-  const initialiser: Initialiser = { kind: 'normal', deviation: dim ** -0.5 };
-  return { name: `${name}.weight`, shape: [vocabSize, dim], initialiser };
+function partInputs({ word }: LayoutPart, config: ModelConfig, conventions: Conventions): ParameterInput[] {
+  if (word === 'embeddings') return [];
+  return word === 'memory' ? memoryInputs(config) : layerInputs(word, config, conventions);
 }
 
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
+function memoryInputs(config: ModelConfig): ParameterInput[] {
+  const { dim, kvHeads } = config;
+  const width = kvHeads * headDim(config);
+  const { key, value } = MEMORY_NAMES;
+  return [matrix(key, width, dim), matrix(value, width, dim), norm(MEMORY_NAMES.norm, dim)];
 }
 
-function yocoSpecs(config: YocoConfig): ParameterSpec[] {
-  const { dim, vocabSize, layers, selfLayers, kvHeads } = config;
-  const keyWidth = kvHeads * headDim(config);
-  return [
-    tokenEmbedding('embed_tokens', config),
-    matrix('output_projection', vocabSize, dim),
-    ...range(selfLayers).flatMap((i) => {
-      const layer = `self_decoder.layers.${i}`;
-      return [...selfMixer(`${layer}.mixer`, config), ...yocoRest(layer, config)];
-    }),
-    matrix('cross_decoder.k_proj', keyWidth, dim),
-    matrix('cross_decoder.v_proj', keyWidth, dim),
-    norm('cross_decoder.kv_layer_norm', dim),
-    ...range(layers - selfLayers).flatMap((i) => {
-      const layer = `cross_decoder.layers.${i}`;
-      const mixer = ['q_proj', 'out_proj'].map((name) => matrix(`${layer}.mixer.${name}`, dim, dim));
-      return [...mixer, ...yocoRest(layer, config)];
-    }),
-    norm('layer_norm', dim),
-  ];
-}
-
-function selfMixer(mixer: string, { dim, selfHeads, selfDecoder }: YocoConfig): ParameterSpec[] {
-  if (selfDecoder === 'sliding-window') {
-    return ['q_proj', 'k_proj', 'v_proj', 'out_proj'].map((name) => matrix(`${mixer}.${name}`, dim, dim));
-  }
-  return [
-    ...['q_proj', 'k_proj', 'v_proj', 'g_proj'].map((name) =>
-      xavier(`${mixer}.${name}`, dim, dim, 2 ** -2.5),
-    ),
-    xavier(`${mixer}.gt_proj`, selfHeads, dim, 2 ** -2.5),
-    xavier(`${mixer}.out_proj`, dim, dim, 2 ** -1),
-  ];
-}
-
-/** What follows the mixer in a layer of YOCO, in official order. */
-function yocoRest(layer: string, { dim, hiddenDim }: YocoConfig): ParameterSpec[] {
-  return [
-    norm(`${layer}.mixer_layer_norm`, dim),
-    matrix(`${layer}.ffn.fc1`, hiddenDim, dim),
-    matrix(`${layer}.ffn.gate`, hiddenDim, dim),
-    matrix(`${layer}.ffn.fc2`, dim, hiddenDim),
-    norm(`${layer}.final_layer_norm`, dim),
-  ];
-}
-
-function transformerSpecs(config: TransformerConfig): ParameterSpec[] {
-  const { dim, hiddenDim, heads, kvHeads, layers, vocabSize, tieEmbeddings } = config;
-  const queryWidth = heads * config.headDim;
-  const keyWidth = kvHeads * config.headDim;
-  return [
-    tokenEmbedding('tok_embeddings', config),
-    norm('norm', dim),
-    ...(tieEmbeddings ? [] : [matrix('output', vocabSize, dim)]),
-    ...range(layers).flatMap((i) => {
-      const layer = `layers.${i}`;
-      return [
-        matrix(`${layer}.attention.wq`, queryWidth, dim),
-        matrix(`${layer}.attention.wk`, keyWidth, dim),
-        matrix(`${layer}.attention.wv`, keyWidth, dim),
-        matrix(`${layer}.attention.wo`, dim, queryWidth),
-        norm(`${layer}.attention_norm`, dim),
-        norm(`${layer}.ffn_norm`, dim),
-        matrix(`${layer}.feed_forward.w1`, hiddenDim, dim),
-        matrix(`${layer}.feed_forward.w2`, dim, hiddenDim),
-        matrix(`${layer}.feed_forward.w3`, hiddenDim, dim),
-      ];
-    }),
-  ];
+function layerInputs(name: MixerName, config: ModelConfig, conventions: Conventions): ParameterInput[] {
+  const { dim, hiddenDim } = config;
+  const { layer } = conventions;
+  const rest: Record<keyof LayerWeights, ParameterInput> = {
+    mixerNorm: norm(layer.mixerNorm, dim),
+    activated: matrix(layer.activated, hiddenDim, dim),
+    gate: matrix(layer.gate, hiddenDim, dim),
+    out: matrix(layer.out, dim, hiddenDim, 'output'),
+    feedForwardNorm: norm(layer.feedForwardNorm, dim),
+  };
+  const own = mixer(name)
+    .parameters(config)
+    .map((parameter) => ({ ...parameter, name: conventions.mixer(parameter.name) }));
+  const order = Object.keys(layer) as (keyof LayerWeights)[];
+  return [...own, ...order.map((part) => rest[part])];
 }

@@ -13,7 +13,8 @@
  * need, and their feed-forward networks bring both architectures to the named size.
  */
 import { UsageError } from '../errors.js';
-import { createConfig, type Architecture, type ConfigInput, type ModelConfig } from './config.js';
+import { createConfig, type ConfigInput, type ModelConfig } from './config.js';
+import { type Architecture, LAYOUT_NAMES, LAYOUTS } from './layouts.js';
 
 /** Vocabulary of the `bytes` tokenizer: 256 bytes, end of text, padded to a multiple of 8. */
 export const BYTE_VOCABULARY = 264;
@@ -25,7 +26,8 @@ export interface Preset {
   readonly description: string;
   /** Window of the sliding-window self-decoder, when that is chosen. */
   readonly slidingWindow: number;
-  readonly configs: Readonly<Partial<Record<Architecture, ConfigInput>>>;
+  /** Sizes of YOCO and of the Transformer; other layouts take that of the one whose conventions they have. */
+  readonly configs: Readonly<Partial<Record<'yoco' | 'transformer', ConfigInput>>>;
 }
 
 interface ByteSize {
@@ -126,9 +128,15 @@ export function presetNames(): string[] {
   return Object.keys(PRESETS);
 }
 
+/** The size that a layout takes from a preset. */
+function sizeFor(preset: Preset, architecture: Architecture): ConfigInput | undefined {
+  return preset.configs[LAYOUTS[architecture].conventions === 'yoco' ? 'yoco' : 'transformer'];
+}
+
 /**
  * The configuration of a preset.
- * @param overrides replace fields of the preset; `selfDecoder: 'sliding-window'` alone takes the preset's window
+ * @param overrides replace fields of the preset; `selfDecoder: 'sliding-window'` alone takes the preset's window, and so
+ *   does a written-out layout with such a layer; `layout` brings its own number of layers
  * @throws UsageError for an unknown name, or a name that belongs to the other architecture
  */
 export function presetConfig(
@@ -140,17 +148,26 @@ export function presetConfig(
   if (preset === undefined) {
     throw new UsageError(`unknown preset '${name}': the presets are ${presetNames().join(', ')}`);
   }
-  const base = preset.configs[architecture];
-  if (base === undefined) {
+  const size = sizeFor(preset, architecture);
+  if (size === undefined) {
     const other = Object.keys(preset.configs).join(', ');
     throw new UsageError(`preset '${name}' has no architecture '${architecture}': it is for ${other}`);
   }
-  const windowed = overrides.selfDecoder === 'sliding-window' && overrides.slidingWindow === undefined;
-  const window = windowed ? { slidingWindow: preset.slidingWindow } : {};
-  return createConfig({ ...base, ...window, ...overrides, architecture });
+  const isWindowed =
+    overrides.selfDecoder === 'sliding-window' || overrides.layout?.includes('sliding-window') === true;
+  const window =
+    isWindowed && overrides.slidingWindow === undefined ? { slidingWindow: preset.slidingWindow } : {};
+  const layers = overrides.layout === undefined ? {} : { layers: undefined };
+  return createConfig({ ...size, ...window, ...layers, ...overrides, architecture });
 }
 
 /** The architectures a preset exists for. */
 export function presetArchitectures(name: string): Architecture[] {
-  return Object.keys(PRESETS[name]?.configs ?? {}) as Architecture[];
+  const preset = PRESETS[name];
+  return preset === undefined
+    ? []
+    : LAYOUT_NAMES.filter((architecture) => {
+        const { layers } = sizeFor(preset, architecture) ?? {};
+        return layers !== undefined && layers % LAYOUTS[architecture].period === 0;
+      });
 }

@@ -3,26 +3,34 @@ import { Random } from '../random.js';
 import { RunError } from '../errors.js';
 import * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
+import type { InitialValues } from './initial-values.js';
 import { elements, parameterSpecs, type ParameterSpec } from './parameters.js';
 
 /**
- * How weights start: `random` is the official initialisation; `repeated` has its distribution but repeats a million
- * draws, for timing large models whose outputs do not matter; `zeros` for weights that are loaded afterwards.
+ * What the weights are: `random` draws of the recipe of `initial-values.ts`; `repeated`, which has its distribution but
+ * repeats a million draws, for timing large models whose outputs do not matter; `zeros`, for weights that are loaded
+ * afterwards.
  */
 export type InitialWeights = 'random' | 'repeated' | 'zeros';
 
-/** Draws behind `repeated` weights: coprime to the usual widths, so that rows differ. */
+/** Draws of `repeated` weights: coprime to the usual widths, so that rows differ. */
 const REPEATED_DRAWS = 1_000_003;
+
+export interface WeightOptions {
+  readonly seed: number | string;
+  readonly weights: InitialWeights;
+  readonly initialValues: InitialValues;
+}
 
 export class Weights {
   readonly variables: ReadonlyMap<string, tf.Variable>;
   /** The same, in order. */
   readonly list: readonly tf.Variable[];
 
-  constructor(config: ModelConfig, seed: number | string, initial: InitialWeights) {
-    const values = valueSource(seed, initial);
+  constructor(config: ModelConfig, { seed, weights, initialValues }: WeightOptions) {
+    const values = valueSource(seed, weights);
     const variables = new Map<string, tf.Variable>();
-    for (const spec of parameterSpecs(config)) {
+    for (const spec of parameterSpecs(config, initialValues)) {
       const tensor = tf.tidy(() => repeated(values(spec), spec.shape));
       variables.set(spec.name, tf.variable(tensor));
       tensor.dispose();

@@ -17,9 +17,10 @@ export {
 export { rotatedRetention, type RotatedRetentionOptions } from './gated-retention/rotated-retention.js';
 export { clipScale, type ClipScale } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
-export { recomputed } from './recompute.js';
+export { recomputed, recomputedAll } from './recompute.js';
 export { type RecordedStep, type StepRecorder, registerRecorder, stepRecorder } from './recording.js';
 export { reshape } from './reshape.js';
 export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, rotaryPair, type RotaryOptions } from './rotary/rotary.js';
+export { storedBytes } from './stored-bytes.js';
 export { linearSwiglu, swiglu } from './swiglu/swiglu.js';

@@ -27,6 +27,37 @@ export function recomputed(
   return y as tf.Tensor;
 }
 
+/**
+ * The same of several outputs, which `compute` may have kept: those that it makes in the backward pass are disposed of
+ * here.
+ */
+export function recomputedAll(
+  compute: (...inputs: tf.Tensor[]) => tf.Tensor[],
+  inputs: readonly tf.Tensor[],
+  variables: readonly tf.Variable[],
+): tf.Tensor[] {
+  const all = [...inputs, ...variables];
+  return differentiable({
+    inputs: Object.fromEntries(all.map((tensor, i) => [String(i), tensor])),
+    forward: (save) => {
+      save([...inputs]);
+      return compute(...inputs);
+    },
+    backward: (dys, saved) => {
+      const sources: tf.Tensor[] = [...saved, ...variables];
+      let made: tf.Tensor[] = [];
+      // A scalar whose gradients with respect to the outputs are the dys: tfjs goes backward from one tensor only.
+      const along = (): tf.Tensor => {
+        made = compute(...saved);
+        return tf.addN(made.map((y, i) => tf.sum(tf.mul(y, dys[i] as tf.Tensor))));
+      };
+      const gradients = nestedGradients(along, sources, tf.scalar(1));
+      tf.dispose(made);
+      return Object.fromEntries(gradients.map((gradient, i) => [String(i), gradient]));
+    },
+  });
+}
+
 /** Gradients computed inside a backward pass: tfjs has one tape, which must be there again afterwards. */
 function nestedGradients(compute: () => tf.Tensor, sources: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
   const engine = tf.engine();

@@ -5,7 +5,6 @@ import type { ModelConfig } from '../model/config.js';
 import type { ModelKey } from '../sweep/model-key.js';
 import { randomTokens } from './prompt.js';
 import { fillAndPrefill } from './filled-cache.js';
-import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import type { OpenModel } from '../sweep/sweep.js';
 
 export interface MemoryAssumptions {
@@ -124,8 +123,7 @@ export async function measureMemory(
   const { peakBytes, liveBytes } = engine.memory();
   // Freed tensors stay reserved, so the driver's figure is still that of the peak.
   const device = engine.deviceMemory?.read();
-  // Pages are in the engine's storage, states may be in float32 whatever it is: what else the cache gives back.
-  const keyValueBytes = (cache.bytes().keyValue * ELEMENT_BYTES[engine.storage]) / ELEMENT_BYTES.float32;
+  const keyValueBytes = cache.bytes().keyValue;
   cache.dispose();
   const cacheBytes = liveBytes - engine.memory().liveBytes;
   tokens.dispose();

@@ -1,9 +1,9 @@
 /** Prefills that would take too long: some chunks are timed, each after a filled cache, the others interpolated. */
 import type { Engine } from '../engines/engine.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { ModelCache } from '../model/cache.js';
+import type { ModelCache } from '../model/state/state-cache.js';
 import * as tf from '../tf.js';
-import { fillCache } from './filled-cache.js';
+import { fillCache } from '../model/state/fill.js';
 import type { PrefillWork } from './prefill.js';
 import { timeRuns } from './timing.js';
 
@@ -59,7 +59,7 @@ export async function timeSampledPrefill(
       const logits = index === last ? 'last' : 'none';
       tf.dispose(model.extend(chunk, target, { logits, earlyExit }) ?? []);
     };
-    fillCache(model, cache, start);
+    fillCache(cache, start);
     const seconds = await timeRuns(engine, repetitions, () => {
       const fork = cache.fork();
       extend(fork);

@@ -2,7 +2,7 @@
 import type { Engine } from '../engines/engine.js';
 import { besideWeights, ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
-import type { ModelCache } from '../model/cache.js';
+import type { ModelCache } from '../model/state/state-cache.js';
 import type { ModelConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelKey } from '../sweep/model-key.js';
@@ -150,13 +150,12 @@ export function decodeBytes(
   elementBytes: number,
 ): { read: number; streamed: number } {
   const formulas = costs(config);
-  const tied = config.architecture === 'transformer' && config.tieEmbeddings;
-  const table = tied ? 0 : config.vocabSize * config.dim * elementBytes;
+  const table = config.tieEmbeddings ? 0 : config.vocabSize * config.dim * elementBytes;
   const rest = formulas.weightBytes(elementBytes) - table + formulas.stateBytes(elementBytes);
-  const keyValue = context * formulas.keyValueBytesPerToken(elementBytes);
-  // The Transformer's formula counts all its layers already; YOCO's one cache is read by the cross-decoder's layers.
-  const readers = config.architecture === 'yoco' ? config.layers - config.selfLayers : 1;
-  return { read: rest + keyValue, streamed: rest + readers * keyValue };
+  return {
+    read: rest + context * formulas.keyValueBytesPerToken(elementBytes),
+    streamed: rest + context * formulas.keyValueReadBytesPerToken(elementBytes),
+  };
 }
 
 function decodeGreedily(model: LanguageModel, cache: ModelCache, token: number): number {

@@ -1,5 +1,5 @@
 import type { Engine } from '../engines/engine.js';
-import { costs } from '../model/index.js';
+import { costs, layoutOf } from '../model/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import type { Recipe, RecipeStage } from './recipe.js';
@@ -21,8 +21,8 @@ export function trainingBytes(config: ModelConfig, recipe: Recipe, bytesPerEleme
 
 function stageElements(config: ModelConfig, stage: RecipeStage, recompute: boolean): number {
   const { dim, hiddenDim, layers } = config;
-  // The cross-decoder runs where the answers are, which are few.
-  const deep = config.architecture === 'yoco' && stage.answersOnly ? config.selfLayers : layers;
+  // Layers after the exit, such as YOCO's cross-decoder, run where the answers are, which are few.
+  const deep = stage.answersOnly ? layoutOf(config).exitLayers : layers;
   const layer = 6 * dim + 3 * hiddenDim;
   return stage.batch * stage.length * (recompute ? deep * dim + layer : deep * layer);
 }

@@ -6,7 +6,7 @@ import { Random } from '../../src/random.js';
 import type { Tokenizer } from '../../src/data/tokenizer.js';
 import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { Engine } from '../../src/engines/engine.js';
-import type { ModelCache } from '../../src/model/cache.js';
+import type { ModelCache } from '../../src/model/state/state-cache.js';
 import { createConfig } from '../../src/model/config.js';
 import type { LanguageModel, LogitsWanted } from '../../src/model/language-model.js';
 import { crossEntropy } from '../../src/ops/index.js';
@@ -30,6 +30,14 @@ class StubCache implements ModelCache {
   fork(): StubCache {
     this.model.forks += 1;
     return new StubCache(this.model, [...this.tokens]);
+  }
+
+  mark(): void {
+    // It can return to any length.
+  }
+
+  rewind(length: number): void {
+    this.tokens.length = length;
   }
 
   bytes(): { keyValue: number; state: number } {

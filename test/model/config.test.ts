@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../../src/errors.js';
 import {
+  architectureName,
   ARCHITECTURES,
   costs,
   createConfig,
@@ -29,6 +30,7 @@ test('defaults follow from what is given', () => {
     ropeTheta: 10000,
     normEps: 1e-5,
     crossPositions: 'rotary',
+    tieEmbeddings: false,
   });
   assert.equal(createConfig({ ...BASE, slidingWindow: 8 }).slidingWindow, 8);
   assert.equal(createConfig({ ...BASE, architecture: 'transformer' }), {
@@ -61,8 +63,8 @@ const REFUSED: [Record<string, unknown>, RegExp][] = [
   [{ kvHeads: 3 }, /heads \(4\) must be a multiple of kvHeads \(3\)/],
   [{ selfHeads: 5 }, /selfHeads \(5\) must divide dim/],
   [{ layers: 5 }, /layers must be even \(found 5\)/],
-  [{ selfLayers: 4 }, /selfLayers must be between 1 and 3/],
-  [{ architecture: 'rnn' }, /architecture must be one of yoco, transformer, found "rnn"/],
+  [{ selfLayers: 4 }, /selfLayers must be between 0 and 3/],
+  [{ architecture: 'rnn' }, /architecture must be one of yoco, transformer, .*, found "rnn"/],
   [{ selfDecoder: 'mamba' }, /selfDecoder must be one of gated-retention, sliding-window/],
   [{ selfDecoder: 'sliding-window' }, /slidingWindow must be a number of positions/],
   [{ selfDecoder: 'gated-retention', slidingWindow: 4 }, /slidingWindow must be null/],
@@ -70,7 +72,17 @@ const REFUSED: [Record<string, unknown>, RegExp][] = [
   [{ normEps: -1 }, /normEps must be a positive number/],
   [{ ropeTheta: '1e4' }, /ropeTheta must be a positive number, found "1e4"/],
   [{ headdim: 8 }, /unknown field headdim; the fields are architecture, dim/],
-  [{ tieEmbeddings: true }, /unknown field tieEmbeddings/],
+  [{ tieEmbeddings: 1 }, /tieEmbeddings must be true or false/],
+  [{ selfLayers: -1 }, /selfLayers must be an integer from 0 on/],
+  [{ architecture: 'cla', layers: 5 }, /layers must be a multiple of 2 for 'cla', found 5/],
+  [{ architecture: 'cla3' }, /layers must be a multiple of 3/],
+  [{ architecture: 'gretnet', selfLayers: 2 }, /unknown field selfLayers/],
+  [{ architecture: 'custom' }, /layout must be a text/],
+  [{ layout: '4*mamba' }, /layout '4\*mamba': expected one of gated-retention, .*, found 'mamba'/],
+  [{ layout: '4*attention', layers: 3 }, /layers must be 4, as many as the layout has, found 3/],
+  [{ layout: 'cla', architecture: 'yoco' }, /layout 'cla' contradicts the architecture/],
+  [{ layout: '4*sliding-window' }, /slidingWindow must be a number of positions/],
+  [{ layout: '4*attention', slidingWindow: 3 }, /slidingWindow must be null where no layer is/],
   [{ architecture: 'transformer', headDim: 5 }, /headDim must be even/],
   [{ architecture: 'transformer', tieEmbeddings: 1 }, /tieEmbeddings must be true or false/],
   [
@@ -106,13 +118,27 @@ test('presets: names, architectures, overrides', () => {
     () => presetConfig('yoco-3b', 'transformer'),
     /has no architecture 'transformer': it is for yoco/,
   );
-  assert.equal(presetArchitectures('tiny'), [...ARCHITECTURES]);
+  assert.equal(
+    presetArchitectures('tiny'),
+    ARCHITECTURES.filter((name) => !/custom|cla3/.test(name)),
+  );
+  assert.equal(presetArchitectures('transformer-3b'), ['transformer', 'cla']);
   const windowed = presetConfig('tiny', 'yoco', { selfDecoder: 'sliding-window' });
   assert.is(windowed.slidingWindow, 128);
   const overrides: ConfigInput = { crossPositions: 'none', selfLayers: 6 };
   const config = presetConfig('tiny', 'yoco', overrides);
   assert.is(config.architecture === 'yoco' && config.crossPositions, 'none');
+  const layout = '2*(sliding-window attention) memory cross';
+  const written = presetConfig('tiny', 'custom', { layout });
+  assert.equal(
+    [written.layers, written.slidingWindow, architectureName(written)],
+    [5, 128, '2*(sliding-window attention) memory cross'],
+  );
+  assert.equal(createConfig({ ...BASE, layout: 'cla' }), createConfig({ ...BASE, architecture: 'cla' }));
 });
+
+/** The other layouts have the widths of one of the two, and what parameters follow from that. */
+const isOfPaper = (name: string): boolean => name === 'yoco' || name === 'transformer';
 
 /** Millions of parameters that the names promise, embeddings counted once. */
 const PROMISED: Record<string, number> = {
@@ -133,7 +159,7 @@ const PROMISED: Record<string, number> = {
 
 test('presets have the parameters that their names promise', () => {
   for (const [name, millions] of Object.entries(PROMISED)) {
-    for (const architecture of presetArchitectures(name)) {
+    for (const architecture of presetArchitectures(name).filter(isOfPaper)) {
       const cost = costs(presetConfig(name, architecture));
       const counted = (cost.parameters() - cost.embeddingParameters / 2) / 1e6;
       assert.ok(Math.abs(counted / millions - 1) < 0.08, `${name} ${architecture}: ${counted} million`);
@@ -146,7 +172,7 @@ const HEADS = { '160m': 12, '400m': 16, '830m': 12, '1.4b': 16, '2.7b': 20, '6.8
 
 test('presets of the scaling study have the heads of Table 8', () => {
   for (const [name, heads] of Object.entries(HEADS)) {
-    for (const architecture of ARCHITECTURES) {
+    for (const architecture of presetArchitectures(name)) {
       const config = presetConfig(name, architecture);
       assert.equal([config.heads, config.kvHeads], [heads, heads], `${name} ${architecture}`);
       if (config.architecture === 'yoco') assert.is(config.dim / config.selfHeads, 256, name);
@@ -155,7 +181,7 @@ test('presets of the scaling study have the heads of Table 8', () => {
 });
 
 test('parameter names are unique and follow the official scheme', () => {
-  for (const architecture of ARCHITECTURES) {
+  for (const architecture of presetArchitectures('pico')) {
     const names = parameterSpecs(presetConfig('pico', architecture)).map(({ name }) => name);
     assert.is(new Set(names).size, names.length);
     assert.ok(names.every((name) => name.endsWith('.weight')));

@@ -14,55 +14,11 @@ import {
 import * as tf from '../../src/tf.js';
 import { close } from '../ops/compare.js';
 import { usePlainBackend } from '../plain-backend.js';
+import { CASES, ids, randomTokens, SHAPE, testModel } from './cases.js';
 import * as reference from './reference.js';
 
 const test = suite('model: routes and reference');
 test.before(usePlainBackend);
-
-const SHAPE = { dim: 16, layers: 4, hiddenDim: 20, heads: 4, kvHeads: 2, vocabSize: 13 };
-
-const CASES: Record<string, ConfigInput> = {
-  'gated retention': { ...SHAPE, selfHeads: 2 },
-  'sliding window': { ...SHAPE, selfHeads: 2, slidingWindow: 5 },
-  'window of one': { ...SHAPE, selfHeads: 4, slidingWindow: 1, selfLayers: 3 },
-  'no cross positions': { ...SHAPE, selfHeads: 2, crossPositions: 'none', selfLayers: 1 },
-  transformer: { ...SHAPE, architecture: 'transformer' },
-  'tied, scaled, wide heads': {
-    ...SHAPE,
-    architecture: 'transformer',
-    headDim: 6,
-    tieEmbeddings: true,
-    ropeScaling: {
-      type: 'llama3',
-      factor: 8,
-      lowFrequencyFactor: 1,
-      highFrequencyFactor: 4,
-      originalContext: 32,
-    },
-  },
-  'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 4 },
-};
-
-/** A model whose weights are larger than the official initialisation, so that every part matters. */
-function testModel(input: ConfigInput): LanguageModel {
-  const model = createModel(createConfig(input), { seed: 7 });
-  const random = new Random('weights');
-  for (const [name, variable] of model.parameters) {
-    const norm = variable.rank === 1;
-    const values = new Float32Array(variable.size);
-    model.load(name, random.fillNormal(values, norm ? 1 : 0, norm ? 0.1 : 0.4));
-  }
-  return model;
-}
-
-function randomTokens(batch: number, time: number, seed = 1): number[][] {
-  const random = new Random(seed);
-  return Array.from({ length: batch }, () =>
-    Array.from({ length: time }, () => random.below(SHAPE.vocabSize)),
-  );
-}
-
-const ids = (tokens: number[][]): tf.Tensor2D => tf.tensor2d(tokens, undefined, 'int32');
 
 function referenceWeights(model: LanguageModel): Map<string, { shape: number[]; data: Float64Array }> {
   return new Map(

@@ -5,8 +5,6 @@
 import { readFileSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
-import { FROM_START } from '../../src/model/base-model.js';
-import { LayerCache, LayerState, type Memory, type ModelCache } from '../../src/model/cache.js';
 import {
   createConfig,
   createModel,
@@ -14,8 +12,12 @@ import {
   type LanguageModel,
   type ModelConfig,
 } from '../../src/model/index.js';
-import type { Layer } from '../../src/model/layers/layer.js';
-import { inOrder, type KeysAndValues, type KeyValuePages } from '../../src/ops/index.js';
+import { FROM_START, type Rows } from '../../src/model/layers/heads.js';
+import { WindowRing } from '../../src/model/state/constant.js';
+import type { Memory } from '../../src/model/state/memory.js';
+import { PagedMemory } from '../../src/model/state/pages.js';
+import { type ModelCache, StateCache } from '../../src/model/state/state-cache.js';
+import { inOrder, type KeysAndValues } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 
 /** What is compared: how far off it may be depends on it. */
@@ -123,7 +125,7 @@ class Case {
 }
 
 function memoriesOf(cache: ModelCache): readonly Memory[] {
-  return cache instanceof LayerCache ? cache.memories : [];
+  return cache instanceof StateCache ? cache.memories : [];
 }
 
 function checkLogits(fixture: Case): void {
@@ -214,34 +216,42 @@ function checkChoices(fixture: Case, logits: tf.Tensor, name: string, official: 
 function checkStates(fixture: Case, schedule: string, cache: ModelCache): void {
   const memories = memoriesOf(cache);
   const { golden, model } = fixture;
-  const yoco = model.config.architecture === 'yoco';
-  if (yoco) {
-    checkPages(fixture, 'key_global', 'key', memories[0] as KeyValuePages);
-    checkPages(fixture, 'value_global', 'value', memories[0] as KeyValuePages);
+  if (model.config.architecture === 'yoco') {
+    const pages = memories.find(({ grows }) => grows) as PagedMemory;
+    checkPages(fixture, 'key_global', 'key', pages, cache.length);
+    checkPages(fixture, 'value_global', 'value', pages, cache.length);
   }
   const pattern = new RegExp(`^inc\\.${schedule}\\.state\\.(\\d+)\\.(.*)$`);
   for (const name of golden.names()) {
     const [, layer, kind] = pattern.exec(name) ?? [];
     if (layer === undefined || kind === undefined) continue;
-    const memory = memories[Number(layer) + (yoco ? 1 : 0)];
-    if (memory instanceof LayerState) checkState(fixture, name, kind, memory, cache.length);
-    else checkPages(fixture, name, kind === 'cache_k' ? 'key' : 'value', memory as KeyValuePages);
+    const memory = memories[Number(layer)] as Memory;
+    if (memory instanceof PagedMemory) {
+      checkPages(fixture, name, kind === 'cache_k' ? 'key' : 'value', memory, cache.length);
+    } else checkState(fixture, name, kind, memory, cache.length);
   }
 }
 
 /** @param length of the sequences so far */
-function checkState(fixture: Case, name: string, kind: string, memory: LayerState, length: number): void {
+function checkState(fixture: Case, name: string, kind: string, memory: Memory, length: number): void {
   if (kind === 'last_hidden_state') {
-    fixture.check(memory.get()[0] as tf.Tensor, name, 'state');
+    fixture.check(memory.written()[0] as tf.Tensor, name, 'state');
     return;
   }
-  const ring = memory.get() as unknown as KeysAndValues;
+  assert.instance(memory, WindowRing);
+  const ring = memory.written() as unknown as KeysAndValues;
   const [keys, values] = inOrder(ring, length, fixture.model.config.slidingWindow as number);
   fixture.check(kind === 'prev_key' ? keys : values, name, 'state');
 }
 
 /** The positions that the pages hold are the first ones of the golden tensor. */
-function checkPages(fixture: Case, name: string, part: 'key' | 'value', pages: KeyValuePages): void {
+function checkPages(
+  fixture: Case,
+  name: string,
+  part: 'key' | 'value',
+  pages: PagedMemory,
+  length: number,
+): void {
   const joined = tf.transpose(
     tf.concat(
       pages.pages.map((page) => page[part]),
@@ -250,34 +260,39 @@ function checkPages(fixture: Case, name: string, part: 'key' | 'value', pages: K
     [0, 2, 1, 3],
   );
   const [batch, , heads, width] = joined.shape;
-  const found = tf.slice(joined, [0, 0, 0, 0], [batch, pages.length, heads, width]).dataSync();
+  const found = tf.slice(joined, [0, 0, 0, 0], [batch, length, heads, width]).dataSync();
   const golden = fixture.values(name);
   const stride = golden.length / batch;
-  const size = pages.length * heads * width;
+  const size = length * heads * width;
   for (let b = 0; b < batch; b++) {
     const expected = golden.subarray(b * stride, b * stride + size);
     fixture.accuracy.check(found.subarray(b * size, (b + 1) * size), expected, 'state', name);
   }
 }
 
-/** What the models keep to themselves, for the hidden states that the fixtures have. */
+/** What the model keeps to itself, for the hidden states that the fixtures have. */
 interface Insides {
+  readonly parts: { readonly exit: number; present(): readonly Memory[] };
   hidden(tokens: tf.Tensor2D, positions: null, recompute: boolean): tf.Tensor;
   embed(tokens: tf.Tensor2D): tf.Tensor3D;
-  readonly selfDecoder?: Layer<null>[];
-  readonly layers?: Layer<null>[];
+  through(x: tf.Tensor3D, from: number, to: number, pass: object): tf.Tensor3D;
 }
 
 function checkHidden(fixture: Case): void {
   const insides = fixture.model as unknown as Insides;
-  const through = (layers: Layer<null>[]): tf.Tensor3D =>
-    layers.reduce((x, layer) => layer.forward(x, FROM_START, null), insides.embed(fixture.tokens));
+  const { config } = fixture.model;
+  const rows: Rows = FROM_START;
+  const through = (count: number): tf.Tensor3D => {
+    const pass = { rows, memories: insides.parts.present(), recompute: false };
+    return insides.through(insides.embed(fixture.tokens), 0, count, pass);
+  };
   // Of the long case only the keys and values are compared, which follow from its hidden states.
   if (fixture.tokens.shape[1] > 256) return;
   tf.tidy(() => {
-    if (insides.selfDecoder) fixture.check(through(insides.selfDecoder), 'hidden_self', 'hidden');
-    if (insides.layers) fixture.check(through(insides.layers.slice(0, 1)), 'hidden_layer0', 'hidden');
-    const last = insides.layers ? 'hidden_last' : 'hidden_cross';
+    const isYoco = config.architecture === 'yoco';
+    if (isYoco) fixture.check(through(config.selfLayers), 'hidden_self', 'hidden');
+    else fixture.check(through(1), 'hidden_layer0', 'hidden');
+    const last = isYoco ? 'hidden_cross' : 'hidden_last';
     fixture.check(insides.hidden(fixture.tokens, null, false), last, 'hidden');
   });
 }

@@ -1,20 +1,14 @@
 /**
- * Both architectures once more, in float64 loops over arrays: hidden states and logits straight from the paper's
+ * All layouts once more, in float64 loops over arrays: hidden states and logits straight from the paper's
  * equations, sharing no code with the model except the list of parameters and the rotary frequencies.
  */
-import type { ModelConfig, TransformerConfig, YocoConfig } from '../../src/model/index.js';
+import type { ModelConfig } from '../../src/model/index.js';
 import { transformerFrequencies, yocoFrequencies } from '../../src/model/frequencies.js';
 import * as op from '../ops/reference.js';
 import type { Array64 } from '../ops/reference.js';
+import { CUSTOM_LAYOUT } from './cases.js';
 
 export type ReferenceWeights = ReadonlyMap<string, Array64>;
-
-/** Logits [B, T, V] of tokens [B][T]. */
-export function logits(config: ModelConfig, weights: ReferenceWeights, tokens: readonly number[][]): Array64 {
-  return config.architecture === 'yoco'
-    ? yocoLogits(config, weights, tokens)
-    : transformerLogits(config, weights, tokens);
-}
 
 /** Mean cross-entropy of targets [B][T], in nats. */
 export function meanLoss(
@@ -57,105 +51,212 @@ function merged(x: Array64): Array64 {
   return reshaped(x, batch, time, count * width);
 }
 
-function yocoLogits(config: YocoConfig, weights: ReferenceWeights, tokens: readonly number[][]): Array64 {
-  const { dim, layers, selfLayers, kvHeads, normEps: eps } = config;
-  const weight = (name: string): Array64 => get(weights, name);
-  let x = embedded(weight('embed_tokens'), tokens, Math.sqrt(dim));
-  for (let i = 0; i < selfLayers; i++) {
-    const name = `self_decoder.layers.${i}`;
-    const normed = op.rmsNorm(x, weight(`${name}.mixer_layer_norm`), eps);
-    const mixed = config.selfDecoder === 'sliding-window' ? windowMixer : retentionMixer;
-    x = feedForward(added(x, mixed(config, weights, `${name}.mixer`, normed)), weights, name, eps);
+/** A layout as the tests write it: what each part is, and the prefix of its parameters. */
+export interface ReferencePart {
+  readonly word: string;
+  readonly prefix: string;
+}
+
+const CUSTOM_PARTS: ReferencePart[] = [
+  { word: 'sliding-window', prefix: 'layers.0' },
+  { word: 'memory', prefix: 'memories.0' },
+  { word: 'cross', prefix: 'layers.1' },
+  { word: 'attention', prefix: 'layers.2' },
+  { word: 'gated-retention', prefix: 'layers.3' },
+  { word: 'cross', prefix: 'layers.4' },
+  { word: 'memory', prefix: 'memories.1' },
+  { word: 'cross', prefix: 'layers.5' },
+  { word: 'cross', prefix: 'layers.6' },
+];
+
+/** The words of each part and where its parameters are, written out by hand and not taken from the model. */
+export function referenceParts(config: ModelConfig): ReferencePart[] {
+  const { layers } = config;
+  const numbered = (count: number, prefix: string, ...words: string[]): ReferencePart[] =>
+    Array.from({ length: count }, (_, i) => ({
+      word: words[i % words.length] as string,
+      prefix: `${prefix}layers.${i}`,
+    }));
+  const memory = { word: 'memory', prefix: 'cross_decoder' };
+  switch (config.architecture) {
+    case 'transformer':
+      return numbered(layers, '', config.slidingWindow === null ? 'attention' : 'sliding-window');
+    case 'yoco':
+      return [
+        ...numbered(config.selfLayers, 'self_decoder.', config.selfDecoder),
+        memory,
+        ...numbered(layers - config.selfLayers, 'cross_decoder.', 'cross'),
+      ];
+    case 'unstacked-yoco':
+      return [
+        ...numbered(config.selfLayers ?? 0, 'self_decoder.', config.selfDecoder as string),
+        memory,
+        { word: 'embeddings', prefix: '' },
+        ...numbered(layers - (config.selfLayers ?? 0), 'cross_decoder.', 'cross'),
+      ];
+    case 'interleaved':
+      return numbered(layers, '', config.selfDecoder as string, 'attention');
+    case 'gretnet':
+      return numbered(layers, '', 'gated-retention');
+    case 'cla':
+      return numbered(layers, '', 'attention', 'cross');
+    case 'cla3':
+      return numbered(layers, '', 'attention', 'cross', 'cross');
+    case 'custom':
+      if (config.layout === CUSTOM_LAYOUT) return CUSTOM_PARTS;
+      throw new Error(`write out the layout '${String(config.layout)}'`);
   }
-  const normed = op.rmsNorm(x, weight('cross_decoder.kv_layer_norm'), eps);
-  const keys = crossRotated(config, heads(op.linear(normed, weight('cross_decoder.k_proj')), kvHeads));
-  const values = heads(op.linear(normed, weight('cross_decoder.v_proj')), kvHeads);
-  for (let i = 0; i < layers - selfLayers; i++) {
-    const name = `cross_decoder.layers.${i}`;
-    const normed = op.rmsNorm(x, weight(`${name}.mixer_layer_norm`), eps);
-    const queries = crossRotated(
-      config,
-      heads(op.linear(normed, weight(`${name}.mixer.q_proj`)), config.heads),
-    );
-    const mixed = op.linear(merged(op.attention(queries, keys, values)), weight(`${name}.mixer.out_proj`));
-    x = feedForward(added(x, mixed), weights, name, eps);
-  }
-  return op.linear(op.rmsNorm(x, weight('layer_norm'), eps), weight('output_projection'));
 }
 
-function feedForward(x: Array64, weights: ReferenceWeights, name: string, eps: number): Array64 {
-  const normed = op.rmsNorm(x, get(weights, `${name}.final_layer_norm`), eps);
-  const hidden = op.swiglu(
-    op.linear(normed, get(weights, `${name}.ffn.fc1`)),
-    op.linear(normed, get(weights, `${name}.ffn.gate`)),
-  );
-  return added(x, op.linear(hidden, get(weights, `${name}.ffn.fc2`)));
-}
-
-function rotatedBy(x: Array64, frequencies: Float64Array): Array64 {
-  return op.rotary(x, (_, time) => time, frequencies, 'interleaved');
-}
-
-function crossRotated(config: YocoConfig, x: Array64): Array64 {
-  if (config.crossPositions === 'none') return x;
-  return rotatedBy(x, yocoFrequencies(config.dim / config.heads, config.ropeTheta));
-}
-
-type SelfMixer = (config: YocoConfig, weights: ReferenceWeights, name: string, x: Array64) => Array64;
-
-const projected = (weights: ReferenceWeights, name: string, x: Array64, count: number): Array64 =>
-  heads(op.linear(x, get(weights, name)), count);
-
-const windowMixer: SelfMixer = (config, weights, name, x) => {
-  const frequencies = yocoFrequencies(config.dim / config.selfHeads, config.ropeTheta);
-  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((projection) =>
-    projected(weights, `${name}.${projection}`, x, config.selfHeads),
-  ) as [Array64, Array64, Array64];
-  const mixed = op.attention(rotatedBy(q, frequencies), rotatedBy(k, frequencies), v, {
-    window: config.slidingWindow ?? undefined,
-  });
-  return op.linear(merged(mixed), get(weights, `${name}.out_proj`));
-};
-
-const retentionMixer: SelfMixer = (config, weights, name, x) => {
-  const frequencies = yocoFrequencies(config.dim / config.selfHeads, config.ropeTheta);
-  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((projection) =>
-    projected(weights, `${name}.${projection}`, x, config.selfHeads),
-  ) as [Array64, Array64, Array64];
-  const decay = op.logDecay(op.linear(x, get(weights, `${name}.gt_proj`)), 16);
-  const { output } = op.retention(rotatedBy(q, frequencies), rotatedBy(k, frequencies), v, decay);
-  const normed = merged(op.rmsNorm(output, null, config.normEps));
-  return op.linear(
-    op.swiglu(op.linear(x, get(weights, `${name}.g_proj`)), normed),
-    get(weights, `${name}.out_proj`),
-  );
-};
-
-function transformerLogits(
-  config: TransformerConfig,
+/** Logits [B, T, V] of tokens [B][T]. */
+export function logits(
+  config: ModelConfig,
   weights: ReferenceWeights,
   tokens: readonly number[][],
+  parts = referenceParts(config),
 ): Array64 {
-  const { layers, kvHeads, ropeTheta, ropeScaling, slidingWindow, normEps: eps } = config;
-  const weight = (name: string): Array64 => get(weights, name);
-  const frequencies = transformerFrequencies(config.headDim, ropeTheta, ropeScaling);
-  const rotated = (x: Array64): Array64 => op.rotary(x, (_, time) => time, frequencies, 'half');
-  let x = embedded(weight('tok_embeddings'), tokens, 1);
-  for (let i = 0; i < layers; i++) {
-    const name = `layers.${i}`;
-    const normed = op.rmsNorm(x, weight(`${name}.attention_norm`), eps);
-    const q = rotated(projected(weights, `${name}.attention.wq`, normed, config.heads));
-    const k = rotated(projected(weights, `${name}.attention.wk`, normed, kvHeads));
-    const v = projected(weights, `${name}.attention.wv`, normed, kvHeads);
-    const mixed = merged(op.attention(q, k, v, { window: slidingWindow ?? undefined }));
-    x = added(x, op.linear(mixed, weight(`${name}.attention.wo`)));
-    const inner = op.rmsNorm(x, weight(`${name}.ffn_norm`), eps);
-    const hidden = op.swiglu(
-      op.linear(inner, weight(`${name}.feed_forward.w1`)),
-      op.linear(inner, weight(`${name}.feed_forward.w3`)),
-    );
-    x = added(x, op.linear(hidden, weight(`${name}.feed_forward.w2`)));
+  const names = weights.has('tok_embeddings.weight') ? LLAMA : YOCO;
+  const { normEps: eps } = config;
+  const table = get(weights, names.embedding);
+  const first = embedded(table, tokens, names === YOCO ? Math.sqrt(config.dim) : 1);
+  let x = first;
+  let shared: Shared | null = null;
+  for (const { word, prefix } of parts) {
+    if (word === 'embeddings') {
+      x = first;
+      continue;
+    }
+    const context: Context = { config, weights, names, prefix };
+    if (word === 'memory') {
+      const normed = op.rmsNorm(x, get(weights, `${prefix}.kv_layer_norm`), eps);
+      const keys = heads(op.linear(normed, get(weights, `${prefix}.k_proj`)), config.kvHeads);
+      const values = heads(op.linear(normed, get(weights, `${prefix}.v_proj`)), config.kvHeads);
+      shared = { keys: rotated(context, keys), values };
+      continue;
+    }
+    const normed = op.rmsNorm(x, get(weights, `${prefix}.${names.mixerNorm}`), eps);
+    const mix = MIXERS[word] as ReferenceMixer;
+    const mixed = mix(context, normed, shared);
+    if (mixed.shared) shared = mixed.shared;
+    x = feedForward(context, added(x, mixed.output));
   }
-  const output = weight(config.tieEmbeddings ? 'tok_embeddings' : 'output');
-  return op.linear(op.rmsNorm(x, weight('norm'), eps), output);
+  const output = get(weights, config.tieEmbeddings ? names.embedding : names.head);
+  return op.linear(op.rmsNorm(x, get(weights, names.norm), eps), output);
 }
+
+const YOCO = {
+  embedding: 'embed_tokens',
+  head: 'output_projection',
+  norm: 'layer_norm',
+  mixerNorm: 'mixer_layer_norm',
+  feedForwardNorm: 'final_layer_norm',
+  feedForward: ['ffn.fc1', 'ffn.gate', 'ffn.fc2'],
+  mixer: ['mixer.q_proj', 'mixer.k_proj', 'mixer.v_proj', 'mixer.out_proj'],
+};
+
+const LLAMA: typeof YOCO = {
+  embedding: 'tok_embeddings',
+  head: 'output',
+  norm: 'norm',
+  mixerNorm: 'attention_norm',
+  feedForwardNorm: 'ffn_norm',
+  feedForward: ['feed_forward.w1', 'feed_forward.w3', 'feed_forward.w2'],
+  mixer: ['attention.wq', 'attention.wk', 'attention.wv', 'attention.wo'],
+};
+
+interface Context {
+  readonly config: ModelConfig;
+  readonly weights: ReferenceWeights;
+  readonly names: typeof YOCO;
+  readonly prefix: string;
+}
+
+interface Shared {
+  readonly keys: Array64;
+  readonly values: Array64;
+}
+
+/** Of the normed stream; `shared` are the keys and values before the layer, and what it offers to those after it. */
+type ReferenceMixer = (
+  context: Context,
+  x: Array64,
+  shared: Shared | null,
+) => { readonly output: Array64; readonly shared?: Shared };
+
+function feedForward({ config, weights, names, prefix }: Context, x: Array64): Array64 {
+  const normed = op.rmsNorm(x, get(weights, `${prefix}.${names.feedForwardNorm}`), config.normEps);
+  const [activated, gate, out] = names.feedForward.map((name) => get(weights, `${prefix}.${name}`)) as [
+    Array64,
+    Array64,
+    Array64,
+  ];
+  return added(x, op.linear(op.swiglu(op.linear(normed, activated), op.linear(normed, gate)), out));
+}
+
+/** Heads by the position of their row. */
+function rotated({ config, names }: Context, x: Array64): Array64 {
+  if ('crossPositions' in config && config.crossPositions === 'none') return x;
+  return turned(config, names, x);
+}
+
+function turned(config: ModelConfig, names: typeof YOCO, x: Array64): Array64 {
+  const width = x.shape[3] as number;
+  const scaling = 'ropeScaling' in config ? (config.ropeScaling ?? null) : null;
+  return names === YOCO
+    ? op.rotary(x, (_, time) => time, yocoFrequencies(width, config.ropeTheta), 'interleaved')
+    : op.rotary(x, (_, time) => time, transformerFrequencies(width, config.ropeTheta, scaling), 'half');
+}
+
+function projections({ weights, names, prefix }: Context, x: Array64): [Array64, Array64, Array64, Array64] {
+  const of = (i: number): Array64 => get(weights, `${prefix}.${names.mixer[i] as string}`);
+  return [op.linear(x, of(0)), op.linear(x, of(1)), op.linear(x, of(2)), of(3)];
+}
+
+const attend =
+  (isWindowed: boolean): ReferenceMixer =>
+  (context, x) => {
+    const { config, names } = context;
+    const [q, k, v, out] = projections(context, x);
+    const isYoco = names === YOCO && isWindowed;
+    const [queryHeads, keyHeads] = isYoco
+      ? [selfHeads(config), selfHeads(config)]
+      : [config.heads, config.kvHeads];
+    const keys = turned(config, names, heads(k, keyHeads));
+    const values = heads(v, keyHeads);
+    const window = isWindowed ? (config.slidingWindow ?? undefined) : undefined;
+    const mixed = op.attention(turned(config, names, heads(q, queryHeads)), keys, values, { window });
+    const output = op.linear(merged(mixed), out);
+    return isWindowed ? { output } : { output, shared: { keys, values } };
+  };
+
+const selfHeads = (config: ModelConfig): number =>
+  ('selfHeads' in config ? config.selfHeads : undefined) ?? NaN;
+
+const retain =
+  (decayOf: (context: Context, x: Array64) => Array64): ReferenceMixer =>
+  (context, x) => {
+    const { config, weights, names, prefix } = context;
+    const [q, k, v, out] = projections(context, x).map((part, i) =>
+      i === 3 ? part : heads(part, selfHeads(config)),
+    ) as [Array64, Array64, Array64, Array64];
+    const decay = decayOf(context, x);
+    const { output } = op.retention(turned(config, names, q), turned(config, names, k), v, decay);
+    const normed = merged(op.rmsNorm(output, null, config.normEps));
+    const gate = op.linear(x, get(weights, `${prefix}.mixer.g_proj`));
+    return { output: op.linear(op.swiglu(gate, normed), out) };
+  };
+
+const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
+  attention: attend(false),
+  'sliding-window': attend(true),
+  'gated-retention': retain(({ weights, prefix }, x) =>
+    op.logDecay(op.linear(x, get(weights, `${prefix}.mixer.gt_proj`)), 16),
+  ),
+  cross(context, x, shared) {
+    const { config, weights, names, prefix } = context;
+    const of = (i: number): Array64 => get(weights, `${prefix}.${names.mixer[i] as string}`);
+    const queries = rotated(context, heads(op.linear(x, of(0)), config.heads));
+    const { keys, values } = shared as Shared;
+    return { output: op.linear(merged(op.attention(queries, keys, values)), of(3)) };
+  },
+};

@@ -1,6 +1,8 @@
 /** `config.json` of Hugging Face Llama directories, to and from our Transformer configuration. */
 import { RunError, UsageError } from '../../errors.js';
+import { architectureName } from '../../model/config.js';
 import type { ModelConfig, RopeScaling, TransformerConfig } from '../../model/config.js';
+import { quote } from '../files.js';
 import { configFrom } from './config-from.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -90,7 +92,11 @@ function maxPositions(config: TransformerConfig, context: number | null): number
  */
 export function huggingFaceConfig(config: ModelConfig, context: number | null, dtype: string): Fields {
   if (config.architecture !== 'transformer') {
-    throw new UsageError('Hugging Face has no YOCO architecture: use --to yoco or --to official');
+    throw new UsageError(
+      config.architecture === 'yoco'
+        ? 'Hugging Face has no YOCO architecture: use --to yoco or --to official'
+        : `Hugging Face has no architecture ${quote(architectureName(config))}: use --to yoco`,
+    );
   }
   const windowed = config.slidingWindow !== null;
   return {

@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError, UsageError } from '../../errors.js';
+import { architectureName } from '../../model/config.js';
 import type { ModelConfig, TransformerConfig } from '../../model/config.js';
 import { quote, readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
@@ -102,7 +103,11 @@ function open(directory: string): Checkpoint {
 
 function paramsOf(config: ModelConfig): Fields {
   if (config.architecture !== 'transformer') {
-    throw new UsageError("Meta's layout has no YOCO architecture: use --to yoco or --to official");
+    throw new UsageError(
+      config.architecture === 'yoco'
+        ? "Meta's layout has no YOCO architecture: use --to yoco or --to official"
+        : `Meta's layout has no architecture ${quote(architectureName(config))}: use --to yoco`,
+    );
   }
   const { ropeScaling } = config;
   if (ropeScaling?.type === 'linear') {

@@ -6,7 +6,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../../errors.js';
+import { architectureName } from '../../model/config.js';
 import type { ModelConfig, TransformerConfig, YocoConfig } from '../../model/config.js';
+import { conventionsOf } from '../../model/conventions.js';
 import { readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
 import type { Placement } from '../mapped-source.js';
@@ -73,10 +75,7 @@ function open(directory: string): Checkpoint {
       ? openSafetensors(directory)
       : TorchArchive.open(archive);
   const shapes = parameterShapes(config);
-  const prefix = findPrefix(
-    source,
-    config.architecture === 'yoco' ? 'embed_tokens.weight' : 'tok_embeddings.weight',
-  );
+  const prefix = findPrefix(source, `${conventionsOf(config).embedding}.weight`);
   const placements = new Map<string, Placement>(
     [...shapes.keys()].map((name) => [name, { name: prefix + name }]),
   );
@@ -96,11 +95,15 @@ function open(directory: string): Checkpoint {
   };
 }
 
+const OFFICIAL_SELF_DECODERS: readonly string[] = ['gated-retention', 'sliding-window'];
+
 function refuse(what: string): never {
   throw new UsageError(`the official layout cannot express ${what}: use --to yoco`);
 }
 
 function yocoParams(config: YocoConfig): Params {
+  const { selfDecoder } = config;
+  if (!OFFICIAL_SELF_DECODERS.includes(selfDecoder)) refuse(`selfDecoder '${selfDecoder}'`);
   if (config.crossPositions !== 'rotary') refuse(`crossPositions '${config.crossPositions}'`);
   if (config.selfLayers * 2 !== config.layers)
     refuse(`${config.selfLayers} self-decoder layers of ${config.layers}`);
@@ -128,9 +131,15 @@ function transformerParams(config: TransformerConfig): Params {
   };
 }
 
+function architectureParams(config: ModelConfig): Params {
+  if (config.architecture === 'yoco') return yocoParams(config);
+  if (config.architecture === 'transformer') return transformerParams(config);
+  return refuse(`the layout '${architectureName(config)}'`);
+}
+
 function paramsOf(config: ModelConfig, context: number | null): Params {
   return {
-    ...(config.architecture === 'yoco' ? yocoParams(config) : transformerParams(config)),
+    ...architectureParams(config),
     max_batch_size: 1,
     max_seq_len: context === null ? DEFAULT_POSITIONS : Math.ceil(context / BLOCK) * BLOCK,
     model_parallel_size: 1,
@@ -149,10 +158,11 @@ export const officialFormat: CheckpointFormat = {
   async write(directory, { config, tokenizer, context, tensors }, { dtype }) {
     const params = paramsOf(config, context);
     const entries = copyEntries(tensors, dtype);
-    if (config.architecture === 'transformer' && config.tieEmbeddings) {
+    if (config.tieEmbeddings) {
       // The official code has no tied head: it gets a copy of its own.
-      const embedding = entries.find(({ name }) => name === 'tok_embeddings.weight');
-      if (embedding !== undefined) entries.push({ ...embedding, name: 'output.weight' });
+      const { embedding, head } = conventionsOf(config);
+      const table = entries.find(({ name }) => name === `${embedding}.weight`);
+      if (table !== undefined) entries.push({ ...table, name: `${head}.weight` });
     }
     await writeTorchArchive(join(directory, 'checkpoint.pth'), entries);
     copyTokenizer(tokenizer, directory);

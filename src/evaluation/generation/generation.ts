@@ -1,4 +1,4 @@
-import type { ModelCache } from '../../model/cache.js';
+import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import * as tf from '../../tf.js';
 import { requireFiniteLogits } from '../scoring/finite.js';

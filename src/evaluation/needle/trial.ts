@@ -2,7 +2,7 @@
 import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle/prompt.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { Engine } from '../../engines/engine.js';
-import type { ModelCache } from '../../model/cache.js';
+import type { ModelCache } from '../../model/state/state-cache.js';
 import { defaultChunkSize } from '../../model/costs.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { peakResidentBytes } from '../../profiling/memory.js';

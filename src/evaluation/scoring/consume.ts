@@ -1,5 +1,5 @@
 /** Feeding token ids to a model in pieces of bounded size. */
-import type { ModelCache } from '../../model/cache.js';
+import type { ModelCache } from '../../model/state/state-cache.js';
 import type { ModelConfig } from '../../model/config.js';
 import { defaultChunkSize } from '../../model/costs.js';
 import type { LanguageModel } from '../../model/language-model.js';

@@ -1,5 +1,5 @@
 /** Tokens at the beginning of many prompts, consumed once and kept. */
-import type { ModelCache } from '../../model/cache.js';
+import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { consume } from './consume.js';
 

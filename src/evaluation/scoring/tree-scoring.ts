@@ -1,5 +1,5 @@
 /** Scores requests by walking the tree of their common prefixes: every shared token is consumed once. */
-import type { ModelCache } from '../../model/cache.js';
+import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import type * as tf from '../../tf.js';
 import { consume, consumeForAll, consumeForLast, scoringChunk } from './consume.js';

@@ -1,8 +1,18 @@
 /** Between activations [B, T, H * D] and heads [B, T, H, D]. */
-import { reshape, rotary, type RotaryOptions, rotaryPair } from '../../ops/index.js';
+import { reshape, type RotaryOptions } from '../../ops/index.js';
 import type { RotaryStyle } from '../../ops/kernels.js';
 import type * as tf from '../../tf.js';
-import type { Rows } from './layer.js';
+
+/** Where the rows of an activation stand in their sequences. */
+export interface Rows {
+  /** Position of the first row, where `positions` is null: row t is at start + t. */
+  readonly start: number;
+  /** Position of every row, [B, T] row-major. */
+  readonly positions: Int32Array | null;
+}
+
+/** Rows from the first position on. */
+export const FROM_START: Rows = { start: 0, positions: null };
 
 export function splitHeads(x: tf.Tensor, heads: number): tf.Tensor4D {
   const [batch, time, width] = x.shape as [number, number, number];
@@ -26,18 +36,4 @@ export type Rotation = HeadRotation | null;
 /** For ops that rotate what they are given. */
 export function rotationAt(rows: Rows, rotation: HeadRotation): RotaryOptions {
   return { ...rows, ...rotation };
-}
-
-export function rotateHeads(x: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
-  return rotation === null ? x : rotary(x, rotationAt(rows, rotation));
-}
-
-/** Queries and keys of the same rows. */
-export function rotatePair(
-  q: tf.Tensor4D,
-  k: tf.Tensor4D,
-  rows: Rows,
-  rotation: Rotation,
-): [q: tf.Tensor4D, k: tf.Tensor4D] {
-  return rotation === null ? [q, k] : rotaryPair(q, k, rotationAt(rows, rotation));
 }

@@ -4,6 +4,7 @@ import { RunError } from '../../errors.js';
 import { hasKernel, runKernel } from '../dispatch.js';
 import type { PageWriteAttributes } from '../kernels.js';
 import { limits } from '../limits.js';
+import { storedBytes } from '../stored-bytes.js';
 import { rotary, rotationAttributes, type RotaryOptions } from '../rotary/rotary.js';
 
 export interface PageOptions {
@@ -46,8 +47,8 @@ export class KeyValuePages {
   readonly pageSize: number;
   readonly pages: Page[] = [];
   private tokens = 0;
-  /** Whether the last page, partly filled, also belongs to a fork: then it is copied before the next write. */
-  private tailShared = false;
+  /** Pages, from the first on, that may also belong to a fork: they are copied before they are written to. */
+  private sharedPages = 0;
 
   constructor(readonly options: PageOptions) {
     this.pageSize = options.pageSize ?? defaultPageSize(options);
@@ -58,10 +59,9 @@ export class KeyValuePages {
     return this.tokens;
   }
 
-  /** Bytes of the pages as float32, rows not filled yet included; pages shared with forks count in each. */
+  /** Bytes of the pages as the engine stores them, with the rows not filled yet; pages shared with forks count in each. */
   get bytes(): number {
-    const { batch, kvHeads, headDim } = this.options;
-    return this.pages.length * 2 * batch * kvHeads * this.pageSize * headDim * 4;
+    return this.pages.reduce((sum, { key, value }) => sum + storedBytes(key) + storedBytes(value), 0);
   }
 
   /**
@@ -104,7 +104,7 @@ export class KeyValuePages {
     const index = position === 0 ? this.pages.length : this.pages.length - 1;
     const old = position === 0 ? undefined : this.pages[index];
     const target = (page?: tf.Tensor4D): tf.Tensor4D =>
-      page && !this.tailShared ? page : this.emptyPage(page);
+      page && index >= this.sharedPages ? page : this.emptyPage(page);
     const inPlace = hasKernel('PageWrite');
     const page = inPlace
       ? { key: target(old?.key), value: target(old?.value) }
@@ -118,7 +118,7 @@ export class KeyValuePages {
       }
     }
     if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
-    this.tailShared = false;
+    this.sharedPages = Math.min(this.sharedPages, index);
     this.pages[index] = page;
   }
 
@@ -158,7 +158,8 @@ export class KeyValuePages {
   get hasRoom(): boolean {
     const { maxTokens } = this.options;
     const isFull = maxTokens !== undefined && this.tokens >= maxTokens;
-    return !isFull && !this.tailShared && this.tokens % this.pageSize !== 0 && hasKernel('PageWrite');
+    const isOwn = this.pages.length > this.sharedPages;
+    return !isFull && isOwn && this.tokens % this.pageSize !== 0 && hasKernel('PageWrite');
   }
 
   /**
@@ -172,6 +173,20 @@ export class KeyValuePages {
     this.tokens = length;
   }
 
+  /**
+   * Forgets the positions from `length` on.
+   * @throws RangeError where there are not as many
+   */
+  rewind(length: number): void {
+    if (!(length >= 0 && length <= this.tokens)) {
+      throw new RangeError(`${this.tokens} positions cannot be cut to ${length}`);
+    }
+    const kept = Math.ceil(length / this.pageSize);
+    for (const { key, value } of this.pages.splice(kept)) tf.dispose([key, value]);
+    this.sharedPages = Math.min(this.sharedPages, kept);
+    this.tokens = length;
+  }
+
   /** The same contents, independent from here on: full pages are shared, the last one when it is written to. */
   fork(): KeyValuePages {
     const copy = new KeyValuePages({ ...this.options, pageSize: this.pageSize });
@@ -179,13 +194,14 @@ export class KeyValuePages {
       copy.pages.push({ key: tf.keep(tf.clone(key)), value: tf.keep(tf.clone(value)) });
     }
     copy.tokens = this.tokens;
-    copy.tailShared = this.tailShared = this.tokens % this.pageSize !== 0;
+    copy.sharedPages = this.sharedPages = this.pages.length;
     return copy;
   }
 
   dispose(): void {
     for (const { key, value } of this.pages) tf.dispose([key, value]);
     this.pages.length = 0;
+    this.sharedPages = 0;
     this.tokens = 0;
   }
 }

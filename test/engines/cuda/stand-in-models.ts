@@ -2,7 +2,7 @@
 import { startOn } from '../../../src/engines/cuda/index.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
-import type { ModelCache } from '../../../src/model/cache.js';
+import type { ModelCache } from '../../../src/model/state/state-cache.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { CUDA, cudaBackend } from './gpu.js';
@@ -20,7 +20,8 @@ export const PROMPT = 9;
 export async function started(config: ModelConfig): Promise<{ on: StandIn; model: LanguageModel }> {
   const on = standIn();
   await startOn(on.device);
-  return { on, model: createModel(config, { seed: 3 }) };
+  const onReplayRefused = (reason: string): void => void refusals.push(reason);
+  return { on, model: createModel(config, { seed: 3, onReplayRefused }) };
 }
 
 export function prompted(model: LanguageModel, maxTokens: number): ModelCache {
@@ -45,6 +46,16 @@ export function silenced(work: () => void): string[] {
     process.stderr.write = write;
   }
   return lines;
+}
+
+/** Why recorded steps were refused, in all models so far. */
+const refusals: string[] = [];
+
+/** The refusals that models report during `work`. */
+export function refused(work: () => void): string[] {
+  refusals.length = 0;
+  work();
+  return [...refusals];
 }
 
 /** Records with kernels that start early. */

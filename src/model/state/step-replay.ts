@@ -1,11 +1,21 @@
 /** Decoding by a recorded step, where the engine can record; by computing it anew where it cannot. */
-import { KeyValuePages, stepRecorder, type RecordedStep, type StepRecorder } from '../ops/index.js';
-import * as tf from '../tf.js';
-import type { LayerCache, LayerState } from './cache.js';
+import { stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
+import * as tf from '../../tf.js';
+import type { Memory } from './memory.js';
 
 export type StepFunction = (tokens: tf.Tensor1D) => tf.Tensor2D;
 
-/** Recorders that have failed once: they are not asked again, and said so once. */
+/** Told, once for each recorder, why steps are computed although the engine could record. */
+export type ReplayNote = (reason: string) => void;
+
+/** The cache whose steps these are. */
+interface Replayed {
+  readonly batch: number;
+  readonly memories: readonly Memory[];
+  length: number;
+}
+
+/** Recorders that have failed once: they are not asked again. */
 const refusing = new WeakSet<StepRecorder>();
 
 /** A recording, and what must still be as it was for it to be right. */
@@ -26,7 +36,10 @@ export class StepReplay {
   /** Shapes after the last computed step, if it left them as they were, and its weights. */
   private steady: { shapes: string; weights: readonly object[] } | null = null;
 
-  constructor(private readonly cache: LayerCache) {}
+  constructor(
+    private readonly cache: Replayed,
+    private readonly note: ReplayNote = () => undefined,
+  ) {}
 
   // The device waits while this finds the recording: no step that runs from one may cost the host much.
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
@@ -71,9 +84,9 @@ export class StepReplay {
   ): Recording | null {
     const { length } = this.cache;
     // The recorded step makes new states that are never computed: the present ones come back.
-    const states = this.states();
-    const kept = cloned(states);
-    const carried = (): tf.Tensor[] => states.flatMap((state) => state.get());
+    const { memories } = this.cache;
+    const kept = cloned(memories);
+    const carried = (): tf.Tensor[] => memories.flatMap((memory) => memory.carried());
     let step: RecordedStep | null = null;
     try {
       // One position back, which is in the same page: then the first run shows whether positions move.
@@ -85,11 +98,11 @@ export class StepReplay {
         carried,
       });
     } catch (error) {
-      refuse(recorder, error);
+      this.refuse(recorder, error);
     }
-    restore(states, kept);
+    restore(memories, kept);
     this.setLength(length);
-    return step === null ? null : { step, memory: dataOf(this.memory()), weights: dataOf(weights) };
+    return step === null ? null : { step, memory: dataOf(this.written()), weights: dataOf(weights) };
   }
 
   /**
@@ -103,9 +116,9 @@ export class StepReplay {
     compute: StepFunction,
   ): tf.Tensor2D {
     const { length } = this.cache;
-    const states = this.states();
-    const copies = states.map((state) =>
-      state.get().map((tensor) => tf.keep(tf.mul<tf.Tensor4D>(tensor, 1))),
+    const { memories } = this.cache;
+    const copies = memories.map((memory) =>
+      memory.carried().map((tensor) => tf.keep(tf.mul<tf.Tensor4D>(tensor, 1))),
     );
     let found: tf.Tensor2D;
     try {
@@ -113,29 +126,31 @@ export class StepReplay {
     } catch (error) {
       tf.dispose(copies.flat());
       this.dispose();
-      refuse(recorder, error);
+      this.refuse(recorder, error);
       return compute(tokens);
     }
-    const replayed = cloned(states);
-    restore(states, copies);
+    const replayed = cloned(memories);
+    restore(memories, copies);
     this.setLength(length);
     const expected = compute(tokens);
     const isSame =
       areEqual(found, expected) &&
-      states.every((state, i) => state.get().every((tensor, j) => areEqual(replayed[i]?.[j], tensor)));
+      memories.every((memory, i) =>
+        memory.carried().every((tensor, j) => areEqual(replayed[i]?.[j], tensor)),
+      );
     if (isSame) {
-      restore(states, replayed);
+      restore(memories, replayed);
       expected.dispose();
       return found;
     }
     tf.dispose([found, ...replayed.flat()]);
     this.dispose();
-    refuse(recorder, new Error('the recorded step and the computed one differ'));
+    this.refuse(recorder, new Error('the recorded step and the computed one differ'));
     return expected;
   }
 
   private applies(recording: Recording, weights: readonly tf.Tensor[]): boolean {
-    return this.isWritable() && have(this.memory(), recording.memory) && have(weights, recording.weights);
+    return this.isWritable() && have(this.written(), recording.memory) && have(weights, recording.weights);
   }
 
   private isReady(weights: readonly tf.Tensor[]): boolean {
@@ -147,62 +162,39 @@ export class StepReplay {
 
   /** Whether the step may change everything the cache holds in place. */
   private isWritable(): boolean {
-    return this.cache.memories.every((memory) =>
-      memory instanceof KeyValuePages ? memory.hasRoom : memory.isOwn,
-    );
+    return this.cache.memories.every((memory) => memory.isWritable);
   }
 
-  private states(): LayerState[] {
-    return this.cache.memories.filter((memory): memory is LayerState => !(memory instanceof KeyValuePages));
-  }
-
-  /** The tensors that the step changes. */
-  private memory(): tf.Tensor[] {
-    const tensors: tf.Tensor[] = [];
-    for (const memory of this.cache.memories) {
-      if (memory instanceof KeyValuePages) {
-        const last = memory.pages.at(-1);
-        if (last !== undefined) tensors.push(last.key, last.value);
-      } else tensors.push(...memory.get());
-    }
-    return tensors;
+  private written(): tf.Tensor[] {
+    return this.cache.memories.flatMap((memory) => memory.written());
   }
 
   private shapes(): string {
-    return this.cache.memories
-      .map((memory) =>
-        memory instanceof KeyValuePages
-          ? memory.pages.length
-          : memory
-              .get()
-              .map((tensor) => tensor.shape.join())
-              .join(' '),
-      )
-      .join(';');
+    return this.cache.memories.map((memory) => memory.shape()).join(';');
   }
 
   private setLength(length: number): void {
     this.cache.length = length;
-    for (const memory of this.cache.memories) if (memory instanceof KeyValuePages) memory.resume(length);
+    for (const memory of this.cache.memories) memory.resume(length);
+  }
+
+  /** Says once that decoding continues without this recorder. */
+  private refuse(recorder: StepRecorder, error: unknown): void {
+    if (refusing.has(recorder)) return;
+    refusing.add(recorder);
+    this.note(error instanceof Error ? error.message : String(error));
   }
 }
 
-/** Says once that decoding goes on without this recorder. */
-function refuse(recorder: StepRecorder, error: unknown): void {
-  refusing.add(recorder);
-  const reason = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`decoding goes on without a recorded step: ${reason}\n`);
+/** The tensors that a step replaces, kept whatever becomes of their memories. */
+function cloned(memories: readonly Memory[]): tf.Tensor4D[][] {
+  return memories.map((memory) => memory.carried().map((tensor) => tf.keep(tf.clone(tensor))));
 }
 
-/** The states' tensors, kept whatever becomes of the states. */
-function cloned(states: readonly LayerState[]): tf.Tensor4D[][] {
-  return states.map((state) => state.get().map((tensor) => tf.keep(tf.clone(tensor))));
-}
-
-/** Hands tensors over to the states. */
-function restore(states: readonly LayerState[], tensors: readonly (readonly tf.Tensor4D[])[]): void {
-  states.forEach((state, i) => {
-    state.replace(tensors[i] ?? []);
+/** Hands tensors over to their memories. */
+function restore(memories: readonly Memory[], tensors: readonly (readonly tf.Tensor4D[])[]): void {
+  memories.forEach((memory, i) => {
+    memory.restore(tensors[i] ?? []);
   });
 }
 

@@ -1,0 +1,33 @@
+/** YOCO's `memory`: one set of keys and values, projected from the residual stream, for all layers after it. */
+import { linearGroup, rmsNorm } from '../../ops/index.js';
+import * as tf from '../../tf.js';
+import type { KeyValueMemory } from '../state/memory.js';
+import { type Rotation, type Rows, splitHeads } from './heads.js';
+
+export interface ProjectionWeights {
+  readonly key: tf.Variable;
+  readonly value: tf.Variable;
+  readonly norm: tf.Variable;
+}
+
+export class KeyValueProjection {
+  constructor(
+    private readonly own: ProjectionWeights,
+    private readonly kvHeads: number,
+    private readonly rotation: Rotation,
+    private readonly normEps: number,
+  ) {}
+
+  /** Appends the keys and values of hidden states [B, T, dim], which stay as they are. */
+  append(hidden: tf.Tensor3D, rows: Rows, memory: KeyValueMemory): void {
+    const { key, value, norm } = this.own;
+    tf.tidy(() => {
+      const [keys, values] = tf.tidy((): [tf.Tensor4D, tf.Tensor4D] => {
+        const normed = rmsNorm(hidden, norm, this.normEps);
+        const [k, v] = linearGroup(normed, [key, value]) as [tf.Tensor, tf.Tensor];
+        return [splitHeads(k, this.kvHeads), splitHeads(v, this.kvHeads)];
+      });
+      memory.append(keys, values, rows, this.rotation);
+    });
+  }
+}

@@ -1,0 +1,23 @@
+/** What stands behind the names of `list.ts`. */
+import { attention } from './attention.js';
+import { cross } from './cross.js';
+import { gatedRetention } from './gated-retention.js';
+import type { MixerName } from './list.js';
+import type { MixerDefinition } from './mixer.js';
+import { slidingWindow } from './sliding-window.js';
+
+const MIXERS = {
+  'gated-retention': gatedRetention,
+  'sliding-window': slidingWindow,
+  attention,
+  cross,
+} as const satisfies Record<MixerName, unknown>;
+
+type FieldsOf<D> = D extends { fields(...input: never[]): infer F } ? F : never;
+type Intersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
+
+/** The fields of all mixers; a configuration has those of the mixers in its layout. */
+export type MixerFields = Partial<Intersection<FieldsOf<(typeof MIXERS)[MixerName]>>>;
+
+/** A mixer's own definition, which finds its fields in the configuration that it has read itself. */
+export const mixer = (name: MixerName): MixerDefinition<MixerFields> => MIXERS[name];

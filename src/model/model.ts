@@ -1,0 +1,290 @@
+/**
+ * The one model: a layout's parts over a residual stream. Three routes lead through them: whole sequences (`forward`, `loss`),
+ * where each part's memory is what the pass itself computes; the same with layers recomputed in the backward pass; and
+ * `extend`, which continues what a cache remembers and leaves out what a token does not need.
+ *
+ * The official incremental code of YOCO (microsoft/unilm, YOCO/yoco/models/decoder) has limits that its parallel forward
+ * does not have: it pads every chunk of a retention prefill to 256 positions and so needs room for them in `max_seq_len`,
+ * decodes single tokens only, and returns zeros where the cross-decoder is skipped. Here all routes follow the parallel
+ * forward: any chunking, no logits.
+ */
+import {
+  embedding,
+  linear,
+  linearCrossEntropy,
+  reshape,
+  rmsNorm,
+  weightedCrossEntropy,
+} from '../ops/index.js';
+import * as tf from '../tf.js';
+import type { ModelConfig } from './config.js';
+import { conventionsOf } from './conventions.js';
+import { defaultChunkSize } from './costs.js';
+import type {
+  CacheOptions,
+  ExtendOptions,
+  LanguageModel,
+  LogitsWanted,
+  LossOptions,
+  Objective,
+  PrefillOptions,
+} from './language-model.js';
+import { FROM_START, type Rows } from './layers/heads.js';
+import { recomputedLayer } from './layers/recomputed-layer.js';
+import { buildParts, type Part, type Parts } from './parts.js';
+import type { KeyValueMemory, Memory } from './state/memory.js';
+import { type ModelCache, StateCache } from './state/state-cache.js';
+import type { ReplayNote } from './state/step-replay.js';
+import type { Weights } from './weights.js';
+
+/** What the parts of a pass have in common. */
+interface Pass {
+  readonly rows: Rows;
+  readonly memories: readonly Memory[];
+  /** Keep only the layers' inputs for the backward pass. */
+  readonly recompute: boolean;
+  /** The embeddings of the rows. */
+  readonly embed: () => tf.Tensor3D;
+}
+
+export class Model implements LanguageModel {
+  private readonly parts: Parts;
+  private readonly embeddingScale: number;
+  private readonly embedding: tf.Variable;
+  private readonly norm: tf.Variable;
+  /** [vocabulary, dim] */
+  private readonly output: tf.Variable;
+  /** Models of one kind can continue each other's caches. */
+  private readonly kind: string;
+
+  /** @param note told where a recorded decoding step could not be used */
+  constructor(
+    readonly config: ModelConfig,
+    private readonly weights: Weights,
+    private readonly note?: ReplayNote,
+  ) {
+    const conventions = conventionsOf(config);
+    const weight = (name: string): tf.Variable => weights.get(`${name}.weight`);
+    this.embeddingScale = conventions.embeddingScale(config.dim);
+    this.embedding = weight(conventions.embedding);
+    this.norm = weight(conventions.norm);
+    this.output = config.tieEmbeddings ? this.embedding : weight(conventions.head);
+    this.kind = JSON.stringify(config);
+    this.parts = buildParts(config, weights);
+  }
+
+  get parameters(): ReadonlyMap<string, tf.Variable> {
+    return this.weights.variables;
+  }
+
+  /**
+   * Hidden states before the final norm, [B, T, dim], or [B, P, dim] at `positions`; nothing is cached.
+   * @param recompute keep only the layers' inputs for the backward pass
+   */
+  private hidden(tokens: tf.Tensor2D, positions: Int32Array | null, recompute: boolean): tf.Tensor3D {
+    const { exit } = this.parts;
+    const memories = this.parts.present();
+    const pick = (x: tf.Tensor3D): tf.Tensor3D => (positions ? pickRows(x, positions) : x);
+    const all: Pass = { rows: FROM_START, memories, recompute, embed: () => this.embed(tokens) };
+    const some: Pass = { ...all, rows: { start: 0, positions }, embed: () => pick(this.embed(tokens)) };
+    try {
+      const encoded = this.through(this.embed(tokens), 0, exit, all);
+      return this.through(pick(encoded), exit, Infinity, some);
+    } finally {
+      for (const memory of memories) memory.dispose();
+    }
+  }
+
+  /**
+   * Appends tokens from position `start` on to what is remembered; hidden states of all positions, of the last
+   * ([B, 1, dim]), or of none. Only the parts up to the last one that remembers anything run for tokens whose logits
+   * nobody wants, unless `earlyExit` is false.
+   */
+  private advance(
+    tokens: tf.Tensor2D,
+    { memories, length: start }: StateCache,
+    wanted: LogitsWanted,
+    earlyExit: boolean,
+  ): tf.Tensor3D | null {
+    const { exit, list } = this.parts;
+    const leavesEarly = earlyExit || exit === list.length;
+    const rows: Rows = { start, positions: null };
+    const all: Pass = { rows, memories, recompute: false, embed: () => this.embed(tokens) };
+    const encoded = this.through(this.embed(tokens), 0, exit, all);
+    if (leavesEarly && wanted === 'none') return null;
+    if (leavesEarly && wanted === 'last') {
+      const last: Rows = { start: start + tokens.shape[1] - 1, positions: null };
+      const embed = (): tf.Tensor3D => this.embed(lastToken(tokens));
+      return this.through(lastRow(encoded), exit, Infinity, { ...all, rows: last, embed });
+    }
+    const decoded = this.through(encoded, exit, Infinity, all);
+    return wanted === 'all' ? decoded : wanted === 'last' ? lastRow(decoded) : null;
+  }
+
+  /** The parts from `from` up to `to`, one after the other; x is taken over. */
+  private through(x: tf.Tensor3D, from: number, to: number, pass: Pass): tf.Tensor3D {
+    return this.parts.list.slice(from, to).reduce((current, part) => step(part, current, pass), x);
+  }
+
+  private embed(tokens: tf.Tensor2D): tf.Tensor3D {
+    return embedding(this.embedding, tokens, this.embeddingScale) as tf.Tensor3D;
+  }
+
+  createCache({ batch = 1, maxTokens }: CacheOptions = {}): ModelCache {
+    const memories = this.parts.memories({ batch, maxTokens });
+    return new StateCache({ batch, memories, kind: this.kind, note: this.note });
+  }
+
+  forward(tokens: tf.Tensor2D): tf.Tensor3D {
+    return tf.tidy(() => this.logits(this.hidden(tokens, null, false)));
+  }
+
+  loss(tokens: tf.Tensor2D, targets: tf.Tensor2D, options: LossOptions = {}): tf.Tensor2D {
+    return tf.tidy(() => {
+      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
+      return reshape<tf.Rank.R2>(linearCrossEntropy(x, this.outputWeight, wanted), shape);
+    });
+  }
+
+  objective(
+    tokens: tf.Tensor2D,
+    targets: tf.Tensor2D,
+    weights: tf.Tensor2D | null,
+    options: LossOptions = {},
+  ): Objective {
+    return tf.tidy(() => {
+      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
+      const factors = weights && tf.reshape<tf.Rank.R1>(weights, [wanted.size]);
+      const { total, losses } = weightedCrossEntropy(x, this.outputWeight, wanted, factors);
+      return { total, losses: tf.reshape<tf.Rank.R2>(losses, shape) };
+    });
+  }
+
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'none' }): null;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'last' }): tf.Tensor2D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'all' }): tf.Tensor3D;
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions): tf.Tensor2D | tf.Tensor3D | null;
+  extend(
+    tokens: tf.Tensor2D,
+    cache: ModelCache,
+    { logits, earlyExit = true }: ExtendOptions,
+  ): tf.Tensor2D | tf.Tensor3D | null {
+    const state = StateCache.of(cache, this.kind);
+    const [batch, count] = tokens.shape;
+    if (batch !== state.batch) {
+      throw new RangeError(`the cache is for ${state.batch} sequences, but tokens have ${batch}`);
+    }
+    if (count === 0) throw new RangeError('no tokens to extend the cache by');
+    const [result] = tf.tidy((): (tf.Tensor2D | tf.Tensor3D)[] => {
+      const hidden = this.advance(tokens, state, logits, earlyExit);
+      state.length += count;
+      if (hidden === null) return [];
+      const scores = this.logits(hidden);
+      return [logits === 'all' ? scores : tf.reshape<tf.Rank.R2>(scores, [batch, this.config.vocabSize])];
+    });
+    return result ?? null;
+  }
+
+  prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
+    const { chunkSize = defaultChunkSize(this.config), onProgress, earlyExit = true } = options;
+    const [batch, count] = tokens.shape;
+    if (!(chunkSize >= 1)) throw new RangeError(`chunkSize must be positive, found ${chunkSize}`);
+    let logits: tf.Tensor2D | null = null;
+    for (let start = 0; start < count; start += chunkSize) {
+      const length = Math.min(chunkSize, count - start);
+      const last = start + length === count;
+      const chunk = tf.slice(tokens, [0, start], [batch, length]);
+      if (last) logits = this.extend(chunk, cache, { logits: 'last', earlyExit });
+      else this.extend(chunk, cache, { logits: 'none', earlyExit });
+      chunk.dispose();
+      onProgress?.(start + length);
+    }
+    if (logits === null) throw new RangeError('the prompt has no tokens');
+    return logits;
+  }
+
+  decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D {
+    const compute = (tokens: tf.Tensor1D): tf.Tensor2D =>
+      tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
+    return StateCache.of(cache, this.kind).step(tokens, this.weights.list, compute);
+  }
+
+  load(name: string, values: Float32Array): void {
+    this.weights.load(name, values);
+  }
+
+  dispose(): void {
+    this.weights.dispose();
+  }
+
+  private get outputWeight(): tf.Tensor2D {
+    return this.output as tf.Tensor as tf.Tensor2D;
+  }
+
+  /** Rows [N, dim] for the output head, and their targets, [N]. */
+  private lossRows(
+    tokens: tf.Tensor2D,
+    targets: tf.Tensor2D,
+    { positions, recompute = false }: LossOptions,
+  ): { x: tf.Tensor2D; wanted: tf.Tensor1D; shape: [number, number] } {
+    const hidden = this.hidden(tokens, positions ? flatten(positions) : null, recompute);
+    const [batch, rows, dim] = hidden.shape;
+    if (targets.shape[0] !== batch || targets.shape[1] !== rows) {
+      throw new RangeError(`targets have shape [${targets.shape.join(', ')}], expected [${batch}, ${rows}]`);
+    }
+    const x = reshape<tf.Rank.R2>(this.finalNorm(hidden), [batch * rows, dim]);
+    return { x, wanted: tf.reshape<tf.Rank.R1>(targets, [batch * rows]), shape: [batch, rows] };
+  }
+
+  private finalNorm(hidden: tf.Tensor3D): tf.Tensor3D {
+    return rmsNorm(hidden, this.norm, this.config.normEps);
+  }
+
+  private logits(hidden: tf.Tensor3D): tf.Tensor3D {
+    return linear(this.finalNorm(hidden), this.output) as tf.Tensor3D;
+  }
+}
+
+/** One part; x is taken over. */
+function step({ work, memory, isRead, remembers }: Part, x: tf.Tensor3D, pass: Pass): tf.Tensor3D {
+  const { rows, memories, recompute } = pass;
+  if (work.kind === 'embeddings') {
+    x.dispose();
+    return pass.embed();
+  }
+  const own = memories[memory as number] as Memory;
+  if (work.kind === 'memory') {
+    work.projection.append(x, rows, own as KeyValueMemory);
+    return x;
+  }
+  if (recompute) return recomputedLayer(work.layer, x, rows, { memory: own, isRead, remembers });
+  return work.layer.forward(x, rows, own);
+}
+
+/** The last row of [B, T, dim], [B, 1, dim]: x itself where it has no other. */
+function lastRow(x: tf.Tensor3D): tf.Tensor3D {
+  const [batch, count, dim] = x.shape;
+  return count === 1 ? x : tf.slice(x, [0, count - 1, 0], [batch, 1, dim]);
+}
+
+function lastToken(tokens: tf.Tensor2D): tf.Tensor2D {
+  const [batch, count] = tokens.shape;
+  return count === 1 ? tokens : tf.slice(tokens, [0, count - 1], [batch, 1]);
+}
+
+/** The rows of x [B, T, dim] at `positions` ([B, P] row-major), [B, P, dim]. */
+function pickRows(x: tf.Tensor3D, positions: Int32Array): tf.Tensor3D {
+  const [batch, time, dim] = x.shape;
+  const perSequence = positions.length / batch;
+  const rows = positions.map((position, i) => Math.floor(i / perSequence) * time + position);
+  const ids = tf.tensor2d(rows, [batch, perSequence], 'int32');
+  return embedding(reshape(x, [batch * time, dim]), ids) as tf.Tensor3D;
+}
+
+function flatten(lists: readonly ArrayLike<number>[]): Int32Array {
+  const length = lists[0]?.length ?? 0;
+  if (lists.some((list) => list.length !== length)) {
+    throw new RangeError('every sequence must have the same number of positions');
+  }
+  return Int32Array.from(lists.flatMap((list) => Array.from(list)));
+}

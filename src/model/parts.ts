@@ -1,0 +1,113 @@
+/** From a layout to what computes it: the parts of a model in order, each with its parameters. */
+import { type ModelConfig, headDim, layoutOf } from './config.js';
+import { type Conventions, conventionsOf } from './conventions.js';
+import { type LayoutPart, remembered } from './layouts.js';
+import { KeyValueProjection } from './layers/key-value-projection.js';
+import { Layer, type LayerWeights } from './layers/layer.js';
+import { crossRotation } from './mixers/cross.js';
+import { mixer } from './mixers/index.js';
+import type { MixerName } from './mixers/list.js';
+import { MEMORY_NAMES, partPrefixes } from './parameters.js';
+import type { Memory, MemoryOptions } from './state/memory.js';
+import { PagedMemory } from './state/pages.js';
+import { PresentKeys } from './state/present.js';
+import type { Weights } from './weights.js';
+import type * as tf from '../tf.js';
+
+/** A layer, YOCO's `memory`, or the place where the residual stream is the embeddings again. */
+export type PartWork =
+  | { readonly kind: 'layer'; readonly layer: Layer }
+  | { readonly kind: 'memory'; readonly projection: KeyValueProjection }
+  | { readonly kind: 'embeddings' };
+
+export interface Part {
+  readonly work: PartWork;
+  /** Number of the memory that it keeps or reads, among those of the model; null for none. */
+  readonly memory: number | null;
+  /** Whether the memory is its own, and whether it is another part's keys and values. */
+  readonly remembers: boolean;
+  /** Whether later parts read its keys and values. */
+  readonly isRead: boolean;
+}
+
+export interface Parts {
+  readonly list: readonly Part[];
+  /** As in `Layout`. */
+  readonly exit: number;
+  /** Empty memories of a cache. */
+  memories(options: MemoryOptions): Memory[];
+  /** Empty memories of a pass over whole sequences. */
+  present(): Memory[];
+}
+
+export function buildParts(config: ModelConfig, weights: Weights): Parts {
+  const conventions = conventionsOf(config);
+  const layout = layoutOf(config);
+  const prefixes = partPrefixes(layout, conventions);
+  const keepers = layout.parts.filter(({ word }) => remembered(word) !== 'nothing');
+  const memoryOf = (part: LayoutPart): number | null => {
+    const keeper = part.source === null ? part : (layout.parts[part.source] as LayoutPart);
+    const found = keepers.indexOf(keeper);
+    return found < 0 ? null : found;
+  };
+  return {
+    list: layout.parts.map((part, i) => ({
+      work: workOf(part, config, conventions, (name) => weights.get(`${prefixes[i] ?? ''}.${name}.weight`)),
+      memory: memoryOf(part),
+      remembers: remembered(part.word) !== 'nothing',
+      isRead: part.isRead,
+    })),
+    exit: layout.exit,
+    memories: (options) => keepers.map(({ word }) => memoryFor(word as Keeper, config, options)),
+    present: () => keepers.map(({ word, isRead }) => presentFor(word as Keeper, config, isRead)),
+  };
+}
+
+/** Words of parts that remember. */
+type Keeper = MixerName | 'memory';
+
+function memoryFor(word: Keeper, config: ModelConfig, options: MemoryOptions): Memory {
+  const made =
+    word === 'memory'
+      ? PagedMemory.create({ ...options, kvHeads: config.kvHeads, headDim: headDim(config) })
+      : mixer(word).memory?.(config, options);
+  return made ?? missing(word);
+}
+
+function presentFor(word: Keeper, config: ModelConfig, isRead: boolean): Memory {
+  const made = word === 'memory' ? new PresentKeys(isRead) : mixer(word).present?.(config, isRead);
+  return made ?? missing(word);
+}
+
+function missing(word: Keeper): never {
+  throw new TypeError(`mixer '${word}' is listed as one that remembers, but makes no memory`);
+}
+
+function workOf(
+  { word }: LayoutPart,
+  config: ModelConfig,
+  conventions: Conventions,
+  weight: (name: string) => tf.Variable,
+): PartWork {
+  if (word === 'embeddings') return { kind: 'embeddings' };
+  const { normEps, kvHeads } = config;
+  if (word === 'memory') {
+    const own = {
+      key: weight(MEMORY_NAMES.key),
+      value: weight(MEMORY_NAMES.value),
+      norm: weight(MEMORY_NAMES.norm),
+    };
+    const rotation = crossRotation(config, conventions);
+    return { kind: 'memory', projection: new KeyValueProjection(own, kvHeads, rotation, normEps) };
+  }
+  const built = mixer(word).build(config, (name) => weight(conventions.mixer(name)), conventions);
+  const of = (part: keyof LayerWeights): tf.Variable => weight(conventions.layer[part]);
+  const own: LayerWeights = {
+    mixerNorm: of('mixerNorm'),
+    activated: of('activated'),
+    gate: of('gate'),
+    out: of('out'),
+    feedForwardNorm: of('feedForwardNorm'),
+  };
+  return { kind: 'layer', layer: new Layer(built, own, normEps) };
+}

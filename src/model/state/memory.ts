@@ -1,0 +1,76 @@
+/**
+ * What parts of a model remember of earlier positions, behind one interface: growing pages of keys and values, rings of
+ * a window, recurrent states. Another way to store keys and values (8 or 4 bits, say) is another implementation of
+ * `KeyValueMemory`; nothing outside this folder knows which there are.
+ *
+ * Where the rows of a call stand in their sequences is said by `Rows` alone.
+ */
+import type * as tf from '../../tf.js';
+import type { Rotation, Rows } from '../layers/heads.js';
+
+export interface Memory {
+  /** Whether it grows with the context, or has a constant size. */
+  readonly grows: boolean;
+  /** Bytes of its tensors as the engine stores them; what is shared with forks counts in each. */
+  readonly bytes: number;
+  /** The same contents, independent from here on; tensors are shared until one side changes them. */
+  fork(): Memory;
+  /** Remembers the present state, after `length` positions, as one to return to. */
+  mark(length: number): void;
+  canRewind(length: number): boolean;
+  /** Forgets the positions from `length` on. @throws RangeError where `canRewind` is false */
+  rewind(length: number): void;
+  dispose(): void;
+
+  // What a recorded decoding step (`step-replay.ts`) must know.
+
+  /** Whether the next position changes tensors in place, and neither adds nor replaces any. */
+  readonly isWritable: boolean;
+  /** The tensors that the next position changes. */
+  written(): readonly tf.Tensor[];
+  /** Those of them that a computed step replaces by others of equal shapes. */
+  carried(): readonly tf.Tensor4D[];
+  /** Takes tensors over in place of the carried ones. */
+  restore(tensors: readonly tf.Tensor4D[]): void;
+  /** Equal before and after a step that may be recorded. */
+  shape(): string;
+  /** Sets the length within what is allocated: a recorded step has written, or is to be run again. */
+  resume(length: number): void;
+}
+
+/** Keys and values of a layer of its own: it appends and attends at once. */
+export interface SelfMemory extends Memory {
+  /**
+   * Appends the keys and values of the next rows, and attends to what their queries see.
+   * @param q [B, T, Hq, D], @param k, @param v [B, T, Hkv, D]; q and k are not rotated yet, and are taken over
+   * @returns [B, T, Hq, D]
+   */
+  extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
+}
+
+/** Keys and values of all positions, which later layers may read. */
+export interface KeyValueMemory extends SelfMemory {
+  /** Appends the keys, not rotated yet, and values of the next rows: each [B, T, Hkv, D]. */
+  append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void;
+  /**
+   * Attends to everything appended.
+   * @param q [B, T, Hq, D], not rotated yet; taken over
+   */
+  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
+}
+
+/** Tensors that summarise all earlier positions. */
+export interface StateMemory extends Memory {
+  /** The tensors after the last position; none before the first. */
+  read(): readonly tf.Tensor4D[];
+  /** Takes over the tensors that follow from the next rows: they outlive the surrounding tidy. */
+  append(tensors: readonly tf.Tensor4D[]): void;
+}
+
+/** What a memory is made for. */
+export interface MemoryOptions {
+  /** Sequences side by side. */
+  readonly batch: number;
+  /** Positions it is going to hold at most, when known. */
+  readonly maxTokens?: number;
+}

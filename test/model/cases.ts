@@ -1,0 +1,60 @@
+/** One small model of every kind, with weights that make every part of it matter. */
+import { Random } from '../../src/random.js';
+import { createConfig, createModel, type ConfigInput, type LanguageModel } from '../../src/model/index.js';
+import * as tf from '../../src/tf.js';
+
+export const SHAPE = { dim: 16, layers: 4, hiddenDim: 20, heads: 4, kvHeads: 2, vocabSize: 13 };
+
+/** Two memories, and a layer of constant state after keys and values that others read. */
+export const CUSTOM_LAYOUT = 'sliding-window memory cross attention gated-retention cross memory 2*cross';
+
+export const CASES: Record<string, ConfigInput> = {
+  'gated retention': { ...SHAPE, selfHeads: 2 },
+  'sliding window': { ...SHAPE, selfHeads: 2, slidingWindow: 5 },
+  'window of one': { ...SHAPE, selfHeads: 4, slidingWindow: 1, selfLayers: 3 },
+  'no cross positions': { ...SHAPE, selfHeads: 2, crossPositions: 'none', selfLayers: 1 },
+  transformer: { ...SHAPE, architecture: 'transformer' },
+  'tied, scaled, wide heads': {
+    ...SHAPE,
+    architecture: 'transformer',
+    headDim: 6,
+    tieEmbeddings: true,
+    ropeScaling: {
+      type: 'llama3',
+      factor: 8,
+      lowFrequencyFactor: 1,
+      highFrequencyFactor: 4,
+      originalContext: 32,
+    },
+  },
+  'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 4 },
+  'yoco, tied': { ...SHAPE, selfHeads: 2, tieEmbeddings: true },
+  'yoco, 0:1': { ...SHAPE, layers: 2, selfLayers: 0 },
+  'unstacked yoco': { ...SHAPE, architecture: 'unstacked-yoco', selfHeads: 2 },
+  interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },
+  gretnet: { ...SHAPE, architecture: 'gretnet', layers: 2, selfHeads: 2 },
+  cla: { ...SHAPE, architecture: 'cla' },
+  cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
+  custom: { ...SHAPE, layout: CUSTOM_LAYOUT, layers: undefined, selfHeads: 2, slidingWindow: 3 },
+};
+
+/** A model whose weights are larger than the official initialisation, so that every part matters. */
+export function testModel(input: ConfigInput): LanguageModel {
+  const model = createModel(createConfig(input), { seed: 7 });
+  const random = new Random('weights');
+  for (const [name, variable] of model.parameters) {
+    const norm = variable.rank === 1;
+    const values = new Float32Array(variable.size);
+    model.load(name, random.fillNormal(values, norm ? 1 : 0, norm ? 0.1 : 0.4));
+  }
+  return model;
+}
+
+export function randomTokens(batch: number, time: number, seed = 1): number[][] {
+  const random = new Random(seed);
+  return Array.from({ length: batch }, () =>
+    Array.from({ length: time }, () => random.below(SHAPE.vocabSize)),
+  );
+}
+
+export const ids = (tokens: number[][]): tf.Tensor2D => tf.tensor2d(tokens, undefined, 'int32');
