@@ -6,6 +6,7 @@ import { lockDirectory } from '../files/lock.js';
 import { recoverDirectory, writeDirectory } from '../files/staging.js';
 import { CHECKPOINT_FILES, checkpointFiles } from './checkpoint-files.js';
 import { elementCount } from './data-type.js';
+import { requireOwnTokenizer } from './formats/tokenizer-files.js';
 import { storedBytes, TensorSource } from './tensor-source.js';
 import type { TensorInfo } from './tensor-source.js';
 import { FORMATS, openCheckpoint, stepDirectories } from './open.js';
@@ -145,6 +146,7 @@ export async function convertCheckpoint(
     const format = FORMATS.find(({ name }) => name === to);
     if (format === undefined) throw new UsageError(`unknown format '${to}'`);
     const { config, tokenizer, tensors } = checkpoint;
+    requireOwnTokenizer(tokenizer);
     const infos = tensors.names().map((name) => ({ name, ...tensors.info(name) }));
     const bytes = infos.reduce((sum, info) => sum + storedBytes(info), 0);
     const watched = {

@@ -4,14 +4,21 @@
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import * as v from 'valibot';
 import { RunError } from '../errors.js';
-import { quote, readJson, writeJson } from './files.js';
+import { insideFile } from '../files/inside.js';
+import { OBJECT, readJsonAs } from '../files/json.js';
+import { quote, writeJson } from './files.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
 import { storedBytes, TensorSource } from './tensor-source.js';
 import type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 /** Shards larger than this are split, Hugging Face's default. */
 export const MAX_SHARD_BYTES = 5e9;
+
+const INDEX = v.object({ weight_map: OBJECT });
+/** An index of a million tensors. */
+const MAX_INDEX_BYTES = 128 * 2 ** 20;
 
 /** Several sources as one. */
 class UnionSource extends TensorSource {
@@ -74,18 +81,17 @@ export function openSafetensors(directory: string, stem = 'model'): TensorSource
 }
 
 function openShards(directory: string, index: string, files: Map<string, SafetensorsFile>): TensorSource {
-  const { weight_map: weightMap } = readJson(index);
-  if (typeof weightMap !== 'object' || weightMap === null || Array.isArray(weightMap)) {
-    throw new RunError(`${index}: its weight_map is not an object`);
-  }
+  const { weight_map: weightMap } = readJsonAs(index, INDEX, MAX_INDEX_BYTES);
   const byName = new Map<string, TensorSource>();
   for (const [name, shard] of Object.entries(weightMap)) {
-    if (typeof shard !== 'string' || basename(shard) !== shard || !shard.endsWith('.safetensors')) {
+    if (typeof shard !== 'string' || !shard.endsWith('.safetensors')) {
       throw new RunError(
-        `${index}: tensor ${quote(name)}: ${quote(String(shard))} is not a file of the directory`,
+        `${index}: tensor ${quote(name)}: ${quote(String(shard))} is not a safetensors file`,
       );
     }
-    const file = files.get(shard) ?? SafetensorsFile.open(join(directory, shard));
+    const file =
+      files.get(shard) ??
+      SafetensorsFile.open(insideFile(directory, shard, `${index}: tensor ${quote(name)}`));
     files.set(shard, file);
     if (!file.has(name)) throw new RunError(`${join(directory, shard)}: tensor ${quote(name)} is missing`);
     byName.set(name, file);

@@ -68,6 +68,9 @@ export function describeOrigins({ origins }: Tokenizer): string[] {
 /** The tokenizers that are named rather than read from a file. */
 export const TOKENIZER_NAMES = ['bytes', 'cl100k_base'] as const;
 
+/** Whether a tokenizer is named so; every other text is the path of one. */
+export const isTokenizerName = (text: string): boolean => TOKENIZER_NAMES.some((name) => name === text);
+
 /** The official code pads vocabularies to a multiple of 8 (YOCO/yoco/tasks/data/tiktoken_tokenizer.py). */
 export const VOCABULARY_MULTIPLE = 8;
 

@@ -9,6 +9,12 @@ const MAX_JSON_BYTES = 16 * 2 ** 20;
 /** What a file should hold; see https://valibot.dev */
 export type Shape<T> = v.GenericSchema<unknown, T>;
 
+/** An object with fields of any name, also `__proto__`, which valibot's own `record` leaves out. */
+export const OBJECT = v.custom<Readonly<Record<string, unknown>>>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'expected an object',
+);
+
 /**
  * The value of a JSON file, a byte-order mark left out.
  * @throws RunError where it is missing, not a regular file, longer than `limit` bytes or malformed

@@ -1,11 +1,12 @@
 /** From names of presets, configuration files and checkpoints to the models of a run. */
 import { createHash } from 'node:crypto';
-import { readFileSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
-import { describeSystemError, UsageError } from '../errors.js';
+import { readJson } from '../checkpoint/files.js';
+import { RunError, UsageError } from '../errors.js';
 import { createConfig, type Architecture, type SelfDecoderKind } from '../model/config.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
@@ -113,20 +114,18 @@ function fromPreset(
   );
 }
 
-function readJsonObject(file: string): Readonly<Record<string, unknown>> {
+/** A file a person named: what is wrong with it is wrong usage. */
+function readConfiguration(file: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
+    return readJson(file);
   } catch (error) {
-    const system = describeSystemError(error);
-    if (system !== null) throw new UsageError(`configuration ${system}`, { cause: error });
-    throw new UsageError(`configuration ${file} is no JSON: ${(error as Error).message}`, { cause: error });
+    if (!(error instanceof RunError)) throw error;
+    throw new UsageError(`configuration ${error.message}`, { cause: error });
   }
-  throw new UsageError(`configuration ${file} holds no JSON object`);
 }
 
 function fromFile(file: string): ModelChoice {
-  return { name: basename(file).replace(/\.json$/, ''), config: createConfig(readJsonObject(file)) };
+  return { name: basename(file).replace(/\.json$/, ''), config: createConfig(readConfiguration(file)) };
 }
 
 function fromCheckpoint(directory: string): ModelChoice {

@@ -1,4 +1,6 @@
+import * as v from 'valibot';
 import { UsageError } from '../errors.js';
+import { checkShape } from '../files/json.js';
 import type { Corpus } from '../data/corpus.js';
 import { Haystack } from '../data/needle/haystack.js';
 import { Random } from '../random.js';
@@ -9,6 +11,8 @@ import type { NeedleText } from './needle-text.js';
 import type { RecipeStage } from './recipe.js';
 import { windowBatch } from './task.js';
 import type { Batch, TrainingTask } from './task.js';
+
+const CURSOR = v.object({ batches: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
 export interface NeedleTaskOptions {
   readonly corpus: Corpus;
@@ -71,10 +75,7 @@ export class NeedleTask implements TrainingTask {
   }
 
   restore(state: Json): void {
-    const { batches } = (state ?? {}) as { batches?: unknown };
-    if (!Number.isSafeInteger(batches))
-      throw new UsageError('the data cursor of the checkpoint is not one of this task');
-    this.batches = batches as number;
+    this.batches = checkShape('the data cursor of the checkpoint', state, CURSOR).batches;
   }
 
   *heldOut(): Generator<Batch> {

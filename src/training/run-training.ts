@@ -97,7 +97,9 @@ class Loop {
     }
     const progress = snapshots.progress(directory);
     snapshots.load(directory, { model, optimizer: this.optimizer });
-    task.restore(progress.task);
+    snapshots.restoreData(directory, (state) => {
+      task.restore(state);
+    });
     this.step = progress.step;
     this.tokens = progress.tokens;
     this.checkpoint = directory;

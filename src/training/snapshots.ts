@@ -7,13 +7,15 @@
  */
 import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { RunError, UsageError } from '../errors.js';
+import * as v from 'valibot';
+import { RunError, UsageError, YocoError } from '../errors.js';
 import { toFloat32 } from '../checkpoint/data-type.js';
-import { quote, readJson, writeJson } from '../checkpoint/files.js';
+import { quote, writeJson } from '../checkpoint/files.js';
 import { loadParameters, variableEntries, writeModel } from '../checkpoint/load.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import { openCheckpoint, stepDirectories } from '../checkpoint/open.js';
 import { SafetensorsFile, writeSafetensors } from '../checkpoint/safetensors.js';
+import { OBJECT, readJsonAs } from '../files/json.js';
 import { replaceDirectory } from '../files/staging.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
@@ -25,6 +27,14 @@ const KEPT = 2;
 
 /** `step-00000400.1234.tmp` (being written) and `.old` (being replaced or removed) of a process that is gone. */
 const LEFTOVER = /^(step-\d{8})\.\d+\.(tmp|old)$/;
+
+const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const TRAINING = v.object({
+  step: COUNT,
+  tokens: COUNT,
+  task: v.unknown(),
+  settings: OBJECT,
+});
 
 /** The part of a snapshot that is not tensors. */
 export interface Progress {
@@ -109,33 +119,53 @@ export class Snapshots {
 
   /** How far the run was. @throws RunError for a damaged training.json */
   progress(directory: string): Progress {
-    const file = join(directory, 'training.json');
-    const { step, tokens, task } = readJson(file);
-    if (typeof step !== 'number' || typeof tokens !== 'number') {
-      throw new RunError(`${file}: it has no step and tokens`);
-    }
+    const { step, tokens, task } = this.reading(directory, () =>
+      readJsonAs(join(directory, 'training.json'), TRAINING),
+    );
     return { step, tokens, task: task as Json };
   }
 
   /** Puts parameters and moments back. @throws RunError where files are damaged */
-  load(directory: string, { model, optimizer }: Trained): void {
-    const { tensors } = openCheckpoint(directory);
+  load(directory: string, trained: Trained): void {
+    this.reading(directory, () => {
+      load(directory, trained);
+    });
+  }
+
+  /** Puts the state of the data back. @throws RunError where it is damaged */
+  restoreData(directory: string, restore: (task: Json) => void): void {
+    this.reading(directory, () => {
+      const { task } = this.progress(directory);
+      try {
+        restore(task);
+      } catch (error) {
+        if (!(error instanceof YocoError)) throw error;
+        throw new RunError(`${join(directory, 'training.json')}: ${error.message}`, { cause: error });
+      }
+    });
+  }
+
+  /** Says with an error of a damaged snapshot which one is before it and how to get there. */
+  private reading<T>(directory: string, work: () => T): T {
     try {
-      loadParameters(model, tensors);
-    } finally {
-      tensors.close();
-    }
-    const file = SafetensorsFile.open(join(directory, 'training.safetensors'));
-    try {
-      for (const [name, variable] of optimizer.state()) assignValues(file, name, variable);
-    } finally {
-      file.close();
+      return work();
+    } catch (error) {
+      const older = this.snapshots()
+        .filter((candidate) => candidate < directory)
+        .at(-1);
+      if (!(error instanceof RunError) || older === undefined) throw error;
+      throw new RunError(
+        `${error.message}; the snapshot before it is ${older}: remove ${directory} to resume from that one`,
+        { cause: error },
+      );
     }
   }
 
   private checkSettings(directory: string): void {
-    const { settings } = readJson(join(directory, 'training.json'));
-    const earlier = (settings ?? {}) as Record<string, Json>;
+    const { settings } = this.reading(directory, () =>
+      readJsonAs(join(directory, 'training.json'), TRAINING),
+    );
+    const earlier = settings as Record<string, Json>;
     const names = [...new Set([...Object.keys(earlier), ...Object.keys(this.settings)])];
     const changes = names.flatMap((name) =>
       differences(name, earlier[name] ?? null, this.settings[name] ?? null),
@@ -145,6 +175,21 @@ export class Snapshots {
     throw new UsageError(
       `${this.run} holds a run with other settings (${shown}): choose another --out, or --no-resume to start over`,
     );
+  }
+}
+
+function load(directory: string, { model, optimizer }: Trained): void {
+  const { tensors } = openCheckpoint(directory);
+  try {
+    loadParameters(model, tensors);
+  } finally {
+    tensors.close();
+  }
+  const file = SafetensorsFile.open(join(directory, 'training.safetensors'));
+  try {
+    for (const [name, variable] of optimizer.state()) assignValues(file, name, variable);
+  } finally {
+    file.close();
   }
 }
 

@@ -1,6 +1,7 @@
+import * as v from 'valibot';
 import { UsageError } from '../errors.js';
+import { checkShape } from '../files/json.js';
 import { BatchSampler, sequentialBatches } from '../data/batch-sampler.js';
-import type { BatchCursor } from '../data/batch-sampler.js';
 import type { Corpus } from '../data/corpus.js';
 import { tokenize } from '../data/token-store.js';
 import type { TokenStore } from '../data/token-store.js';
@@ -8,6 +9,9 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
 import { windowBatch } from './task.js';
 import type { Batch, Stage, TrainingTask } from './task.js';
+
+const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const CURSORS = v.array(v.object({ epoch: COUNT, window: COUNT }));
 
 export interface TextTaskOptions {
   readonly corpus: Corpus;
@@ -60,10 +64,11 @@ export class TextTask implements TrainingTask {
   }
 
   restore(state: Json): void {
-    if (!Array.isArray(state) || state.length !== this.samplers.length) {
+    const cursors = checkShape('the data cursor of the checkpoint', state, CURSORS);
+    if (cursors.length !== this.samplers.length) {
       throw new UsageError('the data cursor of the checkpoint is not one of this task');
     }
-    for (const [index, sampler] of this.samplers.entries()) sampler.seek(state[index] as BatchCursor);
+    for (const [index, cursor] of cursors.entries()) this.samplers[index]?.seek(cursor);
   }
 
   *heldOut(): Generator<Batch> {

@@ -56,9 +56,9 @@ test('keeps what the source says of itself', async () => {
 });
 
 test('takes tokenizer files along', async () => {
-  writeFileSync(at('mine.json'), '{"tokenizer":1}');
-  writeFileSync(at('tokenizer_config.json'), '{}');
-  const source = await makeCheckpoint(at('source'), SMALL.transformer ?? {}, { tokenizer: at('mine.json') });
+  const source = await makeCheckpoint(at('source'), SMALL.transformer ?? {}, { tokenizer: 'mine.json' });
+  writeFileSync(at('source/mine.json'), '{"tokenizer":1}');
+  writeFileSync(at('source/tokenizer_config.json'), '{}');
   await convertCheckpoint(source, at('hf'), { to: 'huggingface' });
   await convertCheckpoint(at('hf'), at('back'), { to: 'yoco' });
   assert.is(described(at('back')).tokenizer, at('back/tokenizer.json'));
@@ -168,7 +168,7 @@ test('a checkpoint must fit its configuration', async () => {
   withModel({ heads: 5 });
   refuses(() => openCheckpoint(source), /config\.json: configuration: heads/);
   writeJson(at('a/config.json'), { ...config, model: undefined });
-  refuses(() => openCheckpoint(source), /config\.json: it has no 'model' object/);
+  refuses(() => openCheckpoint(source), /config\.json: model: expected an object/);
   writeFileSync(at('a/config.json'), '{');
   refuses(() => openCheckpoint(source), /config\.json: not valid JSON/);
   refuses(() => openCheckpoint(at('absent')), /there is no checkpoint directory .*absent/);

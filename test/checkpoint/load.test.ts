@@ -57,7 +57,7 @@ test('saving replaces what was there as a whole, or not at all', async () => {
   await saveModel(at('model'), model, meta);
   const before = readFileSync(at('model/model.safetensors'));
   const broken = { ...meta, tokenizer: at() };
-  await rejects(saveModel(at('model'), model, broken), /cannot write/);
+  await rejects(saveModel(at('model'), model, broken), /cannot read .*not a regular file/);
   assert.equal(readFileSync(at('model/model.safetensors')), before);
   assert.equal(readdirSync(at()), ['model']);
   model.dispose();

@@ -163,7 +163,7 @@ test('damaged snapshots and unfit input are said in one line', async () => {
     ...readJson(join(checkpoint, 'training.json')),
     step: 'ten',
   });
-  await rejects(trainSmall(at('run'), text), /training\.json: it has no step and tokens/);
+  await rejects(trainSmall(at('run'), text), /training\.json: step: expected number, found "ten"/);
   const config = createConfig({ dim: 16, layers: 2, hiddenDim: 24, heads: 2, vocabSize: 100 });
   await rejects(
     trainSmall(at('other'), text, { config }),

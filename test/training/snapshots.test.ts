@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Snapshots } from '../../src/training/snapshots.js';
@@ -82,6 +92,31 @@ test('--no-resume refuses before it removes anything', () => {
   refuses(() => {
     new Snapshots(at('run'), {}).clear();
   }, /symbolic link/);
+});
+
+test('a damaged newest snapshot is named, with the one before it', async () => {
+  await train(true);
+  const newest = at('run/checkpoints/step-00000003');
+  const hint =
+    /step-00000003\/.*; the snapshot before it is .*step-00000002: remove .*step-00000003 to resume/;
+  const intact = readFileSync(`${newest}/training.json`, 'utf8');
+  const fields = JSON.parse(intact) as Record<string, unknown>;
+  const cursors: unknown[] = [null, 7, [null], [{}], [{ epoch: 'x', window: 0 }], [[]], { epoch: 0 }];
+  const damaged = [
+    ...['null', '7', '[]', '{', '', '{"step": null}', '{"step": 3, "tokens": "many"}'],
+    ...[null, 7, 'x'].map((settings) => JSON.stringify({ ...fields, settings })),
+    ...cursors.map((task) => JSON.stringify({ ...fields, task })),
+  ];
+  for (const text of damaged) {
+    writeFileSync(`${newest}/training.json`, text);
+    await rejects(train(true), hint);
+  }
+  writeFileSync(`${newest}/training.json`, intact);
+  truncateSync(`${newest}/training.safetensors`, 100);
+  await rejects(train(true), hint);
+  rmSync(newest, { recursive: true });
+  await train(true);
+  assert.ok(existsSync(newest));
 });
 
 test.run();

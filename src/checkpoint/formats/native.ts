@@ -1,8 +1,10 @@
 /** Our own layout: `config.json` (model, tokenizer, provenance) and `model.safetensors` or its shards. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { RunError } from '../../errors.js';
-
+import * as v from 'valibot';
+import { isTokenizerName } from '../../data/tokenizer.js';
+import { insideFile } from '../../files/inside.js';
+import { OBJECT, readJsonAs } from '../../files/json.js';
 import type { Json } from '../../results/canonical.js';
 import { readJson, writeJson } from '../files.js';
 import { checkFit, parameterShapes, sameNames } from '../mapped-source.js';
@@ -15,17 +17,24 @@ import { copyTokenizer } from './tokenizer-files.js';
 
 const MARK = 'yoco-checkpoint';
 
-function resolveTokenizer(directory: string, file: string, tokenizer: unknown): string | null {
-  if (tokenizer === null || tokenizer === undefined) return null;
-  if (typeof tokenizer !== 'string') throw new RunError(`${file}: its 'tokenizer' is not a text`);
-  return tokenizer === 'tokenizer.json' ? join(directory, tokenizer) : tokenizer;
+const CONFIG = v.object({
+  model: OBJECT,
+  tokenizer: v.nullish(v.string(), null),
+  context: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(1)), null),
+  provenance: v.optional(v.unknown(), null),
+});
+
+/** A tokenizer is one that has a name, or a file of the directory. */
+function resolveTokenizer(directory: string, file: string, tokenizer: string | null): string | null {
+  if (tokenizer === null || isTokenizerName(tokenizer)) return tokenizer;
+  return insideFile(directory, tokenizer, `${file}: its 'tokenizer'`);
 }
 
 function open(directory: string): Checkpoint {
   const file = join(directory, 'config.json');
-  const { model, tokenizer, context, provenance } = readJson(file);
-  if (typeof model !== 'object' || model === null) throw new RunError(`${file}: it has no 'model' object`);
+  const { model, context, provenance, ...rest } = readJsonAs(file, CONFIG);
   const config = configFrom(file, model);
+  const tokenizer = resolveTokenizer(directory, file, rest.tokenizer);
   const tensors = openSafetensors(directory);
   try {
     const shapes = parameterShapes(config);
@@ -36,9 +45,9 @@ function open(directory: string): Checkpoint {
   }
   return {
     config,
-    tokenizer: resolveTokenizer(directory, file, tokenizer),
-    context: typeof context === 'number' ? context : null,
-    provenance: (provenance ?? null) as Json,
+    tokenizer,
+    context,
+    provenance: provenance as Json,
     tensors,
   };
 }

@@ -1,6 +1,10 @@
-import { copyFileSync, existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileError } from '../files.js';
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { isTokenizerName } from '../../data/tokenizer.js';
+import { RunError } from '../../errors.js';
+import { insideFile } from '../../files/inside.js';
+import { readBytes } from '../../files/read.js';
+import { writeFileAtomic } from '../../files/write.js';
 
 /** What belongs to a tokenizer or to generation in a Hugging Face directory and is copied as it is. */
 const COMPANIONS = [
@@ -17,21 +21,41 @@ export function tokenizerIn(directory: string): string | null {
   return existsSync(path) ? path : null;
 }
 
+/** A tokenizer of a quarter of a million tokens has 33 MB. */
+const MAX_BYTES = 256 * 2 ** 20;
+
+/** The files that are copied with a tokenizer, by the names they get. */
+function filesOf(tokenizer: string): [name: string, source: string][] {
+  // A tokenizer file may have any name; beside it lie the others under their usual ones.
+  const files = COMPANIONS.map((name): [string, string] => [
+    name,
+    name === 'tokenizer.json' ? tokenizer : join(dirname(tokenizer), name),
+  ]);
+  return files.filter(([, source]) => existsSync(source));
+}
+
+/**
+ * Checks that no file of a checkpoint's tokenizer is a link out of its directory: what is copied from a checkpoint is
+ * the checkpoint's. (A tokenizer that a person names may be a link.)
+ * @throws RunError naming the file
+ */
+export function requireOwnTokenizer(tokenizer: string | null): void {
+  if (tokenizer === null || isTokenizerName(tokenizer)) return;
+  for (const [, source] of filesOf(tokenizer))
+    insideFile(dirname(tokenizer), basename(source), `the tokenizer ${tokenizer}`);
+}
+
 /**
  * Copies a tokenizer that is a file, so that the checkpoint stands on its own.
  * @returns what the checkpoint calls its tokenizer: a name such as `bytes`, or `tokenizer.json` in its directory
+ * @throws RunError where it is missing, or one of its files is too large or not a regular file
  */
 export function copyTokenizer(tokenizer: string | null, directory: string): string | null {
-  if (tokenizer === null || !existsSync(tokenizer)) return tokenizer;
-  for (const name of COMPANIONS) {
-    // A tokenizer file may have any name; beside it lie the others under their usual ones.
-    const source = name === 'tokenizer.json' ? tokenizer : join(dirname(tokenizer), name);
-    if (!existsSync(source)) continue;
-    try {
-      copyFileSync(source, join(directory, name));
-    } catch (error) {
-      throw fileError('write', join(directory, name), error);
-    }
+  if (tokenizer === null || isTokenizerName(tokenizer)) return tokenizer;
+  if (!existsSync(tokenizer))
+    throw new RunError(`cannot copy the tokenizer ${tokenizer}: there is no such file`);
+  for (const [name, source] of filesOf(tokenizer)) {
+    writeFileAtomic(join(directory, name), readBytes(source, MAX_BYTES));
   }
   return 'tokenizer.json';
 }

@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
 import { RunError } from '../../errors.js';
+import { readJsonValue } from '../../files/json.js';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -15,15 +15,7 @@ export function isFields(value: unknown): value is Fields {
  * @throws RunError that names the file
  */
 export function readFields(file: string): Fields {
-  let value: unknown;
-  try {
-    const { size } = statSync(file);
-    if (size > LARGEST_FILE) throw new Error(`${size} bytes are more than the ${LARGEST_FILE} that are read`);
-    value = JSON.parse(readFileSync(file, 'utf8').replace(/^\uFEFF/, ''));
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new RunError(`cannot read ${file}: ${reason}`, { cause: error });
-  }
+  const value = readJsonValue(file, LARGEST_FILE);
   if (!isFields(value)) throw new RunError(`${file}: expected a JSON object`);
   return value;
 }
