@@ -49,7 +49,10 @@ export function checkShape<T>(where: string, value: unknown, shape: Shape<T>): T
   const [issue] = result.issues;
   const field = v.getDotPath(issue);
   const found = describe(issue.input);
-  const expected = issue.kind === 'schema' ? `expected ${issue.expected ?? 'another value'}` : issue.message;
+  // valibot's own messages begin so and hold the whole value; a shape's own message says what is expected.
+  const expected = issue.message.startsWith('Invalid')
+    ? `expected ${issue.expected ?? issue.type}`
+    : issue.message;
   throw new RunError(`${where}: ${field === null ? '' : `${field}: `}${expected}, found ${found}`);
 }
 

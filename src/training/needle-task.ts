@@ -12,7 +12,9 @@ import type { RecipeStage } from './recipe.js';
 import { windowBatch } from './task.js';
 import type { Batch, TrainingTask } from './task.js';
 
-const CURSOR = v.object({ batches: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
+const CURSOR = v.object({
+  batches: v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0)),
+});
 
 export interface NeedleTaskOptions {
   readonly corpus: Corpus;

@@ -28,7 +28,7 @@ const KEPT = 2;
 /** `step-00000400.1234.tmp` (being written) and `.old` (being replaced or removed) of a process that is gone. */
 const LEFTOVER = /^(step-\d{8})\.\d+\.(tmp|old)$/;
 
-const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const COUNT = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0));
 const TRAINING = v.object({
   step: COUNT,
   tokens: COUNT,

@@ -10,7 +10,7 @@ import type { Json } from '../results/canonical.js';
 import { windowBatch } from './task.js';
 import type { Batch, Stage, TrainingTask } from './task.js';
 
-const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const COUNT = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0));
 const CURSORS = v.array(v.object({ epoch: COUNT, window: COUNT }));
 
 export interface TextTaskOptions {

@@ -20,7 +20,7 @@ const MARK = 'yoco-checkpoint';
 const CONFIG = v.object({
   model: OBJECT,
   tokenizer: v.nullish(v.string(), null),
-  context: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(1)), null),
+  context: v.nullish(v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(1)), null),
   provenance: v.optional(v.unknown(), null),
 });
 
