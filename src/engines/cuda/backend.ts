@@ -10,8 +10,9 @@ import {
 } from '../../tf.js';
 import type { StorageType } from '../engine.js';
 import type { MatrixProducts } from './cublas.js';
-import { type Device, type Grid, type KernelName, STORAGE_BYTES } from './device.js';
+import type { Device, Grid, KernelSpec } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
+import { STORAGE_BYTES } from './sources.js';
 import { StoredTensor, deviceType } from './stored-tensor.js';
 import { sizeOf } from './walk.js';
 
@@ -90,7 +91,7 @@ export class CudaBackend extends KernelBackend {
   // --- work ----------------------------------------------------------------------------------------------------
 
   /** Queues a kernel; without work (an empty grid) nothing happens. */
-  launch(kernel: KernelName, grid: Grid, threads: number, args: readonly KernelArgument[], shared = 0): void {
+  launch(kernel: KernelSpec, grid: Grid, threads: number, args: readonly KernelArgument[], shared = 0): void {
     if (grid[0] === 0) return;
     this.settle();
     this.device.launch(kernel, grid, threads, args, shared);

@@ -1,12 +1,12 @@
-import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import type { StorageType } from '../engine.js';
-import { type Block, CachingAllocator } from './allocator.js';
+import { CachingAllocator } from './allocator.js';
 import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
 import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
 import type { Recording } from './recorder.js';
+import { kernelDefines, kernelSource } from './sources.js';
 
 /** One GPU: its stream, memory, compiled kernels and matrix products. */
 export interface Device {
@@ -19,7 +19,7 @@ export interface Device {
   recording: Recording | null;
   /** Queues kernel `name` of `sources/<file>.cu`. */
   launch(
-    kernel: KernelName,
+    kernel: KernelSpec,
     grid: Grid,
     threads: number,
     args: readonly KernelArgument[],
@@ -30,45 +30,18 @@ export interface Device {
 }
 
 /** A kernel, and what its source is compiled for. */
-export interface KernelName {
+export interface KernelSpec {
   file: string;
   name: string;
   /** `HEAD`: the head width, where the source depends on it. */
   head?: number;
   /** Storage of its float tensors where it is not the device's. */
   storage?: StorageType;
-  /** It begins with `follow` of common.cuh: recorded, its blocks may start while the kernel before it ends. */
+  /** It begins with `griddep_sync` of ptx.cuh: recorded, its blocks may start while the kernel before it ends. */
   early?: boolean;
 }
 
 export type Grid = readonly [number, number?, number?];
-
-/** `STORAGE` as the sources know it. */
-export const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0, bfloat16: 1, float16: 2 };
-
-/** Bytes of an element in storage. */
-export const STORAGE_BYTES: Readonly<Record<StorageType, number>> = { float32: 4, bfloat16: 2, float16: 2 };
-
-/** The sources stay where they are written: the same relative path from `src/` and from `dist/`. */
-const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
-
-/** What sources share beyond `common.cuh`. */
-const SHARED: Readonly<Partial<Record<string, readonly string[]>>> = {
-  attention_hopper: ['barrier.cuh', 'hopper.cuh'],
-  attention_hopper_grad: ['barrier.cuh', 'hopper.cuh'],
-  chain: ['barrier.cuh', 'few.cuh', 'norm.cuh'],
-  linear: ['few.cuh'],
-  norm: ['norm.cuh'],
-  retention: ['retention.cuh'],
-  retention_grad: ['retention.cuh'],
-};
-
-/** Text of `sources/<file>.cu` behind the shared declarations; the sources include nothing. */
-export function kernelSource(file: string): string {
-  return ['common.cuh', ...(SHARED[file] ?? []), `${file}.cu`]
-    .map((name) => readFileSync(new URL(name, SOURCES), 'utf8'))
-    .join('\n');
-}
 
 /** Dynamic shared memory a kernel gets without asking for more. */
 const DEFAULT_SHARED_BYTES = 48 * 1024;
@@ -125,17 +98,15 @@ function kernelLauncher(device: Device): Device['launch'] {
   const { driver, compiler, storage } = device;
   const modules = new Map<string, number>();
   const kernels = new Map<string, number>();
-  const load = (kernel: KernelName): number => {
-    const code = STORAGE_CODE[kernel.storage ?? storage];
-    const defines: Record<string, number> = { STORAGE: code };
-    if (kernel.head !== undefined) defines.HEAD = kernel.head;
-    const key = `${kernel.file} ${JSON.stringify(defines)}`;
+  const load = (kernel: KernelSpec): number => {
+    const { file, head } = kernel;
+    const key = `${file} ${kernel.storage ?? storage} ${head ?? ''}`;
     let module = modules.get(key);
     if (module === undefined) {
-      const source = kernelSource(kernel.file);
-      const architecture = driver.architecture;
+      const { architecture } = driver;
+      const defines = kernelDefines(file, kernel.storage ?? storage, head);
       module = driver.loadModule(
-        compiler.compile({ name: `${kernel.file}.cu`, source, architecture, defines }),
+        compiler.compile({ name: `${file}.cu`, ...kernelSource(file), architecture, defines }),
       );
       modules.set(key, module);
     }
@@ -164,5 +135,3 @@ function kernelLauncher(device: Device): Device['launch'] {
     }
   };
 }
-
-export type { Block };

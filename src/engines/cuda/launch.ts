@@ -11,20 +11,6 @@ export const int64 = (value: number): KernelArgument => ({ kind: 'int64', value 
 export const int32 = (value: number): KernelArgument => ({ kind: 'int32', value });
 export const float32 = (value: number): KernelArgument => ({ kind: 'float32', value });
 
-/** A C array of 64-bit integers as a by-value struct. */
-export function int64s(values: readonly number[], length: number): KernelArgument {
-  const words = new BigInt64Array(length);
-  values.forEach((value, index) => (words[index] = BigInt(value)));
-  return { kind: 'bytes', value: new Uint8Array(words.buffer), alignment: 8 };
-}
-
-/** A C array of 32-bit integers as a by-value struct. */
-export function int32s(values: readonly number[], length: number): KernelArgument {
-  const words = new Int32Array(length);
-  words.set(values);
-  return { kind: 'bytes', value: new Uint8Array(words.buffer), alignment: 4 };
-}
-
 const TWO_32 = 2 ** 32;
 
 const MOST_ARGUMENTS = 24;

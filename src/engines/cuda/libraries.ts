@@ -3,8 +3,11 @@ import { join } from 'node:path';
 import koffi from 'koffi';
 import { RunError } from '../../errors.js';
 
-/** What a native function takes: device addresses are numbers (they fit in 47 bits), host memory is a typed array. */
-export type NativeArgument = number | bigint | string | ArrayBufferView | null;
+/**
+ * What a native function takes: device addresses are numbers (they fit in 47 bits), host memory is a typed array, an array of C
+ * strings is one of strings.
+ */
+export type NativeArgument = number | bigint | string | ArrayBufferView | readonly string[] | null;
 export type NativeFunction = (...args: NativeArgument[]) => number;
 
 export interface NativeLibrary {
@@ -48,7 +51,7 @@ export function libraryCandidates(
   return [...found, ...names];
 }
 
-/** The installed CUDA headers (`cuda.h`'s folder) are not needed: the kernels include nothing. */
+/** The installed CUDA headers (`cuda.h`'s folder) are not needed: the kernels include only each other. */
 export function openLibrary(stem: string, versions: readonly number[], purpose: string): NativeLibrary {
   const candidates = libraryCandidates(stem, versions, libraryFolders(process.env));
   const reasons: string[] = [];

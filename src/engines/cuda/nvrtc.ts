@@ -11,6 +11,8 @@ export interface CompileRequest {
   /** File name for messages. */
   name: string;
   source: string;
+  /** What it includes, by the name under which it does. */
+  headers: Readonly<Record<string, string>>;
   architecture: string;
   defines: Readonly<Record<string, number | string>>;
 }
@@ -25,10 +27,12 @@ export function compileOptions(request: CompileRequest): string[] {
   ];
 }
 
-/** Everything that determines the machine code: source, options and compiler. */
+/** Everything that determines the machine code: source, headers, options and compiler. */
 export function cacheKey(request: CompileRequest, compiler: string): string {
   const hash = createHash('sha256');
-  for (const part of [compiler, ...compileOptions(request), request.source]) hash.update(part).update('\0');
+  const headers = Object.entries(request.headers).sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const part of [compiler, ...compileOptions(request), request.source, ...headers.flat()])
+    hash.update(part).update('\0');
   return hash.digest('hex');
 }
 
@@ -47,6 +51,7 @@ export interface Compiler {
 
 const P = 'void *';
 const U64 = 'uint64';
+const STRINGS = 'const char **';
 
 export function openCompiler(): Compiler {
   const library = openLibrary(
@@ -55,8 +60,8 @@ export function openCompiler(): Compiler {
     'the CUDA run-time compiler of the CUDA 12 or 13 toolkit',
   );
   const versionOf = library.bind('nvrtcVersion', [P, P]);
-  const create = library.bind('nvrtcCreateProgram', [P, 'str', 'str', 'int', P, P]);
-  const compileProgram = library.bind('nvrtcCompileProgram', [U64, 'int', 'const char **']);
+  const create = library.bind('nvrtcCreateProgram', [P, 'str', 'str', 'int', STRINGS, STRINGS]);
+  const compileProgram = library.bind('nvrtcCompileProgram', [U64, 'int', STRINGS]);
   const logSize = library.bind('nvrtcGetProgramLogSize', [U64, P]);
   const log = library.bind('nvrtcGetProgramLog', [U64, P]);
   const size = library.bind('nvrtcGetCUBINSize', [U64, P]);
@@ -69,12 +74,11 @@ export function openCompiler(): Compiler {
   const build = (request: CompileRequest): Uint8Array => {
     const program = new BigUint64Array(1);
     const length = new BigUint64Array(1);
-    create(program, request.source, request.name, 0, null, null);
+    const [names, texts] = [Object.keys(request.headers), Object.values(request.headers)];
+    create(program, request.source, request.name, names.length, texts, names);
     const handle = program[0] ?? 0n;
     const options = compileOptions(request);
-    const code = exitOnSignals(() =>
-      compileProgram(handle, options.length, options as unknown as ArrayBufferView),
-    );
+    const code = exitOnSignals(() => compileProgram(handle, options.length, options));
     if (code !== 0) {
       logSize(handle, length);
       const text = Buffer.alloc(Number(length[0]));

@@ -4,7 +4,7 @@ import { RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
-import { canChain, LinearChain } from './chain.js';
+import { canChain, GemvChain } from './gemv-chain.js';
 import { isHopperOrNewer } from './driver.js';
 
 /** What kernels are launched with while a step is recorded. */
@@ -19,7 +19,7 @@ export interface Recording {
   /** Address at which kernels will find these bytes, for as long as the recording lasts. */
   constant(bytes: ArrayBufferView): number;
   /** Takes products with few rows, if the recording chains them. */
-  readonly chain: LinearChain | null;
+  readonly chain: GemvChain | null;
 }
 
 /** Room for page tables: two addresses a page and layer. */
@@ -118,7 +118,7 @@ function record(backend: CudaBackend, step: Step, early: boolean, chained: boole
   const block = allocator.allocate(CONSTANT_BYTES + WORDS_BYTES);
   const place = block.pointer + CONSTANT_BYTES;
   driver.upload(place, new BigInt64Array(WORDS_BYTES / 8));
-  const chain = chained ? new LinearChain(device, place + 8) : null;
+  const chain = chained ? new GemvChain(device, place + 8) : null;
   const constants = new Constants(block.pointer);
   const input = tf.keep(tf.engine().makeTensorFromTensorInfo(backend.output(inputShape, 'int32')));
   const before = carried().map((tensor) => tf.keep(tf.clone(tensor)));

@@ -1,7 +1,9 @@
 /** Index arithmetic shared by the kernels that walk tensors by strides. Axes are merged so that kernels divide less. */
 
-/** Most axes a kernel walks after merging; `RANK` in the sources. */
-export const MAX_RANK = 6;
+import { TILES } from './tiles.js';
+
+/** Most axes a kernel walks after merging. */
+const MAX_RANK = TILES.layout.RANK;
 
 export const sizeOf = (shape: readonly number[]): number =>
   shape.reduce((product, extent) => product * extent, 1);

@@ -1,43 +1,60 @@
 /** Kernels on the CPU: their sources, compiled by a C++ compiler behind `emulator/device.h`. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { kernelSource } from '../../../src/engines/cuda/device.js';
+import { kernelDefines, kernelSource } from '../../../src/engines/cuda/sources.js';
 import { skipBecause } from '../../skip.js';
 
 const test = suite('cuda kernels, emulated');
-const sources = new URL('../../../src/engines/cuda/sources/', import.meta.url);
-const [common, barriers] = ['common', 'barrier'].map((name) =>
-  readFileSync(new URL(`${name}.cuh`, sources), 'utf8'),
-) as [string, string];
 const emulator = fileURLToPath(new URL('emulator/', import.meta.url));
 const hasCompiler = process.platform === 'linux' && spawnSync('g++', ['--version']).status === 0;
 const TOLERANCE = 1e-2;
 
-/** The fragment loaders of common.cuh, which are plain C++. */
-function fragmentLoaders(): string {
-  const start = common.indexOf('DEVICE void load_a(');
-  return common.slice(start, common.lastIndexOf('#endif'));
-}
+/** Headers that stay what they are; the others are included once in each namespace that a program has. */
+const ONCE = new Set(['types.cuh', 'common.cuh']);
 
-/** A kernel source as a header, behind `device.h` instead of common.cuh and barrier.cuh: dynamic shared memory is an array. */
-function header(directory: string, name: string): void {
-  const text = kernelSource(name).slice(common.length).replace(barriers, '');
+/** What a source defines; in one program every source begins anew. */
+const MACROS = /^#define (\w+)/gm;
+
+/** A source or header for the emulator: dynamic shared memory is an array, and what it defines replaces what others did. */
+function emulated(name: string, text: string, defines: Readonly<Record<string, number>> = {}): string {
   const plain = text.replace(
-    /extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];/g,
+    /extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];/g,
     'static $1 $2[131072];',
   );
   assert.not.match(plain, /extern __shared__/);
-  writeFileSync(join(directory, `${name}.h`), plain);
+  if (ONCE.has(name)) return plain;
+  const given = Object.entries(defines).map(
+    ([macro, value]) => `#undef ${macro}\n#define ${macro} ${value}\n`,
+  );
+  // `HEAD` is the program's choice.
+  const own = plain
+    .replace('#pragma once\n', '')
+    .replace(MACROS, (line, macro: string) => (macro === 'HEAD' ? line : `#undef ${macro}\n${line}`));
+  return given.join('') + own;
 }
 
-function build(directory: string, name: string, headers: readonly string[], defines: string[] = []): string {
-  for (const source of headers) header(directory, source);
-  writeFileSync(join(directory, 'fragments.h'), fragmentLoaders());
+function build(
+  directory: string,
+  name: string,
+  sources: readonly string[],
+  defines: readonly string[] = [],
+): string {
+  const write = (file: string, text: string): void => {
+    writeFileSync(join(directory, file), text);
+  };
+  for (const file of sources) {
+    const { source, headers } = kernelSource(file);
+    for (const [header, text] of Object.entries(headers)) write(header, emulated(header, text));
+    const { STORAGE, ...tiles } = kernelDefines(file, 'bfloat16');
+    assert.is(STORAGE, 1);
+    write(`${file}.cu`, emulated(`${file}.cu`, source, tiles));
+  }
+  for (const header of ['ptx.cuh', 'mbarrier.cuh']) write(header, '#include "device.h"\n');
   const program = join(directory, name);
   const options = [
     '-O1',
@@ -47,9 +64,9 @@ function build(directory: string, name: string, headers: readonly string[], defi
     '-DSTORAGE=1',
     ...defines,
     '-I',
-    emulator,
-    '-I',
     directory,
+    '-I',
+    emulator,
   ];
   execFileSync('g++', [...options, '-o', program, join(emulator, `${name}.cpp`)]);
   return program;
@@ -89,7 +106,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   decoding: {
     title: 'the other kernels of a decoding step agree with their definitions',
-    sources: ['retention_step', 'rotary', 'page', 'linear'],
+    sources: ['retention_step', 'rotary', 'page', 'gemv'],
     compared: [
       'linear', 'linear: SwiGLU', 'page', 'page: rotated', 'retention', 'retention: rotated', 'retention: state', 'rotary: halves',
       'rotary: neighbours',
@@ -156,8 +173,8 @@ if (!hasCompiler) {
 
   test('a chain of products gives what its products and norms give one by one', () => {
     inDirectory((directory) => {
-      const headers = ['chain', 'linear', 'norm'];
-      assert.is(execFileSync(build(directory, 'chain', headers), { encoding: 'utf8' }), '22 cases\n');
+      const sources = ['gemv_chain', 'gemv', 'norm'];
+      assert.is(execFileSync(build(directory, 'gemv_chain', sources), { encoding: 'utf8' }), '22 cases\n');
     });
   });
 }

@@ -17,15 +17,18 @@ import {
   argumentBlock,
   float32,
   int32,
-  int32s,
   int64,
   packArguments,
   pointer,
 } from '../../../src/engines/cuda/launch.js';
 import { libraryCandidates, openLibrary } from '../../../src/engines/cuda/libraries.js';
 import { cacheFolder, cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { Struct } from '../../../src/engines/cuda/structs.js';
 import { broadcastWalk, copyWalk, mergeAxes, sizeOf, stridesOf } from '../../../src/engines/cuda/walk.js';
 import { RunError } from '../../../src/errors.js';
+
+/** An array of three. */
+const PAIR = new Struct({ numbers: ['int32', 3] });
 
 const test = suite('cuda engine without a GPU');
 
@@ -42,7 +45,7 @@ test('arguments lie where their pointers say, structs aligned', () => {
     float32(1.5),
     large,
     int64(-(2 ** 33)),
-    int32s([1, -2], 3),
+    PAIR.argument({ numbers: [1, -2] }),
   ]);
   const at = (index: number): number => Number((block.pointers[index] ?? 0n) - block.address);
   assert.is(block.view.getBigUint64(at(0), true), 0x7f12_3456_7800n);
@@ -120,11 +123,24 @@ test('reductions know which axes are one block', () => {
 });
 
 test('compiled kernels are keyed by content, options and compiler', () => {
-  const request = { name: 'a.cu', source: 'x', architecture: 'sm_90a', defines: { B: 2, A: 1 } };
+  const headers = { 'h.cuh': 'h', 'i.cuh': 'i' };
+  const request = { name: 'a.cu', source: 'x', headers, architecture: 'sm_90a', defines: { B: 2, A: 1 } };
   assert.equal(compileOptions(request), ['--gpu-architecture=sm_90a', '--std=c++17', '-DA=1', '-DB=2']);
   const key = cacheKey(request, 'NVRTC 13.0');
-  assert.is(cacheKey({ ...request, name: 'b.cu', defines: { A: 1, B: 2 } }, 'NVRTC 13.0'), key);
-  const others = [{ source: 'y' }, { architecture: 'sm_80' }, { defines: { A: 2, B: 2 } }];
+  assert.is(
+    cacheKey(
+      { ...request, name: 'b.cu', headers: { 'i.cuh': 'i', 'h.cuh': 'h' }, defines: { A: 1, B: 2 } },
+      'NVRTC 13.0',
+    ),
+    key,
+  );
+  const others = [
+    { source: 'y' },
+    { architecture: 'sm_80' },
+    { defines: { A: 2, B: 2 } },
+    { headers: { ...headers, 'i.cuh': 'j' } },
+    { headers: { 'h.cuh': 'h' } },
+  ];
   for (const change of others) assert.is.not(cacheKey({ ...request, ...change }, 'NVRTC 13.0'), key);
   assert.is.not(cacheKey(request, 'NVRTC 12.4'), key);
   assert.is(cacheFolder({ YOCO_CACHE: '/c' }), '/c/cuda');

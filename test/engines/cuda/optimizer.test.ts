@@ -19,7 +19,11 @@ const offline = suite('cuda optimizer without a GPU');
 
 offline('the table cuts tensors into pieces; one of nothing has none', () => {
   const entry = (size: number, isWide = false): TableEntry => ({
-    addresses: [2 ** 46 + 1, 2, 3, 4, 5],
+    parameter: 2 ** 46 + 1,
+    stored: 2,
+    gradient: 3,
+    first: 4,
+    second: 5,
     size,
     isWide,
     weightDecay: 0.5,

@@ -1,8 +1,8 @@
 /** Recorded decoding steps on a device that computes nothing: when they are made, what they hold, when they end. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { kernelSource } from '../../../src/engines/cuda/device.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
+import { kernelSource } from '../../../src/engines/cuda/sources.js';
 import { createConfig } from '../../../src/model/index.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
@@ -95,14 +95,15 @@ test('every kernel that is launched early waits for the one before it', async ()
     );
     assert.ok(new Set(early.map(({ name }) => name)).size > 3);
     for (const { name, early: file = '' } of early) {
-      const source = kernelSource(file);
+      const { source: own, headers } = kernelSource(file);
+      const source = [...Object.values(headers), own].join('\n');
       const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
       // In the kernel itself, or in a function that it calls.
       const called = Array.from(
-        body.matchAll(/\b(normalize|rotate|products|load_queries|run_stages)[<(]/g),
+        body.matchAll(/\b(normalize|rotate|gemv_rows|load_queries|run_stages)[<(]/g),
         ([, inner]) => bodyOf(source, `DEVICE void ${inner}\\(`),
       );
-      const waits = [body, ...called].some((text) => /^{\s*follow\(\);|wait_for_previous\(\);/.test(text));
+      const waits = [body, ...called].some((text) => /^{\s*griddep_sync\(\);|griddep_wait\(\);/.test(text));
       assert.ok(waits, `${name} of ${file}`);
     }
     cache.dispose();

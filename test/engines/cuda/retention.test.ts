@@ -1,7 +1,8 @@
 /** Gated retention on a device that computes nothing: what is launched, and from where. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { kernelSource, type KernelName } from '../../../src/engines/cuda/device.js';
+import type { KernelSpec } from '../../../src/engines/cuda/device.js';
+import { kernelSource } from '../../../src/engines/cuda/sources.js';
 import { startOn } from '../../../src/engines/cuda/index.js';
 import { gatedRetention } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
@@ -11,7 +12,7 @@ const test = suite('cuda gated retention');
 
 test('every kernel of the operation and its gradient is in the source that it is launched from', async () => {
   const { device } = standIn();
-  const launched: KernelName[] = [];
+  const launched: KernelSpec[] = [];
   const launch = device.launch.bind(device);
   device.launch = (kernel, ...rest) => {
     launched.push(kernel);
@@ -31,7 +32,7 @@ test('every kernel of the operation and its gradient is in the source that it is
     ),
   );
   for (const { file, name } of kernels) {
-    assert.match(kernelSource(file), new RegExp(`KERNEL (__launch_bounds__\\(\\w+\\) )?${name}\\(`));
+    assert.match(kernelSource(file).source, new RegExp(`KERNEL (__launch_bounds__\\(\\w+\\) )?${name}\\(`));
   }
 });
 

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { STORAGE_CODE, kernelSource } from '../../../src/engines/cuda/device.js';
 import { type CompileRequest, openCompiler } from '../../../src/engines/cuda/nvrtc.js';
+import { kernelDefines, kernelSource } from '../../../src/engines/cuda/sources.js';
 import type { StorageType } from '../../../src/engines/engine.js';
 import { RunError } from '../../../src/errors.js';
 import { skipBecause } from '../../skip.js';
@@ -37,7 +37,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention_decode: NARROW,
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
-  chain: [
+  gemv_chain: [
     ['bfloat16', 'sm_90a'],
     ['float16', 'sm_90a'],
   ],
@@ -52,11 +52,18 @@ const names = readdirSync(folder).filter((name) => name.endsWith('.cu')).map((na
 type Compile = (request: CompileRequest) => Promise<void>;
 
 /** By nvcc, in a directory that is there for as long. */
-async function compileByTool({ name, source, architecture, defines }: CompileRequest): Promise<void> {
+async function compileByTool({
+  name,
+  source,
+  headers,
+  architecture,
+  defines,
+}: CompileRequest): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'yoco-cuda-'));
   try {
     const file = join(directory, name);
     writeFileSync(file, source);
+    for (const [header, text] of Object.entries(headers)) writeFileSync(join(directory, header), text);
     const target = `-gencode=arch=${architecture.replace('sm', 'compute')},code=${architecture}`;
     // Little optimisation, since only acceptance matters.
     const options = [target, '-std=c++17', '-Xcicc', '-O1', '-Xptxas', '-O1', '-cubin', '-o', `${file}.bin`];
@@ -95,8 +102,8 @@ for (const name of names) {
       // All at once: there are few, and a compiler is one thread.
       await Promise.all(
         (VARIANTS[name] ?? PLAIN).map(([storage, architecture, head]) => {
-          const defines = { STORAGE: STORAGE_CODE[storage], ...(head !== undefined && { HEAD: head }) };
-          return compile({ name: `${name}.cu`, source, architecture, defines });
+          const defines = kernelDefines(name, storage, head);
+          return compile({ name: `${name}.cu`, ...source, architecture, defines });
         }),
       );
     });

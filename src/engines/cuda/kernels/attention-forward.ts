@@ -1,20 +1,21 @@
 /** The three kernels of attention forward. */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
-import { type KernelArgument, float32, int32, int64s, pointer } from '../launch.js';
+import { type KernelArgument, float32, int32, pointer } from '../launch.js';
+import { CACHE, HOPPER_PROBLEM } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { type RowSource, TENSOR_MAP_BYTES, TensorMaps, denseRows } from '../tensor-map.js';
 import { sizeOf } from '../walk.js';
 import {
-  type Cache, ONE_PAGE, type Problem, ROWS, THREADS, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
+  type Cache, ONE_PAGE, type Problem, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
   splitBytes, splitsOf, tileBytes, withPositions,
 } from './attention-problem.js'; // prettier-ignore
 import { rotary, rotationArguments } from './rotary.js';
 
 const LOG2_E = Math.LOG2E;
-/** Rows of a block of the Hopper kernel. */
-const HOPPER_ROWS = 128;
-/** Parts of the splits that are joined at once: `PARTS` of attention_decode.cu. */
-const JOINED_AT_ONCE = 8;
+const { attention: GENERAL, attention_decode: SPLIT, attention_hopper: HOPPER } = TILES;
+/** Threads of a Hopper block: a producer warpgroup and two of consumers. */
+const HOPPER_THREADS = 384;
 
 function general(
   backend: CudaBackend,
@@ -37,9 +38,9 @@ function general(
       pointer(logSumExp),
       shape,
     ];
-    const grid = [Math.ceil(problem.queries / ROWS), problem.heads, problem.batch] as const;
+    const grid = [Math.ceil(problem.queries / GENERAL.ROWS), problem.heads, problem.batch] as const;
     const kernel = { file: 'attention', name: 'attention_forward', head };
-    backend.launch(kernel, grid, THREADS, args, tileBytes(head, 3 * ROWS));
+    backend.launch(kernel, grid, GENERAL.THREADS, args, tileBytes(head, GENERAL.ROWS + 2 * GENERAL.KEYS));
   });
 }
 
@@ -60,16 +61,17 @@ function split(
   const pages = pageTable(backend, cache);
   const partialBytes = batch * splits * queries * heads * (width + 2) * 4;
   backend.scratch(partialBytes, (partial) => {
-    const view = [
-      pages,
-      pages + cache.keys.length * 8,
-      cache.batchStride,
-      cache.positionStride,
-      cache.headStride,
-    ];
+    const view = {
+      keys: pages,
+      values: pages + cache.keys.length * 8,
+      batch: cache.batchStride,
+      position: cache.positionStride,
+      head: cache.headStride,
+      pageSize: cache.pageSize,
+    };
     const args = [
       pointer(backend.pointer(q)),
-      int64s([...view, cache.pageSize], 6),
+      CACHE.argument(view),
       pointer(partial),
       int32(queries),
       ...(isGrowing ? backend.moving(keys) : [pointer(0), int32(keys)]),
@@ -79,7 +81,7 @@ function split(
       ...rotationArguments(backend, rotation),
     ];
     const kernel = { file: 'attention_decode', name: 'attention_split', head: width, early: true };
-    backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, splitBytes(width));
+    backend.launch(kernel, [splits, kvHeads, batch], 32 * SPLIT.WARPS, args, splitBytes(width));
     const join = [
       pointer(partial),
       pointer(out),
@@ -87,17 +89,8 @@ function split(
       ...[queries, heads, kvHeads, splits].map(int32),
     ];
     const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
-    backend.launch(ofJoin, [heads, queries, batch], width * JOINED_AT_ONCE, join);
+    backend.launch(ofJoin, [heads, queries, batch], width * SPLIT.PARTS, join);
   });
-}
-
-/** `Problem` of attention_hopper.cu. */
-function hopperProblem(problem: Problem, pageSize: number): KernelArgument {
-  const { queries, keys, heads, kvHeads, window, scale } = problem;
-  const bytes = new ArrayBuffer(28);
-  new Int32Array(bytes, 0, 6).set([queries, keys, heads, kvHeads, window, pageSize]);
-  new Float32Array(bytes, 24, 1)[0] = scale * LOG2_E;
-  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
 }
 
 function hopper(
@@ -108,7 +101,7 @@ function hopper(
   out: number,
   logSumExp: number,
 ): void {
-  const { batch, queries, keys, heads, kvHeads, width } = problem;
+  const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
   const maps = TensorMaps.of(backend);
   const mapQ = maps.encode(denseRows(backend.pointer(q), q.shape));
   const mapOf = (address: number, page: number): Uint8Array => {
@@ -138,12 +131,21 @@ function hopper(
       pointer(address + cache.keys.length * TENSOR_MAP_BYTES),
       pointer(out),
       pointer(logSumExp),
-      hopperProblem(problem, cache.pageSize),
+      HOPPER_PROBLEM.argument({
+        tq: queries,
+        tk: keys,
+        heads,
+        kvHeads,
+        window,
+        pageSize: cache.pageSize,
+        factor: scale * LOG2_E,
+      }),
     ];
-    const blocks = Math.ceil(queries / HOPPER_ROWS) * heads * batch;
+    const blocks = Math.ceil(queries / HOPPER.ROWS) * heads * batch;
     const kernel = { file: 'attention_hopper', name: 'attention_forward', head: width };
-    // Q, two stages of K and of V, and room to align them to 1 KiB.
-    backend.launch(kernel, [blocks], 384, args, 5 * HOPPER_ROWS * width * 2 + 1024);
+    // Q, the stages of K and of V, and room to align them to 1 KiB.
+    const rowsHeld = HOPPER.ROWS + 2 * HOPPER.STAGES * HOPPER.KEYS;
+    backend.launch(kernel, [blocks], HOPPER_THREADS, args, rowsHeld * width * 2 + 1024);
   });
 }
 

@@ -2,12 +2,12 @@
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, int64, pointer } from '../launch.js';
+import { HOPPER_GRAD_PROBLEM } from '../structs.js';
+import { TILES, shortStep } from '../tiles.js';
 import { TensorMaps, denseRows } from '../tensor-map.js';
 import {
   ONE_PAGE,
   type Problem,
-  ROWS,
-  THREADS,
   attentionRoute,
   headWidth,
   rows,
@@ -15,10 +15,10 @@ import {
   withPositions,
 } from './attention-problem.js';
 
-/** Keys (dQ) or queries (dK, dV) per step of the general kernels: `SHORT` of attention.cu, so that wide heads fit. */
-const stepOf = (head: number): number => (head <= 128 ? 32 : 16);
-/** Rows of a block, positions of a streamed tile and tiles in flight of attention_hopper_grad.cu. */
-const HOPPER = { rows: 128, tile: 64, stages: 3, threads: 384 } as const;
+const { ROWS, THREADS } = TILES.attention;
+const HOPPER = TILES.attention_hopper_grad;
+/** A producer warpgroup and two of consumers. */
+const HOPPER_THREADS = 384;
 
 export interface GradientInputs {
   dy: TensorInfo;
@@ -47,7 +47,7 @@ function general(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem:
       pointer(to.logSumExp),
       pointer(to.delta),
     ];
-    const shared = tileBytes(head, 2 * ROWS + 2 * stepOf(head));
+    const shared = tileBytes(head, 2 * ROWS + 2 * shortStep(head));
     const byQuery = [Math.ceil(queries / ROWS), heads, batch] as const;
     const byKey = [Math.ceil(keys / ROWS), kvHeads, batch] as const;
     const kernel = (name: string) => ({ file: 'attention', name, head });
@@ -61,15 +61,11 @@ function general(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem:
 /** The tensor map of [B,T,H,width] rows. */
 function mapOf(backend: CudaBackend, info: TensorInfo): KernelArgument {
   const source = denseRows(backend.pointer(info), info.shape);
-  return { kind: 'bytes', value: TensorMaps.of(backend).encode(source, HOPPER.tile), alignment: 64 };
+  return { kind: 'bytes', value: TensorMaps.of(backend).encode(source, HOPPER.TILE), alignment: 64 };
 }
 
-/** `Problem` of attention_hopper_grad.cu. */
 function hopperProblem({ queries, keys, heads, kvHeads, window, scale }: Problem): KernelArgument {
-  const bytes = new ArrayBuffer(24);
-  new Int32Array(bytes, 0, 5).set([queries, keys, heads, kvHeads, window]);
-  new Float32Array(bytes, 20, 1)[0] = scale;
-  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+  return HOPPER_GRAD_PROBLEM.argument({ tq: queries, tk: keys, heads, kvHeads, window, scale });
 }
 
 function hopper(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem: Problem, to: Places): void {
@@ -80,14 +76,14 @@ function hopper(backend: CudaBackend, { q, k, v, dy }: GradientInputs, problem: 
     pointer(to.delta),
   ];
   // The rows held and the ring of tiles, of two tensors each, and room to align them to 1 KiB.
-  const shared = 2 * (HOPPER.rows + HOPPER.stages * HOPPER.tile) * width * 2 + 1024;
+  const shared = 2 * (HOPPER.ROWS + HOPPER.STAGES * HOPPER.TILE) * width * 2 + 1024;
   const kernel = (name: string) => ({ file: 'attention_hopper_grad', name, head: width });
-  const byQuery = Math.ceil(queries / HOPPER.rows) * heads * batch;
+  const byQuery = Math.ceil(queries / HOPPER.ROWS) * heads * batch;
   const ofQuery = [...common, pointer(to.dq), hopperProblem(problem)];
-  backend.launch(kernel('attention_hopper_grad_query'), [byQuery], HOPPER.threads, ofQuery, shared);
-  const byKey = Math.ceil(keys / HOPPER.rows) * kvHeads * batch;
+  backend.launch(kernel('attention_hopper_grad_query'), [byQuery], HOPPER_THREADS, ofQuery, shared);
+  const byKey = Math.ceil(keys / HOPPER.ROWS) * kvHeads * batch;
   const ofKey = [...common, pointer(to.dk), pointer(to.dv), hopperProblem(problem)];
-  backend.launch(kernel('attention_hopper_grad_key'), [byKey], HOPPER.threads, ofKey, shared);
+  backend.launch(kernel('attention_hopper_grad_key'), [byKey], HOPPER_THREADS, ofKey, shared);
 }
 
 /** dQ, dK and dV. */

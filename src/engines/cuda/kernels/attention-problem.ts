@@ -4,18 +4,12 @@ import type { TensorInfo } from '../../../tf.js';
 import { RunError } from '../../../errors.js';
 import type { Block } from '../allocator.js';
 import type { CudaBackend } from '../backend.js';
-import { type KernelArgument, int64s } from '../launch.js';
+import type { KernelArgument } from '../launch.js';
+import { ATTENTION_SHAPE, SOURCE } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { BOX_POSITIONS } from '../tensor-map.js';
 
-export const THREADS = 128;
-/** Rows of a block in attention.cu. */
-export const ROWS = 64;
-/** Most (query, head of the group) rows of the split kernel, and keys it reads at a time. */
-export const SPLIT_ROWS = 16;
-const SPLIT_KEYS = 64;
-const LEAST_KEYS_PER_SPLIT = 256;
-/** Keys of a split are a multiple of this: small, so that all splits have about the same number. */
-const SPLIT_STEP = 16;
+const SPLIT = TILES.attention_decode;
 /** Positions that all lie in one array. */
 export const ONE_PAGE = 2 ** 30;
 
@@ -63,7 +57,7 @@ export function attentionRoute(
   const { queries, heads, kvHeads, width, positions } = problem;
   if (positions !== null) return 'general';
   const isPadded = headWidth(width) !== width;
-  if ((queries * heads) / kvHeads <= SPLIT_ROWS && !isPadded && width <= 128) return 'split';
+  if ((queries * heads) / kvHeads <= SPLIT.MOST && !isPadded && width <= 128) return 'split';
   const aligned = pageSize % BOX_POSITIONS === 0;
   return isHopper && aligned && (width === 64 || width === 128) ? 'hopper' : 'general';
 }
@@ -88,8 +82,8 @@ export function mostSplits(
 
 /** How many splits get keys; the kernel computes the same. */
 export function splitsOf(keys: number, most: number): number {
-  const even = Math.ceil(Math.ceil(keys / most) / SPLIT_STEP) * SPLIT_STEP;
-  return Math.ceil(keys / Math.max(LEAST_KEYS_PER_SPLIT, even));
+  const even = Math.ceil(Math.ceil(keys / most) / SPLIT.STEP) * SPLIT.STEP;
+  return Math.ceil(keys / Math.max(SPLIT.LEAST, even));
 }
 
 /** Strides of [B,T,H,D] rows as the sources' `Source` takes them, with the pages' address table. */
@@ -101,7 +95,7 @@ export function source(
   head: number,
   pageSize: number,
 ): KernelArgument {
-  return int64s([base, pages, batch, position, head, pageSize], 6);
+  return SOURCE.argument({ base, pages, batch, position, head, pageSize });
 }
 export function rows(backend: CudaBackend, info: TensorInfo): KernelArgument {
   const [, time = 1, heads = 1, width = 1] = info.shape;
@@ -134,12 +128,8 @@ export function pageTable(backend: CudaBackend, cache: Cache): number {
 
 /** `Shape` of attention.cu; `positions` is the device copy of the query positions. */
 function shapeArguments(problem: Problem, positions: number): KernelArgument {
-  const bytes = new ArrayBuffer(40);
-  const { queries, keys, heads, kvHeads, width, window, scale } = problem;
-  new Int32Array(bytes, 0, 6).set([queries, keys, heads, kvHeads, width, window]);
-  new Float32Array(bytes, 24, 1)[0] = scale;
-  new BigUint64Array(bytes, 32, 1)[0] = BigInt(positions);
-  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 8 };
+  const { queries: tq, keys: tk, heads, kvHeads, width, window, scale } = problem;
+  return ATTENTION_SHAPE.argument({ tq, tk, heads, kvHeads, width, window, scale, positions });
 }
 
 export function withPositions(
@@ -154,7 +144,8 @@ export function withPositions(
     });
 }
 
-/** Shared memory of a block of the split kernel: Q, and two stages of K and V. */
-export const splitBytes = (head: number): number => tileBytes(head, SPLIT_ROWS + 4 * SPLIT_KEYS);
+/** Shared memory of a block of the split kernel: Q, and the stages of K and V of every warp. */
+export const splitBytes = (head: number): number =>
+  tileBytes(head, SPLIT.MOST + SPLIT.WARPS * SPLIT.STAGES * 2 * SPLIT.KEYS);
 
 export const tileBytes = (head: number, rowCount: number): number => rowCount * (head + 8) * 2;

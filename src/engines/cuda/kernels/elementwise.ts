@@ -1,7 +1,8 @@
 import { type DataType, type TensorInfo, backend_util } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
-import { float32, int32, int64, int64s, pointer, type KernelArgument } from '../launch.js';
-import { MAX_RANK, broadcastWalk, sizeOf } from '../walk.js';
+import { float32, int32, int64, pointer, type KernelArgument } from '../launch.js';
+import { BROADCAST } from '../structs.js';
+import { broadcastWalk, sizeOf } from '../walk.js';
 import { type CudaKernel, input, register, registerAll } from './register.js';
 
 const file = 'elementwise';
@@ -83,15 +84,14 @@ export function binary(
   const out = backend.output(shape, dtype, storage);
   const size = sizeOf(shape);
   const walk = broadcastWalk(a.shape, b.shape, shape);
-  const lists = [walk.shape, walk.strides[0] ?? [], walk.strides[1] ?? []];
-  const words = lists.flatMap((list) => [...list, ...new Array<number>(MAX_RANK - list.length).fill(0)]);
+  const [stridesA = [], stridesB = []] = walk.strides;
   const args: KernelArgument[] = [
     pointer(backend.pointer(a, storage)),
     pointer(backend.pointer(b, storage)),
     pointer(backend.pointer(out, storage)),
     int64(size),
     int32(walk.shape.length),
-    int64s(words, MAX_RANK * 3),
+    BROADCAST.argument({ shape: walk.shape, a: stridesA, b: stridesB }),
   ];
   backend.launch({ file, name: `binary_${name}_${a.dtype}`, storage }, backend.blocks(size), THREADS, args);
   return out;

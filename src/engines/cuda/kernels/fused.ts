@@ -3,7 +3,7 @@ import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
-import { linear, linearGroup, linearSwigluFew } from './linear.js';
+import { linear, linearGroup, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
 
@@ -78,7 +78,7 @@ function linearSwiglu(
   activated: TensorInfo,
   gate: TensorInfo,
 ): TensorInfo {
-  const few = linearSwigluFew(backend, x, activated, gate);
+  const few = gemvSwiglu(backend, x, activated, gate);
   if (few !== null) return few;
   const projections = linearGroup(backend, x, [activated, gate]);
   const [out] = swiglu(backend, projections, 1);

@@ -1,7 +1,8 @@
 import { type TensorInfo, backend_util, slice_util, util } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
-import { float32, int32, int64, int64s, pointer } from '../launch.js';
-import { MAX_RANK, broadcastStrides, copyWalk, sizeOf, stridesOf } from '../walk.js';
+import { float32, int32, int64, pointer } from '../launch.js';
+import { WALK } from '../structs.js';
+import { broadcastStrides, copyWalk, sizeOf, stridesOf } from '../walk.js';
 import { fill } from './elementwise.js';
 import { type CudaKernel, input, registerAll } from './register.js';
 
@@ -27,14 +28,13 @@ export function copyStrided(backend: CudaBackend, shape: readonly number[], from
     backend.copy(destination, source, units * walk.unit);
     return;
   }
-  const lists = [walk.shape, walk.strides[0] ?? [], walk.strides[1] ?? []];
-  const words = lists.flatMap((list) => [...list, ...new Array<number>(MAX_RANK - list.length).fill(0)]);
+  const [fromStrides = [], toStrides = []] = walk.strides;
   const args = [
     pointer(source),
     pointer(destination),
     int64(units),
     int32(walk.shape.length),
-    int64s(words, MAX_RANK * 3),
+    WALK.argument({ shape: walk.shape, source: fromStrides, destination: toStrides }),
   ];
   backend.launch({ file, name: `copy${walk.unit}` }, backend.blocks(units), THREADS, args);
 }

@@ -1,8 +1,9 @@
 /** Linear layers: cuBLASLt for many rows, an own kernel for the few rows of decoding. */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
-import { FEW_ROWS, GROUP } from '../chain.js';
-import { int32, int64s, pointer } from '../launch.js';
+import { int32, pointer } from '../launch.js';
+import { GROUP } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
 import { product } from './matmul.js';
 
@@ -13,7 +14,7 @@ export function linear(
   residual: TensorInfo | undefined,
   transposed: boolean,
 ): TensorInfo {
-  if (!transposed && fewRows(backend, x)) return linearFew(backend, x, [weight], residual)[0] as TensorInfo;
+  if (!transposed && hasFewRows(backend, x)) return gemv(backend, x, [weight], residual)[0] as TensorInfo;
   const [rowsW = 1, columnsW = 1] = weight.shape;
   const [inner, width] = transposed ? [rowsW, columnsW] : [columnsW, rowsW];
   const rows = sizeOf(x.shape) / Math.max(1, inner);
@@ -31,17 +32,16 @@ export function linear(
   return out;
 }
 
-/** As in linear.cu. */
-const THREADS = 128;
+const { GEMV_ROWS, GEMV_WEIGHTS, THREADS } = TILES.gemv;
 
 /** Whether products with these rows are bound by reading the weights, which the kernel for few rows does best. */
-function fewRows(backend: CudaBackend, x: TensorInfo): boolean {
+function hasFewRows(backend: CudaBackend, x: TensorInfo): boolean {
   const inner = x.shape.at(-1) ?? 1;
-  return sizeOf(x.shape) <= FEW_ROWS * inner && inner % (16 / backend.elementBytes('float32')) === 0;
+  return sizeOf(x.shape) <= GEMV_ROWS * inner && inner % (16 / backend.elementBytes('float32')) === 0;
 }
 
-/** Up to {@link GROUP} projections of at most {@link FEW_ROWS} rows in one launch. */
-function linearFew(
+/** Up to {@link GEMV_WEIGHTS} projections of at most {@link GEMV_ROWS} rows in one launch. */
+function gemv(
   backend: CudaBackend,
   x: TensorInfo,
   weights: readonly TensorInfo[],
@@ -62,21 +62,17 @@ function linearFew(
     swiglu: false,
   };
   if (backend.device.recording?.chain?.add(chained) === true) return outs;
-  const padded = (values: readonly number[]): number[] => [
-    ...values,
-    ...new Array<number>(GROUP - values.length).fill(0),
-  ];
   const total = widths.reduce((sum, width) => sum + width, 0);
   const args = [
     pointer(chained.x),
-    int64s([...padded(chained.weights), ...padded(chained.outs), ...padded(widths)], 3 * GROUP),
+    GROUP.argument({ weights: chained.weights, outs: chained.outs, widths }),
     pointer(chained.residual),
     int32(rows),
     int32(inner),
     int32(total),
   ];
   backend.launch(
-    { file: 'linear', name: 'linear_few', early: true },
+    { file: 'gemv', name: 'gemv', early: true },
     [Math.ceil(total / (THREADS / 32))],
     THREADS,
     args,
@@ -85,13 +81,13 @@ function linearFew(
 }
 
 /** silu(x activatedᵀ) * (x gateᵀ) in one launch, where x has few rows; null where it has many. */
-export function linearSwigluFew(
+export function gemvSwiglu(
   backend: CudaBackend,
   x: TensorInfo,
   activated: TensorInfo,
   gate: TensorInfo,
 ): TensorInfo | null {
-  if (!fewRows(backend, x)) return null;
+  if (!hasFewRows(backend, x)) return null;
   const [width = 1, inner = 1] = activated.shape;
   const out = backend.output([...x.shape.slice(0, -1), width]);
   const rows = sizeOf(x.shape) / inner;
@@ -106,7 +102,7 @@ export function linearSwigluFew(
   if (backend.device.recording?.chain?.add(chained) === true) return out;
   const args = [...[from, first, second, to].map(pointer), ...[rows, inner, width].map(int32)];
   const blocks = Math.ceil(width / (THREADS / 64));
-  backend.launch({ file: 'linear', name: 'linear_swiglu', early: true }, [blocks], THREADS, args);
+  backend.launch({ file: 'gemv', name: 'gemv_swiglu', early: true }, [blocks], THREADS, args);
   return out;
 }
 
@@ -120,6 +116,6 @@ export function linearGroup(
   x: TensorInfo,
   weights: readonly TensorInfo[],
 ): TensorInfo[] {
-  if (weights.length <= GROUP && fewRows(backend, x)) return linearFew(backend, x, weights);
+  if (weights.length <= GEMV_WEIGHTS && hasFewRows(backend, x)) return gemv(backend, x, weights);
   return weights.map((weight) => linear(backend, x, weight, undefined, false));
 }

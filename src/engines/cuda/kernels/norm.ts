@@ -2,12 +2,11 @@ import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
-import { CHAIN_THREADS } from '../chain.js';
+import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
 
 const file = 'norm';
-/** Packs of a row one thread keeps in registers; `KEPT` in norm.cu. */
-const KEPT = 4;
+const { KEPT } = TILES.norm;
 /** Rows that do not fill the device whatever their blocks. */
 const FEW_ROWS = 64;
 const SHARED_LIMIT = 48 * 1024;
@@ -42,7 +41,7 @@ export function normLaunch(rows: number, width: number, perPack: number): NormLa
 
 /** Whether a chain of products can norm these rows as the launch does, to the last bit. */
 function isChained({ name, extent }: NormLaunch, rows: number): boolean {
-  if (name === 'rms_norm') return rows <= FEW_ROWS && extent <= CHAIN_THREADS;
+  if (name === 'rms_norm') return rows <= FEW_ROWS && extent <= TILES.gemv_chain.THREADS;
   return name === 'rms_norm_small';
 }
 

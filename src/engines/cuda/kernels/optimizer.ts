@@ -2,41 +2,37 @@ import { type AdamWAttributes, registerFusedKernel } from '../../../ops/kernels.
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { type KernelArgument, float32, int32, pointer } from '../launch.js';
+import { RULE, TENSOR } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
 
 const file = 'optimizer';
-/** Elements of a piece, which one block handles, and threads of a block in optimizer.cu. */
-const PIECE = 8192;
-const THREADS = 256;
-/** Bytes of a `Tensor` there. */
-const ENTRY_BYTES = 64;
+const { PIECE, THREADS } = TILES.optimizer;
 
 /** What a kernel is to know of a tensor; addresses it has no use for are 0. */
 export interface TableEntry {
-  /** Of the float32 parameter, the one in storage, the gradient and the two moments. */
-  addresses: readonly number[];
-  size: number;
+  /** Address of the float32 parameter, and of the one in storage. */
+  readonly parameter: number;
+  readonly stored: number;
+  readonly gradient: number;
+  /** Addresses of the moments. */
+  readonly first: number;
+  readonly second: number;
+  readonly size: number;
   /** Whether the gradient is float32. */
-  isWide: boolean;
-  weightDecay: number;
+  readonly isWide: boolean;
+  readonly weightDecay: number;
 }
 
 /** The table as the kernels read it, and the pieces of all its tensors. */
 export function tensorTable(entries: readonly TableEntry[]): { bytes: Uint8Array; pieces: number } {
-  const bytes = new Uint8Array(entries.length * ENTRY_BYTES);
-  const view = new DataView(bytes.buffer);
   let pieces = 0;
-  entries.forEach(({ addresses, size, isWide, weightDecay }, index) => {
-    const at = index * ENTRY_BYTES;
-    [...addresses, size].forEach((value, i) => {
-      view.setBigInt64(at + 8 * i, BigInt(value), true);
-    });
-    view.setInt32(at + 48, pieces, true);
-    view.setInt32(at + 52, isWide ? 1 : 0, true);
-    view.setFloat32(at + 56, weightDecay, true);
-    pieces += Math.ceil(size / PIECE);
+  const rows = entries.map(({ isWide, weightDecay, ...entry }) => {
+    const piece = pieces;
+    pieces += Math.ceil(entry.size / PIECE);
+    return { ...entry, piece, isWide: isWide ? 1 : 0, decay: weightDecay, unused: 0 };
   });
-  return { bytes, pieces };
+  return { bytes: TENSOR.table(rows), pieces };
 }
 
 /** A gradient is read as it is kept: what kernels summed in float32 need not be rounded first. */
@@ -59,13 +55,11 @@ function adamWEntry(backend: CudaBackend, tensors: AdamWTensors): TableEntry {
   const stored = backend.pointer(parameter);
   const { address, isWide } = gradientOf(backend, tensors.gradient);
   const master = backend.writable(parameter, 'float32', true);
-  const moments = [firstMoment, secondMoment].map((moment) => backend.writable(moment, 'float32'));
-  return {
-    addresses: [master, stored, address, ...moments],
-    size: sizeOf(parameter.shape),
-    isWide,
-    weightDecay,
-  };
+  const [first, second] = [firstMoment, secondMoment].map((moment) =>
+    backend.writable(moment, 'float32'),
+  ) as [number, number];
+  const size = sizeOf(parameter.shape);
+  return { parameter: master, stored, gradient: address, first, second, size, isWide, weightDecay };
 }
 
 function adamW(
@@ -77,21 +71,29 @@ function adamW(
   const { bytes, pieces } = tensorTable(tensors.map((entry) => adamWEntry(backend, entry)));
   const constant = scale === undefined ? 1 : backend.constant(scale);
   const { learningRate, beta1, beta2, epsilon, step } = attrs;
-  const rule = [
-    beta1, beta2, epsilon, learningRate / (1 - beta1 ** step), 1 / (1 - beta2 ** step), learningRate,
-  ]; // prettier-ignore
+  const rule = RULE.argument({
+    beta1,
+    beta2,
+    epsilon,
+    rate: learningRate / (1 - beta1 ** step),
+    correction: 1 / (1 - beta2 ** step),
+    decayedRate: learningRate,
+  });
   backend.uploaded(bytes, (table) => {
     const args: KernelArgument[] = [
       pointer(table),
       int32(tensors.length),
       pointer(scale === undefined || constant !== null ? 0 : backend.pointer(scale, 'float32')),
       float32(constant ?? 1),
-      { kind: 'bytes', value: new Uint8Array(Float32Array.from(rule).buffer), alignment: 4 },
+      rule,
     ];
     backend.launch({ file, name: 'adamw' }, [pieces], THREADS, args);
   });
   return [];
 }
+
+/** Of a tensor that is only measured. */
+const NOTHING = { parameter: 0, stored: 0, first: 0, second: 0, weightDecay: 0 };
 
 /** Two passes in a fixed order, so that the same gradients give the same norm; nothing is read back. */
 function clipScale(backend: CudaBackend, gradients: readonly TensorInfo[], clip: number): TensorInfo[] {
@@ -102,7 +104,8 @@ function clipScale(backend: CudaBackend, gradients: readonly TensorInfo[], clip:
   const { bytes, pieces } = tensorTable(
     gradients.map((gradient) => {
       const { address, isWide } = gradientOf(backend, gradient);
-      return { addresses: [0, 0, address, 0, 0], size: sizeOf(gradient.shape), isWide, weightDecay: 0 };
+      const size = sizeOf(gradient.shape);
+      return { ...NOTHING, gradient: address, size, isWide };
     }),
   );
   const results = [norm, scale].map((info) => pointer(backend.pointer(info, 'float32')));

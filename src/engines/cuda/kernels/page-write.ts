@@ -2,7 +2,8 @@
 import type { Kernels, PageWriteAttributes, RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
-import { int32, int64, int64s } from '../launch.js';
+import { int32, int64 } from '../launch.js';
+import { WRITTEN } from '../structs.js';
 import { rotationArguments } from './rotary.js';
 
 /** @param rotation of the keys, of which there are few then */
@@ -19,12 +20,10 @@ export function pageWrite(
   // What a row is made of: packs of 16 bytes, elements, or the pairs that are rotated.
   const columns = rotation === null ? plain : width / 2;
   const size = batch * heads * attrs.count * columns;
-  const addresses = [
-    ...[keyPage, valuePage].map((info) => backend.writable(info)),
-    ...[keys, values].map((info) => backend.pointer(info)),
-  ];
+  const page = [keyPage, valuePage].map((info) => backend.writable(info));
+  const rows = [keys, values].map((info) => backend.pointer(info));
   const args = [
-    int64s(addresses, 4),
+    WRITTEN.argument({ page, rows }),
     int64(size),
     ...[heads, columns, pageSize, keys.shape[1] ?? 1].map(int32),
     ...backend.moving(attrs.position),

@@ -4,15 +4,15 @@ import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
 import type { Recording } from '../recorder.js';
+import { RETENTION_STEP_SHAPE } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { headWidth } from './attention-problem.js';
 import { rotationArguments } from './rotary.js';
 
 /** Sequences up to this length take the recurrence, with key columns up to this. */
 const FEW_POSITIONS = 16;
 const WIDEST = 256;
-/** Value columns of a block and its threads, as in retention_step.cu. */
-const COLUMNS = 32;
-const THREADS = 256;
+const { COLUMNS, PARTS } = TILES.retention_step;
 
 interface StepOperands {
   q: TensorInfo;
@@ -71,15 +71,13 @@ export function retentionStep(
     int32(settled ? 1 : 0),
   ];
   const kernel = { file: 'retention_step', name: 'retention_step', head: headWidth(keyWidth), early: true };
-  backend.launch(kernel, [Math.ceil(valueWidth / COLUMNS), heads, batch], THREADS, args);
+  backend.launch(kernel, [Math.ceil(valueWidth / COLUMNS), heads, batch], COLUMNS * PARTS, args);
   return [out, last];
 }
 
 /** `Shape` of retention_step.cu. */
 function shapeArgument(q: TensorInfo, valueWidth: number, normalizer: number): KernelArgument {
   const [, time = 1, heads = 1, keyWidth = 1] = q.shape;
-  const bytes = new ArrayBuffer(24);
-  new Int32Array(bytes, 0, 4).set([time, heads, keyWidth, valueWidth]);
-  new Float32Array(bytes, 16, 2).set([keyWidth ** -0.5, 1 / normalizer]);
-  return { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+  const [scale, inverse] = [keyWidth ** -0.5, 1 / normalizer];
+  return RETENTION_STEP_SHAPE.argument({ time, heads, keyWidth, valueWidth, scale, inverse });
 }

@@ -2,6 +2,8 @@ import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
+import { RETENTION_SHAPE } from '../structs.js';
+import { TILES } from '../tiles.js';
 import { binary } from './elementwise.js';
 import { logDecay } from './fused.js';
 import { isStep, retentionStep } from './retention-step.js';
@@ -9,10 +11,7 @@ import { rotary } from './rotary.js';
 
 const file = 'retention';
 const gradFile = 'retention_grad';
-const THREADS = 128;
-/** Positions of a chunk and of a tile in retention.cuh. */
-const CHUNK = 128;
-const ROWS = 64;
+const { CHUNK, ROWS, THREADS } = TILES.retention;
 /** Widest head of one launch; wider ones are cut into blocks of this. */
 const BLOCK = 128;
 
@@ -52,10 +51,9 @@ function problemOf(q: TensorInfo, v: TensorInfo, key: WidthBlock, value: WidthBl
   const [batch = 1, time = 1, heads = 1, keyPitch = 1] = q.shape;
   const valuePitch = v.shape[3] ?? 1;
   const chunks = Math.ceil(time / CHUNK);
-  const bytes = new ArrayBuffer(32);
-  new Int32Array(bytes, 0, 7).set([time, heads, key.width, value.width, chunks, keyPitch, valuePitch]);
-  new Float32Array(bytes, 28, 1)[0] = keyPitch ** -0.5;
-  const shape: KernelArgument = { kind: 'bytes', value: new Uint8Array(bytes), alignment: 4 };
+  const [keyWidth, valueWidth, scale] = [key.width, value.width, keyPitch ** -0.5];
+  const fields = { time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch, scale };
+  const shape = RETENTION_SHAPE.argument(fields);
   return {
     batch,
     time,

@@ -2,7 +2,8 @@
 import type { RotaryAttributes, RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
-import { type KernelArgument, float32, int32, int64s, pointer } from '../launch.js';
+import { TURNED } from '../structs.js';
+import { type KernelArgument, float32, int32, pointer } from '../launch.js';
 
 /** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
 const WIDE = 8;
@@ -31,12 +32,14 @@ export function rotary(
   const [batch = 1, time = 1, , width = 2] = xs[0]?.shape ?? [];
   const outs = xs.map(({ shape }) => backend.output(shape));
   const heads = xs.map(({ shape }) => shape[2] ?? 1);
-  const pair = (values: readonly number[]): number[] => [values[0] ?? 0, values[1] ?? 0];
-  const pointers = [xs, outs].flatMap((infos) => pair(infos.map((info) => backend.pointer(info))));
+  const [from, to] = [xs, outs].map((infos) => infos.map((info) => backend.pointer(info))) as [
+    number[],
+    number[],
+  ];
   const table = tableAddress(backend, attrs.frequencies);
   const launch = (positions: number): void => {
     const args = [
-      int64s([...pointers, ...pair(heads)], 6),
+      TURNED.argument({ x: from, y: to, heads }),
       pointer(table),
       pointer(positions),
       ...backend.moving(attrs.start),

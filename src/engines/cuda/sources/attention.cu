@@ -2,12 +2,12 @@
 // forward, and backward in two passes without atomics (dQ per query block, dK and dV per key block), so that results
 // do not depend on timing. HEAD is the head width rounded up to 32, 64, 128 or 256. The online softmax is that of
 // Milakov and Gimelshein 2018 as blocked by Dao et al. 2022 (FlashAttention).
+#include "common.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
 #define PITCH (HEAD + 8)
-#define ROWS 64   // rows of a block, 16 a warp
-#define THREADS 128
 #define INFINITE __int_as_float(0x7f800000)
 
 // Where [batch, position, head] rows are: one array, or pages of `pageSize` positions.
@@ -90,7 +90,6 @@ DEVICE KeyRange keys_of(const Shape& s, int batch, int from, int to) {
   return range;
 }
 
-#define KEYS 64
 // out[16 rows a warp] and logSumExp; grid (query blocks, heads, batch).
 KERNEL __launch_bounds__(THREADS) attention_forward(const Source q, const Source k, const Source v, scalar* out,
                                                     float* logSumExp, const Shape shape) {
@@ -184,7 +183,6 @@ KERNEL attention_delta(const scalar* dy, const scalar* out, float* delta, i64 ro
 // dS of one element from score (times scale·log2 e), dP and the row's logSumExp (log2) and delta
 DEVICE float probability(float score, float factor, float shift) { return exp2_fast(score * factor - shift); }
 
-#define SHORT (HEAD <= 128 ? 32 : 16)  // keys (dQ) or queries (dK, dV) per step
 KERNEL __launch_bounds__(THREADS) attention_grad_query(const Source q, const Source k, const Source v, const Source dy,
                                                        const float* logSumExp, const float* delta, scalar* dq,
                                                        const Shape shape) {

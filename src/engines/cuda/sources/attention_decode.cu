@@ -3,19 +3,14 @@
 // read and compute each on their own.
 // Each split leaves its unnormalised output, peak and sum; a second kernel joins them. How keys are split follows from their
 // number on the device, so that a recorded launch serves a growing cache: splits that get none leave a sum of 0.
+#include "common.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
 #define PITCH (HEAD + 8)
 #define STEPS (HEAD / 16)
-#define WARPS 4
 #define THREADS (32 * WARPS)
-#define KEYS 16   // keys a warp reads at a time
-#define STAGES 2  // times it has room for
-#define MOST 16  // rows
-#define LEAST 256  // keys of a split
-#define STEP 16    // and what their number is a multiple of
-#define PARTS 8  // of the splits, joined at once
 #define INFINITE __int_as_float(0x7f800000)
 
 struct Cache {
@@ -34,13 +29,13 @@ DEVICE void fetch(scalar* tile, const scalar* const* pages, const Cache& c, i64 
     const scalar* from = pages[page] + base + (i64)(start - page * size) * c.position + column;
 #pragma unroll
     for (int row = first; row < KEYS; row += PER_PASS)
-      copy_async(tile + row * PITCH + column, from + (i64)min(row, last - start) * c.position, start + row <= last);
+      cp_async(tile + row * PITCH + column, from + (i64)min(row, last - start) * c.position, start + row <= last);
     return;
   }
   for (int row = first; row < KEYS; row += PER_PASS) {
     const int position = min(start + row, last);
     const scalar* from = pages[position / size] + base + (i64)(position % size) * c.position + column;
-    copy_async(tile + row * PITCH + column, from, start + row <= last);
+    cp_async(tile + row * PITCH + column, from, start + row <= last);
   }
 }
 
@@ -60,7 +55,7 @@ DEVICE void load_queries(scalar* tile, const Queries& from, int batch, const Wor
   const double frequency = from.frequencies ? from.frequencies[pair] : 0.0;
   int known = 0;  // the query whose phase it is
   Phase phase = phase_of(from.position, frequency);
-  wait_for_previous();
+  griddep_wait();
   float x[PASSES][2];
 #pragma unroll
   for (int i = 0; i < PASSES; i++) {
@@ -86,7 +81,7 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
                                                   const int* origin, int length, int heads, int kvHeads, int window,
                                                   float scale, int most, const double* frequencies,
                                                   const int* turnedFrom, int start, int half) {
-  let_next_start();
+  griddep_launch_dependents();
   extern __shared__ __align__(16) scalar tiles[];
   scalar* tileQ = tiles;
   const int split = blockIdx.x, kvHead = blockIdx.y, batch = blockIdx.z;
@@ -107,7 +102,7 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
       fetch(stage, cache.keys, cache, base, key, end);
       fetch(stage + KEYS * PITCH, cache.values, cache, base, key, end);
     }
-    copy_commit();
+    cp_async_commit();
   };
   int loaded = 0;
   while (loaded < STAGES && first_key(loaded) + KEYS <= settled) load(loaded++);
@@ -128,7 +123,7 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
   const float factor = scale * LOG2_E;
   float o[HEAD / 8][4] = {}, peak[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f};
   for (int tile = 0; first_key(tile) < end; tile++) {
-    copy_wait<STAGES - 1>();
+    cp_async_wait<STAGES - 1>();
     __syncwarp();
     const scalar* tileK = stages + tile % STAGES * 2 * KEYS * PITCH;
     const scalar* tileV = tileK + KEYS * PITCH;
@@ -137,8 +132,8 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
     for (int k = 0; k < STEPS; k++) {
       u32 right[4];
       load_b(right, tileK, PITCH, 0, k * 16);
-      multiply(s[0], query[k], right[0], right[1]);
-      multiply(s[1], query[k], right[2], right[3]);
+      mma(s[0], query[k], right[0], right[1]);
+      mma(s[1], query[k], right[2], right[3]);
     }
     float top[2] = {peak[0], peak[1]};
 #pragma unroll
@@ -175,14 +170,14 @@ KERNEL __launch_bounds__(THREADS) attention_split(const scalar* q, const Cache c
     pack_a(left, s[0], s[1]);
 #pragma unroll
     for (int j = 0; j < HEAD / 8; j += 2) {
-      load_b_turned(right, tileV, PITCH, j * 8, 0);
-      multiply(o[j], left, right[0], right[1]);
-      multiply(o[j + 1], left, right[2], right[3]);
+      load_b_trans(right, tileV, PITCH, j * 8, 0);
+      mma(o[j], left, right[0], right[1]);
+      mma(o[j + 1], left, right[2], right[3]);
     }
     __syncwarp();
     load(tile + STAGES);
   }
-  copy_wait<0>();
+  cp_async_wait<0>();
   __syncthreads();
 
   // Join the warps in shared memory, which the tiles no longer need.
@@ -225,7 +220,7 @@ DEVICE float weight_of(float peak, float top) { return peak == -INFINITE ? 0.0f 
 // Grid (heads, tq, batch), HEAD·PARTS threads: each adds up its column of every PARTS-th split. Every warp finds the largest
 // peak and the sum by itself, from values that are read at once, so that none waits for another before the end.
 KERNEL attention_join(const float* partial, scalar* out, float* logSumExp, int tq, int heads, int kvHeads, int splits) {
-  follow();
+  griddep_sync();
   __shared__ float parts[PARTS][HEAD];
   const int head = blockIdx.x, query = blockIdx.y, batch = blockIdx.z;
   const int column = threadIdx.x % HEAD, part = threadIdx.x / HEAD;

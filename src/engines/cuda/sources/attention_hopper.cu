@@ -3,19 +3,18 @@
 // rows each, overlap the softmax of one tile with the products of the next, and take turns on the tensor cores (the
 // schedule of Shah et al. 2024, FlashAttention-3). HEAD is 64 or 128. K/V are one array or pages of a multiple of 128
 // positions, each with its tensor map, whose bounds make rows that do not exist zeros.
+#include "hopper.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
-#define ROWS 128
-#define KEYS 128
-#define STAGES 2
 #define HALVES (HEAD / 64)          // 128-byte wide column blocks, the width of the swizzle
 #define HALF_BYTES (128 * 64 * 2)   // one column block of 128 rows
 #define TILE_BYTES (HALVES * HALF_BYTES)
 #define INFINITE __int_as_float(0x7f800000)
 
 // scores[64,128] (+)= Q[64,16]·K[128,16]ᵀ, both in shared memory
-DEVICE void product_scores(float (&d)[64], u64 a, u64 b, int accumulate) {
+DEVICE void wgmma_ss(float (&d)[64], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
                "}, %64, %65, p, 1, 1, 0, 0;\n}"
                : D32(0), D32(32)
@@ -35,8 +34,8 @@ DEVICE void produce(const TensorMap* mapQ, const TensorMap* mapsK, const TensorM
   const u32 fullQ = bars, fullK = bars + 8, fullV = fullK + 8 * STAGES, emptyK = fullV + 8 * STAGES,
             emptyV = emptyK + 8 * STAGES;
   const int kvHead = head / (s.heads / s.kvHeads);
-  barrier_expect(fullQ, TILE_BYTES);
-  for (int h = 0; h < HALVES; h++) fetch(shared + h * HALF_BYTES, mapQ, fullQ, h * 64, first, head, batch);
+  mbarrier_expect_tx(fullQ, TILE_BYTES);
+  for (int h = 0; h < HALVES; h++) tma_load(shared + h * HALF_BYTES, mapQ, fullQ, h * 64, first, head, batch);
   const u32 ringK = shared + TILE_BYTES, ringV = ringK + STAGES * TILE_BYTES;
   int known = -1;
   for (int i = 0; i < tiles.count; i++) {
@@ -44,18 +43,18 @@ DEVICE void produce(const TensorMap* mapQ, const TensorMap* mapsK, const TensorM
     const int page = start / s.pageSize, row = start - page * s.pageSize;
     const int stage = i % STAGES, parity = (i / STAGES) & 1;
     if (page != known) {
-      acquire_map(mapsK + page);
-      acquire_map(mapsV + page);
+      tensormap_acquire(mapsK + page);
+      tensormap_acquire(mapsV + page);
       known = page;
     }
-    barrier_wait(emptyK + 8 * stage, parity ^ 1);
-    barrier_expect(fullK + 8 * stage, TILE_BYTES);
+    mbarrier_wait(emptyK + 8 * stage, parity ^ 1);
+    mbarrier_expect_tx(fullK + 8 * stage, TILE_BYTES);
     for (int h = 0; h < HALVES; h++)
-      fetch(ringK + stage * TILE_BYTES + h * HALF_BYTES, mapsK + page, fullK + 8 * stage, h * 64, row, kvHead, batch);
-    barrier_wait(emptyV + 8 * stage, parity ^ 1);
-    barrier_expect(fullV + 8 * stage, TILE_BYTES);
+      tma_load(ringK + stage * TILE_BYTES + h * HALF_BYTES, mapsK + page, fullK + 8 * stage, h * 64, row, kvHead, batch);
+    mbarrier_wait(emptyV + 8 * stage, parity ^ 1);
+    mbarrier_expect_tx(fullV + 8 * stage, TILE_BYTES);
     for (int h = 0; h < HALVES; h++)
-      fetch(ringV + stage * TILE_BYTES + h * HALF_BYTES, mapsV + page, fullV + 8 * stage, h * 64, row, kvHead, batch);
+      tma_load(ringV + stage * TILE_BYTES + h * HALF_BYTES, mapsV + page, fullV + 8 * stage, h * 64, row, kvHead, batch);
   }
 }
 
@@ -63,13 +62,13 @@ DEVICE void issue_scores(float (&s)[64], u32 tileQ, u32 tileK) {
 #pragma unroll
   for (int k = 0; k < HEAD / 16; k++) {
     const u32 offset = (k >> 2) * HALF_BYTES + (k & 3) * 32;
-    product_scores(s, descriptor(tileQ + offset, 16, 1024), descriptor(tileK + offset, 16, 1024), k > 0);
+    wgmma_ss(s, matrix_descriptor(tileQ + offset, 16, 1024), matrix_descriptor(tileK + offset, 16, 1024), k > 0);
   }
 }
 DEVICE void issue_values(float (&o)[HEAD / 2], const u32 (&p)[KEYS / 16][4], u32 tileV) {
 #pragma unroll
   for (int k = 0; k < KEYS / 16; k++)
-    product_values(o, p[k], descriptor(tileV + k * 16 * 128, HALF_BYTES, 1024));
+    wgmma_rs(o, p[k], matrix_descriptor(tileV + k * 16 * 128, HALF_BYTES, 1024));
 }
 
 // Masks and exponentiates a tile of scores; returns in `shrink` what earlier sums and outputs are multiplied by.
@@ -138,42 +137,42 @@ DEVICE void consume(u32 shared, u32 bars, const Problem& problem, Tiles tiles, i
   };
 
   if (group == 1) turn_pass(1);
-  barrier_wait(fullQ, 0);
-  barrier_wait(fullK, 0);
-  products_begin();
+  mbarrier_wait(fullQ, 0);
+  mbarrier_wait(fullK, 0);
+  wgmma_fence();
   issue_scores(s, tileQ, ringK);
-  products_commit();
-  products_wait<0>();
-  if (leader) barrier_arrive(emptyK);
+  wgmma_commit();
+  wgmma_wait<0>();
+  if (leader) mbarrier_arrive(emptyK);
   softmax(s, peak, sum, shrink, problem, position, start_of(0), masked(start_of(0)));
   convert(p, s);
   for (int i = 1; i < tiles.count; i++) {
     const int stage = i % STAGES, before = (i - 1) % STAGES;
-    barrier_wait(fullK + 8 * stage, (i / STAGES) & 1);
+    mbarrier_wait(fullK + 8 * stage, (i / STAGES) & 1);
     turn_wait(group);
-    products_begin();
+    wgmma_fence();
     issue_scores(s, tileQ, ringK + stage * TILE_BYTES);
-    products_commit();
-    barrier_wait(fullV + 8 * before, ((i - 1) / STAGES) & 1);
+    wgmma_commit();
+    mbarrier_wait(fullV + 8 * before, ((i - 1) / STAGES) & 1);
     issue_values(o, p, ringV + before * TILE_BYTES);
-    products_commit();
+    wgmma_commit();
     turn_pass(group);
-    products_wait<1>();
-    if (leader) barrier_arrive(emptyK + 8 * stage);
+    wgmma_wait<1>();
+    if (leader) mbarrier_arrive(emptyK + 8 * stage);
     const int start = start_of(i);
     softmax(s, peak, sum, shrink, problem, position, start, masked(start));
-    products_wait<0>();
-    if (leader) barrier_arrive(emptyV + 8 * before);
+    wgmma_wait<0>();
+    if (leader) mbarrier_arrive(emptyV + 8 * before);
 #pragma unroll
     for (int j = 0; j < HEAD / 2; j++) o[j] *= shrink[(j >> 1) & 1];
     convert(p, s);
   }
   const int last = tiles.count - 1;
-  barrier_wait(fullV + 8 * (last % STAGES), (last / STAGES) & 1);
-  products_begin();
+  mbarrier_wait(fullV + 8 * (last % STAGES), (last / STAGES) & 1);
+  wgmma_fence();
   issue_values(o, p, ringV + (last % STAGES) * TILE_BYTES);
-  products_commit();
-  products_wait<0>();
+  wgmma_commit();
+  wgmma_wait<0>();
 
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -212,10 +211,10 @@ KERNEL __launch_bounds__(384, 1)
   tiles.first = firstKey / KEYS;
   tiles.count = (lastKey + KEYS - 1) / KEYS - tiles.first;
   if (threadIdx.x == 0) {
-    barrier_init(bars, 1);
-    for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + i), 1);
-    for (int i = 0; i < 2 * STAGES; i++) barrier_init(bars + 8 * (1 + 2 * STAGES + i), 2);
-    barriers_ready();
+    mbarrier_init(bars, 1);
+    for (int i = 0; i < 2 * STAGES; i++) mbarrier_init(bars + 8 * (1 + i), 1);
+    for (int i = 0; i < 2 * STAGES; i++) mbarrier_init(bars + 8 * (1 + 2 * STAGES + i), 2);
+    mbarrier_init_fence();
   }
   __syncthreads();
   if (threadIdx.x < 128) {

@@ -3,12 +3,11 @@
 //   dQ:      rows Q and dO, streamed K and V:  P = e^{QKᵀ−lse}, dS = P∘(dO·Vᵀ − δ),  dQ += dS·K
 //   dK, dV:  rows K and V, streamed Q and dO:  the transposes,  dV += Pᵀ·dO,  dK += dSᵀ·Q, over all heads of the group
 // The scores of a tile are computed while the products of the tile before may still run. HEAD is 64 or 128.
+#include "hopper.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
-#define ROWS 128
-#define TILE 64  // rows of a streamed tile, and of a box of the tensor maps
-#define STAGES 3
 #define HALVES (HEAD / 64)           // 128-byte wide column blocks, the width of the swizzle
 #define BOX_BYTES (TILE * 128)       // one column block of a box
 #define RESIDENT_HALF (ROWS * 128)   // one column block of the rows held
@@ -26,7 +25,7 @@ struct Walk {
 };
 
 // scores[64,64] (+)= A[64,16]·B[64,16]ᵀ, both in shared memory
-DEVICE void product_scores(float (&d)[32], u64 a, u64 b, int accumulate) {
+DEVICE void wgmma_ss(float (&d)[32], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16" TYPES "{" R32
                "}, %32, %33, p, 1, 1, 0, 0;\n}"
                : D32(0)
@@ -36,13 +35,13 @@ DEVICE void issue_scores(float (&s)[32], u32 rows, u32 tile) {
 #pragma unroll
   for (int k = 0; k < HEAD / 16; k++) {
     const int half = k >> 2, column = (k & 3) * 32;
-    product_scores(s, descriptor(rows + half * RESIDENT_HALF + column, 16, 1024),
-                   descriptor(tile + half * BOX_BYTES + column, 16, 1024), k > 0);
+    wgmma_ss(s, matrix_descriptor(rows + half * RESIDENT_HALF + column, 16, 1024),
+                   matrix_descriptor(tile + half * BOX_BYTES + column, 16, 1024), k > 0);
   }
 }
 DEVICE void issue_sums(float (&o)[HEAD / 2], const u32 (&p)[TILE / 16][4], u32 tile) {
 #pragma unroll
-  for (int k = 0; k < TILE / 16; k++) product_values(o, p[k], descriptor(tile + k * 16 * 128, BOX_BYTES, 1024));
+  for (int k = 0; k < TILE / 16; k++) wgmma_rs(o, p[k], matrix_descriptor(tile + k * 16 * 128, BOX_BYTES, 1024));
 }
 DEVICE void convert(u32 (&p)[TILE / 16][4], const float (&s)[32]) {
 #pragma unroll
@@ -57,22 +56,22 @@ struct Barriers {
 // What one thread does: the rows held, then tile after tile.
 DEVICE void produce(const TensorMap* rowA, const TensorMap* rowB, const TensorMap* tileA, const TensorMap* tileB,
                     u32 shared, const Barriers& bars, const Walk& walk, int first, int rowHead, int tileHead, int batch) {
-  barrier_expect(bars.resident, 2 * RESIDENT_BYTES);
+  mbarrier_expect_tx(bars.resident, 2 * RESIDENT_BYTES);
   for (int h = 0; h < HALVES; h++)
     for (int part = 0; part < ROWS; part += TILE) {
       const u32 to = shared + h * RESIDENT_HALF + part * 128;
-      fetch(to, rowA, bars.resident, h * 64, first + part, rowHead, batch);
-      fetch(to + RESIDENT_BYTES, rowB, bars.resident, h * 64, first + part, rowHead, batch);
+      tma_load(to, rowA, bars.resident, h * 64, first + part, rowHead, batch);
+      tma_load(to + RESIDENT_BYTES, rowB, bars.resident, h * 64, first + part, rowHead, batch);
     }
   const u32 ring = shared + 2 * RESIDENT_BYTES;
   for (int i = 0; i < walk.count * walk.heads; i++) {
     const int start = (walk.first + i % walk.count) * TILE, head = tileHead + i / walk.count, stage = i % STAGES;
     const u32 to = ring + stage * STAGE_BYTES, full = bars.full + 8 * stage;
-    barrier_wait(bars.empty + 8 * stage, ((i / STAGES) & 1) ^ 1);
-    barrier_expect(full, STAGE_BYTES);
+    mbarrier_wait(bars.empty + 8 * stage, ((i / STAGES) & 1) ^ 1);
+    mbarrier_expect_tx(full, STAGE_BYTES);
     for (int h = 0; h < HALVES; h++) {
-      fetch(to + h * BOX_BYTES, tileA, full, h * 64, start, head, batch);
-      fetch(to + TILE_BYTES + h * BOX_BYTES, tileB, full, h * 64, start, head, batch);
+      tma_load(to + h * BOX_BYTES, tileA, full, h * 64, start, head, batch);
+      tma_load(to + TILE_BYTES + h * BOX_BYTES, tileB, full, h * 64, start, head, batch);
     }
   }
 }
@@ -91,13 +90,13 @@ DEVICE void produce_sums(float (&shifts)[STAGES][TILE], float (&deltas)[STAGES][
       x[j] = query < s.tq ? logSumExp[base + query] * LOG2_E : 0.0f;
       y[j] = query < s.tq ? delta[base + query] : 0.0f;
     }
-    barrier_wait(bars.empty + 8 * stage, ((i / STAGES) & 1) ^ 1);
+    mbarrier_wait(bars.empty + 8 * stage, ((i / STAGES) & 1) ^ 1);
 #pragma unroll
     for (int j = 0; j < 2; j++) {
       shifts[stage][lane + 32 * j] = x[j];
       deltas[stage][lane + 32 * j] = y[j];
     }
-    barrier_arrive(bars.full + 8 * stage);
+    mbarrier_arrive(bars.full + 8 * stage);
   }
 }
 
@@ -127,18 +126,18 @@ DEVICE void consume(float (&sumA)[HEAD / 2], float (&sumB)[HEAD / 2], u32 shared
   float s[32], dp[32];
   u32 p[TILE / 16][4], ds[TILE / 16][4];
   const int total = walk.count * walk.heads;
-  barrier_wait(bars.resident, 0);
+  mbarrier_wait(bars.resident, 0);
   for (int i = 0; i < total; i++) {
     const int stage = i % STAGES, start = (walk.first + i % walk.count) * TILE;
     const u32 tileA = ring + stage * STAGE_BYTES, tileB = tileA + TILE_BYTES;
-    barrier_wait(bars.full + 8 * stage, (i / STAGES) & 1);
-    products_begin();
+    mbarrier_wait(bars.full + 8 * stage, (i / STAGES) & 1);
+    wgmma_fence();
     issue_scores(s, rowsA, tileA);
-    products_commit();
+    wgmma_commit();
     issue_scores(dp, rowsB, tileB);
-    products_commit();
-    products_wait<1>();  // the scores, and the sums of the tile before
-    if (leader && i > 0) barrier_arrive(bars.empty + 8 * ((i - 1) % STAGES));
+    wgmma_commit();
+    wgmma_wait<1>();  // the scores, and the sums of the tile before
+    if (leader && i > 0) mbarrier_arrive(bars.empty + 8 * ((i - 1) % STAGES));
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       const float2 shift = BY_KEY ? *(const float2*)&shifts[stage][j * 8 + pair] : make_float2(0.0f, 0.0f);
@@ -159,12 +158,12 @@ DEVICE void consume(float (&sumA)[HEAD / 2], float (&sumB)[HEAD / 2], u32 shared
     }
     if (BY_KEY) {
       convert(p, s);
-      products_begin();
+      wgmma_fence();
       issue_sums(sumB, p, tileB);
-      products_commit();
-      products_wait<1>();
+      wgmma_commit();
+      wgmma_wait<1>();
     } else {
-      products_wait<0>();
+      wgmma_wait<0>();
     }
 #pragma unroll
     for (int j = 0; j < 8; j++) {
@@ -174,21 +173,21 @@ DEVICE void consume(float (&sumA)[HEAD / 2], float (&sumB)[HEAD / 2], u32 shared
         s[4 * j + e] *= dp[4 * j + e] - (BY_KEY ? (e & 1 ? delta.y : delta.x) : rowDelta[e >> 1]);
     }
     convert(ds, s);
-    products_begin();
+    wgmma_fence();
     issue_sums(sumA, ds, tileA);
-    products_commit();
+    wgmma_commit();
   }
-  products_wait<0>();
+  wgmma_wait<0>();
 }
 
 DEVICE Barriers start_barriers(u64* barriers, int arrivals) {
   const u32 at = shared_address(barriers);
   const Barriers bars = {at, at + 8, at + 8 + 8 * STAGES};
   if (threadIdx.x == 0) {
-    barrier_init(bars.resident, 1);
-    for (int i = 0; i < STAGES; i++) barrier_init(bars.full + 8 * i, arrivals);
-    for (int i = 0; i < STAGES; i++) barrier_init(bars.empty + 8 * i, 2);
-    barriers_ready();
+    mbarrier_init(bars.resident, 1);
+    for (int i = 0; i < STAGES; i++) mbarrier_init(bars.full + 8 * i, arrivals);
+    for (int i = 0; i < STAGES; i++) mbarrier_init(bars.empty + 8 * i, 2);
+    mbarrier_init_fence();
   }
   __syncthreads();
   return bars;

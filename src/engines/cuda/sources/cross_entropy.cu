@@ -1,5 +1,6 @@
 // Cross-entropy of rows of logits, [rows, V], in one pass: loss = logSumExp − logit of the target, both float32. The
 // logits are in storage or (raw) plain float32.
+#include "common.cuh"
 
 #define AHEAD 32  // values in flight a thread
 #define PACKS 4   // the same for the gradient, in packs

@@ -1,4 +1,5 @@
 // Element-wise kernels of the standard tfjs operations, with broadcasting.
+#include "common.cuh"
 
 DEVICE float relu(float x) { return x > 0.0f ? x : 0.0f; }
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -71,7 +72,6 @@ KERNEL unary_LogicalNot(const u8* in, u8* out, i64 size) {
   for (i64 i = global_thread(); i < size; i += global_threads()) out[i] = !in[i];
 }
 
-#define RANK 6
 // Output shape, and for each operand the stride of every output axis (0 where it is broadcast).
 struct Broadcast {
   i64 shape[RANK];

@@ -1,7 +1,8 @@
 // Small fused operations bound by memory: SwiGLU, retention's decay, embedding, writing of K/V pages.
+#include "common.cuh"
 
 KERNEL swiglu(const scalar* a, const scalar* b, scalar* y, i64 size) {
-  follow();
+  griddep_sync();
   const i64 wide = size / WIDTH;
   for (i64 i = global_thread(); i < wide; i += global_threads()) {
     Wide p = ((const Wide*)a)[i];
@@ -44,7 +45,7 @@ KERNEL swiglu_grad(const scalar* dy, const scalar* a, const scalar* b, scalar* d
 
 // log sigmoid(x) / normalizer in float32 whatever the storage: it is summed over hundreds of positions.
 KERNEL log_decay(const scalar* x, float* y, i64 size, float inverse) {
-  follow();
+  griddep_sync();
   for (i64 i = global_thread(); i < size; i += global_threads()) {
     y[i] = log_sigmoid(to_float(x[i])) * inverse;
   }

@@ -1,27 +1,31 @@
-// The tensor copy engine and asynchronous warpgroup products of Hopper, behind barrier.cuh for 16-bit storage.
+// The tensor memory accelerator (TMA) and asynchronous warpgroup matmuls (wgmma) of Hopper, for 16-bit storage.
+#pragma once
+#include "common.cuh"
+#include "mbarrier.cuh"
+
 struct alignas(64) TensorMap {
   u64 words[16];
 };
 
 // One box of 64 columns × the positions of the map at (column, position, head, batch).
-DEVICE void fetch(u32 to, const TensorMap* map, u32 barrier, int column, int position, int head, int batch) {
+DEVICE void tma_load(u32 to, const TensorMap* map, u32 barrier, int column, int position, int head, int batch) {
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::
           "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(position), "r"(head), "r"(batch)
       : "memory");
 }
-DEVICE void acquire_map(const TensorMap* map) {
+DEVICE void tensormap_acquire(const TensorMap* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
 }
 
 // Shared-memory matrix descriptor with 128-byte swizzle (PTX ISA, "Matrix descriptor format").
-DEVICE u64 descriptor(u32 address, int leadingBytes, int strideBytes) {
+DEVICE u64 matrix_descriptor(u32 address, int leadingBytes, int strideBytes) {
   return (u64)((address & 0x3ffff) >> 4) | (u64)(leadingBytes >> 4) << 16 | (u64)(strideBytes >> 4) << 32 | 1ull << 62;
 }
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int PENDING>
-DEVICE void products_wait() {
+DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
@@ -36,12 +40,12 @@ DEVICE void products_wait() {
 #define TYPES ".f32." PTX_TYPE "." PTX_TYPE " "
 
 // out[64,128 or 64] += P[64,16] (registers)·V[16,128 or 64]; V's rows are the inner dimension, hence the transposed B
-DEVICE void product_values(float (&d)[64], const u32 (&a)[4], u64 b) {
+DEVICE void wgmma_rs(float (&d)[64], const u32 (&a)[4], u64 b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
                : D32(0), D32(32)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
-DEVICE void product_values(float (&d)[32], const u32 (&a)[4], u64 b) {
+DEVICE void wgmma_rs(float (&d)[32], const u32 (&a)[4], u64 b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n64k16" TYPES "{" R32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
                : D32(0)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));

@@ -1,6 +1,6 @@
 // Moving elements without changing them: transpose, slice, concat, pad, tile, reverse, gather and their kin.
+#include "common.cuh"
 
-#define RANK 6
 struct Walk {
   i64 shape[RANK];
   i64 source[RANK];

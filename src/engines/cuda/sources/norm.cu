@@ -1,5 +1,6 @@
 // RMSNorm: y = x · rsqrt(mean(x²) + eps) · weight (· silu(gate)), and its gradient. Bound by memory: a row is read once and kept in
 // registers; 16-byte accesses.
+#include "norm.cuh"
 
 // `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.
 KERNEL rms_norm_small(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs,
@@ -22,7 +23,7 @@ KERNEL rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scala
 // Any width, one block a row.
 KERNEL rms_norm_any(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int width,
                     int lanes, float eps) {
-  follow();
+  griddep_sync();
   const i64 start = (i64)blockIdx.x * width;
   float sum = 0.0f;
   for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(x[start + i]) * to_float(x[start + i]);

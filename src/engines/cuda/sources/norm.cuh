@@ -1,5 +1,7 @@
 // RMSNorm of one row, kept in registers: for kernels of norms and for products that norm what they read.
-#define KEPT 4  // packs of a row that one thread holds
+#pragma once
+#include "common.cuh"
+
 
 // What `y` is multiplied by where there is a gate, after it was rounded as it would be kept.
 DEVICE scalar gated(scalar y, scalar gate) {
@@ -7,20 +9,20 @@ DEVICE scalar gated(scalar y, scalar gate) {
   return from_float(g * sigmoid_fast(g) * to_float(y));
 }
 
-// One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block. PACKS: the
+// One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block. HELD: the
 // most that a thread has.
-template <bool BLOCK, int PACKS = KEPT>
+template <bool BLOCK, int HELD = KEPT>
 DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wide* to, int packs, int first,
                       int threads, bool valid, float eps) {
-  Wide kept[PACKS], scales[PACKS];
+  Wide kept[HELD], scales[HELD];
   float sum = 0.0f;
-  let_next_start();
+  griddep_launch_dependents();
 #pragma unroll
-  for (int j = 0; j < PACKS; j++)
+  for (int j = 0; j < HELD; j++)
     if (weight && first + j * threads < packs) scales[j] = weight[first + j * threads];
-  wait_for_previous();
+  griddep_wait();
 #pragma unroll
-  for (int j = 0; j < PACKS; j++) {
+  for (int j = 0; j < HELD; j++) {
     const int at = first + j * threads;
     if (at >= packs) continue;
     kept[j] = from[at];
@@ -33,7 +35,7 @@ DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wi
   const float factor = rsqrtf(sum / (packs * WIDTH) + eps);
   if (!valid) return;
 #pragma unroll
-  for (int j = 0; j < PACKS; j++) {
+  for (int j = 0; j < HELD; j++) {
     const int at = first + j * threads;
     if (at >= packs) continue;
 #pragma unroll

@@ -1,7 +1,7 @@
 // AdamW, and the norm of all gradients, over any number of tensors in one launch. A table in device memory says where the
 // tensors lie; each is cut into pieces, a block each, so that neither many small tensors nor one large one idle the device.
-#define PIECE 8192
-#define THREADS 256
+#include "common.cuh"
+
 #define INFINITE __int_as_float(0x7f800000)
 
 struct Tensor {

@@ -1,5 +1,6 @@
 // New keys and values into a page: page[b,h,position+t,:] = rows[b,start+t,h,:] of both. In a recorded step the position begins
 // again behind the end of the page, which is a ring then.
+#include "common.cuh"
 
 // In packs of 16 bytes or element by element, `width` of them a row. Grid (blocks, 2).
 template <typename T>
@@ -23,12 +24,12 @@ DEVICE void write_page(const Written<T>& w, i64 size, int heads, int width, int 
 }
 KERNEL page_write(const Written<scalar> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
                   int position, int start, int count) {
-  follow();
+  griddep_sync();
   write_page(w, size, heads, width, pageSize, time, moving(origin, position) % pageSize, start, count);
 }
 KERNEL page_write_wide(const Written<Wide> w, i64 size, int heads, int width, int pageSize, int time, const int* origin,
                        int position, int start, int count) {
-  follow();
+  griddep_sync();
   write_page(w, size, heads, width, pageSize, time, moving(origin, position) % pageSize, start, count);
 }
 
@@ -37,7 +38,7 @@ KERNEL page_write_wide(const Written<Wide> w, i64 size, int heads, int width, in
 KERNEL page_write_rotated(const Written<scalar> w, i64 size, int heads, int pairs, int pageSize, int time,
                           const int* origin, int position, int start, int count, const double* frequencies,
                           const int* turnedOrigin, int turnedStart, int half) {
-  let_next_start();
+  griddep_launch_dependents();
   const i64 i = global_thread(), rest = i / pairs, width = 2 * pairs;
   const int pair = i % pairs, head = rest % heads, t = rest / heads % count;
   const i64 batch = rest / ((i64)heads * count);
@@ -45,7 +46,7 @@ KERNEL page_write_rotated(const Written<scalar> w, i64 size, int heads, int pair
   const i64 from = ((batch * time + start + t) * heads + head) * width;
   const i64 to = ((batch * heads + head) * pageSize + moving(origin, position) % pageSize + t) * width;
   const int a = half ? pair : 2 * pair, b = half ? pair + pairs : a + 1;
-  wait_for_previous();
+  griddep_wait();
   if (i >= size) return;
   const float p = to_float(w.rows[0][from + a]), q = to_float(w.rows[0][from + b]);
   w.page[0][to + a] = from_float(p * phase.cosine - q * phase.sine);

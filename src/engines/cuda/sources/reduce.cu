@@ -1,4 +1,5 @@
 // Reductions of [outer, extent, inner] over `extent`, softmax, cumulative sums.
+#include "common.cuh"
 
 #define INFINITE __int_as_float(0x7f800000)
 

@@ -4,6 +4,8 @@
 // Three passes: every chunk's own contribution to the state (parallel), the recurrence over chunks (element-wise), and
 // the outputs (parallel). The gradient runs the same recurrence backwards: see retention_grad.cu. A few positions: see
 // retention_step.cu.
+#include "retention.cuh"
+
 // contributions[b,h,chunk] = Σ_t w_t·a_tᵀ b_t, [HEAD, HEAD] float32. Forward: a = k, b = v, w = Dk^-½ e^{G_C−G_t};
 // backward: a = q, b = dOutput, w = e^{G_t}. Also the whole chunk's decay. Grid (chunks, heads, batch).
 KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const scalar* b, const float* logDecay,
@@ -32,12 +34,12 @@ KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const 
 #pragma unroll
       for (int k = 0; k < ROWS / 16; k++) {
         u32 left[4], right[4];
-        load_a_turned(left, tileA, PITCH, tile * 16, k * 16);
+        load_a_trans(left, tileA, PITCH, tile * 16, k * 16);
 #pragma unroll
         for (int j = 0; j < HEAD / 8; j += 2) {
-          load_b_turned(right, tileB, PITCH, j * 8, k * 16);
-          multiply(o[m][j], left, right[0], right[1]);
-          multiply(o[m][j + 1], left, right[2], right[3]);
+          load_b_trans(right, tileB, PITCH, j * 8, k * 16);
+          mma(o[m][j], left, right[0], right[1]);
+          mma(o[m][j + 1], left, right[2], right[3]);
         }
       }
     }

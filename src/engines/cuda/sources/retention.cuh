@@ -1,13 +1,13 @@
 // What gated retention and its gradient share: tiles of positions and states, decays within a chunk, and the rows that queries
 // make of both. HEAD: larger width rounded up to 32, 64, 128.
+#pragma once
+#include "common.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
 #define PITCH (HEAD + 8)
 #define STEPS (HEAD / 16)
-#define CHUNK 128
-#define ROWS 64
-#define THREADS 128
 
 extern __shared__ __align__(16) scalar tiles[];
 
@@ -76,9 +76,9 @@ DEVICE void through_state(float (&o)[HEAD / 8][4], const scalar* a, int row, con
 #pragma unroll
     for (int j = 0; j < HEAD / 8; j += 2) {
       if (TURNED) load_b(right, m, PITCH, j * 8, k * 16);
-      else load_b_turned(right, m, PITCH, j * 8, k * 16);
-      multiply(o[j], left, right[0], right[1]);
-      multiply(o[j + 1], left, right[2], right[3]);
+      else load_b_trans(right, m, PITCH, j * 8, k * 16);
+      mma(o[j], left, right[0], right[1]);
+      mma(o[j + 1], left, right[2], right[3]);
     }
   }
 }

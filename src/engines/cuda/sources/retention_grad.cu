@@ -1,5 +1,7 @@
 // The gradient of gated retention, from the states before each chunk and their gradients behind it, both by the recurrence of
 // retention.cu.
+#include "retention.cuh"
+
 KERNEL __launch_bounds__(THREADS) retention_grad_query(const scalar* dOut, const scalar* q, const scalar* k,
                                                        const scalar* v, const float* logDecay, const scalar* states,
                                                        scalar* dq, float* dots, const Shape s) {

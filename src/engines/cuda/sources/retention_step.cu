@@ -1,10 +1,10 @@
 // Gated retention of a few positions by the recurrence itself, S' = e^g S + Dk^-½ kᵀ v and o = q S', for all key columns, in one
 // launch: it can rotate q and k and take the decay from the gate's logits. HEAD: key width rounded up to 32, 64, 128, 256.
+#include "common.cuh"
+
 #ifndef HEAD
 #define HEAD 128
 #endif
-#define COLUMNS 32  // value columns of a block
-#define PARTS 8     // threads a column, each with the same share of the state's rows
 #define THREADS (COLUMNS * PARTS)
 
 struct Shape {
@@ -44,12 +44,12 @@ KERNEL __launch_bounds__(THREADS) retention_step(const scalar* q, const scalar* 
   const auto know_phase = [&](int t) {
     if (turns && frequencies) phase = phase_of(moving(origin, start) + t, frequencies[pair]);
   };
-  let_next_start();
+  griddep_launch_dependents();
   if (settled) load_state();
   know_phase(0);
   for (int i = threadIdx.x; i < 2 * HEAD; i += THREADS) turned[i / HEAD][i % HEAD] = 0.0f;
   __syncthreads();
-  wait_for_previous();
+  griddep_wait();
   if (!settled) load_state();
   for (int t = 0; t < s.time; t++) {
     const i64 at = ((i64)batch * s.time + t) * s.heads + head;

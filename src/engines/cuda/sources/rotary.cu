@@ -1,5 +1,6 @@
 // Rotary position embedding of x [B,T,H,D]. A block takes one position: the D/2 phases are computed once and
 // shared by all heads.
+#include "common.cuh"
 
 #define KEPT 4  // packs a thread loads before the phases are known
 
@@ -40,9 +41,9 @@ DEVICE void rotate(const Turned turned, const double* frequencies, const int* po
     }
   };
   // In a recorded step while the kernel before ends; elsewhere while x is on its way.
-  let_next_start();
+  griddep_launch_dependents();
   if (origin) know_phases();
-  wait_for_previous();
+  griddep_wait();
   Wide kept[KEPT];
   if (!HALF && pairs % unit == 0) {
 #pragma unroll

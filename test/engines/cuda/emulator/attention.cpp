@@ -1,23 +1,15 @@
 // Attention of a few queries on the emulator against plain float64: random shapes, keys and values in pages, as computed and
 // as recorded.
 #include "compare.h"
-#include "fragments.h"
 
 #define HEAD 32
 namespace decode32 {
-#include "attention_decode.h"
+#include "attention_decode.cu"
 }
 #undef HEAD
-#undef PITCH
-#undef STEPS
-#undef THREADS
-#undef INFINITE
-#undef PARTS
-#undef STEP
-#undef KEYS
 #define HEAD 64
 namespace decode64 {
-#include "attention_decode.h"
+#include "attention_decode.cu"
 }
 
 // One case of attention: keys in pages, the last one poisoned behind the last key.

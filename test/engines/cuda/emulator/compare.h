@@ -1,6 +1,6 @@
 // What programs on the emulator share that hold kernels to plain float64: random operands, outputs filled with NaNs beforehand with
 // guards behind them, the largest relative error of each name, and rotations.
-#include "device.h"
+#include "common.cuh"
 
 #include <map>
 #include <random>

@@ -3,24 +3,21 @@
 
 #define HEAD 64
 namespace step64 {
-#include "retention_step.h"
+#include "retention_step.cu"
 }
 #undef HEAD
-#undef PARTS
-#undef THREADS
 #define HEAD 256
 namespace step256 {
-#include "retention_step.h"
+#include "retention_step.cu"
 }
-#undef THREADS
 namespace rope {
-#include "rotary.h"
+#include "rotary.cu"
 }
 namespace pages {
-#include "page.h"
+#include "page.cu"
 }
 namespace few {
-#include "linear.h"
+#include "gemv.cu"
 }
 
 // In place: as in a recorded step, whose position comes from memory; q, k, v and the gate come from the kernel before.
@@ -169,7 +166,7 @@ static void linear(int rows, int inner, const std::vector<int>& widths, bool res
   }
   const auto added = random_scalars((size_t)rows * total);
   launch({(total + 3) / 4, 1, 1}, 128,
-         [&] { few::linear_few(x.data(), group, residual ? added.data() : nullptr, rows, inner, total); });
+         [&] { few::gemv(x.data(), group, residual ? added.data() : nullptr, rows, inner, total); });
   for (size_t member = 0; member < widths.size(); member++) {
     const int width = widths[member];
     Values expected((size_t)rows * width);
@@ -182,13 +179,13 @@ static void linear(int rows, int inner, const std::vector<int>& widths, bool res
   }
 }
 
-static void linear_swiglu(int rows, int inner, int width) {
+static void gemv_swiglu(int rows, int inner, int width) {
   const double scale = 1 / std::sqrt((double)inner);
   const auto x = random_scalars((size_t)rows * inner), activated = random_scalars((size_t)width * inner, scale),
              gate = random_scalars((size_t)width * inner, scale);
   Output<scalar> y((size_t)rows * width);
   launch({(width + 1) / 2, 1, 1}, 128,
-         [&] { few::linear_swiglu(x.data(), activated.data(), gate.data(), y.data(), rows, inner, width); });
+         [&] { few::gemv_swiglu(x.data(), activated.data(), gate.data(), y.data(), rows, inner, width); });
   Values expected((size_t)rows * width);
   for (int i = 0; i < rows * width; i++) {
     double a = 0, b = 0;
@@ -225,6 +222,6 @@ int main() {
     linear(rows, 1024 + 8 * between(1, 200), {between(1, 9), between(1, 9), between(1, 9)}, false);
   }
   linear(1, 1024, {8}, false);
-  for (int rows = 1; rows <= 4; rows++) linear_swiglu(rows, 8 * between(1, 200), between(1, 30));
+  for (int rows = 1; rows <= 4; rows++) gemv_swiglu(rows, 8 * between(1, 200), between(1, 30));
   report();
 }

@@ -1,5 +1,6 @@
-// Runs CUDA kernels on the CPU: enough of the language, of warps and of the tensor cores to hold
-// kernels to a reference where there is no GPU. Replaces `common.cuh` for bfloat16; included before a kernel source.
+// Runs CUDA kernels on the CPU: enough of the language, of warps and of the tensor cores to hold kernels to a reference where
+// there is no GPU. Stands for ptx.cuh and mbarrier.cuh, for bfloat16; everything else is the kernels' own.
+#pragma once
 #include "fibers.h"
 
 #include <algorithm>
@@ -12,13 +13,9 @@
 
 using std::max;
 using std::min;
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef long long i64;
 #define DEVICE static inline
 #define KERNEL static void
+#include "types.cuh"
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__ static
@@ -35,34 +32,6 @@ static float from_lane(float x, int source) {
 static float __shfl_xor_sync(u32, float x, int mask) { return from_lane(x, lane() ^ mask); }
 static float __shfl_up_sync(u32, float x, int delta) { return from_lane(x, lane() >= delta ? lane() - delta : lane()); }
 static float __shfl_sync(u32, float x, int source) { return from_lane(x, source); }
-static float warp_sum(float x) {
-  for (int offset = 16; offset > 0; offset >>= 1) x += __shfl_xor_sync(0, x, offset);
-  return x;
-}
-static float block_sum(float x) {
-  static float partial[32];
-  x = warp_sum(x);
-  __syncthreads();
-  if (lane() == 0) partial[warp()] = x;
-  __syncthreads();
-  return warp_sum(lane() < blockDim.x >> 5 ? partial[lane()] : 0.0f);
-}
-
-static float warp_max(float x) {
-  for (int offset = 16; offset > 0; offset >>= 1) x = fmaxf(x, __shfl_xor_sync(0, x, offset));
-  return x;
-}
-static float block_max(float x) {
-  static float partial[32];
-  x = warp_max(x);
-  __syncthreads();
-  if (lane() == 0) partial[warp()] = x;
-  __syncthreads();
-  return warp_max(lane() < blockDim.x >> 5 ? partial[lane()] : -INFINITY);
-}
-static i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
-static i64 global_threads() { return (i64)gridDim.x * blockDim.x; }
-static int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }
 template <typename T>
 static T atomicAdd(T* to, T x) {
   const T before = *to;
@@ -71,9 +40,6 @@ static T atomicAdd(T* to, T x) {
 }
 
 // --- bfloat16 -----------------------------------------------------------------------------------------------------
-struct scalar {
-  u16 bits;
-};
 static float to_float(scalar x) {
   const u32 bits = (u32)x.bits << 16;
   float y;
@@ -88,28 +54,17 @@ static scalar from_float(float x) {
 }
 static u32 pack2(float low, float high) { return from_float(low).bits | (u32)from_float(high).bits << 16; }
 static float half_of(u32 pair, int which) { return to_float({(u16)(which ? pair >> 16 : pair & 0xffff)}); }
-template <typename T, int N>
-struct Pack {
-  T v[N];
-};
-typedef Pack<scalar, 8> Wide;
-#define WIDTH 8
 static Wide read_once(const Wide* p) { return *p; }
 struct float2 {
   float x, y;
 };
 static float2 make_float2(float x, float y) { return {x, y}; }
 #define __expf expf
-static float sigmoid_fast(float x) { return 1 / (1 + expf(-x)); }
-static float log_sigmoid(float x) { return -log1pf(expf(-x)); }
-#define LOG2_E 1.4426950408889634f
 static float exp2_fast(float x) { return exp2f(x); }
 static float rsqrtf(float x) { return 1 / std::sqrt(x); }
-struct Phase {
-  float cosine, sine;
-};
-static Phase phase_of(int position, double frequency) {
-  return {(float)std::cos(position * frequency), (float)std::sin(position * frequency)};
+static void sincospif(float x, float* sine, float* cosine) {
+  *sine = std::sin((float)M_PI * x);
+  *cosine = std::cos((float)M_PI * x);
 }
 static float __int_as_float(int bits) {
   float x;
@@ -130,11 +85,11 @@ static std::vector<std::vector<Copy>>& own_copies() {
   if (groups.empty()) groups.emplace_back();
   return groups;
 }
-static void copy_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
-static void prefetch(const void*) {}
-static void copy_commit() { own_copies().emplace_back(); }
+static void cp_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
+static void prefetch_l2(const void*) {}
+static void cp_async_commit() { own_copies().emplace_back(); }
 template <int PENDING>
-static void copy_wait() {
+static void cp_async_wait() {
   auto& groups = own_copies();
   while ((int)groups.size() - 1 > PENDING) {
     for (const Copy& copy : groups[0]) {
@@ -145,7 +100,7 @@ static void copy_wait() {
   }
 }
 
-static void wait_for_previous() {
+static void griddep_wait() {
   if (!previous) return;
   // What was begun may have read what is there now.
   for (auto& group : own_copies()) {
@@ -158,9 +113,9 @@ static void wait_for_previous() {
   if (threadIdx.x == 0) previous(true);
   __syncthreads();
 }
-static void follow() { wait_for_previous(); }
+static void griddep_sync() { griddep_wait(); }
 
-// barrier.cuh: copies arrive when they are waited for; a wait for what nothing brings ends the program.
+// mbarrier.cuh: copies arrive when they are waited for; a wait for what nothing brings ends the program.
 static std::map<u32, const void*> shared_addresses;
 static u32 shared_address(const void* p) {
   const u32 address = (u32)(size_t)p;
@@ -175,17 +130,17 @@ struct CopyBarrier {
   std::vector<int> sizes;
 };
 static std::map<u32, CopyBarrier> copy_barriers;
-static void barrier_init(u32 barrier, int) { copy_barriers[barrier] = CopyBarrier(); }
-static void barriers_ready() {}
-static void barrier_expect(u32 barrier, int bytes) {
+static void mbarrier_init(u32 barrier, int) { copy_barriers[barrier] = CopyBarrier(); }
+static void mbarrier_init_fence() {}
+static void mbarrier_expect_tx(u32 barrier, int bytes) {
   copy_barriers[barrier].expected += bytes;
   copy_barriers[barrier].arrivals++;
 }
-static void copy_bulk(u32 to, const void* from, u32 barrier, int bytes) {
+static void cp_async_bulk(u32 to, const void* from, u32 barrier, int bytes) {
   copy_barriers[barrier].copies.push_back({(void*)shared_addresses.at(to), from, true});
   copy_barriers[barrier].sizes.push_back(bytes);
 }
-static void barrier_wait(u32 barrier, int parity) {
+static void mbarrier_wait(u32 barrier, int parity) {
   CopyBarrier& at = copy_barriers.at(barrier);
   if ((at.completed & 1) != parity) return;
   int sum = 0;
@@ -210,11 +165,11 @@ static void load_fragments(u32 (&r)[4], const scalar* p, bool turned) {
   }
   warp_wait();
 }
-static void load_matrices(u32 (&r)[4], const scalar* p) { load_fragments(r, p, false); }
-static void load_matrices_turned(u32 (&r)[4], const scalar* p) { load_fragments(r, p, true); }
+static void ldmatrix(u32 (&r)[4], const scalar* p) { load_fragments(r, p, false); }
+static void ldmatrix_trans(u32 (&r)[4], const scalar* p) { load_fragments(r, p, true); }
 
 static u32 operand_a[32][32][4], operand_b[32][32][2];
-static void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   u32(&as)[32][4] = operand_a[warp()];
   u32(&bs)[32][2] = operand_b[warp()];
   for (int i = 0; i < 4; i++) as[lane()][i] = a[i];

@@ -65,7 +65,7 @@ static Barrier block_barrier, warp_barriers[32];
 static void __syncthreads() { block_barrier.wait(blockDim.x); }
 // The kernel before: memory is as it is while that still runs (false) until a block waits for its end (true).
 static std::function<void(bool ended)> previous;
-static void let_next_start() {}
+static void griddep_launch_dependents() {}
 static int warp() { return threadIdx.x >> 5; }
 static int lane() { return threadIdx.x & 31; }
 static void warp_wait() { warp_barriers[warp()].wait(32); }

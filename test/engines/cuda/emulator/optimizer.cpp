@@ -1,10 +1,10 @@
 // AdamW and the norm of gradients on the emulator against float64: tensors of several pieces, of less than a pack, of one
 // element, with gradients in storage and in float32. Prints a line a result: its name and its largest relative error.
-#include "device.h"
+#include "common.cuh"
 
 #include <random>
 
-#include "optimizer.h"
+#include "optimizer.cu"
 
 static std::mt19937 generator(5);
 static float normal() {

@@ -2,10 +2,10 @@
 #include "compare.h"
 
 namespace norm {
-#include "norm.h"
+#include "norm.cu"
 }
 namespace loss {
-#include "cross_entropy.h"
+#include "cross_entropy.cu"
 }
 
 static void rms_norm(int rows, int width, bool weighted, bool gated = false, int perThread = 4) {

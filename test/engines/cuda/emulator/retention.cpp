@@ -1,15 +1,14 @@
 // Gated retention on the emulator against its definition and the definition's gradient in float64, heads cut into blocks as
 // `kernels/retention.ts` cuts them. Arguments: positions, key width, value width. Prints the largest relative error.
-#include "device.h"
-#include "fragments.h"
+#include "common.cuh"
 
 #include <random>
 
 namespace forward {
-#include "retention.h"
+#include "retention.cu"
 }
 namespace backward {
-#include "retention_grad.h"
+#include "retention_grad.cu"
 }
 
 typedef std::vector<double> Values;

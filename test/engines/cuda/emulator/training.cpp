@@ -1,9 +1,9 @@
 // The gradient of the loss on the emulator against plain float64: rows of any length, apart, in place, and of float32 logits. Prints lines of a
 // name and the relative error.
-#include "device.h"
+#include "common.cuh"
 
 namespace loss {
-#include "cross_entropy.h"
+#include "cross_entropy.cu"
 }
 
 #include <random>

@@ -1,22 +1,19 @@
 /**
- * Successive products with few rows of a recorded step, with the norms in front of them, as one launch: chain.cu. Nothing
+ * Successive products with few rows of a recorded step, with the norms in front of them, as one launch: gemv_chain.cu. Nothing
  * is launched before something else must be queued, for which `CudaBackend` has the chain flushed.
  */
 import { type Driver, isHopperOrNewer } from './driver.js';
 import { type KernelArgument, int32, pointer } from './launch.js';
-import { type Device, STORAGE_BYTES } from './device.js';
+import type { Device } from './device.js';
+import { STORAGE_BYTES } from './sources.js';
+import { STAGE } from './structs.js';
+import { TILES } from './tiles.js';
 
-/** As in few.cuh. */
-export const FEW_ROWS = 4;
-export const GROUP = 8;
-
-/** As in chain.cu: stages of a launch, threads of a block, bytes of all rings. */
-const STAGES = 8;
-export const CHAIN_THREADS = 512;
-const RING_BYTES = 6 * 4 * 16 * CHAIN_THREADS;
+const { STAGES, THREADS, SLOTS, PACKS } = TILES.gemv_chain;
+/** Bytes of the rings of all warps, in packs of 16. */
+const RING_BYTES = (THREADS / 32) * SLOTS * PACKS * 16;
 /** What each block takes besides: a KiB for the driver, and sums over a block. */
 const STATIC_BYTES = 2048;
-const STAGE_BYTES = 224;
 
 /** RMSNorm of x at device addresses, 0 for none. */
 export interface ChainedNorm {
@@ -49,12 +46,12 @@ interface Stage {
   readonly norm: ChainedNorm | null;
 }
 
-/** Whether the GPU has the asynchronous copies of Hopper, and blocks of chain.cu fit: then there is one a multiprocessor. */
+/** Whether the GPU has the asynchronous copies of Hopper, and blocks of gemv_chain.cu fit: then there is one a multiprocessor. */
 export function canChain({ architecture, sharedBytes }: Driver): boolean {
   return isHopperOrNewer(architecture) && sharedBytes >= RING_BYTES + STATIC_BYTES;
 }
 
-export class LinearChain {
+export class GemvChain {
   private readonly elementBytes: number;
   private stages: Stage[] = [];
   private norm: { readonly norm: ChainedNorm; readonly launch: () => void } | null = null;
@@ -112,34 +109,33 @@ export class LinearChain {
     const rows = stages[0]?.product.rows ?? 0;
     const widest = Math.max(...stages.map(({ product }) => product.inner));
     const args = [table(stages), pointer(arrivals), int32(stages.length), int32(rows)];
-    const kernel = { file: 'chain', name: rows === 1 ? 'linear_chain_one' : 'linear_chain', early: true };
+    const kernel = { file: 'gemv_chain', name: rows === 1 ? 'gemv_chain_one' : 'gemv_chain', early: true };
     const shared = RING_BYTES + rows * widest * this.elementBytes;
-    device.launch(kernel, [device.driver.multiprocessors], CHAIN_THREADS, args, shared);
+    device.launch(kernel, [device.driver.multiprocessors], THREADS, args, shared);
   }
 }
 
-/** `Stages` of chain.cu. */
+/** `Stages` of gemv_chain.cu. */
 function table(stages: readonly Stage[]): KernelArgument {
-  const value = new Uint8Array(STAGES * STAGE_BYTES);
-  stages.forEach((stage, i) => {
-    write(new DataView(value.buffer, i * STAGE_BYTES, STAGE_BYTES), stage);
-  });
-  return { kind: 'bytes', value, alignment: 8 };
+  return { kind: 'bytes', value: STAGE.table(stages.map(fieldsOf), STAGES), alignment: STAGE.alignment };
 }
 
-function write(view: DataView, { product, norm }: Stage): void {
+function fieldsOf({ product, norm }: Stage) {
   const { x, weights, outs, widths, inner, residual, swiglu } = product;
-  const padded = (values: readonly number[]): number[] =>
-    Array.from({ length: GROUP }, (_, i) => values[i] ?? 0);
-  const addresses = [norm?.x ?? x, norm?.scale ?? 0, norm?.gate ?? 0, norm?.y ?? 0, residual];
-  const pointers = [...addresses, ...padded(weights), ...padded(outs)];
-  pointers.forEach((address, i) => {
-    view.setBigUint64(8 * i, BigInt(address), true);
-  });
-  const total = swiglu ? (widths[0] ?? 0) : widths.reduce((sum, width) => sum + width, 0);
-  const numbers = [...padded(widths), inner, total, Number(swiglu), norm?.packs ?? 0, norm?.lanes ?? 0];
-  numbers.forEach((number, i) => {
-    view.setInt32(8 * pointers.length + 4 * i, number, true);
-  });
-  view.setFloat32(8 * pointers.length + 4 * numbers.length, norm?.eps ?? 0, true);
+  return {
+    x: norm?.x ?? x,
+    scale: norm?.scale ?? 0,
+    gate: norm?.gate ?? 0,
+    normed: norm?.y ?? 0,
+    residual,
+    weights,
+    outs,
+    widths,
+    inner,
+    total: swiglu ? (widths[0] ?? 0) : widths.reduce((sum, width) => sum + width, 0),
+    swiglu: Number(swiglu),
+    packs: norm?.packs ?? 0,
+    lanes: norm?.lanes ?? 0,
+    eps: norm?.eps ?? 0,
+  };
 }

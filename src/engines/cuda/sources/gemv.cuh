@@ -1,11 +1,12 @@
 // Products with at most FEW rows of x, up to GROUP weights at once. ROWS: of the rows that a function is compiled for.
-#define FEW 4
-#define GROUP 8
+#pragma once
+#include "common.cuh"
+
 
 // sums[row] += x[row]·w over one pack; rows of x are `packs` apart. Every kernel of these products adds in this order: a
 // lane every 32nd pack, then the lanes of the warp.
 template <int ROWS>
-DEVICE void add_products(float (&sums)[ROWS], const Wide& w, const Wide* x, int rows, int packs) {
+DEVICE void gemv_accumulate(float (&sums)[ROWS], const Wide& w, const Wide* x, int rows, int packs) {
 #pragma unroll
   for (int row = 0; row < ROWS; row++) {
     if (row >= rows) break;
@@ -15,7 +16,7 @@ DEVICE void add_products(float (&sums)[ROWS], const Wide& w, const Wide* x, int 
   }
 }
 template <int ROWS>
-DEVICE void sum_lanes(float (&sums)[ROWS], int rows) {
+DEVICE void warp_sum_rows(float (&sums)[ROWS], int rows) {
 #pragma unroll
   for (int row = 0; row < ROWS; row++) {
     if (row >= rows) break;

@@ -2,11 +2,11 @@
 // outputs are divided evenly over the blocks, one a multiprocessor, and every block has all outputs of a stage before the next
 // begins. All of it is bound by reading the weights: each warp keeps a ring of them in shared memory, which it fills as far
 // ahead as there is room, so that the memory works on while blocks meet and while the kernel in front ends.
-#define STAGES 8
-#define THREADS 512
+#include "gemv.cuh"
+#include "mbarrier.cuh"
+#include "norm.cuh"
+
 #define WARPS (THREADS / 32)
-#define SLOTS 6    // of a ring
-#define PACKS 128  // of a slot
 
 struct Stage {
   const scalar* x;         // [rows, inner]
@@ -14,9 +14,9 @@ struct Stage {
   const scalar* gate;      // what the norm is gated by, or null
   scalar* normed;          // what the norm gives, also for others to read; null: x is taken as it is
   const scalar* residual;  // added to the only output, or null
-  const scalar* weights[GROUP];
-  scalar* outs[GROUP];
-  int widths[GROUP];
+  const scalar* weights[GEMV_WEIGHTS];
+  scalar* outs[GEMV_WEIGHTS];
+  int widths[GEMV_WEIGHTS];
   int inner;
   int total;   // outputs: the sum of the widths, or the width of SwiGLU
   int swiglu;  // whether the output is silu(x·weights[0]ᵀ) · (x·weights[1]ᵀ)
@@ -35,7 +35,7 @@ DEVICE int output_step() { return gridDim.x * WARPS; }
 // Which of a stage's weights has an output, which becomes that of its rows.
 DEVICE int member_of(const Stage& stage, int& output) {
   int member = 0;
-  while (member < GROUP - 1 && output >= stage.widths[member]) output -= stage.widths[member++];
+  while (member < GEMV_WEIGHTS - 1 && output >= stage.widths[member]) output -= stage.widths[member++];
   return member;
 }
 
@@ -63,8 +63,8 @@ DEVICE void fetch(Cursor& at, Wide* slot, u32 barrier, const Stages& stages, int
   if (!at.row) return;
   const Stage& stage = stages.at[at.stage];
   const int packs = stage.inner / WIDTH, size = min(PACKS, packs - at.pack) * (int)sizeof(Wide);
-  barrier_expect(barrier, size);
-  copy_bulk(shared_address(slot), at.row + at.pack, barrier, size);
+  mbarrier_expect_tx(barrier, size);
+  cp_async_bulk(shared_address(slot), at.row + at.pack, barrier, size);
   at.pack += PACKS;
   if (at.pack < packs) return;
   at.pack = 0;
@@ -74,13 +74,13 @@ DEVICE void fetch(Cursor& at, Wide* slot, u32 barrier, const Stages& stages, int
 }
 
 // The scale of a norm has long left the caches when its turn comes.
-DEVICE void expect_scale(const Stage& stage) {
+DEVICE void prefetch_scale(const Stage& stage) {
   const int each = 128 / (int)sizeof(Wide), at = threadIdx.x * each;
-  if (stage.scale && at < stage.packs) prefetch((const Wide*)stage.scale + at);
+  if (stage.scale && at < stage.packs) prefetch_l2((const Wide*)stage.scale + at);
 }
 
 // Every block has written what the others read after this.
-DEVICE void meet(u64* arrivals) {
+DEVICE void grid_sync(u64* arrivals) {
   __syncthreads();
   if (threadIdx.x == 0) {
     __threadfence();
@@ -92,7 +92,7 @@ DEVICE void meet(u64* arrivals) {
 }
 
 // x of a stage, normed where it is to be, into shared memory.
-DEVICE void take_in(const Stage& stage, Wide* x, int rows) {
+DEVICE void stage_input(const Stage& stage, Wide* x, int rows) {
   const int packs = rows * stage.inner / WIDTH;
   const Wide* from = (const Wide*)stage.x;
   if (!stage.normed) {
@@ -126,40 +126,40 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
   Wide* x = (Wide*)memory + WARPS * SLOTS * PACKS;
   const u32 filled = shared_address(barriers[warp]);
   Cursor ahead = {};
-  let_next_start();
+  griddep_launch_dependents();
   if (lane == 0) {
-    for (int slot = 0; slot < SLOTS; slot++) barrier_init(filled + 8 * slot, 1);
-    barriers_ready();
+    for (int slot = 0; slot < SLOTS; slot++) mbarrier_init(filled + 8 * slot, 1);
+    mbarrier_init_fence();
     ahead.output = first_output();
     find_row(ahead, stages, count);
 #pragma unroll 1
     for (int slot = 0; slot < SLOTS; slot++) fetch(ahead, ring + slot * PACKS, filled + 8 * slot, stages, count);
   }
-  expect_scale(stages.at[0]);
+  prefetch_scale(stages.at[0]);
   __syncwarp();
-  wait_for_previous();  // weights are nobody's result
+  griddep_wait();  // weights are nobody's result
   int slot = 0, parity = 0;
-  const auto multiply_row = [&](float (&sums)[ROWS], int packs) {
+  const auto gemv_row = [&](float (&sums)[ROWS], int packs) {
     for (int start = 0; start < packs; start += PACKS) {
-      barrier_wait(filled + 8 * slot, parity);
+      mbarrier_wait(filled + 8 * slot, parity);
       Wide* from = ring + slot * PACKS;
 #pragma unroll
       for (int i = lane; i < PACKS; i += 32)
-        if (start + i < packs) add_products(sums, from[i], x + start + i, rows, packs);
+        if (start + i < packs) gemv_accumulate(sums, from[i], x + start + i, rows, packs);
       __syncwarp();
       if (lane == 0) fetch(ahead, from, filled + 8 * slot, stages, count);
       if (++slot == SLOTS) slot = 0, parity ^= 1;
     }
-    sum_lanes(sums, rows);
+    warp_sum_rows(sums, rows);
   };
   for (int s = 0; s < count; s++) {
     const Stage& stage = stages.at[s];
     const int packs = stage.inner / WIDTH;
     if (s > 0) {
-      expect_scale(stage);
-      meet(arrivals);
+      prefetch_scale(stage);
+      grid_sync(arrivals);
     }
-    take_in(stage, x, rows);
+    stage_input(stage, x, rows);
     for (int first = first_output(); first < stage.total; first += output_step()) {
       int output = first;
       const int member = stage.swiglu ? 0 : member_of(stage, output), width = stage.widths[member];
@@ -167,8 +167,8 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
 #pragma unroll
       for (int row = 0; row < ROWS; row++)
         if (row < rows && stage.residual && lane == 0) added[row] = to_float(stage.residual[(i64)row * width + output]);
-      multiply_row(sums, packs);
-      if (stage.swiglu) multiply_row(gates, packs);
+      gemv_row(sums, packs);
+      if (stage.swiglu) gemv_row(gates, packs);
       if (lane != 0) continue;
 #pragma unroll
       for (int row = 0; row < ROWS; row++) {
@@ -181,12 +181,12 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
   }
 }
 
-KERNEL __launch_bounds__(THREADS, 1) linear_chain(const __grid_constant__ Stages stages, u64* arrivals, int count,
+KERNEL __launch_bounds__(THREADS, 1) gemv_chain(const __grid_constant__ Stages stages, u64* arrivals, int count,
                                                   int rows) {
-  run_stages<FEW>(stages, arrivals, count, rows);
+  run_stages<GEMV_ROWS>(stages, arrivals, count, rows);
 }
 // Of one row: nothing is asked of each row.
-KERNEL __launch_bounds__(THREADS, 1) linear_chain_one(const __grid_constant__ Stages stages, u64* arrivals, int count,
+KERNEL __launch_bounds__(THREADS, 1) gemv_chain_one(const __grid_constant__ Stages stages, u64* arrivals, int count,
                                                       int rows) {
   run_stages<1>(stages, arrivals, count, rows);
 }

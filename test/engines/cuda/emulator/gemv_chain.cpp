@@ -1,22 +1,17 @@
 // A chain of products on the emulator against the kernels that it stands for, to the last bit: random shapes, outputs filled with
 // NaNs beforehand. Prints a line a case that differs, and the number of cases.
-#include "device.h"
+#include "common.cuh"
 
 #include <random>
 
 namespace norm {
-#include "norm.h"
+#include "norm.cu"
 }
-#undef KEPT
 namespace few {
-#include "linear.h"
+#include "gemv.cu"
 }
-#undef AHEAD
-#undef THREADS
-#undef FEW
-#undef GROUP
 namespace chain {
-#include "chain.h"
+#include "gemv_chain.cu"
 }
 
 typedef std::vector<scalar> Scalars;
@@ -79,7 +74,7 @@ static Made by_kernels(const Step& step, const Given& given, const scalar* x, in
   const int width = step.widths[0];
   if (step.swiglu) {
     launch({(width + 1) / 2, 1, 1}, 128, [&] {
-      few::linear_swiglu(x, given.weights[0].data(), given.weights[1].data(), made.outs[0].data(), rows, step.inner, width);
+      few::gemv_swiglu(x, given.weights[0].data(), given.weights[1].data(), made.outs[0].data(), rows, step.inner, width);
     });
     return made;
   }
@@ -92,7 +87,7 @@ static Made by_kernels(const Step& step, const Given& given, const scalar* x, in
     total += step.widths[i];
   }
   launch({(total + 3) / 4, 1, 1}, 128,
-         [&] { few::linear_few(x, group, step.residual ? given.residual.data() : nullptr, rows, step.inner, total); });
+         [&] { few::gemv(x, group, step.residual ? given.residual.data() : nullptr, rows, step.inner, total); });
   return made;
 }
 
@@ -132,8 +127,8 @@ static void compare(const std::vector<Step>& steps, int rows, int blocks) {
   }
   u64 arrivals = 0;
   launch({blocks, 1, 1}, 512, [&] {
-    if (rows == 1) chain::linear_chain_one(stages, &arrivals, (int)steps.size(), rows);
-    else chain::linear_chain(stages, &arrivals, (int)steps.size(), rows);
+    if (rows == 1) chain::gemv_chain_one(stages, &arrivals, (int)steps.size(), rows);
+    else chain::gemv_chain(stages, &arrivals, (int)steps.size(), rows);
   });
   cases++;
   for (size_t i = 0; i < steps.size(); i++) {

@@ -1,7 +1,7 @@
 /** Which products of a recorded step become one launch, and what it is told, on a device that computes nothing. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ChainedNorm, type ChainedProduct, LinearChain } from '../../../src/engines/cuda/chain.js';
+import { type ChainedNorm, type ChainedProduct, GemvChain } from '../../../src/engines/cuda/gemv-chain.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import { CUDA, cudaBackend } from './gpu.js';
@@ -9,10 +9,10 @@ import { type Launch, standIn } from './stand-in.js';
 import { CONFIGS, decode, NAMES, prompted, started } from './stand-in-models.js';
 
 const test = suite('chained products');
-const CHAINED = /^(rms_norm.*|linear_.*)$/;
-const CHAIN = /^linear_chain/;
+const CHAINED = /^(rms_norm.*|gemv.*)$/;
+const CHAIN = /^gemv_chain/;
 
-/** `Stage` of chain.cu, without its empty members. */
+/** `Stage` of gemv_chain.cu, without its empty members. */
 interface Stage {
   x: number;
   normed: number;
@@ -64,17 +64,17 @@ for (const name of NAMES) {
   test(`${name}: products and norms that follow each other are one launch, in their places`, async () => {
     const plain = (await recorded(name, false)).map((launch) => launch.name);
     const expected = plain
-      .map((kernel) => (CHAINED.test(kernel) ? 'linear_chain_one' : kernel))
-      .filter((kernel, i, all) => kernel !== 'linear_chain_one' || all[i - 1] !== kernel);
+      .map((kernel) => (CHAINED.test(kernel) ? 'gemv_chain_one' : kernel))
+      .filter((kernel, i, all) => kernel !== 'gemv_chain_one' || all[i - 1] !== kernel);
     const launches = await recorded(name, true);
     assert.equal(
       launches.map((launch) => launch.name),
       expected,
     );
     const chains = launches.filter((launch) => CHAIN.test(launch.name));
-    assert.ok(chains.every(({ early, grid }) => early === 'chain' && grid[0] === 132));
+    assert.ok(chains.every(({ early, grid }) => early === 'gemv_chain' && grid[0] === 132));
     const stages = chains.flatMap(stagesOf);
-    assert.is(stages.length, plain.filter((kernel) => kernel.startsWith('linear_')).length);
+    assert.is(stages.length, plain.filter((kernel) => kernel.startsWith('gemv')).length);
     assert.is(
       stages.filter(({ normed }) => normed > 0).length,
       plain.filter((kernel) => kernel.startsWith('rms_norm')).length,
@@ -131,9 +131,9 @@ const PRODUCT: ChainedProduct = {
 const NORM: ChainedNorm = { x: 3000, scale: 2, gate: 0, y: 1000, bytes: 128, packs: 8, lanes: 2, eps: 1e-5 };
 
 /** Names of what is launched, with the numbers of stages of chains. */
-function launched(work: (chain: LinearChain, norm: (norm: ChainedNorm) => void) => void): string[] {
+function launched(work: (chain: GemvChain, norm: (norm: ChainedNorm) => void) => void): string[] {
   const on = standIn();
-  const chain = new LinearChain(on.device, 8);
+  const chain = new GemvChain(on.device, 8);
   work(chain, (norm) => {
     chain.addNorm(norm, () => {
       on.device.launch({ file: 'norm', name: 'norm' }, [1], 32, []);
@@ -201,7 +201,7 @@ for (const [what, driver] of [
     const cache = prompted(model, 64);
     for (let step = 0; step < 2; step++) decode(model, cache);
     const names = (on.graphs.get(1) ?? []).map((launch) => launch.name);
-    assert.ok(names.includes('linear_few'));
+    assert.ok(names.includes('gemv'));
     assert.not(names.some((kernel) => CHAIN.test(kernel)));
     cache.dispose();
     model.dispose();

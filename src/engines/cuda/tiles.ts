@@ -1,0 +1,89 @@
+/** Constants that kernels are compiled with (`-D`) and launched by: what a block, a warp or a thread takes. */
+import { LEAST_LOG_DECAY } from '../../ops/gated-retention/chunks.js';
+
+/** Few rows of x against weights that are read once. */
+const GEMV = {
+  /** Most rows of x, and most weights of one launch. */
+  GEMV_ROWS: 4,
+  GEMV_WEIGHTS: 8,
+} as const;
+
+/** Packs of a normed row that one thread keeps in registers. */
+const NORM = { KEPT: 4 } as const;
+
+/** Chunkwise gated retention. */
+const RETENTION = {
+  /** Positions of a chunk and of a tile; threads of a block. */
+  CHUNK: 128,
+  ROWS: 64,
+  THREADS: 128,
+  /** Logarithms of decays are at least this. */
+  LEAST_LOG_DECAY,
+} as const;
+
+/** Most axes that a kernel walks. */
+const WALK = { RANK: 6 } as const;
+
+/** By source file. */
+export const TILES = {
+  attention: {
+    /** Rows of a block, 16 a warp. */
+    ROWS: 64,
+    KEYS: 64,
+    THREADS: 128,
+  },
+  attention_decode: {
+    WARPS: 4,
+    /** Keys that a warp reads at a time, and times that it has room for. */
+    KEYS: 16,
+    STAGES: 2,
+    /** Most (query, head of the group) rows. */
+    MOST: 16,
+    /** Least keys of a split, and what their number is a multiple of: small, so that splits have about the same number. */
+    LEAST: 256,
+    STEP: 16,
+    /** Parts of the splits that are joined at once. */
+    PARTS: 8,
+  },
+  attention_hopper: {
+    /** Rows of a block, keys of a tile, tiles of K and of V in flight. */
+    ROWS: 128,
+    KEYS: 128,
+    STAGES: 2,
+  },
+  attention_hopper_grad: {
+    /** Rows of a block, positions of a streamed tile and of a box of its tensor map, tiles in flight. */
+    ROWS: 128,
+    TILE: 64,
+    STAGES: 3,
+  },
+  gemv: { ...GEMV, THREADS: 128 },
+  gemv_chain: {
+    ...GEMV,
+    ...NORM,
+    /** Stages of a launch, threads of a block. */
+    STAGES: 8,
+    THREADS: 512,
+    /** Slots of a warp's ring of weights, and packs of a slot. */
+    SLOTS: 6,
+    PACKS: 128,
+  },
+  norm: NORM,
+  optimizer: {
+    /** Elements of a piece, which one block handles; threads of a block. */
+    PIECE: 8192,
+    THREADS: 256,
+  },
+  elementwise: WALK,
+  layout: WALK,
+  retention: RETENTION,
+  retention_grad: RETENTION,
+  retention_step: {
+    /** Value columns of a block, and threads of a column, each with the same share of the state's rows. */
+    COLUMNS: 32,
+    PARTS: 8,
+  },
+} as const;
+
+/** Keys (dQ) or queries (dK, dV) per step of attention's general gradient, so that wide heads fit: `SHORT` there. */
+export const shortStep = (head: number): number => (head <= 128 ? 32 : 16);
