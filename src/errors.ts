@@ -68,7 +68,7 @@ export function describeSystemError(error: unknown): string | null {
 
 /** How V8, Node and ONNX Runtime say that memory could not be had. */
 const NO_MEMORY =
-  /^Array buffer allocation failed|^Invalid (typed )?array length: \d+$|^Invalid (array|string) length|failed to allocate memory/i;
+  /^Array buffer allocation failed|^Invalid (typed )?array length: \d+$|^Invalid (array|string|array buffer) length|^The value of "size" is out of range|failed to allocate memory/i;
 const NO_MEMORY_CODES = ['ERR_BUFFER_TOO_LARGE', 'ERR_MEMORY_ALLOCATION_FAILED', 'ENOMEM'];
 
 /** The sentence for memory that could not be had, or null for other errors. */

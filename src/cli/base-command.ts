@@ -4,6 +4,7 @@ import type { Command, Interfaces } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
 import { FailedCellsError, RegressionError, UsageError } from '../errors.js';
 import type { Baseline, Comparison } from '../results/compare.js';
+import { printable } from '../printable.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
 import type { Row, Schema } from '../results/schema.js';
@@ -130,7 +131,8 @@ export abstract class BaseCommand extends PlainCommand {
     const comparison = compareResults(await this.mainTable(), rows, this.baseline, tolerance);
     if (report !== undefined) await this.writeReport(comparison, report);
     const offences = comparison.rows.flatMap((row) => row.offences.map((line) => `${row.key}: ${line}`));
-    for (const line of offences) process.stderr.write(`${chalkStderr.red('regression:')} ${line}\n`);
+    for (const line of offences)
+      process.stderr.write(`${chalkStderr.red('regression:')} ${printable(line)}\n`);
     if (offences.length > 0) {
       throw new RegressionError(
         `${offences.length} figures are worse than in ${this.baseline.file} by more than ${tolerance} %`,

@@ -44,6 +44,10 @@ const text = v.pipe(v.string(), v.nonEmpty('expected a text'));
 const isOneCommand = ({ run, script }: { title: string; run?: string; script?: string }): boolean =>
   (run === undefined) !== (script === undefined);
 
+/** It could be itself, or one that runs this one. */
+const runsNoExperiment = ({ run }: { title: string; run?: string; script?: string }): boolean =>
+  !/^\s*reproduce(\s|$)/.test(run ?? '');
+
 const EXPERIMENT = v.object({
   description: text,
   out: text,
@@ -56,6 +60,10 @@ const EXPERIMENT = v.object({
         v.check(
           isOneCommand,
           "expected either 'run', a command of yoco, or 'script', a file of the checkout",
+        ),
+        v.check(
+          runsNoExperiment,
+          'expected another command than reproduce: an experiment runs no experiment',
         ),
       ),
     ),

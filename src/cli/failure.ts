@@ -1,12 +1,11 @@
-import { describeSystemError, YocoError } from '../errors.js';
+import { asYocoError } from '../errors.js';
+import { escapeControls, printable } from '../printable.js';
 
 /** One line for stderr (empty: say nothing) and the exit status. */
 export interface Failure {
   message: string;
   exitCode: number;
 }
-
-const oneLine = (text: string): string => text.replace(/\s+/g, ' ').trim();
 
 interface OclifError extends Error {
   oclif?: { exit?: number };
@@ -15,7 +14,7 @@ interface OclifError extends Error {
 
 /** oclif's parse errors are several lines and end in a hint; ours are one line. */
 function describeParseError(message: string): string {
-  return oneLine(
+  return printable(
     message
       .replace(/\n?See more help with --help/g, '')
       .replace(/Parsing --(\S+)\s+/g, '--$1: ')
@@ -27,21 +26,20 @@ function describeParseError(message: string): string {
  * The line and the exit status for anything a command has thrown. Unexpected errors (ours, that is) keep their stack.
  */
 export function describeFailure(error: unknown, commandIds: readonly string[]): Failure {
-  if (error instanceof YocoError) {
-    return { message: `yoco: ${describeParseError(error.message)}`, exitCode: error.exitCode };
+  const known = asYocoError(error);
+  if (known !== null) {
+    const line = error === known ? describeParseError(known.message) : printable(known.message);
+    return { message: `yoco: ${line}`, exitCode: known.exitCode };
   }
-  const system = describeSystemError(error);
-  if (system !== null) return { message: `yoco: ${oneLine(system)}`, exitCode: 1 };
-  if (!(error instanceof Error)) return { message: `yoco: ${String(error)}`, exitCode: 1 };
+  if (!(error instanceof Error)) return { message: `yoco: ${printable(String(error))}`, exitCode: 1 };
   const { oclif, code } = error as OclifError;
   if (code === 'EEXIT') return { message: '', exitCode: oclif?.exit ?? 0 };
-  const unknown = /^command (.+) not found$/.exec(error.message)?.[1];
+  const unknown = /^command (.+) not found$/s.exec(error.message)?.[1];
   if (unknown !== undefined) {
-    return {
-      message: `yoco: no command '${unknown}'; the commands are ${commandIds.join(', ')}`,
-      exitCode: 2,
-    };
+    const name = printable(unknown, 100);
+    return { message: `yoco: no command '${name}'; the commands are ${commandIds.join(', ')}`, exitCode: 2 };
   }
   if (oclif) return { message: `yoco: ${describeParseError(error.message)}`, exitCode: 2 };
-  return { message: `yoco: unexpected error\n${error.stack ?? error.message}`, exitCode: 1 };
+  const stack = (error.stack ?? error.message).slice(0, 10_000).split('\n').map(escapeControls).join('\n');
+  return { message: `yoco: unexpected error\n${stack}`, exitCode: 1 };
 }

@@ -8,6 +8,7 @@ import { Config, Plugin } from '@oclif/core/config';
 import { run as runOclif } from '@oclif/core/run';
 import { packageRoot } from '../package-root.js';
 import { describeFailure } from './failure.js';
+import { watchStreams } from './streams.js';
 
 interface LoadOptions {
   development: boolean;
@@ -55,10 +56,7 @@ export async function execute(argv: string[], config: Config): Promise<number> {
 
 /** Runs the command line of this process. */
 export async function run({ development = false } = {}): Promise<void> {
-  // A reader that has seen enough (`yoco … | head`) is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-  process.exitCode = await execute(process.argv.slice(2), await loadConfig({ development }));
+  const statusOf = watchStreams();
+  const status = await execute(process.argv.slice(2), await loadConfig({ development }));
+  process.exitCode = statusOf(status);
 }

@@ -1,8 +1,12 @@
 import { Command } from '@oclif/core';
 import { chalkStderr } from 'chalk';
+import { printable } from '../printable.js';
 import { quietFlag } from './flags.js';
 import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 import { createProgress } from './progress.js';
+
+/** Lines that belong to the one before are indented. */
+const indentation = (line: string): string => /^ */.exec(line)?.[0] ?? '';
 
 /** How far some work is, of how much. */
 interface Done {
@@ -49,11 +53,11 @@ export abstract class PlainCommand extends Command {
 
   /** A remark for the person at the terminal: stderr, silent with `--quiet`. */
   protected note(line: string): void {
-    if (!this.isQuiet) process.stderr.write(`${chalkStderr.dim(line)}\n`);
+    if (!this.isQuiet) process.stderr.write(`${chalkStderr.dim(indentation(line) + printable(line))}\n`);
   }
 
   /** Something the person should know although the work goes on: stderr, always. */
   protected caution(line: string): void {
-    process.stderr.write(`${chalkStderr.yellow(`warning: ${line}`)}\n`);
+    process.stderr.write(`${chalkStderr.yellow(`warning: ${printable(line)}`)}\n`);
   }
 }

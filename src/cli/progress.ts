@@ -1,4 +1,5 @@
 /** Progress of long work on stderr: a bar on a terminal, a plain line every few seconds elsewhere. */
+import { printable } from '../printable.js';
 import { SingleBar } from 'cli-progress';
 import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 
@@ -42,7 +43,7 @@ abstract class Reporter implements Progress {
   }
 
   note(line: string): void {
-    this.remark = line;
+    this.remark = printable(line, 200);
     this.show();
   }
 

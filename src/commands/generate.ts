@@ -5,6 +5,7 @@ import { PlainCommand } from '../cli/plain-command.js';
 import type { GenerateSpeed, Sampler } from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
+import { isRead } from '../cli/streams.js';
 import { modelSelection } from '../cli/model-selection.js';
 
 const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
@@ -71,7 +72,10 @@ export default class Generate extends PlainCommand {
     const model = await candidate.open();
     const speed = await generate(model, candidate.tokenizer, engine, {
       ...{ prompt, sampler, limit: flags.tokens, ignoreEnd: flags['ignore-end'] },
-      onText: (text) => process.stdout.write(text),
+      onText: (text) => {
+        if (!isRead()) this.exit(0);
+        process.stdout.write(text);
+      },
     });
     process.stdout.write('\n');
     this.reportSpeed(speed);

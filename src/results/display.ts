@@ -1,4 +1,5 @@
 /** How a person reads a number. */
+import { escapeControls } from '../printable.js';
 import type { Cell, Column } from './schema.js';
 
 const BINARY_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
@@ -33,7 +34,7 @@ export function formatSeconds(seconds: number): string {
 /** A cell for `--format table`; not measured is `–`. */
 export function displayCell(column: Column, cell: Cell | undefined): string {
   if (cell === null || cell === undefined) return '–';
-  if (typeof cell !== 'number') return String(cell);
+  if (typeof cell !== 'number') return escapeControls(String(cell));
   switch (column.display) {
     case 'bytes':
       return formatBytes(cell);
