@@ -33,6 +33,9 @@ function logBounds(values: readonly number[], base: number): { min?: number; max
   return { min: base ** low, max: base ** Math.max(high, low + 1) };
 }
 
+/** A value as the axis writes it. */
+export const formatAt = (axis: Axis, value: number): string => FORMATS[axis.unit ?? 'plain'](value);
+
 type AxisOption = XAXisComponentOption & YAXisComponentOption;
 
 export function axisOption(axis: Axis, values: readonly number[], side: 'x' | 'y'): AxisOption {
@@ -43,7 +46,7 @@ export function axisOption(axis: Axis, values: readonly number[], side: 'x' | 'y
       ? { type: 'log', logBase: logBase(axis), ...logBounds(values, logBase(axis)) }
       : { type: 'value', scale: true }),
     ...(axis.range && { min: axis.range[0], max: axis.range[1] }),
-    name: axis.label,
+    name: log ? `${axis.label}, log scale` : axis.label,
     nameLocation: 'middle',
     nameGap: side === 'x' ? 36 : 66,
     nameTextStyle: { color: INK },

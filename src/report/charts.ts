@@ -5,15 +5,19 @@
  */
 import { createHash } from 'node:crypto';
 import { init, type EChartsOption } from 'echarts';
-import { axisOption, type Axis } from './axes.js';
+import { axisOption, formatAt, type Axis } from './axes.js';
 import { INK, MUTED_INK, seriesStyles } from './colors.js';
+import { errorBars } from './error-bars.js';
+import { escapeHtml } from './html.js';
 
 export type { Axis } from './axes.js';
 
 export interface LineSeries {
-  /** Legend text; `yoco…`, `transformer…` and `paper…` always have the same colours. */
+  /** Legend text. The first `yoco…` and the first `transformer…` have the same colours in every chart, references are grey. */
   name: string;
   points: readonly (readonly [x: number, y: number])[];
+  /** Error bars: the ends of an interval at x, such as a 95 % interval or one standard deviation to each side. */
+  bars?: readonly (readonly [x: number, low: number, high: number])[];
   /** For what was computed rather than measured. */
   dashed?: boolean;
 }
@@ -69,7 +73,8 @@ function settle(svg: string, seed: string): string {
     .replace(/\bzr\d+-/g, `${prefix}-`);
 }
 
-function render(option: EChartsOption, height: number): string {
+/** @param description what a reader who does not see the picture is told */
+function render(option: EChartsOption, height: number, description: string): string {
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
   chart.setOption({
     animation: false,
@@ -79,10 +84,15 @@ function render(option: EChartsOption, height: number): string {
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
-  return settle(svg, JSON.stringify(option));
+  const text = escapeHtml(description.replace(/\s+/g, ' '));
+  return settle(svg, JSON.stringify(option)).replace(
+    /^(<svg [^>]*)>/,
+    (_whole, opening: string) => `${opening} role="img" aria-label="${text}">\n<title>${text}</title>`,
+  );
 }
 
-const LEGEND_GAP = 28;
+const LEGEND_ICON = 28;
+const LEGEND_GAP = 20;
 const LEGEND_ROW = 30;
 
 /** Rows into which echarts breaks a legend, by the usual width of a letter. */
@@ -90,7 +100,7 @@ function countLegendRows(names: readonly string[]): number {
   let rows = 1;
   let used = 0;
   for (const name of names) {
-    const width = 17 + 6.5 * name.length + LEGEND_GAP;
+    const width = LEGEND_ICON + 5 + 6.8 * name.length + LEGEND_GAP;
     if (used > 0 && used + width > WIDTH - 32) {
       rows += 1;
       used = 0;
@@ -98,6 +108,21 @@ function countLegendRows(names: readonly string[]): number {
     used += width;
   }
   return rows;
+}
+
+const heading = ({ title, subtitle }: { title: string; subtitle?: string }): string =>
+  subtitle ? `${title} (${subtitle})` : title;
+
+/** The first and last point of every line, in words. */
+function describeLines(chart: LineChart): string {
+  const { x, y } = chart;
+  const lines = chart.series.map(({ name, points }) => {
+    const ends = [points[0], points.length > 1 ? points.at(-1) : undefined]
+      .filter((point) => point !== undefined)
+      .map((point) => `${formatAt(y, point[1])} at ${formatAt(x, point[0])}`);
+    return `${name}: ${ends.join(', ') || 'nothing measured'}`;
+  });
+  return `${heading(chart)}: ${y.label} against ${x.label}. ${lines.join('; ')}.`;
 }
 
 /** A line for each series over common axes. Points without a positive value are left out on logarithmic axes. */
@@ -120,8 +145,15 @@ export function lineChart(chart: LineChart): string {
       lineStyle: { width: 2, type: line.dashed ? ('dashed' as const) : ('solid' as const) },
     };
   });
+  const bars = chart.series.map(({ bars: all = [] }) =>
+    all.filter(([x, low, high]) => drawable([x, low]) && drawable([x, high])),
+  );
   const points = series.flatMap(({ data }) => data);
-  const values = (axis: 0 | 1): number[] => points.map((point) => point[axis] ?? NaN);
+  const ends = bars.flat().flatMap(([, low, high]) => [low, high]);
+  const values = (axis: 0 | 1): number[] => [
+    ...points.map((point) => point[axis] ?? NaN),
+    ...(axis === 1 ? ends : []),
+  ];
   const legendRows = countLegendRows(chart.series.map(({ name }) => name));
   const legendTop = chart.subtitle ? 60 : 40;
   const top = legendTop + 14 + LEGEND_ROW * legendRows;
@@ -131,21 +163,35 @@ export function lineChart(chart: LineChart): string {
       legend: {
         top: legendTop,
         left: 16,
-        icon: 'circle',
-        itemWidth: 12,
+        data: chart.series.map(({ name }) => name),
+        itemWidth: LEGEND_ICON,
+        itemHeight: 10,
         itemGap: LEGEND_GAP,
         textStyle: { color: INK },
       },
       grid: { left: 84, right: 36, top, bottom: 58 },
       xAxis: axisOption(chart.x, values(0), 'x'),
       yAxis: axisOption(chart.y, values(1), 'y'),
-      series,
+      series: [...series, ...bars.map((part, index) => errorBars(part, styles[index]?.color ?? INK))],
     },
     top + 296,
+    describeLines(chart),
   );
 }
 
 const percent = (value: number): string => `${Math.round(value * 100)} %`;
+
+/** Every row of a heat map in words. */
+function describeCells({ x, y, values, ...chart }: HeatMap, format: (value: number) => string): string {
+  const rows = y.categories.map((label, row) => {
+    const cells = x.categories.map((column, index) => {
+      const value = values[row]?.[index] ?? null;
+      return `${column} ${value === null ? 'not measured' : format(value)}`;
+    });
+    return `${label}: ${cells.join(', ')}`;
+  });
+  return `${heading(chart)}, by ${y.label} and ${x.label}. ${rows.join('; ')}.`;
+}
 
 /** A grid of coloured cells with their values written in them. */
 export function heatMap(chart: HeatMap): string {
@@ -196,5 +242,6 @@ export function heatMap(chart: HeatMap): string {
       ],
     },
     150 + 34 * chart.y.categories.length,
+    describeCells(chart, format),
   );
 }

@@ -27,16 +27,18 @@ export const figure = (svg: string): string => `<figure>${svg}</figure>`;
 const STYLE = `
 :root { color-scheme: light; }
 body { font: 15px/1.55 system-ui, Helvetica, Arial, sans-serif; color: #1f2328; background: #f6f8fa; margin: 0; }
-main { max-width: 960px; margin: 0 auto; padding: 32px 24px 64px; background: #ffffff; }
+main { max-width: 1200px; margin: 0 auto; padding: 32px 24px 64px; background: #ffffff; }
 h1 { font-size: 26px; margin: 0 0 4px; }
 h2 { font-size: 20px; margin: 40px 0 8px; padding-top: 16px; border-top: 1px solid #d1d9e0; }
 p, dl { margin: 8px 0; }
 .muted { color: #59636e; }
 figure { margin: 16px 0; }
 figure svg { max-width: 100%; height: auto; }
+img { max-width: 100%; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 12px 0; }
-th, td { padding: 5px 10px; border-bottom: 1px solid #e3e6ea; text-align: left; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; margin: 12px 0; }
+th, td { padding: 5px 10px; border-bottom: 1px solid #e3e6ea; text-align: left; vertical-align: bottom; }
+td.number { white-space: nowrap; }
 th { border-bottom: 2px solid #d1d9e0; font-weight: 600; }
 .number { text-align: right; }
 code { font: 13px ui-monospace, Menlo, Consolas, monospace; background: #f6f8fa; padding: 1px 4px; }

@@ -6,7 +6,7 @@ import { formatTokenCount } from '../results/display.js';
 import { heatMap, lineChart, type Axis } from './charts.js';
 import { drawPictures } from './pictures.js';
 import { stackCharts } from './stack.js';
-import { legendName, pointsOf } from './tables.js';
+import { barsOf, legendName, numberIn, pointsOf } from './tables.js';
 import { groupRows, groupRowsBy } from '../results/group.js';
 import type { Row } from '../results/schema.js';
 
@@ -41,17 +41,17 @@ const OVERVIEW: readonly [OverviewChart, ...OverviewChart[]] = [
   {
     title: 'Needles found',
     column: 'accuracy',
-    y: { label: 'exact answers', unit: 'percent', range: [0, 1] },
+    y: { label: 'exact answers, 95 % intervals', unit: 'percent', range: [0, 1] },
   },
   {
     title: 'Time to the first token of the answer',
     column: 'first_token_seconds',
-    y: { label: 'median over trials', scale: 'log', unit: 'seconds' },
+    y: { label: 'median time', scale: 'log', unit: 'seconds' },
   },
   {
     title: 'Peak memory',
     column: 'peak_bytes',
-    y: { label: 'all tensors', scale: 'log', unit: 'bytes' },
+    y: { label: 'memory of all tensors', scale: 'log', unit: 'bytes' },
   },
 ];
 
@@ -106,6 +106,12 @@ function settingName(rows: readonly Row[]): (row: Row) => string {
   return (row) => varying.map((column) => words(column, row[column])).join(', ');
 }
 
+/** Wilson's 95 % interval of the accuracy. */
+const interval = (row: Row): readonly [number | null, number | null] => [
+  numberIn(row, 'interval_low'),
+  numberIn(row, 'interval_high'),
+];
+
 function overviewChart(
   { title, column, y }: OverviewChart,
   lines: ReadonlyMap<string, readonly Row[]>,
@@ -114,7 +120,11 @@ function overviewChart(
     title,
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y,
-    series: [...lines].map(([name, group]) => ({ name, points: pointsOf(group, 'context', column) })),
+    series: [...lines].map(([name, group]) => ({
+      name,
+      points: pointsOf(group, 'context', column),
+      ...(column === 'accuracy' ? { bars: barsOf(group, 'context', interval) } : {}),
+    })),
   });
 }
 

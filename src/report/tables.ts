@@ -75,10 +75,14 @@ export const textIn = (row: Row, column: string): string => {
   return cell === null || cell === undefined ? '' : String(cell);
 };
 
-/** `yoco sliding-window`: what a legend calls the model of a row. Gated retention, the default, goes without saying. */
+/**
+ * `yoco sliding-window`: what a legend calls the model of a row. Gated retention is the default and not named, nor is a mixer
+ * that is part of the model's name.
+ */
 export function legendName(row: Row, withModel: boolean): string {
-  const mixer = textIn(row, 'self_decoder') === 'sliding-window' ? ' sliding-window' : '';
   const [architecture, model] = [textIn(row, 'architecture'), textIn(row, 'model')];
+  const isNamed = withModel && model.includes('sliding-window');
+  const mixer = textIn(row, 'self_decoder') === 'sliding-window' && !isNamed ? ' sliding-window' : '';
   if (!withModel) return architecture + mixer;
   return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + mixer;
 }
@@ -89,6 +93,18 @@ export function pointsOf(rows: readonly Row[], x: string, y: string): [number, n
     .map((row): [number | null, number | null] => [numberIn(row, x), numberIn(row, y)])
     .filter((point): point is [number, number] => point[0] !== null && point[1] !== null)
     .sort(([a], [b]) => a - b);
+}
+
+/** Error bars from the columns of both ends; rows that lack one are left out. */
+export function barsOf(
+  rows: readonly Row[],
+  x: string,
+  ends: (row: Row) => readonly [low: number | null, high: number | null],
+): [number, number, number][] {
+  return rows
+    .map((row) => [numberIn(row, x), ...ends(row)] as const)
+    .filter((bar): bar is [number, number, number] => bar.every((value) => value !== null))
+    .map((bar) => [...bar]);
 }
 
 /** A number as a table of the page shows it; not measured is `–`. */

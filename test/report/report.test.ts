@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { runCli } from '../cli/run.js';
@@ -259,6 +259,41 @@ test('training rates and ways to decode have their parts, one for each folder', 
   assert.match(page(), /<h3>a<\/h3>[^]*<h3>c<\/h3>/);
   assert.not.ok(page().includes('77.7'), 'what failed is no measurement');
   assert.ok(existsSync(join(directory, 'figures', 'c-decoding-modes.svg')));
+});
+
+test('the page shows the notes of the directory, without their markup or scripts', async () => {
+  writeProfiles();
+  write('README.md', [
+    '# One machine',
+    '',
+    'Measured on a *busy* card. <script>alert(1)</script> [bad](javascript:alert(1)) ![x](a.png)',
+    '',
+    '| a | b |',
+    '|---|---|',
+    '| 1 | 2 |',
+  ]);
+  await runCli('report', directory);
+  const page = readFileSync(join(directory, 'report.html'), 'utf8');
+  assert.match(page, /<h2>Notes<\/h2>\s*<h3>One machine<\/h3>/);
+  assert.match(page, /Measured on a <em>busy<\/em> card\./);
+  assert.match(page, /<div class="scroll"><table>[^]*<td>2<\/td>/);
+  assert.not.match(page, /<script|href="javascript|<img/);
+});
+
+test('figures of others come from files given by name', async () => {
+  writeProfiles();
+  const file = join(directory, '..', `${basename(directory)}-reference.csv`);
+  writeFileSync(file, 'figure,series,context,value,source\nprefill,paper YOCO,4096,6,the paper\n');
+  try {
+    await runCli('report', directory, '--reference', file, '--png');
+  } finally {
+    rmSync(file);
+  }
+  assert.match(readFileSync(join(directory, 'figures', 'prefill.svg'), 'utf8'), />paper YOCO<\/text>/);
+  assert.is(readFileSync(join(directory, 'figures', 'prefill.png')).toString('latin1', 1, 4), 'PNG');
+  const absent = await runCli('report', directory, '--reference', file);
+  assert.match(absent.stderr, /reference\.csv: no such file/);
+  assert.is(absent.exitCode, 1);
 });
 
 test('the same results give the same page', async () => {

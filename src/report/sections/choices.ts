@@ -1,15 +1,21 @@
 /** Multiple choice: MMLU by category, and the harness tasks. */
+import { formatNumber } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { htmlTable, paragraph } from '../html.js';
 import type { ReportSource, Section } from '../section.js';
 import { findRows, legendName, numberIn, percent, textIn } from '../tables.js';
 
-/** Accuracy with its standard error. */
+/** Accuracy with its standard error and, where it is known, how many worked examples fitted on average. */
 function accuracy(row: Row): string {
   const error = numberIn(row, 'standard_error');
+  const shots = numberIn(row, 'shots');
   const value = percent(numberIn(row, 'accuracy'));
-  return error === null ? value : `${value} ± ${(error * 100).toFixed(1)}`;
+  return [
+    value,
+    ...(error === null ? [] : [`± ${(error * 100).toFixed(1)}`]),
+    ...(shots === null ? [] : [`(${formatNumber(shots)} shots)`]),
+  ].join(' ');
 }
 
 /** A line for each `name` of the rows, a column for each model, chance last. */
@@ -34,7 +40,7 @@ export function mmluSection({ directory }: ReportSource): Section | null {
   const sets = [...groupRows(rows, (row) => textIn(row, 'data'))].map(
     ([data, group]) =>
       paragraph(
-        `Question set: ${data}. Accuracy ± standard error; micro: over questions, macro: over subjects.`,
+        `Question set: ${data}. Accuracy ± standard error; micro: over questions, macro: over subjects. Shots: worked examples that fitted the context, on average, of the five of the protocol.`,
       ) + comparison(group, 'name', 'category'),
   );
   return { title: 'Multiple choice', body: sets.join('\n'), figures: {} };

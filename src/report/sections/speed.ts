@@ -10,6 +10,7 @@ import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
 import {
+  barsOf,
   filledNote,
   findRows,
   isSampled,
@@ -47,15 +48,23 @@ function peakChart(source: ReportSource, rows: readonly Row[], several: boolean)
   });
 }
 
+/** One standard deviation below and above the median; null where nothing was repeated, or below zero. */
+function spread(row: Row): readonly [number | null, number | null] {
+  const [median, deviation] = [numberIn(row, 'seconds_median'), numberIn(row, 'seconds_sd')];
+  if (median === null || deviation === null) return [null, null];
+  return [median > deviation ? median - deviation : null, median + deviation];
+}
+
 function prefillChart(source: ReportSource, rows: readonly Row[], several: boolean): string {
   const series = [...groupRows(rows, (row) => prefillName(row, several))].map(([name, group]) => ({
     name,
     points: pointsOf(group, 'context', 'seconds_median'),
+    bars: barsOf(group, 'context', spread),
     dashed: name.includes(', '),
   }));
   return lineChart({
     title: 'Prefill time against context',
-    subtitle: 'median of repeated runs',
+    subtitle: 'median of repeated runs, bars: ± one standard deviation',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'time to the first token', scale: 'log', unit: 'seconds' },
     series: [...series, ...overlays(source, 'prefill')],
@@ -128,13 +137,17 @@ export function throughputSection(source: ReportSource): Section | null {
   const several = severalModels(rows);
   const chart = lineChart({
     title: 'Decoding rate against context',
-    subtitle: 'batch 1, median over the decoded tokens',
+    subtitle: 'batch 1, median over the decoded tokens, bars: ± one standard deviation',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
-    y: { label: 'tokens per second', scale: 'log' },
+    y: { label: 'decoding rate (tokens/s)', scale: 'log' },
     series: [
       ...[...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
         name,
         points: pointsOf(group, 'context', 'tokens_per_second'),
+        bars: barsOf(group, 'context', (row) => {
+          const [fast, slow] = spread(row);
+          return [slow && 1 / slow, fast && 1 / fast];
+        }),
       })),
       ...overlays(source, 'throughput'),
     ],
