@@ -71,13 +71,13 @@ export function loadParameters(model: LanguageModel, tensors: TensorSource): voi
   for (const name of names) model.load(name, tensors.readFloats(name, values, scratch));
 }
 
-/** Variables to be written as float32, read from the engine when their turn comes. */
-export function variableEntries(variables: ReadonlyMap<string, tf.Variable>): TensorEntry[] {
-  return [...variables].map(([name, variable]) => ({
+/** Tensors to be written as float32, read from the engine when their turn comes. */
+export function tensorEntries(tensors: ReadonlyMap<string, tf.Tensor>): TensorEntry[] {
+  return [...tensors].map(([name, tensor]) => ({
     name,
     dtype: 'F32',
-    shape: variable.shape,
-    data: async () => float32Of(await variable.data()),
+    shape: tensor.shape,
+    data: async () => float32Of(await tensor.data()),
   }));
 }
 
@@ -91,7 +91,7 @@ function float32Of(values: ArrayLike<number>): Float32Array<ArrayBuffer> {
 
 /** Writes a checkpoint in our own layout into an empty directory. */
 export async function writeModel(directory: string, model: LanguageModel, meta: ModelMeta): Promise<void> {
-  await writeNative(directory, { config: model.config, ...meta }, variableEntries(model.parameters));
+  await writeNative(directory, { config: model.config, ...meta }, tensorEntries(model.parameters));
 }
 
 /**

@@ -5,6 +5,9 @@ import chalk, { chalkStderr } from 'chalk';
 import { FailedCellsError, RegressionError, UsageError } from '../errors.js';
 import type { Baseline, Comparison } from '../results/compare.js';
 import { printable } from '../printable.js';
+import type { Communicator } from '../distributed/communicator.js';
+import type { Engine } from '../engines/engine.js';
+import type { EngineFlags } from '../engines/start.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
 import type { Row, Schema } from '../results/schema.js';
@@ -33,6 +36,21 @@ export abstract class BaseCommand extends PlainCommand {
   /** Where this command writes when `--out` is absent. */
   protected directory(out: string | undefined): string {
     return out ?? `runs/${this.id ?? 'yoco'}`;
+  }
+
+  /** The engine of this rank, and the other ranks of the run. Only rank 0 speaks to the person. */
+  protected async startRanks(flags: EngineFlags): Promise<{ engine: Engine; communicator: Communicator }> {
+    const { joinRanks, ranksOf } = await import('../library/ranks.js');
+    const { startChosenEngine } = await import('../library/engines.js');
+    const ranks = ranksOf(process.env);
+    if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
+    const note = (line: string): void => {
+      this.note(line);
+    };
+    const engine = await startChosenEngine({ ...flags, device: ranks?.localRank }, note);
+    const communicator = await joinRanks(engine, ranks);
+    if (ranks !== null) this.note(`${ranks.size} ranks (${communicator.description})`);
+    return { engine, communicator };
   }
 
   /** The table that `--check` compares: the command's first. */

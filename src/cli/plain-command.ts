@@ -1,6 +1,8 @@
 import { Command } from '@oclif/core';
 import { chalkStderr } from 'chalk';
 import { printable } from '../printable.js';
+import { ranksOf } from '../distributed/ranks.js';
+import { UsageError } from '../errors.js';
 import { quietFlag } from './flags.js';
 import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 import { createProgress } from './progress.js';
@@ -18,11 +20,25 @@ interface Done {
 export abstract class PlainCommand extends Command {
   static override baseFlags = quietFlag;
 
+  /** Whether the command can be started as several ranks. */
+  static readonly runsOnRanks: boolean = false;
+
   protected isQuiet = false;
 
   override async init(): Promise<void> {
     await super.init();
     this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
+    this.refuseRanks();
+  }
+
+  /** Several processes that each believe to be alone would do the same work and write the same files. */
+  private refuseRanks(): void {
+    if ((this.constructor as typeof PlainCommand).runsOnRanks) return;
+    const ranks = ranksOf(process.env);
+    if (ranks === null) return;
+    throw new UsageError(
+      `${this.id ?? 'this command'} runs as one process, but ${ranks.launcher} started ${ranks.size}: start it once`,
+    );
   }
 
   protected progress(options: ProgressOptions): Progress {

@@ -15,6 +15,7 @@ const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
 
 export default class Train extends BaseCommand {
+  static override readonly runsOnRanks = true;
   static override summary = 'Train a model, or resume its training.';
   static override description =
     'Leaves in --out: train.csv (loss, held-out loss, learning rate, gradient norm of every step), train.timings.csv, ' +
@@ -112,10 +113,7 @@ export default class Train extends BaseCommand {
     });
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
-    const { startChosenEngine } = await import('../library/engines.js');
-    const engine = await startChosenEngine(flags, (line) => {
-      this.note(line);
-    });
+    const { engine, communicator } = await this.startRanks(flags);
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
     const [signal, release] = interruption();
@@ -125,6 +123,7 @@ export default class Train extends BaseCommand {
       config,
       recipe,
       engine,
+      communicator,
       signal,
       initial: inputs.initialWeights(choice),
       resume: flags.resume,
@@ -134,7 +133,9 @@ export default class Train extends BaseCommand {
       bar.stop();
       release();
     });
-    await this.report(result, flags);
+    communicator.close();
+    if (communicator.rank === 0) await this.report(result, flags);
+    else if (result.status === 'interrupted') this.exit(130);
   }
 
   private bar(): { show: (progress: TrainProgress) => void; stop: () => void } {

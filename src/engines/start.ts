@@ -32,14 +32,16 @@ export interface EngineFlags {
   readonly engine: EngineName | 'auto';
   readonly threads?: number;
   readonly dtype?: StorageType;
+  /** Which GPU of the machine, where a launcher has started a process for each. */
+  readonly device?: number;
 }
 
 /** Starts the engine that a command's flags name. */
 export function startChosenEngine(
-  { engine, threads, dtype }: EngineFlags,
+  { engine, threads, dtype, device }: EngineFlags,
   note: (line: string) => void,
 ): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype }, note);
+  return startEngine(engine, { threads, storage: dtype, device }, note);
 }
 
 async function startBest(options: EngineOptions, note: (line: string) => void): Promise<Engine> {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { arch, cpus, homedir, platform, release, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
+import type { Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import { packageDirectory, packageRoot } from '../package-root.js';
 import type { Json } from './canonical.js';
@@ -21,6 +22,8 @@ export interface Provenance {
     storage: string;
     threads: number | null;
   } | null;
+  /** Of a run on several ranks: how they talk, and the device of each. */
+  ranks?: { transport: string; devices: readonly string[] };
   flags: Json;
   /** What the flags came to: model configurations, parameters counted, data read. */
   configuration: Json;
@@ -35,6 +38,8 @@ export interface RunDescription {
   command: readonly string[];
   flags: Readonly<Record<string, unknown>>;
   engine?: Engine;
+  /** The ranks of the run, all of which describe it; default: one. */
+  communicator?: Communicator;
   configuration?: Json;
   inputs?: Readonly<Record<string, string>>;
 }
@@ -112,6 +117,12 @@ function describeEngine(engine: Engine): Provenance['engine'] {
   return { name, description, device, storage, threads: threads ?? null };
 }
 
+function describeRanks({ engine, communicator }: RunDescription): Pick<Provenance, 'ranks'> {
+  if (communicator === undefined || communicator.size === 1) return {};
+  const devices = communicator.gather(engine?.device ?? null).map(String);
+  return { ranks: { transport: communicator.description, devices } };
+}
+
 export function collectProvenance(run: RunDescription): Provenance {
   return {
     command: [...(run.program ?? ['yoco']), ...run.command.map(neutralPath)],
@@ -119,6 +130,7 @@ export function collectProvenance(run: RunDescription): Provenance {
     git: gitState(),
     machine: machine(),
     engine: run.engine ? describeEngine(run.engine) : null,
+    ...describeRanks(run),
     flags: plain(run.flags),
     configuration: run.configuration ?? null,
     inputs: run.inputs ?? {},

@@ -84,6 +84,23 @@ export const TRAIN_SCHEMA: TableSchema<StepKey, StepFigures> = {
   ],
 };
 
+/** Where the steps of a run go. */
+export type StepLog = Pick<TrainLog, 'restore' | 'append' | 'steps' | 'rows' | 'files' | 'close'>;
+
+/** Of the ranks that leave the log to rank 0. */
+export const NO_LOG: StepLog = {
+  restore: () => true,
+  append() {
+    // Rank 0 has the same step.
+  },
+  steps: [],
+  rows: [],
+  files: [],
+  close() {
+    // Nothing was opened.
+  },
+};
+
 /** The steps of a run; a resumed run continues after the step it resumed from. */
 export class TrainLog {
   private readonly table: CellTable<StepKey, StepFigures>;

@@ -16,8 +16,27 @@ interface Moments {
   readonly second: tf.Variable;
 }
 
+/** A moment by name, of the shape it must have; @throws RunError for another */
+export type MomentReader = (name: string, shape: readonly number[]) => tf.Tensor;
+
+/** What the loop needs of an optimizer, on one rank or several. */
+export interface TrainingOptimizer {
+  /**
+   * One update; `gradients` has one tensor per parameter and is not disposed. On several ranks they are this rank's share, to be
+   * added up.
+   * @param step counted from 1 (for the bias correction)
+   * @returns the L2 norm of all gradients together, before clipping; where it is not a finite number, nothing was changed
+   */
+  apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number;
+  /** The moments, `first.NAME` and `second.NAME`, for the caller to dispose. Every rank has to call. */
+  state(): Map<string, tf.Tensor>;
+  /** Takes moments by the same names, after the parameters were loaded. */
+  restore(read: MomentReader): void;
+  dispose(): void;
+}
+
 /** AdamW over named parameters, with clipping of the global gradient norm. */
-export class Optimizer {
+export class Optimizer implements TrainingOptimizer {
   private readonly moments = new Map<string, Moments>();
 
   constructor(
@@ -30,11 +49,6 @@ export class Optimizer {
     }
   }
 
-  /**
-   * One update; `gradients` has one tensor per parameter and is not disposed.
-   * @param step counted from 1 (for the bias correction)
-   * @returns the L2 norm of all gradients together, before clipping; where it is not a finite number, nothing was changed
-   */
   apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number {
     const { beta1, beta2, epsilon, clip } = this.options;
     const updates = this.updates(gradients);
@@ -57,14 +71,23 @@ export class Optimizer {
     });
   }
 
-  /** The moments as named tensors: `first.NAME` and `second.NAME`. */
-  state(): Map<string, tf.Variable> {
-    const state = new Map<string, tf.Variable>();
-    for (const [name, { first, second }] of this.moments) {
-      state.set(`first.${name}`, first);
-      state.set(`second.${name}`, second);
+  state(): Map<string, tf.Tensor> {
+    return new Map([...this.named()].map(([name, variable]) => [name, tf.clone(variable)]));
+  }
+
+  restore(read: MomentReader): void {
+    for (const [name, variable] of this.named()) {
+      tf.tidy(() => {
+        variable.assign(read(name, variable.shape));
+      });
     }
-    return state;
+  }
+
+  private *named(): Generator<[name: string, moment: tf.Variable]> {
+    for (const [name, { first, second }] of this.moments) {
+      yield [`first.${name}`, first];
+      yield [`second.${name}`, second];
+    }
   }
 
   dispose(): void {

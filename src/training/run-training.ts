@@ -5,11 +5,14 @@ import type { Engine } from '../engines/engine.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
-import type { TrainLog, TrainStep } from './log.js';
-import { Optimizer } from './optimizer.js';
+import { SOLO, type Communicator } from '../distributed/communicator.js';
+import type { StepLog, TrainStep } from './log.js';
+import { Optimizer, type TrainingOptimizer } from './optimizer.js';
+import { dealtLosses, gatherStep, requireEvenRows, rowsOfRank } from './rank-share.js';
 import type { Recipe } from './recipe.js';
 import { learningRateAt } from './schedule.js';
 import type { Progress, Snapshots } from './snapshots.js';
+import { ShardedOptimizer } from './sharded-optimizer.js';
 import { accumulateGradients, meanLosses, measureLosses } from './step.js';
 import type { TrainingTask } from './task.js';
 import { stageOf, totalSteps } from './task.js';
@@ -25,7 +28,9 @@ export interface LoopOptions {
   readonly task: TrainingTask;
   readonly recipe: Recipe;
   readonly engine: Pick<Engine, 'synchronize'>;
-  readonly log: TrainLog;
+  /** The other ranks; default: none. */
+  readonly communicator?: Communicator;
+  readonly log: StepLog;
   readonly snapshots: Snapshots;
   readonly meta: ModelMeta;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
@@ -42,9 +47,14 @@ export interface LoopResult {
 }
 
 export async function runTraining(options: LoopOptions): Promise<LoopResult> {
-  const optimizer = new Optimizer(options.model.parameters, options.recipe);
+  const { model, recipe, task, communicator = SOLO } = options;
+  requireEvenRows(task.stages, communicator.size);
+  const optimizer =
+    communicator.size === 1
+      ? new Optimizer(model.parameters, recipe)
+      : new ShardedOptimizer(model.parameters, recipe, communicator);
   try {
-    return await new Loop(options, optimizer).run();
+    return await new Loop({ ...options, communicator }, optimizer).run();
   } finally {
     optimizer.dispose();
   }
@@ -57,20 +67,19 @@ class Loop {
   private checkpoint = '';
 
   constructor(
-    private readonly options: LoopOptions,
-    private readonly optimizer: Optimizer,
+    private readonly options: LoopOptions & { readonly communicator: Communicator },
+    private readonly optimizer: TrainingOptimizer,
   ) {
     this.steps = totalSteps(options.task.stages);
   }
 
   async run(): Promise<LoopResult> {
     this.resume();
-    const { signal, recipe } = this.options;
+    const { recipe } = this.options;
     while (this.step < this.steps) {
       this.step += 1;
-      const step = await this.advance();
+      const { step, stopping } = await this.advance();
       this.options.log.append(step);
-      const stopping = signal?.aborted === true;
       const due = recipe.checkpointEvery > 0 && this.step % recipe.checkpointEvery === 0;
       if (due || stopping || this.step === this.steps) await this.save();
       this.options.onProgress?.({ step, steps: this.steps });
@@ -87,11 +96,13 @@ class Loop {
 
   /** Goes to the newest snapshot whose log is complete (a crash of the machine may have lost the end of it). */
   private resume(): void {
-    const { snapshots, model, log, task } = this.options;
-    snapshots.clean();
-    const directories = snapshots.list();
-    const directory = directories.find((candidate) => log.restore(snapshots.progress(candidate).step));
-    if (directory === undefined) {
+    const { snapshots, model, log, task, communicator } = this.options;
+    if (communicator.rank === 0) snapshots.clean();
+    const directories = communicator.rank === 0 ? snapshots.list() : [];
+    const found = directories.find((candidate) => log.restore(snapshots.progress(candidate).step));
+    // Rank 0, which has the log, decides for all.
+    const directory = communicator.gather(found ?? null)[0] as string | null;
+    if (directory === null) {
       if (directories.length === 0) return;
       throw new RunError(`the log beside ${directories.join(', ')} lacks rows: start over with --no-resume`);
     }
@@ -106,18 +117,26 @@ class Loop {
   }
 
   private async save(): Promise<void> {
-    const { snapshots, model, task, meta } = this.options;
+    const { snapshots, model, task, meta, communicator } = this.options;
     const progress: Progress = { step: this.step, tokens: this.tokens, task: task.state() };
-    this.checkpoint = await snapshots.write(progress, { model, optimizer: this.optimizer }, meta);
+    const moments = this.optimizer.state();
+    try {
+      if (communicator.rank === 0) await snapshots.write(progress, { model, moments }, meta);
+    } finally {
+      tf.dispose([...moments.values()]);
+    }
+    communicator.barrier();
+    this.checkpoint = snapshots.pathOf(this.step);
   }
 
   /** One step of the optimizer, and the held-out loss where it is due. */
-  private async advance(): Promise<TrainStep> {
-    const { model, task, recipe, engine } = this.options;
+  private async advance(): Promise<{ step: TrainStep; stopping: boolean }> {
+    const { model, task, recipe, engine, signal, communicator } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
     const batches = Array.from({ length: recipe.accumulate }, () => task.next(stage));
-    const { gradients, losses } = accumulateGradients(model, batches, recipe.recompute);
+    const own = batches.map((batch) => rowsOfRank(batch, communicator));
+    const { gradients, losses } = accumulateGradients(model, own, recipe.recompute, communicator.size);
     const learningRate = learningRateAt(this.step, { ...recipe, steps: this.steps });
     const norm = this.optimizer.apply(gradients, this.step, learningRate);
     tf.dispose([...gradients.values()]);
@@ -126,8 +145,9 @@ class Loop {
     const seconds = (performance.now() - began) / 1000;
     const seen = batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
     this.tokens += seen;
-    const { text, answer } = meanLosses(losses);
-    return {
+    const all = gatherStep(communicator, losses, signal?.aborted === true);
+    const { text, answer } = meanLosses(all.losses);
+    const step = {
       step: this.step,
       tokens: this.tokens,
       loss: text,
@@ -138,13 +158,15 @@ class Loop {
       seconds,
       tokensPerSecond: seen / seconds,
     };
+    return { step, stopping: all.stopping };
   }
 
   private heldOut(): Pick<TrainStep, 'heldOutLoss' | 'heldOutAnswerLoss'> {
-    const { model, task, recipe } = this.options;
+    const { model, task, recipe, communicator } = this.options;
     const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
     if (!due && this.step < this.steps) return { heldOutLoss: null, heldOutAnswerLoss: null };
-    const { text, answer } = meanLosses(measureLosses(model, task.heldOut()));
+    const measured = dealtLosses(communicator, task.heldOut(), (batch) => measureLosses(model, batch));
+    const { text, answer } = meanLosses(measured);
     return { heldOutLoss: text, heldOutAnswerLoss: answer };
   }
 

@@ -11,7 +11,7 @@ import * as v from 'valibot';
 import { RunError, UsageError, YocoError } from '../errors.js';
 import { toFloat32 } from '../checkpoint/data-type.js';
 import { quote, writeJson } from '../checkpoint/files.js';
-import { loadParameters, variableEntries, writeModel } from '../checkpoint/load.js';
+import { loadParameters, tensorEntries, writeModel } from '../checkpoint/load.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import { openCheckpoint, stepDirectories } from '../checkpoint/open.js';
 import { SafetensorsFile, writeSafetensors } from '../checkpoint/safetensors.js';
@@ -21,7 +21,7 @@ import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
 import { canonicalJson } from '../results/canonical.js';
 import * as tf from '../tf.js';
-import type { Optimizer } from './optimizer.js';
+import type { TrainingOptimizer } from './optimizer.js';
 
 const KEPT = 2;
 
@@ -45,7 +45,7 @@ export interface Progress {
 
 export interface Trained {
   readonly model: LanguageModel;
-  readonly optimizer: Optimizer;
+  readonly optimizer: TrainingOptimizer;
 }
 
 export class Snapshots {
@@ -102,19 +102,28 @@ export class Snapshots {
     return directories;
   }
 
-  async write(progress: Progress, { model, optimizer }: Trained, meta: ModelMeta): Promise<string> {
-    const name = `step-${String(progress.step).padStart(8, '0')}`;
-    const target = join(this.directory, name);
+  /** @param moments the optimizer's state */
+  async write(
+    progress: Progress,
+    { model, moments }: { model: LanguageModel; moments: ReadonlyMap<string, tf.Tensor> },
+    meta: ModelMeta,
+  ): Promise<string> {
+    const target = this.pathOf(progress.step);
     if (lstatSync(target, { throwIfNoEntry: false }) !== undefined && !isSnapshot(target)) {
       throw new RunError(`${target} was not written by this run and is not replaced: choose another --out`);
     }
     await replaceDirectory(target, async (directory) => {
       await writeModel(directory, model, meta);
-      await writeSafetensors(join(directory, 'training.safetensors'), variableEntries(optimizer.state()));
+      await writeSafetensors(join(directory, 'training.safetensors'), tensorEntries(moments));
       writeJson(join(directory, 'training.json'), { ...progress, settings: this.settings });
     });
     this.snapshots().slice(0, -KEPT).forEach(remove);
     return target;
+  }
+
+  /** Where the snapshot after a step is. */
+  pathOf(step: number): string {
+    return join(this.directory, `step-${String(step).padStart(8, '0')}`);
   }
 
   /** How far the run was. @throws RunError for a damaged training.json */
@@ -187,7 +196,7 @@ function load(directory: string, { model, optimizer }: Trained): void {
   }
   const file = SafetensorsFile.open(join(directory, 'training.safetensors'));
   try {
-    for (const [name, variable] of optimizer.state()) assignValues(file, name, variable);
+    optimizer.restore((name, shape) => tensorOf(file, name, shape));
   } finally {
     file.close();
   }
@@ -209,16 +218,15 @@ function isRecord(value: Json): value is Readonly<Record<string, Json | undefine
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function assignValues(file: SafetensorsFile, name: string, variable: tf.Variable): void {
+function tensorOf(file: SafetensorsFile, name: string, shape: readonly number[]): tf.Tensor {
   const values = toFloat32(file.read(name));
-  if (values.length !== variable.size) {
+  const expected = tf.util.sizeFromShape([...shape]);
+  if (values.length !== expected) {
     throw new RunError(
-      `${file.path}: tensor ${quote(name)} has ${values.length} values, expected ${variable.size}`,
+      `${file.path}: tensor ${quote(name)} has ${values.length} values, expected ${expected}`,
     );
   }
-  tf.tidy(() => {
-    variable.assign(tf.tensor(values, variable.shape));
-  });
+  return tf.tensor(values, [...shape]);
 }
 
 /** First out of the way, then away: a directory under its right name is always complete. */

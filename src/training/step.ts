@@ -22,6 +22,11 @@ export function meanLosses(sums: LossSums): { text: number | null; answer: numbe
   };
 }
 
+/** Adds sums to sums. */
+export function addSums(to: LossSums, sums: Readonly<LossSums>): void {
+  for (const key of Object.keys(to) as (keyof LossSums)[]) to[key] += sums[key];
+}
+
 function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights }: Batch): void {
   for (let index = 0; index < losses.length; index++) {
     const loss = losses[index] ?? 0;
@@ -71,33 +76,37 @@ function microBatch(model: LanguageModel, batch: Batch, share: number, recompute
   return { gradients, losses };
 }
 
-/** Mean gradients over micro-batches, and their losses. The caller disposes the gradients. */
+/**
+ * Mean gradients over micro-batches, and their losses. The caller disposes the gradients.
+ * @param ranks with how many others the rows were divided: the gradients of all ranks add up to the mean
+ */
 export function accumulateGradients(
   model: LanguageModel,
   batches: readonly Batch[],
   recompute: boolean,
+  ranks = 1,
 ): Gradients {
   const gradients = new Map<string, tf.Tensor>();
   const losses = noLosses();
   for (const batch of batches) {
-    const part = microBatch(model, batch, 1 / batches.length, recompute);
+    // Weights are of the whole batch already; a mean is of this rank's rows.
+    const share = 1 / (batches.length * (batch.weights === null ? ranks : 1));
+    const part = microBatch(model, batch, share, recompute);
     for (const [name, gradient] of part.gradients) {
       const sum = gradients.get(name);
       gradients.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
       if (sum !== undefined) tf.dispose([sum, gradient]);
     }
-    for (const key of Object.keys(losses) as (keyof LossSums)[]) losses[key] += part.losses[key];
+    addSums(losses, part.losses);
   }
   return { gradients, losses };
 }
 
-/** Losses without gradients. */
-export function measureLosses(model: LanguageModel, batches: Iterable<Batch>): LossSums {
+/** Losses of a batch without gradients. */
+export function measureLosses(model: LanguageModel, batch: Batch): LossSums {
   const sums = noLosses();
-  for (const batch of batches) {
-    const losses = tf.tidy(() => model.loss(...lossInputs(batch, false)));
-    addLosses(sums, losses.dataSync(), batch);
-    losses.dispose();
-  }
+  const losses = tf.tidy(() => model.loss(...lossInputs(batch, false)));
+  addLosses(sums, losses.dataSync(), batch);
+  losses.dispose();
   return sums;
 }

@@ -14,8 +14,9 @@ import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
 import type { RunRecord } from '../sweep/table.js';
 import { buildTask } from './build-task.js';
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { lockDirectory } from '../files/lock.js';
-import { TrainLog, type TrainStep } from './log.js';
+import { NO_LOG, TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
 import { checkTrainingMemory } from './memory.js';
 import { runTraining } from './run-training.js';
@@ -29,6 +30,8 @@ export interface TrainOptions {
   readonly config: ModelConfig;
   readonly recipe: Recipe;
   readonly engine: Engine;
+  /** The other ranks of the run, each on an engine of its own; default: none. Rank 0 writes. */
+  readonly communicator?: Communicator;
   /** Weights to begin with, and their hash; without them they are drawn from the recipe's seed. */
   readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
   /** Go on where an earlier run in the directory was left (default true); false starts over and removes it. */
@@ -58,10 +61,14 @@ export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   const { config, recipe } = options;
   const tokenizer = await loadTokenizer(recipe.tokenizer);
   checkVocabulary(tokenizer, config.vocabSize);
-  checkTrainingMemory(config, recipe, options.engine);
+  checkTrainingMemory(config, recipe, options.engine, options.communicator?.size);
   const task = await buildTask(recipe, tokenizer);
   try {
-    const unlock = lockDirectory(options.directory, 'train', { doing: 'training' });
+    // One lock for all ranks, which rank 0 holds.
+    const isFirst = (options.communicator ?? SOLO).rank === 0;
+    const unlock = isFirst
+      ? lockDirectory(options.directory, 'train', { doing: 'training' })
+      : () => undefined;
     try {
       return await trainLocked(task, tokenizer, options);
     } finally {
@@ -93,14 +100,17 @@ async function trainOn(
   tokenizer: Tokenizer,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { directory, recipe, engine, signal, onProgress, resume = true } = options;
+  const { directory, recipe, engine, signal, onProgress, resume = true, communicator = SOLO } = options;
+  const isFirst = communicator.rank === 0;
   const settings = settingsOf(options, task);
   const provenance = provenanceOf(options, task);
   const snapshots = new Snapshots(directory, settings);
-  if (!resume) snapshots.clear();
-  // Another run's log must not be touched: its snapshots are looked at first.
-  snapshots.list();
-  const log = TrainLog.open(directory, settings, provenance, resume);
+  if (isFirst) {
+    if (!resume) snapshots.clear();
+    // Another run's log must not be touched: its snapshots are looked at first.
+    snapshots.list();
+  }
+  const log = isFirst ? TrainLog.open(directory, settings, provenance, resume) : NO_LOG;
   const meta = metaOf(options, task, tokenizer, provenance);
   try {
     const result = await runTraining({
@@ -108,6 +118,7 @@ async function trainOn(
       task,
       recipe,
       engine,
+      communicator,
       log,
       snapshots,
       meta,
@@ -143,9 +154,10 @@ function settingsOf(
 }
 
 function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {
-  const { record = { command: [], flags: {} }, engine, config, recipe, initial } = options;
+  const { record = { command: [], flags: {} }, engine, config, recipe, initial, communicator } = options;
   return collectProvenance({
     ...record,
+    communicator,
     engine,
     configuration: {
       model: { ...config },

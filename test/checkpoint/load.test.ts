@@ -121,7 +121,7 @@ sharedTest(
         const text = readFileSync(file, 'utf8');
         const excerpt = text.slice(text.indexOf('Once upon a time')).slice(0, 900);
         const ids = Int32Array.from([...begin, ...tokenizer.encode(excerpt)].slice(0, 161));
-        const { text: loss } = meanLosses(measureLosses(loaded.model, [windowBatch(ids, 1)]));
+        const { text: loss } = meanLosses(measureLosses(loaded.model, windowBatch(ids, 1)));
         // The value of an independent implementation in PyTorch for these 160 tokens.
         assert.ok(loss !== null && Math.abs(loss - 2.3811) < 2e-4, `loss ${String(loss)}`);
       }

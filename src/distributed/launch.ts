@@ -1,0 +1,178 @@
+/**
+ * Several processes of one command on this machine, one per device, as one: signals are forwarded, lines come with the rank they
+ * are from, and the first process that fails ends the others.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { constants } from 'node:os';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { RunError } from '../errors.js';
+
+/** What carries the tensors: NCCL between processes started here, or MPI between those that mpirun starts. */
+export type Transport = 'nccl' | 'mpi';
+
+export interface LaunchOptions {
+  readonly ranks: number;
+  readonly transport: Transport;
+  /** Program and arguments of every rank. */
+  readonly command: readonly [string, ...string[]];
+  readonly environment: NodeJS.ProcessEnv;
+  readonly onLine: (line: string, rank: number, stream: 'stdout' | 'stderr') => void;
+  /** How long a process may take to end after SIGTERM before it is killed; default 30 s. */
+  readonly graceMilliseconds?: number;
+}
+
+export interface LaunchResult {
+  /** 0, or the status of the first process that failed: 128 + N where signal N ended it. */
+  readonly exitCode: number;
+  /** Which rank failed first; null where none did, or mpirun does not say. */
+  readonly failedRank: number | null;
+}
+
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Runs to the end of all ranks.
+ * @throws RunError where a process cannot be started
+ */
+export async function launchRanks(options: LaunchOptions): Promise<LaunchResult> {
+  const children = options.transport === 'mpi' ? [startMpirun(options)] : await startEach(options);
+  const group = new ProcessGroup(children, options.graceMilliseconds ?? 30_000);
+  const forward = (signal: NodeJS.Signals): void => {
+    group.signal(signal);
+  };
+  for (const signal of FORWARDED) process.on(signal, forward);
+  try {
+    const { exitCode, index } = await group.finished();
+    return { exitCode, failedRank: exitCode === 0 || options.transport === 'mpi' ? null : index };
+  } finally {
+    for (const signal of FORWARDED) process.off(signal, forward);
+  }
+}
+
+async function startEach(options: LaunchOptions): Promise<ChildProcess[]> {
+  const [program, ...args] = options.command;
+  const port = await freePorts();
+  return Array.from({ length: options.ranks }, (_, rank) => {
+    const env = {
+      ...options.environment,
+      ...{ RANK: String(rank), LOCAL_RANK: String(rank), WORLD_SIZE: String(options.ranks) },
+      ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port) },
+    };
+    const child = start(program, args, env);
+    for (const stream of ['stdout', 'stderr'] as const) {
+      onLines(child[stream], (line) => {
+        options.onLine(line, rank, stream);
+      });
+    }
+    return child;
+  });
+}
+
+/** mpirun marks every line: `[1,0]<stdout>:text`, where 0 is the rank. */
+const TAGGED = /^\[\d+,(\d+)\]<(stdout|stderr)>: ?(.*)$/;
+
+function startMpirun({ ranks, command, environment, onLine }: LaunchOptions): ChildProcess {
+  const root = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
+  const args = [...root, '--oversubscribe', '--bind-to', 'none', '--tag-output', '-n', String(ranks)];
+  const child = start('mpirun', [...args, ...command], environment);
+  for (const stream of ['stdout', 'stderr'] as const) {
+    onLines(child[stream], (line) => {
+      const found = TAGGED.exec(line);
+      if (found === null) onLine(line, 0, 'stderr');
+      else onLine(found[3] ?? '', Number(found[1]), found[2] as 'stdout' | 'stderr');
+    });
+  }
+  return child;
+}
+
+/** In a process group of its own: the terminal's Ctrl-C reaches it once, through us. */
+function start(program: string, args: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  return spawn(program, args, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+function onLines(stream: Readable | null, onLine: (line: string) => void): void {
+  if (stream !== null) createInterface({ input: stream, crlfDelay: Infinity }).on('line', onLine);
+}
+
+/** A free port whose next is free as well, where rank 0 is going to listen. */
+async function freePorts(): Promise<number> {
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const first = createServer();
+    const port = await listening(first, 0);
+    const next = createServer();
+    const following = await listening(next, (port ?? 0) + 1);
+    await Promise.all([first, next].map((server) => new Promise((resolve) => server.close(resolve))));
+    if (port !== null && following !== null) return port;
+  }
+  throw new RunError('no two free ports next to each other on 127.0.0.1');
+}
+
+function listening(server: ReturnType<typeof createServer>, port: number): Promise<number | null> {
+  return new Promise((resolve) => {
+    server.once('error', () => {
+      resolve(null);
+    });
+    server.listen(port, '127.0.0.1', () => {
+      resolve((server.address() as AddressInfo).port);
+    });
+  });
+}
+
+class ProcessGroup {
+  private failure: { exitCode: number; index: number } | null = null;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly children: readonly ChildProcess[],
+    private readonly grace: number,
+  ) {}
+
+  signal(signal: NodeJS.Signals): void {
+    for (const child of this.children) {
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) continue;
+      try {
+        process.kill(-child.pid, signal);
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+  }
+
+  async finished(): Promise<{ exitCode: number; index: number }> {
+    try {
+      await Promise.all(this.children.map((child, index) => this.ended(child, index)));
+    } finally {
+      clearTimeout(this.timer);
+    }
+    return this.failure ?? { exitCode: 0, index: 0 };
+  }
+
+  private ended(child: ChildProcess, index: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      child.on('error', (error: NodeJS.ErrnoException) => {
+        this.fail({ exitCode: 1, index });
+        const reason = error.code === 'ENOENT' ? 'it is not installed, or not on the path' : error.message;
+        reject(new RunError(`${child.spawnfile} cannot be started: ${reason}`));
+      });
+      // After its output has ended as well.
+      child.on('close', (code, signal) => {
+        const exitCode = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
+        if (exitCode !== 0) this.fail({ exitCode, index });
+        resolve();
+      });
+    });
+  }
+
+  /** The first failure ends all. */
+  private fail(failure: { exitCode: number; index: number }): void {
+    if (this.failure !== null) return;
+    this.failure = failure;
+    this.signal('SIGTERM');
+    this.timer = setTimeout(() => {
+      this.signal('SIGKILL');
+    }, this.grace);
+  }
+}
