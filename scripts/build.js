@@ -1,11 +1,20 @@
 /**
- * Builds `dist/` from `src/`, beside the present one, and then puts it in its place: a command that is at work (npx builds
+ * Builds `dist/` from `src/` beside the present one and then replaces it file by file: a command at work (npx builds
  * whenever it runs a command of a checkout) finds its modules at every moment. Where the sources have not changed since the
  * last build, nothing is done.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,14 +42,27 @@ const isBuilt = (hash) =>
 
 const run = (...words) => execFileSync(process.execPath, words, { cwd: root, stdio: 'inherit' });
 
+const filesIn = (directory) =>
+  readdirSync(directory, { recursive: true }).filter((name) => statSync(join(directory, name)).isFile());
+
+/** Moves every file of `fresh` over the one in dist/, then removes those that are no longer built. */
+function replace(fresh) {
+  const files = filesIn(at(fresh));
+  for (const name of files) {
+    mkdirSync(dirname(at('dist', name)), { recursive: true });
+    renameSync(at(fresh, name), at('dist', name));
+  }
+  const kept = new Set([...files, 'help.txt']);
+  for (const name of filesIn(at('dist'))) if (!kept.has(name)) rmSync(at('dist', name), { force: true });
+}
+
 function build(hash) {
-  const [fresh, old] = [`dist-${process.pid}`, `dist-${process.pid}-old`];
+  const fresh = `dist-${process.pid}`;
   try {
     run(require.resolve('typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh);
-    if (existsSync(at('dist'))) renameSync(at('dist'), at(old));
-    renameSync(at(fresh), at('dist'));
+    replace(fresh);
   } finally {
-    for (const left of [fresh, old]) rmSync(at(left), { recursive: true, force: true });
+    rmSync(at(fresh), { recursive: true, force: true });
   }
   run(at('dist', 'cli', 'manifest.js'));
   writeFileSync(at('dist', STAMP), hash);

@@ -17,7 +17,7 @@ import type { MixerDefinition, Shape } from './mixer.js';
 import { readSelfHeads } from './self-heads.js';
 
 /** With YOCO's conventions it has heads of its own, each with keys and values. */
-interface WindowFields extends HeadFields {
+export interface WindowFields extends HeadFields {
   readonly selfHeads?: number;
 }
 

@@ -1,0 +1,86 @@
+/** The packed package as a program sees it that has installed it: types, entry points, and the example of docs/library.md. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ts from 'typescript';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/package-root.js';
+import { scratchDirectory } from '../checkpoint/scratch.js';
+
+const test = suite('the packed library');
+const at = scratchDirectory(test);
+
+const run = (command: string, argv: readonly string[], cwd: string): string =>
+  execFileSync(command, argv, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+/** Unpacks the package where a program in `consumer/` finds it, and beside it what it depends on. */
+function install(): string {
+  run(process.execPath, ['scripts/build.js'], packageRoot);
+  // A build that is up to date is left alone: a command may be running from it.
+  const built = statSync(join(packageRoot, 'dist', 'index.js'));
+  run(process.execPath, ['scripts/build.js'], packageRoot);
+  assert.is(statSync(join(packageRoot, 'dist', 'index.js')).ino, built.ino);
+  const packed = run(
+    'npm',
+    ['pack', '--ignore-scripts', '--silent', '--pack-destination', at('.')],
+    packageRoot,
+  );
+  mkdirSync(at('consumer/node_modules/yoco'), { recursive: true });
+  const target = at('consumer/node_modules/yoco');
+  run('tar', ['-xzf', at(packed.trim()), '--strip-components=1', '-C', target], packageRoot);
+  symlinkSync(join(packageRoot, 'node_modules'), at('node_modules'));
+  writeFileSync(at('consumer/package.json'), '{ "type": "module" }');
+  return at('consumer');
+}
+
+/** Compiles like a careful user's project does. @returns the complaints */
+function compile(directory: string, file: string): string[] {
+  const program = ts.createProgram([join(directory, file)], {
+    strict: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    types: ['node'],
+    typeRoots: [join(packageRoot, 'node_modules', '@types')],
+    skipLibCheck: true,
+  });
+  program.emit();
+  return ts
+    .getPreEmitDiagnostics(program)
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+}
+
+test('the example of docs/library.md compiles with strict types and runs', () => {
+  const directory = install();
+  const page = readFileSync(join(packageRoot, 'docs', 'library.md'), 'utf8');
+  const [, example = ''] = /```ts\n([\s\S]*?)```/.exec(page) ?? [];
+  writeFileSync(join(directory, 'example.ts'), example);
+  assert.equal(compile(directory, 'example.ts'), []);
+  const lines = run(process.execPath, ['example.js'], directory).trimEnd().split('\n');
+  assert.equal(lines, [
+    'logits 1 x 20 x 264',
+    'cached 21 tokens, next logits 1 x 264',
+    'generated 8 tokens true',
+    'likelihoods true',
+    'parameters 3445303296 K/V bytes a token 4096',
+    'yoco 8 GiB',
+    'transformer 640 GiB',
+    'once again',
+  ]);
+
+  // The types are those of the library, not `any`.
+  writeFileSync(
+    join(directory, 'wrong.ts'),
+    "import { profilePrefill } from 'yoco';\nvoid profilePrefill({ models: [], contexts: [1], earlyExit: ['on'] });\n",
+  );
+  assert.match(compile(directory, 'wrong.ts').join('\n'), /'string' is not assignable to type 'boolean'/);
+
+  // Nothing but the entry points can be imported.
+  assert.throws(
+    () => run(process.execPath, ['-e', "import('yoco/dist/cli/main.js')"], directory),
+    /ERR_PACKAGE_PATH_NOT_EXPORTED/,
+  );
+});
+
+test.run();
