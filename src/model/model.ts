@@ -127,6 +127,10 @@ export class Model implements LanguageModel {
   }
 
   private embed(tokens: tf.Tensor2D): tf.Tensor3D {
+    if (tokens.size === 0)
+      throw new RangeError(
+        `the model needs at least one token, found tokens of shape [${tokens.shape.join(', ')}]`,
+      );
     return embedding(this.embedding, tokens, this.embeddingScale) as tf.Tensor3D;
   }
 

@@ -245,6 +245,22 @@ test('a large parameter repeats a million draws, the first of those of random we
   assert.equal(repeated.subarray(draws), random.subarray(0, 128 * 8000 - draws));
 });
 
+test('no tokens are refused with a clear line', () => {
+  const model = testModel(CASES.transformer as ConfigInput);
+  for (const shape of [
+    [1, 0],
+    [0, 4],
+  ] as const) {
+    const none = tf.zeros<tf.Rank.R2>([...shape], 'int32');
+    const refused = (error: unknown): boolean =>
+      error instanceof RangeError && error.message.includes(`found tokens of shape [${shape.join(', ')}]`);
+    assert.throws(() => model.forward(none), refused);
+    assert.throws(() => model.loss(none, none), refused);
+    none.dispose();
+  }
+  model.dispose();
+});
+
 test('wrong values, caches and batches are refused with a clear line', () => {
   const model = testModel(CASES['gated retention'] as ConfigInput);
   const other = testModel(CASES.transformer as ConfigInput);

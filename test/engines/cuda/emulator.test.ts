@@ -82,11 +82,16 @@ function inDirectory(work: (directory: string) => void): void {
   }
 }
 
-/** [positions, key width, value width]: one block, several blocks, few positions, odd widths. */
+/**
+ * [positions, key width, value width, positions of which the last forgets everything]: one block, several blocks, few positions,
+ * odd widths.
+ */
 const CASES = [
-  [70, 136, 24],
-  [130, 40, 64],
-  [3, 24, 136],
+  [70, 136, 24, 0],
+  [130, 40, 64, 0],
+  [3, 24, 136, 0],
+  [150, 24, 16, 9],
+  [140, 16, 16, 2],
 ] as const;
 
 interface Program {

@@ -48,13 +48,15 @@ DEVICE void load_state(scalar* tile, const scalar* state) {
     *(Wide*)(tile + row * PITCH + column) = ((const Wide*)state)[i];
   }
 }
-// sums[t] = Σ_{u ≤ t} logDecay of the chunk from `first` on; by the first warp, followed by a barrier.
+// sums[t] = Σ_{u ≤ t} logDecay of the chunk from `first` on; by the first warp, followed by a barrier. -Infinity, which
+// forgets everything, counts as LEAST_LOG_DECAY, so that differences of sums are no NaN; a NaN stays one.
 DEVICE void sum_decays(float* sums, const float* logDecay, const Shape& s, int batch, int head, int first) {
   if (threadIdx.x < 32) {
     float carried = 0.0f;
     for (int start = 0; start < CHUNK; start += 32) {
       const int t = first + start + threadIdx.x;
       float x = t < s.time ? logDecay[((i64)batch * s.time + t) * s.heads + head] : 0.0f;
+      x = x < LEAST_LOG_DECAY ? LEAST_LOG_DECAY : x;
       for (int offset = 1; offset < 32; offset <<= 1) {
         const float before = __shfl_up_sync(0xffffffffu, x, offset);
         if (threadIdx.x >= offset) x += before;

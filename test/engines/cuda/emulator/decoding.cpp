@@ -27,6 +27,7 @@ static void retention(int time, int keys, int values, bool inPlace, Turn turn = 
   const size_t rows = (size_t)time * heads, size = (size_t)heads * keys * values;
   auto q = random_scalars(rows * keys), k = random_scalars(rows * keys), v = random_scalars(rows * values),
        gate = random_scalars(rows, 3);
+  gate[0] = from_float(-1e4);  // a decay of 0
   std::vector<float> decay(rows);
   for (size_t i = 0; i < rows; i++) decay[i] = -std::log1p(std::exp(-as_double(gate[i]))) / normalizer;
   Output<float> state(size), other(size);

@@ -1,5 +1,6 @@
 // Gated retention on the emulator against its definition and the definition's gradient in float64, heads cut into blocks as
-// `kernels/retention.ts` cuts them. Arguments: positions, key width, value width. Prints the largest relative error.
+// `kernels/retention.ts` cuts them. Arguments: positions, key width, value width, and of how many positions the
+// last forgets everything (0: none). Prints the largest relative error.
 #include "common.cuh"
 
 #include <random>
@@ -168,6 +169,9 @@ int main(int, char** arguments) {
   c.v = random_scalars(rows * c.values);
   c.dOut = random_scalars(rows * c.values);
   c.decay = random_floats(rows, -0.06, 0.02);
+  const int every = atoi(arguments[4]);
+  for (int t = every - 1; every && t < c.time; t += every)
+    for (int head = 0; head < HEADS; head++) c.decay[t * HEADS + head] = -INFINITY;
   c.state = random_floats(size, 0, 1);
   c.dState = random_floats(size, 0, 1);
   const Results found = compute(c), expected = define(c);
