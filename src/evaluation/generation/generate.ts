@@ -52,10 +52,10 @@ export async function generate(
   const logits = consumeForLast(model, cache, ids);
   await engine.synchronize();
   const prefilled = performance.now();
-  const stream = new TextStream(tokenizer);
+  const stream = new TextStream(tokenizer, ids);
   let generatedTokens = 0;
-  const endOfText = ignoreEnd ? null : tokenizer.endOfText;
-  for await (const token of generateTokens(model, cache, logits, { sampler, limit, endOfText })) {
+  const stopTokens = ignoreEnd ? [] : tokenizer.stopTokens;
+  for await (const token of generateTokens(model, cache, logits, { sampler, limit, stopTokens })) {
     generatedTokens += 1;
     onText(stream.push(token));
   }

@@ -8,8 +8,8 @@ export interface GenerationOptions {
   readonly sampler: Sampler;
   /** Tokens at most. */
   readonly limit: number;
-  /** Token that ends the text and is not part of it; null for none. */
-  readonly endOfText: number | null;
+  /** Tokens that end the text and are not part of it. */
+  readonly stopTokens: readonly number[];
 }
 
 /**
@@ -21,14 +21,14 @@ export async function* generateTokens(
   model: LanguageModel,
   cache: ModelCache,
   logits: tf.Tensor2D,
-  { sampler, limit, endOfText }: GenerationOptions,
+  { sampler, limit, stopTokens }: GenerationOptions,
 ): AsyncGenerator<number> {
   let next = logits;
   try {
     for (let count = 0; count < limit; count++) {
       await requireFiniteLogits(next);
       const token = await sampler(next);
-      if (token === endOfText) return;
+      if (stopTokens.includes(token)) return;
       yield token;
       if (count + 1 === limit) return;
       next.dispose();

@@ -37,7 +37,7 @@ export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise
     const prefilled = performance.now();
     const tokens: number[] = [];
     let first = prefilled;
-    const options = { sampler: greedySampler, limit: ANSWER_TOKENS, endOfText: tokenizer.endOfText };
+    const options = { sampler: greedySampler, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens };
     for await (const token of generateTokens(model, cache, logits, options)) {
       if (tokens.length === 0) first = performance.now();
       tokens.push(token);

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../../src/random.js';
@@ -14,6 +17,7 @@ import { TextStream } from '../../../src/evaluation/generation/text-stream.js';
 import * as tf from '../../../src/tf.js';
 import { sharedTest } from '../../shared.js';
 import { usePlainBackend } from '../../plain-backend.js';
+import { llamaLike, writeFiles } from '../../data/tokenizers/files.js';
 import { StubModel } from '../stub-model.js';
 
 const test = suite('evaluation/generation');
@@ -23,12 +27,12 @@ async function generate(
   model: StubModel,
   sampler: Sampler,
   limit: number,
-  endOfText: number | null,
+  ...stopTokens: number[]
 ): Promise<number[]> {
   const cache = model.createCache();
   const logits = consumeForLast(model, cache, Int32Array.from([3, 4]));
   const tokens: number[] = [];
-  for await (const token of generateTokens(model, cache, logits, { sampler, limit, endOfText }))
+  for await (const token of generateTokens(model, cache, logits, { sampler, limit, stopTokens }))
     tokens.push(token);
   cache.dispose();
   return tokens;
@@ -38,20 +42,21 @@ const counting = (): StubModel => new StubModel(10, (context) => ((context.at(-1
 
 test('greedy decoding goes on until the limit or the end of the text, and leaves nothing behind', async () => {
   const before = tf.memory().numTensors;
-  assert.equal(await generate(counting(), greedySampler, 3, null), [5, 6, 7]);
+  assert.equal(await generate(counting(), greedySampler, 3), [5, 6, 7]);
   assert.equal(await generate(counting(), greedySampler, 100, 8), [5, 6, 7]);
+  assert.equal(await generate(counting(), greedySampler, 100, 9, 7), [5, 6], 'any of several ids stops');
   assert.is(tf.memory().numTensors, before);
   const model = counting();
-  await generate(model, greedySampler, 3, null);
+  await generate(model, greedySampler, 3);
   assert.is(model.consumed, 2 + 2, 'the last token is not fed back');
 });
 
 test('the same seed draws the same tokens', async () => {
   const sampler = (seed: number): Sampler =>
     randomSampler({ temperature: 1, topK: null, topP: null, random: new Random(seed) });
-  const first = await generate(new StubModel(10), sampler(1), 20, null);
-  assert.equal(await generate(new StubModel(10), sampler(1), 20, null), first);
-  assert.not.equal(await generate(new StubModel(10), sampler(2), 20, null), first);
+  const first = await generate(new StubModel(10), sampler(1), 20);
+  assert.equal(await generate(new StubModel(10), sampler(1), 20), first);
+  assert.not.equal(await generate(new StubModel(10), sampler(2), 20), first);
 });
 
 test('draws follow the probabilities; temperature, top-k and top-p shape them', () => {
@@ -83,8 +88,8 @@ test('sampling options that cannot be meant are refused', () => {
   assert.throws(make({ topP: 1.5 }), /at most 1/);
 });
 
-const streamed = (tokenizer: Tokenizer, ids: Iterable<number>): string[] => {
-  const stream = new TextStream(tokenizer);
+const streamed = (tokenizer: Tokenizer, ids: Iterable<number>, before: Iterable<number> = []): string[] => {
+  const stream = new TextStream(tokenizer, before);
   return [...Array.from(ids, (id) => stream.push(id)), stream.end()];
 };
 
@@ -101,6 +106,18 @@ test('characters of several bytes appear whole', async () => {
 sharedTest(test, 'data/models/tinystories-656k', 'spaces between streamed words stay', async (path) => {
   const tokenizer = await loadTokenizer(path);
   const text = 'Once upon a time, a little girl named Lily lived.';
+  assert.is(streamed(tokenizer, tokenizer.encode(text)).join(''), text);
+});
+
+test('a continuation keeps its first space, and streaming gives what decoding the whole gives', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-stream-'));
+  const tokenizer = await loadTokenizer(writeFiles(directory, llamaLike()));
+  rmSync(directory, { recursive: true });
+  const [before, after] = ['a little', ' dog  ran. \n 中文 🎉  the'];
+  const [first = new Int32Array(), second = new Int32Array()] = tokenizer.encodeParts([before, after]);
+  assert.is(streamed(tokenizer, second, [1, ...first]).join(''), after);
+  assert.is(streamed(tokenizer, [2, ...second], [1]).join(''), tokenizer.decode(second));
+  const text = 'the dog ran '.repeat(30);
   assert.is(streamed(tokenizer, tokenizer.encode(text)).join(''), text);
 });
 

@@ -1,0 +1,108 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkVocabulary, loadTokenizer } from '../../../src/data/tokenizer.js';
+import { LibraryTokenizer } from '../../../src/data/tokenizers/library/library.js';
+import type { Description } from './files.js';
+import { addedToken, byteLevel, llamaLike, writeFiles } from './files.js';
+
+const test = suite('data/tokenizers/library');
+const directory = mkdtempSync(join(tmpdir(), 'yoco-library-'));
+test.after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+let count = 0;
+const write = (description: Description): string => writeFiles(join(directory, String(count++)), description);
+
+async function refusal(description: Description): Promise<string> {
+  try {
+    await loadTokenizer(write(description));
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return 'no error';
+}
+
+const model = byteLevel().model as Description;
+const vocab = model.vocab as Record<string, number>;
+
+test('ids that are none, huge or far apart, and random ids are refused', async () => {
+  const withId = (id: unknown): Description => byteLevel({ model: { ...model, vocab: { ...vocab, e: id } } });
+  assert.match(await refusal(withId(-100_000_000)), /token "e" has id -100000000/);
+  assert.match(await refusal(withId(1.5)), /token "e" has id 1\.5/);
+  assert.match(await refusal(withId(437_000_000)), /tokens have ids up to 437000000/);
+  assert.match(await refusal(byteLevel({ model: { ...model, dropout: 0.1 } })), /dropout 0\.1/);
+  assert.match(
+    await refusal(byteLevel({ added_tokens: [addedToken(400, '<bos>')] })),
+    /added token "<bos>" has id 400 in the file but \d+ in the vocabulary/,
+  );
+});
+
+test('what the library does not know is refused with its reason', async () => {
+  assert.match(await refusal(byteLevel({ model: { ...model, fuse_unk: 0 } })), /expected a boolean/);
+  assert.match(
+    await refusal(byteLevel({ pre_tokenizer: { type: 'Cheese' } })),
+    /not a tokenizer this program can use/,
+  );
+  assert.match(
+    await refusal(byteLevel({ post_processor: { type: 'Cheese' } })),
+    /post_processor of type "Cheese"/,
+  );
+  assert.match(await refusal({ ...byteLevel(), model: null }), /it has no 'model'/);
+});
+
+test('an expression that backtracks ends the call, not the program, and the next call works', async () => {
+  const split = { type: 'Split', pattern: { Regex: '(x+x+)+y' }, behavior: 'Isolated', invert: false };
+  const tokenizer = await loadTokenizer(write(byteLevel({ pre_tokenizer: split })));
+  assert.throws(() => tokenizer.encode('x'.repeat(200)), /encoding fails \(.*retry-limit/);
+  assert.is(tokenizer.encode('xx').length, 2);
+});
+
+test('a call that takes too long is ended', () => {
+  const json = JSON.stringify(llamaLike({ post_processor: null }));
+  const tokenizer = new LibraryTokenizer('slow.json', json, []);
+  const impatient = new LibraryTokenizer('slow.json', json, [], -4_999_990);
+  assert.throws(
+    () => impatient.encode(['a'.repeat(5_000_000)]),
+    /slow\.json: encoding fails \(it took more than 0 seconds\)/,
+  );
+  assert.is(tokenizer.encode(['the dog'])[0]?.length, 2);
+});
+
+test('options that change ids are followed: metaspace split, single words, stripped space', async () => {
+  const metaspace = (split: boolean): Description =>
+    llamaLike({
+      normalizer: null,
+      pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split },
+    });
+  const ids = async (description: Description, text: string): Promise<string[]> => {
+    const tokenizer = await loadTokenizer(write(description));
+    const names = new Map(
+      [...Object.entries((description.model as { vocab: Record<string, number> }).vocab)].map(
+        ([name, id]) => [id, name],
+      ),
+    );
+    return [...tokenizer.encode(text)].map((id) => names.get(id) ?? String(id));
+  };
+  assert.equal(await ids(metaspace(true), 'a   dog'), ['▁a', '▁', '▁', '▁dog']);
+  assert.equal(await ids(metaspace(false), 'a   dog'), ['▁a', '▁▁', '▁dog']);
+  const single = byteLevel({ added_tokens: [addedToken(267, 'dog', { single_word: true })] });
+  assert.equal(await ids(single, 'dogs dog'), ['do', 'g', 's', 'Ġ', '267']);
+  const left = byteLevel({ added_tokens: [addedToken(267, 'dog', { lstrip: true, rstrip: true })] });
+  assert.equal(await ids(left, 'a  dog  a'), ['a', '267', 'a']);
+});
+
+test('a model may have rows without tokens, as DeepSeek has 2,385', async () => {
+  const tokenizer = await loadTokenizer(write(byteLevel()));
+  checkVocabulary(tokenizer, tokenizer.vocabSize + 250);
+  const large = { ...tokenizer, name: 'large', vocabSize: 100_015 };
+  checkVocabulary(large as typeof tokenizer, 102_400);
+  assert.throws(() => {
+    checkVocabulary(large as typeof tokenizer, 128_256);
+  }, /use the tokenizer the model was trained with/);
+});
+
+test.run();
