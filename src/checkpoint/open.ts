@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readTokenIds } from '../data/tokenizers/conventions.js';
 import { UsageError } from '../errors.js';
 import { movedAway } from '../files/staging.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
@@ -64,5 +65,5 @@ export function openCheckpoint(directory: string): OpenCheckpoint {
     const known = FORMATS.map(({ name, description }) => `${name}: ${description}`).join('; ');
     throw new UsageError(`${directory} holds no checkpoint of a known format (${known})`);
   }
-  return { ...format.open(directory), format, directory };
+  return { ...format.open(directory), tokens: readTokenIds(directory), format, directory };
 }

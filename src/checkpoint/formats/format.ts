@@ -1,3 +1,4 @@
+import type { TokenIds } from '../../data/tokenizers/conventions.js';
 import type { ModelConfig } from '../../model/config.js';
 import type { Json } from '../../results/canonical.js';
 import type { DataType } from '../data-type.js';
@@ -13,6 +14,8 @@ export interface Checkpoint {
   readonly config: ModelConfig;
   /** What `loadTokenizer` takes: a name, or the path of a `tokenizer.json`; null where the checkpoint does not say. */
   readonly tokenizer: string | null;
+  /** Ids that the files beside the weights name: begin, end and padding; absent where nothing was read. */
+  readonly tokens?: TokenIds;
   /** The longest sequence the model was trained on, in tokens; null where unknown. */
   readonly context: number | null;
   /** How the weights came about, for whoever finds them: free-form. */

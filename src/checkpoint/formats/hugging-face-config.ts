@@ -7,8 +7,6 @@ import { configFrom } from './config-from.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const DEFAULT_POSITIONS = 2048;
-
 /** Architectures that are the Transformer baseline under another name. */
 const MODEL_TYPES = ['llama', 'mistral'] as const;
 
@@ -20,6 +18,41 @@ function requireSame(file: string, fields: Fields, name: string, ...allowed: unk
   if (fields[name] === undefined || fields[name] === null || allowed.includes(fields[name])) return;
   throw new RunError(
     `${file}: ${name} is ${JSON.stringify(fields[name])}, which the Transformer here does not have (only ${allowed.map(String).join(', ')})`,
+  );
+}
+
+/** Factors by which variants of Llama scale their activations, and the values that change nothing. */
+const NEUTRAL: readonly (readonly [string, unknown])[] = [
+  ['partial_rotary_factor', 1],
+  ['embedding_multiplier', 1],
+  ['residual_multiplier', 1],
+  ['logits_scaling', 1],
+];
+/** What changes the computation in ways that the Transformer here does not have. */
+const ABSENT = ['attn_logit_softcapping', 'final_logit_softcapping', 'quantization_config'] as const;
+
+/** What transformers' MistralConfig takes where its file lacks a field; LlamaConfig has no window, and all heads. */
+const MISTRAL_DEFAULTS: Fields = { sliding_window: 4096, num_key_value_heads: 8 };
+
+/** A field that is null is set to nothing; one that is absent has the default of its architecture. */
+function withDefault(fields: Fields, name: string): unknown {
+  return fields.model_type === 'mistral' && !(name in fields) ? MISTRAL_DEFAULTS[name] : fields[name];
+}
+
+function requireAbsent(file: string, fields: Fields, name: string): void {
+  if (fields[name] === undefined || fields[name] === null) return;
+  throw new RunError(`${file}: ${name} is set, which the Transformer here does not have`);
+}
+
+/** `layer_types` may repeat what the other fields say: all layers alike, with or without a window. */
+function requireOneLayerType(file: string, fields: Fields): void {
+  const { layer_types: types } = fields;
+  if (types === undefined || types === null) return;
+  const windowed = fields.model_type === 'mistral' && withDefault(fields, 'sliding_window') !== null;
+  const expected = windowed ? 'sliding_attention' : 'full_attention';
+  if (Array.isArray(types) && types.every((type) => type === expected)) return;
+  throw new RunError(
+    `${file}: layer_types are not all ${expected}, which the Transformer here does not have`,
   );
 }
 
@@ -44,7 +77,12 @@ function ropeScaling(file: string, scaling: Fields): Fields | null {
 export function readHuggingFaceConfig(file: string, fields: Fields): TransformerConfig {
   requireSame(file, fields, 'model_type', ...MODEL_TYPES);
   requireSame(file, fields, 'hidden_act', 'silu');
-  for (const name of ['attention_bias', 'mlp_bias']) requireSame(file, fields, name, false);
+  for (const name of ['attention_bias', 'mlp_bias', 'use_qk_norm', 'qk_norm']) {
+    requireSame(file, fields, name, false);
+  }
+  for (const [name, neutral] of NEUTRAL) requireSame(file, fields, name, neutral);
+  for (const name of ABSENT) requireAbsent(file, fields, name);
+  requireOneLayerType(file, fields);
   const rope = [fields.rope_parameters, fields.rope_scaling].find(isObject) ?? {};
   const config = configFrom(file, {
     architecture: 'transformer',
@@ -52,13 +90,13 @@ export function readHuggingFaceConfig(file: string, fields: Fields): Transformer
     layers: fields.num_hidden_layers,
     hiddenDim: fields.intermediate_size,
     heads: fields.num_attention_heads,
-    kvHeads: fields.num_key_value_heads,
+    kvHeads: withDefault(fields, 'num_key_value_heads'),
     headDim: fields.head_dim,
     vocabSize: fields.vocab_size,
     ropeTheta: rope.rope_theta ?? fields.rope_theta ?? 10000,
     normEps: fields.rms_norm_eps ?? 1e-6,
     // Llama configurations sometimes carry the field without using it.
-    slidingWindow: fields.model_type === 'mistral' ? fields.sliding_window : null,
+    slidingWindow: fields.model_type === 'mistral' ? withDefault(fields, 'sliding_window') : null,
     tieEmbeddings: fields.tie_word_embeddings ?? false,
     ropeScaling: ropeScaling(file, rope),
   });
@@ -79,11 +117,11 @@ function scalingFields(scaling: RopeScaling | null): Fields | null {
   };
 }
 
-/** Positions the model is said to be good for: what it was trained on, stretched by its scaling. */
-function maxPositions(config: TransformerConfig, context: number | null): number {
+/** Positions the model is said to be good for: what it was trained on, stretched by its scaling; null where unknown. */
+function maxPositions(config: TransformerConfig, context: number | null): number | null {
   if (context !== null) return context;
   const { ropeScaling: scaling } = config;
-  return scaling?.type === 'llama3' ? scaling.factor * scaling.originalContext : DEFAULT_POSITIONS;
+  return scaling?.type === 'llama3' ? scaling.factor * scaling.originalContext : null;
 }
 
 /**
@@ -99,6 +137,7 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     );
   }
   const windowed = config.slidingWindow !== null;
+  const positions = maxPositions(config, context);
   return {
     architectures: [windowed ? 'MistralForCausalLM' : 'LlamaForCausalLM'],
     model_type: windowed ? 'mistral' : 'llama',
@@ -110,7 +149,8 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     num_key_value_heads: config.kvHeads,
     head_dim: config.headDim,
     vocab_size: config.vocabSize,
-    max_position_embeddings: maxPositions(config, context),
+    // Left out where unknown: a number would be taken for what the model was trained on.
+    ...(positions === null ? {} : { max_position_embeddings: positions }),
     rms_norm_eps: config.normEps,
     rope_theta: config.ropeTheta,
     rope_scaling: scalingFields(config.ropeScaling),

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { TokenIds } from '../../data/tokenizers/conventions.js';
 import type { TransformerConfig } from '../../model/config.js';
 import { readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
@@ -13,7 +14,7 @@ import type { TensorSource } from '../tensor-source.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
 import { huggingFaceConfig, readHuggingFaceConfig } from './hugging-face-config.js';
-import { copyTokenizer, tokenizerIn } from './tokenizer-files.js';
+import { copyTokenizer, tokenIdsOf, tokenizerIn } from './tokenizer-files.js';
 
 const EMBEDDING = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
@@ -79,6 +80,16 @@ function open(directory: string): Checkpoint {
   };
 }
 
+/** The fields of `config.json` that name tokens; null where none is known, so that no default of Llama's applies. */
+function tokenFields({ begin, end, padding }: TokenIds): Readonly<Record<string, unknown>> {
+  const [first = null] = end;
+  return {
+    bos_token_id: begin,
+    eos_token_id: end.length > 1 ? end : first,
+    pad_token_id: padding,
+  };
+}
+
 const TORCH_NAMES: Readonly<Record<string, string>> = { F16: 'float16', BF16: 'bfloat16', F64: 'float64' };
 
 export const huggingFaceFormat: CheckpointFormat = {
@@ -91,10 +102,14 @@ export const huggingFaceFormat: CheckpointFormat = {
     return type !== undefined || architectures !== undefined;
   },
   open,
-  async write(directory, { config, tokenizer, context, tensors }, { dtype, maxShardBytes }) {
+  async write(directory, { config, tokenizer, tokens, context, tensors }, { dtype, maxShardBytes }) {
     const [first = ''] = tensors.names();
     const stored = dtype ?? tensors.info(first).dtype;
-    const fields = huggingFaceConfig(config, context, TORCH_NAMES[stored] ?? 'float32');
+    const ids = await tokenIdsOf(tokenizer, tokens);
+    const fields = {
+      ...huggingFaceConfig(config, context, TORCH_NAMES[stored] ?? 'float32'),
+      ...tokenFields(ids),
+    };
     await writeShards(directory, copyEntries(tensors, dtype, huggingFaceName), maxShardBytes);
     copyTokenizer(tokenizer, directory);
     writeJson(join(directory, 'config.json'), fields);

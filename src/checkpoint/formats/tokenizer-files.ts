@@ -1,10 +1,15 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { isTokenizerName } from '../../data/tokenizer.js';
+import { isTokenizerName, loadTokenizer } from '../../data/tokenizer.js';
+import { readTokenIds } from '../../data/tokenizers/conventions.js';
+import type { TokenIds } from '../../data/tokenizers/conventions.js';
 import { RunError } from '../../errors.js';
 import { insideFile } from '../../files/inside.js';
 import { readBytes } from '../../files/read.js';
 import { writeFileAtomic } from '../../files/write.js';
+import { writeJson } from '../files.js';
+
+const GENERATION = 'generation_config.json';
 
 /** What belongs to a tokenizer or to generation in a Hugging Face directory and is copied as it is. */
 const COMPANIONS = [
@@ -12,7 +17,7 @@ const COMPANIONS = [
   'tokenizer_config.json',
   'special_tokens_map.json',
   'tokenizer.model',
-  'generation_config.json',
+  GENERATION,
 ] as const;
 
 /** The `tokenizer.json` of a directory, null where it has none. */
@@ -57,5 +62,38 @@ export function copyTokenizer(tokenizer: string | null, directory: string): stri
   for (const [name, source] of filesOf(tokenizer)) {
     writeFileAtomic(join(directory, name), readBytes(source, MAX_BYTES));
   }
+  keepTokenIds(dirname(tokenizer), directory);
   return 'tokenizer.json';
+}
+
+/** Ids that only the model's `config.json` names would be lost with it: they go to `generation_config.json`. */
+function keepTokenIds(source: string, directory: string): void {
+  const file = join(directory, GENERATION);
+  if (existsSync(file)) return;
+  const { begin, end, padding } = readTokenIds(source);
+  const fields = {
+    ...(begin === null ? {} : { bos_token_id: begin }),
+    ...(end.length === 0 ? {} : { eos_token_id: end.length > 1 ? end : end[0] }),
+    ...(padding === null ? {} : { pad_token_id: padding }),
+  };
+  if (Object.keys(fields).length > 0) writeJson(file, fields);
+}
+
+/**
+ * The ids of a model's tokens: those its files name, else those of its tokenizer.
+ * @param tokenizer what `loadTokenizer` takes; null where that is not known
+ */
+export async function tokenIdsOf(tokenizer: string | null, named?: TokenIds): Promise<TokenIds> {
+  const own = tokenizer === null ? null : await conventionIds(tokenizer);
+  const end = named?.end ?? [];
+  return {
+    begin: named?.begin ?? own?.begin ?? null,
+    end: end.length > 0 ? end : (own?.end ?? []),
+    padding: named?.padding ?? own?.padding ?? null,
+  };
+}
+
+async function conventionIds(tokenizer: string): Promise<TokenIds> {
+  const { beginOfText, stopTokens, padding } = await loadTokenizer(tokenizer);
+  return { begin: beginOfText, end: stopTokens, padding };
 }

@@ -5,7 +5,7 @@ import { byteCharacters } from '../../../src/data/tokenizers/bpe-trainer.js';
 
 export type Description = Record<string, unknown>;
 
-const LETTERS = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?\'"-'].join('');
+const LETTERS = Array.from('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?\'"-');
 /** Merges in the order of their ranks; every part is a letter or an earlier merge. */
 const MERGES =
   'h e|t he|▁ the|▁ a|i n|o n|▁ d|o g|▁d og|▁ ▁|▁▁ ▁▁|e r|r a|ra n|▁ ran|l i|t t|li tt|l e|litt le|▁ little';

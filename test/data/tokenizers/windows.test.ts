@@ -32,7 +32,7 @@ const unigram: Description = {
   byte_fallback: false,
   vocab: [
     ['<unk>', 0],
-    ...[...'▁abcdefghijklmnopqrstuvwxyz'].map((letter, index) => [letter, -10 - index / 100]),
+    ...Array.from('▁abcdefghijklmnopqrstuvwxyz').map((letter, index) => [letter, -10 - index / 100]),
     ...['▁the', '▁a', 'og', '▁dog', 'in', 'on', 'ing'].map((token, index) => [token, -5 - index / 7]),
   ],
 };
@@ -44,8 +44,8 @@ const wordPiece: Description = {
   vocab: Object.fromEntries(
     [
       '[UNK]',
-      ...'abcdefghijklmnopqrstuvwxyz.,!',
-      ...[...'abcdefghijklmnopqrstuvwxyz'].map((c) => `##${c}`),
+      ...Array.from('abcdefghijklmnopqrstuvwxyz.,!'),
+      ...Array.from('abcdefghijklmnopqrstuvwxyz', (c) => `##${c}`),
       'the',
       '##og',
       'little',
@@ -143,7 +143,7 @@ const runs = [
   '1'.repeat(400),
   '中'.repeat(400),
   '\n'.repeat(301),
-  `${' the dog'.repeat(60)}`,
+  ' the dog'.repeat(60),
   `${'dog '.repeat(80)}END      `,
 ];
 
@@ -185,7 +185,7 @@ for (const [name, description] of Object.entries(KINDS)) {
 test('the same holds for the tokenizers without a file', async () => {
   for (const name of ['bytes', 'cl100k_base']) {
     const tokenizer = await loadTokenizer(name);
-    for (const text of [...runs, `${' naïve 🎉 words 123'.repeat(9000)}`]) {
+    for (const text of [...runs, ' naïve 🎉 words 123'.repeat(9000)]) {
       const expected = [...tokenizer.encode(text)];
       assert.equal(joined(tokenizer.encodePieces(cut(text, 7))), expected);
       assert.equal(joined(tokenizer.encodeParts(cut(text, 997))), expected);

@@ -79,7 +79,7 @@ export class LibraryTokenizer {
    * @param file named in errors
    * @param json the content of a `tokenizer.json`
    * @param added tokens that must have these ids
-   * @param limit for tests: milliseconds that a call may take
+   * @param limit for tests: milliseconds that encoding and decoding may take, beside those for each element
    * @throws RunError where the library refuses the file
    */
   constructor(
@@ -120,7 +120,7 @@ export class LibraryTokenizer {
     current = current === null || current.ended ? new LibraryProcess() : current;
     const { json, added } = this;
     const request = { kind: 'load', tokenizer: this.number, json, added } as const;
-    const reply = current.call(request, this.limit + json.length * LIMIT_PER_ELEMENT);
+    const reply = current.call(request, LIMIT + json.length * LIMIT_PER_ELEMENT);
     if (reply.kind !== 'loaded') {
       const reason = 'reason' in reply ? reply.reason : reply.kind;
       throw new RunError(`${this.file}: not a tokenizer this program can use (${reason})`);
