@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Config, Plugin } from '@oclif/core/config';
 import { run as runOclif } from '@oclif/core/run';
+import { skipExitHandlers } from '../engines/exit.js';
 import { packageRoot } from '../package-root.js';
 import { describeFailure } from './failure.js';
 import { watchStreams } from './streams.js';
@@ -56,6 +57,7 @@ export async function execute(argv: string[], config: Config): Promise<number> {
 
 /** Runs the command line of this process. */
 export async function run({ development = false } = {}): Promise<void> {
+  skipExitHandlers();
   const statusOf = watchStreams();
   const status = await execute(process.argv.slice(2), await loadConfig({ development }));
   process.exitCode = statusOf(status);

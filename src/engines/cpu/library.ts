@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type koffiModule from 'koffi';
 import { packageDirectory, packageRoot } from '../../package-root.js';
+import { koffiIsLoaded } from '../exit.js';
 import { disableTelemetry, telemetryAllowed } from './telemetry.js';
 
 /** The version of the C API asked for: the first that has all functions below. Later libraries still serve it. */
@@ -60,6 +61,7 @@ const open: unknown[] = [];
 export function loadApi(): Api {
   const require = createRequire(import.meta.url);
   const koffi = require('koffi') as typeof koffiModule;
+  koffiIsLoaded(koffi);
   if (!telemetryAllowed(process.env)) disableTelemetry(koffi);
   const library = koffi.load(libraryPath());
   open.push(library);

@@ -1,7 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import koffi from 'koffi';
+import { koffiIsLoaded } from '../exit.js';
 import { RunError } from '../../errors.js';
+
+koffiIsLoaded(koffi);
 
 /**
  * What a native function takes: device addresses are numbers (they fit in 47 bits), host memory is a typed array, an array of C
