@@ -1,0 +1,52 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '../src/cli/main.js';
+import { packageRoot } from '../src/package-root.js';
+
+const test = suite('documents');
+
+const read = (path: string): string => readFileSync(join(packageRoot, path), 'utf8');
+const inFolder = (folder: string): string[] =>
+  readdirSync(join(packageRoot, folder), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.md'))
+    .map((path) => join(folder, path));
+const documents = [
+  ...['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'],
+  ...['docs', 'checkpoints', 'results'].flatMap(inFolder),
+];
+
+test('links and pictures lead to files', () => {
+  const broken = documents.flatMap((path) =>
+    [...read(path).matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, target = '']) => target.replace(/#.*$/, ''))
+      .filter((target) => target !== '' && !/^[a-z]+:/.test(target))
+      .filter((target) => !existsSync(join(packageRoot, dirname(path), target)))
+      .map((target) => `${path}: ${target}`),
+  );
+  assert.equal(broken, []);
+});
+
+test('the commands and flags that documents show exist', async () => {
+  const { commands } = await loadConfig({ development: true });
+  const unknown = documents.flatMap((path) =>
+    [...read(path).matchAll(/^(?:\$ )?(?:npx )?yoco ([a-z][\w-]*)(.*(?:\\\n.*)*)/gm)].flatMap(
+      ([line = '', name = '', rest = '']) => {
+        const command = commands.find(({ id }) => id === name);
+        const flags = [...rest.replace(/\s#.*$/gm, '').matchAll(/ --([a-z][\w-]*)/g)];
+        const isKnown = ([, flag = '']: RegExpMatchArray): boolean =>
+          command !== undefined && (flag in command.flags || flag.replace(/^no-/, '') in command.flags);
+        return command && flags.every(isKnown) ? [] : [`${path}: ${line}`];
+      },
+    ),
+  );
+  assert.equal(unknown, []);
+});
+
+test('the two commands of the README are those of the CI and of package.json', () => {
+  assert.match(read('README.md'), /^npm ci && npm start\b.*\nnpm ci && npm test$/m);
+  assert.match(read('.ci/run'), /^npm ci$[^]*^npm test$/m);
+});
+
+test.run();
