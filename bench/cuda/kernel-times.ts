@@ -1,6 +1,6 @@
 /** Where the time on the device goes: kernels, products and copies timed one by one with events. */
 import type { CudaBackend } from '../../src/engines/cuda/backend.js';
-import { productKey } from '../../src/engines/cuda/cublas.js';
+import { matmulKey } from '../../src/engines/cuda/cublas.js';
 import * as tf from '../../src/tf.js';
 
 export interface KernelTime {
@@ -21,8 +21,8 @@ const COPY_BYTES = 2 ** 32;
  */
 export function kernelTimes(backend: CudaBackend, backlog: number, work: () => void): KernelTime[] {
   const { device } = backend;
-  const { driver, products } = device;
-  const own = { launch: device.launch.bind(device), run: products.run.bind(products), copy: driver.copy.bind(driver), fill: driver.fill.bind(driver) }; // prettier-ignore
+  const { driver, matmuls } = device;
+  const own = { launch: device.launch.bind(device), run: matmuls.run.bind(matmuls), copy: driver.copy.bind(driver), fill: driver.fill.bind(driver) }; // prettier-ignore
   const spans: { name: string; start: number; end: number }[] = [];
   const timed = (name: string, queue: () => void): void => {
     const [start, end] = [driver.createEvent(), driver.createEvent()];
@@ -32,8 +32,8 @@ export function kernelTimes(backend: CudaBackend, backlog: number, work: () => v
     spans.push({ name, start, end });
   };
   Object.assign(device, { launch: ((kernel, ...rest) => { timed(kernel.name, () => { own.launch(kernel, ...rest); }); }) satisfies typeof device.launch }); // prettier-ignore
-  products.run = (product, pointers) => {
-    timed(`product ${productKey(product)}`, () => {
+  matmuls.run = (product, pointers) => {
+    timed(`product ${matmulKey(product)}`, () => {
       own.run(product, pointers);
     });
   };
@@ -56,7 +56,7 @@ export function kernelTimes(backend: CudaBackend, backlog: number, work: () => v
     work();
   } finally {
     Object.assign(device, { launch: own.launch });
-    products.run = own.run;
+    matmuls.run = own.run;
     driver.copy = own.copy;
     driver.fill = own.fill;
   }

@@ -2,7 +2,7 @@ import { RunError } from '../../errors.js';
 import type { EngineMemory } from '../engine.js';
 
 /** Where segments come from: the driver, or a stand-in for tests. */
-export interface DeviceMemory {
+export interface SegmentSource {
   /** Address of a new segment, `null` when there is no room. */
   allocate(bytes: number): number | null;
   free(pointer: number): void;
@@ -60,7 +60,7 @@ export class CachingAllocator {
   private isClosed = false;
 
   constructor(
-    private readonly device: DeviceMemory,
+    private readonly device: SegmentSource,
     /** Called with every block handed out. */
     private readonly prepare: (block: Block) => void = () => undefined,
   ) {}
@@ -122,7 +122,7 @@ export class CachingAllocator {
    */
   setAside(work: () => void): CachingAllocator {
     const segments = new Map<number, Block>();
-    const device: DeviceMemory = {
+    const device: SegmentSource = {
       allocate: (bytes) => {
         const block = this.take(bytes);
         segments.set(block.pointer, block);

@@ -9,7 +9,7 @@ import {
   engine as tfEngine,
 } from '../../tf.js';
 import type { StorageType } from '../engine.js';
-import type { MatrixProducts } from './cublas.js';
+import type { CublasMatmul } from './cublas.js';
 import type { Device, Grid, KernelSpec } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { STORAGE_BYTES } from './sources.js';
@@ -108,10 +108,10 @@ export class CudaBackend extends KernelBackend {
     this.device.driver.fill(address, bytes, byte);
   }
 
-  /** Queues a matrix product of cuBLASLt. */
-  multiply(...problem: Parameters<MatrixProducts['run']>): void {
+  /** Queues a matmul of cuBLASLt. */
+  matmul(...problem: Parameters<CublasMatmul['run']>): void {
     this.settle();
-    this.device.products.run(...problem);
+    this.device.matmuls.run(...problem);
   }
 
   /** Launches what a recording has put off: before anything else is queued. */

@@ -9,7 +9,7 @@ export type MatrixType = keyof typeof CUDA_TYPE;
  * Row-major `D[m,n] = alpha · op(A)·op(B) + beta · C`, batched with strides in elements.
  * `A` is [m,k] (or [k,m] when transposed), `B` is [k,n] (or [n,k]); `C` and `D` share the layout of `D`.
  */
-export interface Product {
+export interface MatmulProblem {
   m: number;
   n: number;
   k: number;
@@ -49,14 +49,14 @@ const RESULT_BYTES = 96;
 const ALGORITHM_BYTES = 64;
 const CANDIDATES = 6;
 export const WORKSPACE_BYTES = 32 * 2 ** 20;
-/** Products with at least this many operations are worth timing the candidates once. */
+/** Problems with at least this many operations are worth timing the candidates once. */
 const TUNE_FLOPS = 2e10;
 
 const P = 'void *';
 const U64 = 'uint64';
 
 /** Key of a plan: everything but the addresses. */
-export function productKey(product: Product): string {
+export function matmulKey(product: MatmulProblem): string {
   const {
     m,
     n,
@@ -76,8 +76,8 @@ export function productKey(product: Product): string {
   return batch === 1 ? single : `${single} ${batch} ${strideA} ${strideB} ${strideD}`;
 }
 
-/** Matrix products by cuBLASLt, one plan per shape; big shapes pick the fastest of the library's candidates. */
-export class MatrixProducts {
+/** Matmul by cuBLASLt, one plan per shape; big shapes pick the fastest of the library's candidates. */
+export class CublasMatmul {
   private readonly plans = new Map<string, Plan>();
   private readonly handle: bigint;
   private readonly calls: ReturnType<typeof bindCalls>;
@@ -98,8 +98,8 @@ export class MatrixProducts {
     this.handle = cell[0] ?? 0n;
   }
 
-  run(product: Product, pointers: Pointers): void {
-    const key = productKey(product);
+  run(product: MatmulProblem, pointers: Pointers): void {
+    const key = matmulKey(product);
     let plan = this.plans.get(key);
     if (plan === undefined) {
       plan = this.plan(product);
@@ -137,7 +137,7 @@ export class MatrixProducts {
   }
 
   /** cuBLASLt is column-major: row-major D = A·B is column-major Dᵀ = Bᵀ·Aᵀ, so the operands trade places. */
-  private plan(product: Product): Plan {
+  private plan(product: MatmulProblem): Plan {
     const { m, n, k, transposeA, transposeB, type, outputType, batch } = product;
     const description = this.make((cell) =>
       this.calls.createDescription(cell, COMPUTE_FLOAT32, CUDA_TYPE.float32),
@@ -158,7 +158,7 @@ export class MatrixProducts {
     layoutA: bigint,
     layoutB: bigint,
     layoutD: bigint,
-    product: Product,
+    product: MatmulProblem,
   ): Uint8Array[] {
     const preference = this.make((cell) => this.calls.createPreference(cell));
     const workspace = new BigUint64Array([BigInt(WORKSPACE_BYTES)]);
@@ -173,7 +173,7 @@ export class MatrixProducts {
     ); // prettier-ignore
     this.calls.destroyPreference(preference);
     if (code !== 0 || (found[0] ?? 0) === 0) {
-      throw new RunError(`cuBLASLt has no algorithm for the product ${productKey(product)} (status ${code})`);
+      throw new RunError(`cuBLASLt has no algorithm for the matmul ${matmulKey(product)} (status ${code})`);
     }
     return Array.from({ length: found[0] ?? 0 }, (_, index) =>
       results.slice(index * RESULT_BYTES, index * RESULT_BYTES + ALGORITHM_BYTES),

@@ -1,22 +1,22 @@
 import koffi from 'koffi';
 import type { StorageType } from '../engine.js';
 import { CachingAllocator } from './allocator.js';
-import { MatrixProducts, WORKSPACE_BYTES } from './cublas.js';
+import { CublasMatmul, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
 import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
-import type { Recording } from './recorder.js';
+import type { CaptureContext } from './recorder.js';
 import { kernelDefines, kernelSource } from './sources.js';
 
-/** One GPU: its stream, memory, compiled kernels and matrix products. */
+/** One GPU: its stream, memory, compiled kernels and cuBLASLt. */
 export interface Device {
   readonly driver: Driver;
   readonly compiler: Compiler;
   readonly storage: StorageType;
   readonly allocator: CachingAllocator;
-  readonly products: MatrixProducts;
+  readonly matmuls: CublasMatmul;
   /** The step that is being recorded, if one is. */
-  recording: Recording | null;
+  recording: CaptureContext | null;
   /** Queues kernel `name` of `sources/<file>.cu`. */
   launch(
     kernel: KernelSpec,
@@ -77,13 +77,13 @@ export function openDevice(
     driver.destroyEvent(end);
     return milliseconds;
   };
-  const products = new MatrixProducts(driver.stream, workspace, time);
+  const matmuls = new CublasMatmul(driver.stream, workspace, time);
   const device: Device = {
     driver,
     compiler,
     storage,
     allocator,
-    products,
+    matmuls,
     recording: null,
     time,
     launch: (...args) => {

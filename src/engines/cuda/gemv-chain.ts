@@ -30,7 +30,7 @@ export interface ChainedNorm {
 }
 
 /** Products of x [rows, inner] with weights [width, inner] at device addresses, or SwiGLU of two; 0 for no residual. */
-export interface ChainedProduct {
+export interface ChainedGemv {
   readonly x: number;
   readonly rows: number;
   readonly inner: number;
@@ -42,7 +42,7 @@ export interface ChainedProduct {
 }
 
 interface Stage {
-  readonly product: ChainedProduct;
+  readonly product: ChainedGemv;
   readonly norm: ChainedNorm | null;
 }
 
@@ -74,7 +74,7 @@ export class GemvChain {
   }
 
   /** @returns whether the chain takes the product; otherwise everything before it has been launched */
-  add(product: ChainedProduct): boolean {
+  add(product: ChainedGemv): boolean {
     const { rows, inner } = product;
     const bytes = rows * inner * this.elementBytes;
     const fits = RING_BYTES + bytes + STATIC_BYTES <= this.device.driver.sharedBytes;

@@ -12,7 +12,7 @@ import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
 import { registerFused } from './kernels/fused.js';
 import { registerLayout } from './kernels/layout.js';
-import { registerMatrixProducts } from './kernels/matmul.js';
+import { registerMatmul } from './kernels/matmul.js';
 import { registerNorms } from './kernels/norm.js';
 import { registerOptimizer } from './kernels/optimizer.js';
 import { registerReductions } from './kernels/reduce.js';
@@ -67,7 +67,7 @@ function registerKernels(storage: StorageType): void {
     registerElementwise(hostKernel);
     registerLayout();
     registerReductions(hostKernel);
-    registerMatrixProducts();
+    registerMatmul();
     registerFallbacks();
     registerNorms();
     registerFused();

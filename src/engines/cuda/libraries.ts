@@ -20,7 +20,7 @@ export interface NativeLibrary {
 }
 
 /** Folders that may hold the CUDA runtime libraries, the ones the person named first. */
-export function libraryFolders(environment: NodeJS.ProcessEnv, systemRoot = '/usr/local'): string[] {
+function libraryFolders(environment: NodeJS.ProcessEnv, systemRoot = '/usr/local'): string[] {
   const roots = [environment.CUDA_PATH, environment.CUDA_HOME].filter(
     (root): root is string => root !== undefined && root !== '',
   );

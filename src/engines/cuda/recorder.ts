@@ -8,7 +8,7 @@ import { canChain, GemvChain } from './gemv-chain.js';
 import { isHopperOrNewer } from './driver.js';
 
 /** What kernels are launched with while a step is recorded. */
-export interface Recording {
+export interface CaptureContext {
   /** The position at which it is recorded, and the address from which kernels read the present one. */
   readonly position: number;
   readonly place: number;
@@ -87,7 +87,7 @@ class CudaStep implements RecordedStep {
 }
 
 /**
- * Records on the backend's stream; see `Recording` for what kernels do differently meanwhile.
+ * Records on the backend's stream; see `CaptureContext` for what kernels do differently meanwhile.
  * @param early whether kernels may start before those ahead of them have ended, on GPUs that can make them wait: some 2 %
  *   faster where a step is short; given up where the driver refuses
  * @param chained whether products with few rows that follow each other become one launch, on GPUs with room for it

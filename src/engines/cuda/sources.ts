@@ -7,7 +7,7 @@ import { TILES, shortStep } from './tiles.js';
 const SOURCES = new URL('../../../src/engines/cuda/sources/', import.meta.url);
 
 /** `STORAGE` as the sources know it. */
-export const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0, bfloat16: 1, float16: 2 };
+const STORAGE_CODE: Readonly<Record<StorageType, number>> = { float32: 0, bfloat16: 1, float16: 2 };
 
 /** Bytes of an element in storage. */
 export const STORAGE_BYTES: Readonly<Record<StorageType, number>> = { float32: 4, bfloat16: 2, float16: 2 };

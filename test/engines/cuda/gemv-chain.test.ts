@@ -1,7 +1,7 @@
 /** Which products of a recorded step become one launch, and what it is told, on a device that computes nothing. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ChainedNorm, type ChainedProduct, GemvChain } from '../../../src/engines/cuda/gemv-chain.js';
+import { type ChainedNorm, type ChainedGemv, GemvChain } from '../../../src/engines/cuda/gemv-chain.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import { CUDA, cudaBackend } from './gpu.js';
@@ -125,7 +125,7 @@ test('stages read what those before them wrote', async () => {
   }
 });
 
-const PRODUCT: ChainedProduct = {
+const PRODUCT: ChainedGemv = {
   x: 1000, rows: 1, inner: 64, weights: [1], outs: [5000], widths: [32], residual: 0, swiglu: false,
 }; // prettier-ignore
 const NORM: ChainedNorm = { x: 3000, scale: 2, gate: 0, y: 1000, bytes: 128, packs: 8, lanes: 2, eps: 1e-5 };

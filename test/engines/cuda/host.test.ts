@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { productKey } from '../../../src/engines/cuda/cublas.js';
+import { matmulKey } from '../../../src/engines/cuda/cublas.js';
 import {
   attentionRoute,
   headWidth,
@@ -217,11 +217,11 @@ test('kernels are chosen by shape', () => {
     outputType: 'bfloat16',
   } as const;
   assert.is(
-    productKey(product),
-    productKey({ ...product, strideA: 9 }),
+    matmulKey(product),
+    matmulKey({ ...product, strideA: 9 }),
     'strides of a single product do not matter',
   );
-  assert.is.not(productKey(product), productKey({ ...product, transposeA: true }));
+  assert.is.not(matmulKey(product), matmulKey({ ...product, transposeA: true }));
 });
 
 test.run();

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Block, type DeviceMemory, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
+import { type Block, type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
 import { WORKSPACE_BYTES } from '../../../src/engines/cuda/cublas.js';
 import { startCuda, startOn } from '../../../src/engines/cuda/index.js';
 import { usePlainBackend } from '../../plain-backend.js';
@@ -12,7 +12,7 @@ import { standIn } from './stand-in.js';
 const MIB = 2 ** 20;
 
 /** Counts what is taken from it; addresses never repeat. */
-class CountedMemory implements DeviceMemory {
+class CountedMemory implements SegmentSource {
   readonly segments = new Map<number, number>();
   private next = 2 ** 40;
 

@@ -1,6 +1,6 @@
 /** A device without a GPU: memory is counted, what is queued is noted and nothing is computed. */
-import { type DeviceMemory, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
-import type { MatrixProducts } from '../../../src/engines/cuda/cublas.js';
+import { type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
+import type { CublasMatmul } from '../../../src/engines/cuda/cublas.js';
 import type { Device } from '../../../src/engines/cuda/device.js';
 import type { Driver } from '../../../src/engines/cuda/driver.js';
 import type { KernelArgument } from '../../../src/engines/cuda/launch.js';
@@ -31,7 +31,7 @@ export function standIn(): StandIn {
   const note = (name: string, details: Partial<Launch> = {}): void => {
     (captured ?? state.launches).push({ name, args: [], grid: [], ...details });
   };
-  const memory: DeviceMemory = {
+  const memory: SegmentSource = {
     allocate(bytes) {
       const address = next;
       next += bytes;
@@ -90,7 +90,7 @@ export function standIn(): StandIn {
     storage: 'bfloat16',
     compiler: { description: 'none', compile: () => new Uint8Array() },
     allocator: new CachingAllocator(driver),
-    products: { run: () => { note('product'); } } as unknown as MatrixProducts, // prettier-ignore
+    matmuls: { run: () => { note('product'); } } as unknown as CublasMatmul, // prettier-ignore
     recording: null,
     launch: ({ name, file, early }, grid, _threads, args) => {
       note(name, { args, grid, ...(early === true && { early: file }) });

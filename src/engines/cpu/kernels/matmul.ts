@@ -19,7 +19,7 @@ const WORTH_A_PRODUCT = 8192;
  * `y = alpha · op(a) op(b)` for tensors viewed as `aDims`, `bDims` and `yDims`: equal ranks, leading dimensions
  * broadcast.
  */
-export function runProduct(
+function runMatmul(
   backend: CpuBackend,
   [a, aDims]: readonly [TensorInfo, readonly number[]],
   [b, bDims]: readonly [TensorInfo, readonly number[]],
@@ -58,11 +58,11 @@ export function batchMatMul(call: KernelCall): TensorInfo | undefined {
   if (!transposeA && sizeOf(b.shape.slice(0, -2)) === 1) {
     // One matrix for the whole batch: a single tall product.
     const tall = sizeOf(batch) * rows;
-    runProduct(call.backend, [a, [tall, inner]], [b, b.shape.slice(-2)], [y, [tall, columns]], product);
+    runMatmul(call.backend, [a, [tall, inner]], [b, b.shape.slice(-2)], [y, [tall, columns]], product);
   } else {
     const rank = Math.max(a.shape.length, b.shape.length);
     const align = (shape: number[]) => [...Array<number>(rank - shape.length).fill(1), ...shape];
-    runProduct(call.backend, [a, align(a.shape)], [b, align(b.shape)], [y, y.shape], product);
+    runMatmul(call.backend, [a, align(a.shape)], [b, align(b.shape)], [y, y.shape], product);
   }
   return y;
 }

@@ -3,7 +3,7 @@ import type { TensorInfo } from '../../../tf.js';
 import type { StorageType } from '../../engine.js';
 import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
 import { int64, pointer } from '../launch.js';
-import { product } from './matmul.js';
+import { matmul } from './matmul.js';
 
 const file = 'cross_entropy';
 const THREADS = 512;
@@ -91,7 +91,7 @@ function forEachBlock(
       const rows = Math.min(step, total - first);
       const from = backend.pointer(x) + first * rowBytes;
       const sizes = [rows, vocabulary, width] as const;
-      product(backend, sizes, from, backend.pointer(weight), logits, { transposeB: true }, storage);
+      matmul(backend, sizes, from, backend.pointer(weight), logits, { transposeB: true }, storage);
       use(logits, first, rows);
     }
   });
@@ -150,10 +150,10 @@ function gradients(
       backend.launch({ file, name }, [rows], THREADS, [...inputs.map(pointer), int64(vocabulary)]);
       const offset = first * width * bytes;
       const from = backend.pointer(weight);
-      product(backend, [rows, width, vocabulary], dLogits, from, backend.pointer(dx) + offset);
+      matmul(backend, [rows, width, vocabulary], dLogits, from, backend.pointer(dx) + offset);
       const options = { transposeA: true, add: first === 0 ? undefined : sums };
       const sizes = [vocabulary, width, rows] as const;
-      product(backend, sizes, dLogits, backend.pointer(x) + offset, sums, options, 'float32');
+      matmul(backend, sizes, dLogits, backend.pointer(x) + offset, sums, options, 'float32');
     });
     backend.cast('raw_float32', sums, backend.pointer(dWeight), vocabulary * width);
   });

@@ -15,7 +15,7 @@ interface Side {
 }
 
 /** Copies the elements at `shape`'s indices from one strided view to another. */
-export function copyStrided(backend: CudaBackend, shape: readonly number[], from: Side, to: Side): void {
+function copyStrided(backend: CudaBackend, shape: readonly number[], from: Side, to: Side): void {
   const size = sizeOf(shape);
   if (size === 0) return;
   const storage = backend.storageFor(to.info);
@@ -173,7 +173,7 @@ const gather: CudaKernel = (inputs, attrs, backend) => {
 };
 
 /** Sums of the rows of each segment, scaled; [rows, inner] → [segments, inner]. Accumulated in float32. */
-export function scatterAdd(
+function scatterAdd(
   backend: CudaBackend,
   rows: TensorInfo,
   indices: TensorInfo,

@@ -5,7 +5,7 @@ import { int32, pointer } from '../launch.js';
 import { GROUP } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
-import { product } from './matmul.js';
+import { matmul } from './matmul.js';
 
 export function linear(
   backend: CudaBackend,
@@ -21,7 +21,7 @@ export function linear(
   const out = backend.output([...x.shape.slice(0, -1), width]);
   const add = residual === undefined ? undefined : backend.pointer(residual);
   const options = { transposeB: !transposed, add };
-  product(
+  matmul(
     backend,
     [rows, width, inner],
     backend.pointer(x),

@@ -4,7 +4,7 @@ import type { MatrixType } from '../cublas.js';
 import { sizeOf } from '../walk.js';
 import { type CudaKernel, input, registerAll } from './register.js';
 
-export interface ProductOptions {
+export interface MatmulOptions {
   transposeA?: boolean;
   transposeB?: boolean;
   /** Added to the product. */
@@ -12,19 +12,19 @@ export interface ProductOptions {
 }
 
 /** `out[m,n] = op(a)·op(b)` at device addresses, in the backend's storage. */
-export function product(
+export function matmul(
   backend: CudaBackend,
   [m, n, k]: readonly [number, number, number],
   a: number,
   b: number,
   out: number,
-  { transposeA = false, transposeB = false, add }: ProductOptions = {},
+  { transposeA = false, transposeB = false, add }: MatmulOptions = {},
   outputType: MatrixType = backend.storage,
 ): void {
   if (m * n * k === 0) return;
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType };
   const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
-  backend.multiply({ ...shape, ...single }, { a, b, d: out, c: add });
+  backend.matmul({ ...shape, ...single }, { a, b, d: out, c: add });
 }
 
 const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
@@ -46,10 +46,10 @@ const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType: backend.storage };
   const strides = { strideA: batchA === 1 ? 0 : m * k, strideB: batchB === 1 ? 0 : k * n, strideD: m * n };
   const addresses = { a: backend.pointer(a), b: backend.pointer(b), d: backend.pointer(out) };
-  backend.multiply({ ...shape, batch, ...strides }, addresses);
+  backend.matmul({ ...shape, batch, ...strides }, addresses);
   return out;
 };
 
-export function registerMatrixProducts(): void {
+export function registerMatmul(): void {
   registerAll({ BatchMatMul: batchMatMul });
 }

@@ -3,7 +3,7 @@ import type { RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
-import type { Recording } from '../recorder.js';
+import type { CaptureContext } from '../recorder.js';
 import { RETENTION_STEP_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { headWidth } from './attention-problem.js';
@@ -32,10 +32,10 @@ export function isStep(q: TensorInfo): boolean {
 }
 
 /** States that a recorded step has written: from then on they are not those that its last run left. */
-const written = new WeakMap<Recording, WeakSet<object>>();
+const written = new WeakMap<CaptureContext, WeakSet<object>>();
 
 /** Whether no kernel of the step so far has written this state, which the step is about to write in place. */
-function isSettled(recording: Recording, state: TensorInfo): boolean {
+function isSettled(recording: CaptureContext, state: TensorInfo): boolean {
   const states = written.get(recording) ?? new WeakSet<object>();
   written.set(recording, states);
   const isFirst = !states.has(state.dataId);

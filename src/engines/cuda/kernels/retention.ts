@@ -29,7 +29,7 @@ export function widthBlocks(width: number): WidthBlock[] {
 }
 
 /** The larger width, padded to what the source is compiled for. */
-export function paddedWidth(keyWidth: number, valueWidth: number): number {
+function paddedWidth(keyWidth: number, valueWidth: number): number {
   const width = Math.max(keyWidth, valueWidth);
   return [32, 64].find((padded) => padded >= width) ?? BLOCK;
 }

@@ -4,16 +4,6 @@
 
 DEVICE float to_float(int x) { return (float)x; }
 DEVICE float to_float(u8 x) { return (float)x; }
-#if STORAGE != 0
-DEVICE float unpack_low(u32 x) {
-  scalar y = {(u16)(x & 0xffff)};
-  return to_float(y);
-}
-DEVICE float unpack_high(u32 x) {
-  scalar y = {(u16)(x >> 16)};
-  return to_float(y);
-}
-#endif
 
 DEVICE i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 // A number that grows with the position of a recorded step is read from `origin` and added to; otherwise it is `offset`.
