@@ -38,6 +38,19 @@ export const weightsCell = ({ choice }: Candidate): Row => ({
   weights: choice.checkpoint ? 'checkpoint' : 'random',
 });
 
+/** Says where a text is longer than what the model was made for: figures beyond are no bug of the model. */
+export function remarkContext(
+  note: (line: string) => void,
+  { choice, trainedContext }: Candidate,
+  tokens: number,
+): void {
+  if (trainedContext === null || tokens <= trainedContext) return;
+  note(
+    `${choice.name}: ${tokens.toLocaleString('en-US')} tokens are beyond the ${trainedContext.toLocaleString('en-US')} ` +
+      `the model was trained on or says it can read (max_position_embeddings)`,
+  );
+}
+
 /**
  * @param tokenizer overrides what the checkpoints say; without either, the size of the vocabulary tells
  * @throws UsageError when a tokenizer does not fit a model's vocabulary

@@ -165,7 +165,17 @@ function draw(rows: readonly Row[]): string {
     title: `Needle in a haystack: ${String(row.model)} (${String(row.architecture)}${mixer})`,
     subtitle: `${needles === 1 ? 'one needle' : `one of ${needles} needles`}${variant}, ${trials} trials per cell, in ${String(row.haystack)}`,
     x: { label: 'context (tokens)', categories: contexts.map(formatTokenCount) },
-    y: { label: 'needle depth', categories: depths.map((depth) => `${depth} %`) },
+    y: { label: 'needle depth', categories: depths.map((depth) => depthLabel(rows, depth)) },
     values: depths.map((depth) => contexts.map((context) => accuracy(depth, context))),
   });
+}
+
+/** The depth asked for, and the one reached where it is another: needles stand at the ends of sentences. */
+function depthLabel(rows: readonly Row[], depth: number): string {
+  const cells = rows.filter((row) => row.depth === depth).map((row) => row.placed_depth);
+  const placed = cells.filter((cell) => typeof cell === 'number');
+  const reached = placed.reduce((sum, value) => sum + value, 0) / placed.length;
+  // Earlier tables do not say.
+  if (placed.length === 0 || Math.abs(reached - depth) < 1) return `${depth} %`;
+  return `${depth} % (at ${Math.round(reached)} %)`;
 }

@@ -1,13 +1,18 @@
 /** Irrelevant text, as tokens, with the places where a sentence begins. */
-import { createHash } from 'node:crypto';
 import { RunError } from '../../errors.js';
 import type { Corpus, Split } from '../corpus.js';
 import type { Tokenizer } from '../tokenizer.js';
+import { sentences } from './sentences.js';
 
 /** More text than this adds no variety worth its time. */
 const CHARACTERS = 1 << 24;
-/** Text without sentences is cut between words after this many characters. */
-const LONGEST_SENTENCE = 600;
+
+/**
+ * Ids of parts of a text in whose middle they stand: no tokenizer puts a space before them, as some do at the beginning.
+ * Joined they are what the tokenizer gives for the joined parts.
+ */
+export const encodeRunningText = (tokenizer: Tokenizer, parts: readonly string[]): Int32Array[] =>
+  tokenizer.encodeParts(['.', ...parts]).slice(1);
 
 export class Haystack {
   private constructor(
@@ -20,18 +25,21 @@ export class Haystack {
 
   /** @throws RunError for a corpus without words */
   static fromCorpus(corpus: Corpus, tokenizer: Tokenizer, split: Split = 'all'): Haystack {
-    const blocks: Int32Array[] = [];
-    const starts: number[] = [];
-    let length = 0;
+    const parts: string[] = [];
     let characters = 0;
-    for (const sentence of sentences(corpus, split)) {
-      // A leading space, as in running text, keeps the words of BPE vocabularies whole.
-      const ids = tokenizer.encode(` ${sentence}`);
+    for (const { text, spaced } of sentences(corpus.pieces(split))) {
+      parts.push(spaced ? ` ${text}` : text);
+      characters += text.length;
+      if (characters > CHARACTERS) break;
+    }
+    const starts: number[] = [];
+    const blocks: Int32Array[] = [];
+    let length = 0;
+    for (const ids of encodeRunningText(tokenizer, parts)) {
+      if (ids.length === 0) continue;
       starts.push(length);
       blocks.push(ids);
       length += ids.length;
-      characters += sentence.length;
-      if (characters > CHARACTERS) break;
     }
     if (length === 0) throw new RunError(`the haystack ${corpus.name} holds no words`);
     const all = new Int32Array(length);
@@ -79,33 +87,4 @@ export class Haystack {
     const remainder = position % this.length;
     return remainder < 0 ? remainder + this.length : remainder;
   }
-}
-
-/** Sentences with all white space between words made one space. */
-function* sentences(corpus: Corpus, split: Split): Generator<string> {
-  let pending = '';
-  for (const { text, endsDocument } of corpus.pieces(split)) {
-    pending = (pending + text).replace(/\s+/g, ' ');
-    const found = pending.match(/.*?[.!?]+["'’”)\]]*(?: |$)|.+$/g) ?? [];
-    // The last one may go on in the next piece.
-    pending = endsDocument ? '' : (found.pop() ?? '');
-    for (const sentence of found) yield* wordsWithin(sentence.trim());
-  }
-  if (pending.trim() !== '') yield* wordsWithin(pending.trim());
-}
-
-function* wordsWithin(sentence: string): Generator<string> {
-  let rest = sentence;
-  while (rest.length > LONGEST_SENTENCE) {
-    const space = rest.lastIndexOf(' ', LONGEST_SENTENCE);
-    const end = space > 0 ? space : LONGEST_SENTENCE;
-    yield rest.slice(0, end);
-    rest = rest.slice(end).trimStart();
-  }
-  if (rest !== '') yield rest;
-}
-
-/** A short name for what a haystack is made of: its tokens depend on text and tokenizer. */
-export function haystackHash(haystack: Haystack, tokenizer: Tokenizer): string {
-  return createHash('sha256').update(`${haystack.sha256} ${tokenizer.name}`).digest('hex');
 }

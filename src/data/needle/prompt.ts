@@ -3,7 +3,7 @@
  * a question about one of them. A prompt is a list of parts and is read in chunks, so that its length costs no memory.
  */
 import { UsageError } from '../../errors.js';
-import type { Haystack } from './haystack.js';
+import { encodeRunningText, type Haystack } from './haystack.js';
 import {
   CITIES,
   distractorLines,
@@ -53,8 +53,16 @@ export class NeedlePrompt {
   ) {}
 
   get answer(): string {
-    const asked = this.lines.find(({ kind }) => kind === 'asked');
-    return String(asked?.number);
+    return String(this.asked?.number);
+  }
+
+  /** Percent of the filler text before the asked needle, which stands at the end of a sentence. */
+  get placedDepth(): number {
+    return this.asked?.depth ?? NaN;
+  }
+
+  private get asked(): HiddenLine | undefined {
+    return this.lines.find(({ kind }) => kind === 'asked');
   }
 
   /** The prompt's tokens in chunks of `size`, the last one shorter. Each chunk is a fresh array. */
@@ -96,11 +104,13 @@ export function buildNeedlePrompt(task: NeedleTask, haystack: Haystack, tokenize
   const { context, depth, needles, variant, trial, seed } = task;
   const random = new Random(seed).fork(`needle ${variant} ${context} ${depth} ${needles} ${trial}`);
   const lines = drawLines(task, random);
-  const blocks = lines.map(({ text }) => tokenizer.encode(`\n${text}\n`));
+  // Lines end in a line end, which is the boundary of a token: each is encoded by itself, in the middle of a text.
+  const encode = (text: string): Int32Array => encodeRunningText(tokenizer, [text])[0] ?? new Int32Array();
+  const blocks = lines.map(({ text }) => encode(`\n${text}\n`));
   const begin = tokenizer.beginOfText === null ? [] : [tokenizer.beginOfText];
   const opening = Int32Array.from([...begin, ...tokenizer.encode(INSTRUCTION)]);
   const [asked] = lines;
-  const question = tokenizer.encode(`\n${questionLine(asked?.city ?? '')}`);
+  const question = encode(`\n${questionLine(asked?.city ?? '')}`);
   const fixed = [opening, question, ...blocks].reduce((sum, { length }) => sum + length, 0);
   if (fixed > context) {
     throw new UsageError(

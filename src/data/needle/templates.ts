@@ -40,15 +40,6 @@ export const NEEDLE_VARIANTS = [
 ] as const;
 export type NeedleVariant = (typeof NEEDLE_VARIANTS)[number];
 
-export const VARIANT_DESCRIPTIONS: Readonly<Record<NeedleVariant, string>> = {
-  standard: 'the official needle',
-  colon: "the wording of the official multi-needle test, 'number is: 123'",
-  reworded: 'needles in other words than the question',
-  'other-attribute': 'with three distractors that name the same city and another attribute',
-  'near-city': 'with three distractors about cities of similar names',
-  'long-number': 'numbers of 6 to 8 digits',
-};
-
 export function parseVariant(text: string): NeedleVariant {
   const variant = NEEDLE_VARIANTS.find((name) => name === text);
   if (variant) return variant;

@@ -1,5 +1,8 @@
 import { UsageError } from '../../errors.js';
 
+/** Depths of one run: steps of a tenth of a percent. */
+const MOST_DEPTHS = 1001;
+
 /**
  * Needle depths in percent: `0,50,100`, or `0,10,..,100` for equal steps.
  * @throws UsageError for anything that is not a list of numbers from 0 to 100
@@ -11,7 +14,9 @@ export function parseDepths(text: string): number[] {
       ? between(text, parts.slice(index - 2, index), parts[index + 1])
       : [parseDepth(part)],
   );
-  return [...new Set(depths)];
+  const distinct = [...new Set(depths)];
+  if (distinct.length <= MOST_DEPTHS) return distinct;
+  throw new UsageError(`${distinct.length} depths: at most ${MOST_DEPTHS} can be tested at once`);
 }
 
 function parseDepth(text: string | undefined): number {
@@ -40,5 +45,8 @@ function between(text: string, before: readonly string[], after: string | undefi
   }
   const step = second - first;
   const count = Math.max(0, Math.ceil((last - second) / step - 1e-9) - 1);
+  if (count > MOST_DEPTHS) {
+    throw new UsageError(`'${text}' is ${count + 3} depths: at most ${MOST_DEPTHS} can be tested at once`);
+  }
   return Array.from({ length: count }, (_, index) => second + step * (index + 1));
 }

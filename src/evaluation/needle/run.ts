@@ -7,15 +7,22 @@ import { Haystack } from '../../data/needle/haystack.js';
 import type { NeedleVariant } from '../../data/needle/templates.js';
 import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle/prompt.js';
 import type { Engine } from '../../engines/engine.js';
-import { RunError } from '../../errors.js';
+import { RunError, UsageError } from '../../errors.js';
 import { costs, defaultChunkSize } from '../../model/costs.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
 import { planOf, sweepModels, type SweepPart } from '../../sweep/sweep.js';
 import type { DerivedTable } from '../../results/derived.js';
 import type { Row } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';
-import { weightsCell, type Candidate } from '../candidates.js';
-import { groupTrials, NEEDLE_CELLS, NEEDLE_CONTEXTS, NEEDLE_TRIALS, summarizeTrials } from './tables.js';
+import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
+import {
+  groupTrials,
+  NEEDLE_CELLS,
+  NEEDLE_CONTEXTS,
+  NEEDLE_TRIALS,
+  placedDepth,
+  summarizeTrials,
+} from './tables.js';
 import { ANSWER_TOKENS, runTrial } from './trial.js';
 import { engineIdentity, type Session } from '../session.js';
 
@@ -36,6 +43,11 @@ export interface NeedleTables {
   readonly contexts: DerivedTable;
 }
 
+/** Prompts of one run. */
+const MOST_TRIALS = 100_000;
+/** Points by which a needle may miss its depth without a remark. */
+const OFF = 5;
+
 interface Part extends SweepPart<Row> {
   readonly candidate: Candidate;
   readonly haystack: Haystack;
@@ -47,10 +59,9 @@ interface Part extends SweepPart<Row> {
  */
 export async function runNeedle(context: RunContext, run: NeedleRun): Promise<NeedleTables> {
   const { engine, seed, provenance, resume } = run;
+  checkSize(run);
   const parts = planParts(run);
-  for (const { haystack, keys, candidate } of parts) {
-    for (const key of keys) promptOf(run, { haystack, candidate }, key);
-  }
+  checkPrompts(context, run, parts);
   const settings = new Map(parts.map(({ candidate }) => [JSON.stringify(candidate.key), candidate.settings]));
   const trials = ResultWriter.open(context.directory, NEEDLE_TRIALS, {
     settings: ({ model, architecture, self_decoder: selfDecoder }) => ({
@@ -75,7 +86,7 @@ export async function runNeedle(context: RunContext, run: NeedleRun): Promise<Ne
   for (const { key, trials: group } of groupTrials(NEEDLE_CELLS, rows)) {
     const failed = group.find(({ status }) => status !== 'ok');
     if (failed) cells.fail(key, new RunError(String(failed.error)));
-    else cells.append({ ...key, ...weights(key), ...summarizeTrials(group) });
+    else cells.append({ ...key, ...weights(key), ...placedDepth(group), ...summarizeTrials(group) });
   }
   const done = groupTrials(
     NEEDLE_CONTEXTS,
@@ -94,6 +105,37 @@ export async function runNeedle(context: RunContext, run: NeedleRun): Promise<Ne
       })),
     },
   };
+}
+
+/** @throws UsageError for more trials than a run could ever do */
+function checkSize({ candidates, contexts, depths, needles, variants, trials }: NeedleRun): void {
+  const grid = candidates.length * contexts.length * depths.length * needles.length * variants.length;
+  if (grid * trials <= MOST_TRIALS) return;
+  throw new UsageError(
+    `${trials} trials (--trials) of each of ${grid} cells are ${grid * trials} prompts: at most ` +
+      `${MOST_TRIALS.toLocaleString('en-US')} can be run at once`,
+  );
+}
+
+/** Makes every prompt once, so that what cannot be asked is refused now, and says where needles are not where they should be. */
+function checkPrompts(context: RunContext, run: NeedleRun, parts: readonly Part[]): void {
+  let [count, farthest, line] = [0, OFF, ''];
+  for (const part of parts) {
+    for (const key of part.keys) {
+      const { placedDepth: placed, task } = promptOf(run, part, key);
+      const off = Math.abs(placed - task.depth);
+      if (off > OFF) count += 1;
+      if (off <= farthest) continue;
+      farthest = off;
+      line = `${task.depth} % of ${formatTokenCount(task.context)} tokens is ${placed.toFixed(1)} %`;
+    }
+    remarkContext(context.note, part.candidate, Math.max(...run.contexts));
+  }
+  if (count === 0) return;
+  context.note(
+    `warning: ${count} needles are more than ${OFF} points from their depth, since ${run.haystack.name} has few ends of ` +
+      `sentences: ${line} at worst; column placed_depth has the depths reached`,
+  );
 }
 
 function planParts(run: NeedleRun): Part[] {

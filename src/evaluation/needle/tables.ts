@@ -137,9 +137,17 @@ const ACCURACY: readonly Column[] = [
   },
 ];
 
+/** A needle stands at the end of a sentence, which may be far from where it was asked to be. */
+const PLACED_COLUMN: Column = {
+  name: 'placed_depth',
+  kind: 'result',
+  description: 'percent at which the needle stands, mean over the trials',
+  digits: 1,
+};
+
 export const NEEDLE_CELLS: Schema = {
   name: 'needle',
-  columns: [...SETTING_COLUMNS, DEPTH_COLUMN, ...ACCURACY, ...SPEED_COLUMNS],
+  columns: [...SETTING_COLUMNS, DEPTH_COLUMN, PLACED_COLUMN, ...ACCURACY, ...SPEED_COLUMNS],
 };
 
 /** All depths together. */
@@ -183,6 +191,11 @@ export function summarizeTrials(trials: readonly Row[]): Row {
     peak_resident_bytes: largest('peak_resident_bytes'),
   };
 }
+
+/** Where the needles of some trials stand. */
+export const placedDepth = (trials: readonly Row[]): Row => ({
+  placed_depth: mean(trials.map(({ placed_depth: depth }) => Number(depth))),
+});
 
 /** Trials in groups of equal keys of `schema`, in the order of their first rows. */
 export function groupTrials(schema: Schema, trials: readonly Row[]): { key: Row; trials: readonly Row[] }[] {

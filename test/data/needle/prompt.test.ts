@@ -167,4 +167,32 @@ test('a haystack without sentence ends is cut between words', async () => {
   assert.is(plain.length, 10000);
 });
 
+test('a tokenizer that puts a space before a text puts none before sentences, needles and question', async () => {
+  const bytes = await loadTokenizer('bytes');
+  // As Llama 2's: what `encode` is given begins a text, what `encodeParts` is given after the first part does not.
+  const prefixing: Tokenizer = {
+    ...{ name: 'prefixing', vocabSize: 264, beginOfText: null, endOfText: 256, padding: null },
+    ...{ stopTokens: [256], origins: [] },
+    encode: (text) => bytes.encode(` ${text}`),
+    encodePieces: (pieces) => bytes.encodePieces(pieces),
+    encodeParts: ([first = '', ...rest]) => bytes.encodeParts([` ${first}`, ...rest]),
+    decode: (ids) => bytes.decode(ids),
+  };
+  const corpus = await loadCorpus(join(directory, 'hay.txt'));
+  const prompt = buildNeedlePrompt(task({ needles: 2 }), Haystack.fromCorpus(corpus, prefixing), prefixing);
+  const text = bytes.decode([...prompt.chunks(5000)].flatMap((chunk) => [...chunk]));
+  assert.match(text, /^ There is/, 'only the beginning of the prompt begins a text');
+  assert.not.match(text.replaceAll(' . \n', ''), / {2}| \n/);
+});
+
+test('Chinese haystacks have needles within a sentence of their depth', async () => {
+  const path = join(directory, 'chinese.txt');
+  writeFileSync(path, Array.from({ length: 400 }, (_, i) => `这是第${i}个句子，里面没有什么。`).join(''));
+  const chinese = Haystack.fromCorpus(await loadCorpus(path), tokenizer);
+  for (const depth of [0, 25, 50, 75, 100]) {
+    const { placedDepth } = buildNeedlePrompt(task({ depth }), chinese, tokenizer);
+    assert.ok(Math.abs(placedDepth - depth) < 2, `${depth}: ${placedDepth}`);
+  }
+});
+
 test.run();

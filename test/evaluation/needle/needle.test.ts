@@ -251,4 +251,51 @@ test('depths are lists of percentages, with .. for equal steps', () => {
   }
 });
 
+test('tables and remarks say where needles stand when the text has few ends of sentences', async () => {
+  const path = join(directory, 'two-sentences.txt');
+  writeFileSync(path, `${'word '.repeat(90)}end. ${'other '.repeat(90)}end. `);
+  const sparse = await run('sparse', [stubCandidate('m', perfect(), bytes)], {
+    haystack: await loadCorpus(path),
+    ...{ contexts: [900], depths: [0, 90], trials: 1 },
+  });
+  const placed = sparse.cells.map(({ placed_depth: depth }) => Number(depth));
+  assert.equal(
+    placed,
+    sparse.trials.map(({ placed_depth: depth }) => depth),
+  );
+  assert.ok(Math.abs((placed[1] ?? 90) - 90) > 5);
+  assert.ok(sparse.notes.some((line) => /1 needles are more than 5 points from their depth/.test(line)));
+  const fine = await run('dense', [stubCandidate('m', perfect(), bytes)], { contexts: [2000], trials: 1 });
+  assert.not.ok(fine.notes.some((line) => line.includes('points from their depth')));
+});
+
+test('runs that could never end are refused before any work, with the limit', async () => {
+  try {
+    await run('endless', [stubCandidate('m', perfect(), bytes)], { trials: 1e8 });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /100000000 trials .* at most 100,000 can be run at once/);
+  }
+  assert.throws(() => parseDepths('0,1e-7,..,100'), /at most 1001 can be tested at once/);
+  assert.is(parseDepths('0,0.1,..,100').length, 1001);
+});
+
+test('a context beyond what a model was trained on is remarked', async () => {
+  const trained = { ...stubCandidate('m', perfect(), bytes), trainedContext: 700 };
+  const { notes } = await run('beyond', [trained], { depths: [50], trials: 1 });
+  assert.ok(
+    notes.some((line) => line.startsWith('m: 900 tokens are beyond the 700 the model was trained on')),
+  );
+});
+
+test('logits that are not finite are a failed cell', async () => {
+  const broken = new (class extends StubModel {
+    override row(context: readonly number[]): number[] {
+      return super.row(context).map(() => NaN);
+    }
+  })(264);
+  const { cells } = await run('nan', [stubCandidate('m', broken, bytes)], { depths: [50], trials: 1 });
+  assert.ok(cells.every(({ status, error }) => status === 'error' && /not finite/.test(String(error))));
+});
+
 test.run();
