@@ -20,6 +20,7 @@ export { linear, linearGroup } from './linear/linear.js';
 export { recomputed, recomputedAll } from './recompute.js';
 export { type RecordedStep, type StepRecorder, registerRecorder, stepRecorder } from './recording.js';
 export { reshape } from './reshape.js';
+export { logDecays, retention, type FixedRetentionOptions } from './retention/retention.js';
 export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, rotaryPair, type RotaryOptions } from './rotary/rotary.js';
 export { storedBytes } from './stored-bytes.js';

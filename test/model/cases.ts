@@ -29,6 +29,7 @@ export const CASES: Record<string, ConfigInput> = {
   },
   'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 4 },
   'yoco, tied': { ...SHAPE, selfHeads: 2, tieEmbeddings: true },
+  'yoco, retention': { ...SHAPE, selfHeads: 2, selfDecoder: 'retention' },
   'yoco, 0:1': { ...SHAPE, layers: 2, selfLayers: 0 },
   'unstacked yoco': { ...SHAPE, architecture: 'unstacked-yoco', selfHeads: 2 },
   interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },

@@ -252,6 +252,13 @@ const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
   'gated-retention': retain(({ weights, prefix }, x) =>
     op.logDecay(op.linear(x, get(weights, `${prefix}.mixer.gt_proj`)), 16),
   ),
+  retention: retain(({ config }, { shape }) => {
+    const [batch, time, count] = [shape[0] as number, shape[1] as number, selfHeads(config)];
+    const decays = Float64Array.from({ length: batch * time * count }, (_, i) =>
+      Math.log(1 - 2 ** (-5 - (i % count))),
+    );
+    return { shape: [batch, time, count], data: decays };
+  }),
   cross(context, x, shared) {
     const { config, weights, names, prefix } = context;
     const of = (i: number): Array64 => get(weights, `${prefix}.${names.mixer[i] as string}`);

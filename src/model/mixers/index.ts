@@ -4,11 +4,13 @@ import { cross } from './cross.js';
 import { gatedRetention } from './gated-retention.js';
 import type { MixerName } from './list.js';
 import type { MixerDefinition } from './mixer.js';
+import { retention } from './retention.js';
 import { slidingWindow } from './sliding-window.js';
 
 const MIXERS = {
   'gated-retention': gatedRetention,
   'sliding-window': slidingWindow,
+  retention,
   attention,
   cross,
 } as const satisfies Record<MixerName, unknown>;

@@ -9,6 +9,7 @@
 export const REMEMBERED = {
   'gated-retention': 'state',
   'sliding-window': 'state',
+  retention: 'state',
   attention: 'context',
   cross: 'nothing',
 } as const;
