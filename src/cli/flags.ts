@@ -5,12 +5,13 @@
 import { Flags } from '@oclif/core';
 import { ENGINE_NAMES } from '../engines/engine.js';
 import { formatTokenCount } from '../results/display.js';
+import { LAYOUT_NAMES } from '../model/layouts.js';
+import { SELF_DECODERS } from '../model/mixers/list.js';
 import { RESULT_FORMATS } from '../results/formats.js';
 import { UsageError } from '../errors.js';
 import { parseTokenCount, parseTokenCounts } from './sizes.js';
 
 export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
-export const SELF_DECODER_NAMES = ['gated-retention', 'sliding-window'] as const;
 export const STORAGE_NAMES = ['float32', 'bfloat16', 'float16'] as const;
 
 export const quietFlag = {
@@ -62,7 +63,10 @@ export const fillCacheFlag = {
   }),
 };
 
-/** `--preset`, `--config` and `--checkpoint` are three ways to name a model; `--arch` may name both architectures. */
+/**
+ * `--preset`, `--config` and `--checkpoint` are three ways to name a model. Of a preset, `--arch` may name both
+ * architectures, and `--layout` any layouts.
+ */
 export const modelFlags = {
   arch: Flags.option({
     options: ARCHITECTURE_NAMES,
@@ -73,6 +77,17 @@ export const modelFlags = {
     helpValue: 'yoco,transformer',
     helpGroup: 'MODEL',
   })(),
+  layout: Flags.string({
+    description:
+      `layout of the layers, or several separated by commas: ${LAYOUT_NAMES.join(', ')}; or its parts written out, such as ` +
+      "'6*gated-retention memory 6*cross' (docs/models.md)",
+    helpValue: 'NAME',
+    multiple: true,
+    multipleNonGreedy: true,
+    delimiter: ',',
+    exclusive: ['arch', 'config', 'checkpoint'],
+    helpGroup: 'MODEL',
+  }),
   preset: Flags.string({
     description:
       'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 30b, 65b; yoco-3b, transformer-3b; several separated by commas',
@@ -100,8 +115,8 @@ export const modelFlags = {
     helpGroup: 'MODEL',
   }),
   'self-decoder': Flags.option({
-    options: SELF_DECODER_NAMES,
-    description: "mixer of YOCO's self-decoder, or both separated by commas (default: the preset's)",
+    options: SELF_DECODERS,
+    description: "mixer of YOCO's self-decoder, or several separated by commas (default: gated retention)",
     multiple: true,
     multipleNonGreedy: true,
     delimiter: ',',

@@ -4,6 +4,7 @@ import type { ModelSelection } from '../sweep/models.js';
 /** The parsed `modelFlags`. */
 export interface ModelFlags {
   readonly arch?: readonly Architecture[];
+  readonly layout?: readonly string[];
   readonly preset?: readonly string[];
   readonly config?: readonly string[];
   readonly checkpoint?: readonly string[];
@@ -14,6 +15,7 @@ export interface ModelFlags {
 export function modelSelection(flags: ModelFlags): ModelSelection {
   return {
     architectures: flags.arch,
+    layouts: flags.layout,
     presets: flags.preset,
     configs: flags.config,
     checkpoints: flags.checkpoint,

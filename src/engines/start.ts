@@ -1,3 +1,4 @@
+import { reportRefusals } from '../ops/recording.js';
 import { RunError, YocoError } from '../errors.js';
 import type { Engine, EngineName, EngineOptions, StorageType } from './engine.js';
 
@@ -24,6 +25,9 @@ export async function startEngine(
   options: EngineOptions = {},
   note: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
 ): Promise<Engine> {
+  reportRefusals((reason) => {
+    note(`decoding steps are computed, not replayed: ${reason}`);
+  });
   return name === 'auto' ? startBest(options, note) : (await STARTERS[name]())(options);
 }
 

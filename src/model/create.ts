@@ -2,7 +2,6 @@ import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
 import type { LanguageModel } from './language-model.js';
 import { Model } from './model.js';
-import type { ReplayNote } from './state/step-replay.js';
 import { Weights, type InitialWeights } from './weights.js';
 
 export interface CreateOptions {
@@ -12,12 +11,10 @@ export interface CreateOptions {
   readonly weights?: InitialWeights;
   /** The recipe of initial values; default `official`. */
   readonly initialValues?: InitialValues;
-  /** Told, once for each engine, why decoding steps are computed where the engine could have recorded them. */
-  readonly onReplayRefused?: ReplayNote;
 }
 
 /** A model on the current engine. */
 export function createModel(config: ModelConfig, options: CreateOptions = {}): LanguageModel {
-  const { seed = 0, weights = 'random', initialValues = 'official', onReplayRefused } = options;
-  return new Model(config, new Weights(config, { seed, weights, initialValues }), onReplayRefused);
+  const { seed = 0, weights = 'random', initialValues = 'official' } = options;
+  return new Model(config, new Weights(config, { seed, weights, initialValues }));
 }

@@ -83,10 +83,11 @@ export const LAYOUTS = {
     ({ layers, selfDecoder }) => repeat(layers / 2, selfDecoder, 'attention'),
     { takes: ['selfDecoder'], period: 2 },
   ),
-  /** Table 5 of the YOCO paper. */
+  /** Table 5 of the YOCO paper, as is `retnet`. */
   gretnet: layout('yoco', 'gated retention in every layer', ({ layers }) =>
     repeat(layers, 'gated-retention'),
   ),
+  retnet: layout('yoco', 'retention in every layer', ({ layers }) => repeat(layers, 'retention')),
   /** Cross-layer attention, Brandon et al., arXiv 2405.12981: CLA2 and CLA3. */
   cla: layout(
     'llama',

@@ -34,7 +34,6 @@ import { recomputedLayer } from './layers/recomputed-layer.js';
 import { buildParts, type Part, type Parts } from './parts.js';
 import type { KeyValueMemory, Memory } from './state/memory.js';
 import { type ModelCache, StateCache } from './state/state-cache.js';
-import type { ReplayNote } from './state/step-replay.js';
 import type { Weights } from './weights.js';
 
 /** What the parts of a pass have in common. */
@@ -57,11 +56,9 @@ export class Model implements LanguageModel {
   /** Models of one kind can continue each other's caches. */
   private readonly kind: string;
 
-  /** @param note told where a recorded decoding step could not be used */
   constructor(
     readonly config: ModelConfig,
     private readonly weights: Weights,
-    private readonly note?: ReplayNote,
   ) {
     const conventions = conventionsOf(config);
     const weight = (name: string): tf.Variable => weights.get(`${name}.weight`);
@@ -136,7 +133,7 @@ export class Model implements LanguageModel {
 
   createCache({ batch = 1, maxTokens }: CacheOptions = {}): ModelCache {
     const memories = this.parts.memories({ batch, maxTokens });
-    return new StateCache({ batch, memories, kind: this.kind, note: this.note });
+    return new StateCache({ batch, memories, kind: this.kind });
   }
 
   forward(tokens: tf.Tensor2D): tf.Tensor3D {

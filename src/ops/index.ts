@@ -18,7 +18,14 @@ export { rotatedRetention, type RotatedRetentionOptions } from './gated-retentio
 export { clipScale, type ClipScale } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
 export { recomputed, recomputedAll } from './recompute.js';
-export { type RecordedStep, type StepRecorder, registerRecorder, stepRecorder } from './recording.js';
+export {
+  type RecordedStep,
+  refuseRecorder,
+  registerRecorder,
+  reportRefusals,
+  type StepRecorder,
+  stepRecorder,
+} from './recording.js';
 export { reshape } from './reshape.js';
 export { logDecays, retention, type FixedRetentionOptions } from './retention/retention.js';
 export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';

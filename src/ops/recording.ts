@@ -46,6 +46,19 @@ export function registerRecorder(backend: string, recorder: StepRecorder | null)
   else recorders.set(backend, recorder);
 }
 
+/** Told why recorded steps are not used although the engine could record. */
+let tell: (reason: string) => void = () => undefined;
+
+/** Has refusals of recorded steps reported to `listener`, from here on. */
+export function reportRefusals(listener: (reason: string) => void): void {
+  tell = listener;
+}
+
+/** Reports that a recorder is not used any more; what was to be recorded is computed. */
+export function refuseRecorder(reason: string): void {
+  tell(reason);
+}
+
 /** The recorder of the current backend, if it has one. */
 export function stepRecorder(): StepRecorder | undefined {
   return recorders.get(tf.getBackend());

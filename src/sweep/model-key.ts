@@ -1,6 +1,7 @@
 /** What a model of a run is, and how tables and people call it. */
 import type { OpenCheckpoint } from '../checkpoint/open.js';
-import type { Architecture, ModelConfig, SelfDecoderKind } from '../model/config.js';
+import { architectureName, selfDecoderOf } from '../model/config.js';
+import type { ModelConfig, SelfDecoderKind } from '../model/config.js';
 import type { Column } from '../results/schema.js';
 import type { SnakeCase } from '../results/typed.js';
 
@@ -15,26 +16,30 @@ export interface ModelChoice {
 /** By what every table tells models apart. */
 export interface ModelKey {
   readonly model: string;
-  readonly architecture: Architecture;
+  /** The name of the layout, or its parts where it has none. */
+  readonly architecture: string;
   readonly selfDecoder: SelfDecoderKind | null;
 }
 
 /** The key columns by which every table tells models apart. */
 export const MODEL_COLUMNS: readonly Column<SnakeCase<keyof ModelKey>>[] = [
   { name: 'model', kind: 'key', description: 'preset, or name of the configuration or checkpoint' },
-  { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
-  { name: 'self_decoder', kind: 'key', description: "mixer of YOCO's self-decoder" },
+  { name: 'architecture', kind: 'key', description: 'yoco, transformer or another layout' },
+  {
+    name: 'self_decoder',
+    kind: 'key',
+    description: 'mixer of the self-decoder, where the layout leaves it open',
+  },
 ];
 
 export function modelKey({ name, config }: ModelChoice): ModelKey {
-  const selfDecoder = config.architecture === 'yoco' ? config.selfDecoder : null;
-  return { model: name, architecture: config.architecture, selfDecoder };
+  return { model: name, architecture: architectureName(config), selfDecoder: selfDecoderOf(config) };
 }
 
 /** What a person calls the model in one line: `tiny yoco (gated-retention)`. */
 export function modelLabel(choice: ModelChoice): string {
-  const { architecture } = choice.config;
-  const mixer = choice.config.architecture === 'yoco' ? ` (${choice.config.selfDecoder})` : '';
+  const { architecture, selfDecoder } = modelKey(choice);
+  const mixer = selfDecoder === null ? '' : ` (${selfDecoder})`;
   return choice.name.startsWith(architecture)
     ? `${choice.name}${mixer}`
     : `${choice.name} ${architecture}${mixer}`;

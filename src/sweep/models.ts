@@ -8,6 +8,7 @@ import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
 import { readJson } from '../checkpoint/files.js';
 import { RunError, UsageError } from '../errors.js';
 import { createConfig, type Architecture, type SelfDecoderKind } from '../model/config.js';
+import { LAYOUT_NAMES, LAYOUTS, type LayoutDefinition } from '../model/layouts.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
 import { modelLabel, type ModelChoice } from './model-key.js';
@@ -16,12 +17,14 @@ import { modelLabel, type ModelChoice } from './model-key.js';
 export interface ModelSelection {
   /** Of presets: which of their architectures; of the others: what they must be. */
   readonly architectures?: readonly Architecture[];
+  /** Of presets: names of layouts, or layouts written out, in place of `architectures`. */
+  readonly layouts?: readonly string[];
   readonly presets?: readonly string[];
   /** JSON files. */
   readonly configs?: readonly string[];
   /** Directories. */
   readonly checkpoints?: readonly string[];
-  /** Mixers of YOCO's self-decoder, for presets. */
+  /** Mixers of the self-decoder, for presets and the layouts that leave it open. */
   readonly selfDecoders?: readonly SelfDecoderKind[];
 }
 
@@ -34,7 +37,12 @@ export const DEFAULT_PRESET = 'tiny';
  * @throws RunError for a damaged checkpoint
  */
 export function chooseModels(selection: ModelSelection, defaultPreset = DEFAULT_PRESET): ModelChoice[] {
-  const { architectures, checkpoints, configs, presets = [defaultPreset], selfDecoders } = selection;
+  const { architectures, checkpoints, configs, layouts, presets = [defaultPreset], selfDecoders } = selection;
+  if (layouts && (architectures ?? checkpoints ?? configs)) {
+    throw new UsageError(
+      'a layout is chosen for presets (--layout with --preset): leave out the architecture, configuration or checkpoint',
+    );
+  }
   if (selfDecoders && (checkpoints ?? configs)) {
     throw new UsageError(
       'a self-decoder is chosen for presets (--self-decoder with --preset): a configuration or checkpoint has its own',
@@ -42,7 +50,12 @@ export function chooseModels(selection: ModelSelection, defaultPreset = DEFAULT_
   }
   if (checkpoints) return only(architectures, checkpoints.map(fromCheckpoint), checkDirectories);
   if (configs) return only(architectures, configs.map(fromFile), checkNames);
-  return checkNames(presets.flatMap((name) => fromPreset(name, architectures, selfDecoders)));
+  return checkNames(
+    presets.flatMap((name) => {
+      const wanted = layouts?.map(layoutRequest) ?? architectureRequests(name, architectures);
+      return fromPreset(name, wanted, selfDecoders);
+    }),
+  );
 }
 
 /** Results are kept by model: two that cannot be told apart would overwrite each other. */
@@ -89,29 +102,51 @@ function only(
   return check(choices);
 }
 
+/** A layout that a preset is asked for; the words, where it has no name. */
+interface LayoutRequest {
+  readonly architecture: Architecture;
+  readonly layout?: string;
+}
+
+function layoutRequest(text: string): LayoutRequest {
+  const name = LAYOUT_NAMES.find((candidate) => candidate === text.trim());
+  return name ? { architecture: name } : { architecture: 'custom', layout: text };
+}
+
+/** Those of the wanted architectures that the preset has; its first where none are named. */
+function architectureRequests(name: string, wanted: readonly Architecture[] | undefined): LayoutRequest[] {
+  const available = presetArchitectures(name);
+  const found = wanted?.filter((architecture) => available.includes(architecture)) ?? available.slice(0, 1);
+  // An unknown name or one without the wanted architecture is refused by the presets themselves.
+  const [first = wanted?.[0] ?? 'yoco'] = found;
+  return (found.length > 0 ? found : [first]).map((architecture) => ({ architecture }));
+}
+
+/** Whether the layout leaves the mixer of constant state open. */
+function isOpen({ architecture }: LayoutRequest): boolean {
+  const definition: LayoutDefinition = LAYOUTS[architecture];
+  return definition.takes.includes('selfDecoder');
+}
+
 function fromPreset(
   name: string,
-  wanted: readonly Architecture[] | undefined,
+  requests: readonly LayoutRequest[],
   selfDecoders: readonly SelfDecoderKind[] | undefined,
 ): ModelChoice[] {
-  const available = presetArchitectures(name);
-  const architectures =
-    wanted?.filter((architecture) => available.includes(architecture)) ?? available.slice(0, 1);
-  const [first = wanted?.[0] ?? 'yoco'] = architectures;
-  if (selfDecoders && !architectures.includes('yoco')) {
+  if (selfDecoders && !requests.some(isOpen)) {
+    const asked = requests.map(({ layout, architecture }) => layout ?? architecture).join(', ');
     throw new UsageError(
-      `a self-decoder (--self-decoder) is for architecture yoco; preset '${name}' was asked for as ${first}`,
+      `a self-decoder (--self-decoder) is for architecture yoco and layouts that leave it open; preset '${name}' was asked for as ${asked}`,
     );
   }
-  // An unknown name or one without the wanted architecture is refused by the presets themselves.
-  return (architectures.length > 0 ? architectures : [first]).flatMap((architecture) =>
-    architecture === 'yoco' && selfDecoders
-      ? selfDecoders.map((selfDecoder) => ({
-          name,
-          config: presetConfig(name, architecture, { selfDecoder }),
-        }))
-      : [{ name, config: presetConfig(name, architecture) }],
-  );
+  return requests.flatMap((request) => {
+    const { architecture, ...overrides } = request;
+    const mixers = isOpen(request) && selfDecoders ? selfDecoders : [undefined];
+    return mixers.map((selfDecoder) => ({
+      name,
+      config: presetConfig(name, architecture, { ...overrides, ...(selfDecoder && { selfDecoder }) }),
+    }));
+  });
 }
 
 /** A file a person named: what is wrong with it is wrong usage. */

@@ -6,7 +6,7 @@ import type { ModelChoice } from '../sweep/model-key.js';
 import { checkpointHash } from '../sweep/models.js';
 import { loadTokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
-import { createConfig } from '../model/config.js';
+import { architectureName, createConfig, selfDecoderOf } from '../model/config.js';
 import type { ModelConfig } from '../model/config.js';
 import type { Recipe, RecipeInput } from './recipe.js';
 import type { TrainOptions } from './train.js';
@@ -33,12 +33,13 @@ export function initialWeights({ checkpoint }: ModelChoice): TrainOptions['initi
 
 /** `runs/tiny-yoco`, `runs/needle-nano-yoco-sliding-window`. */
 export function defaultDirectory({ name, config }: ModelChoice, { task }: Recipe): string {
-  const { architecture } = config;
+  const architecture = architectureName(config).replace(/[^a-z0-9]+/g, '-');
+  const selfDecoder = selfDecoderOf(config);
   const parts = [
     task === 'text' ? '' : task,
     name,
     name.includes(architecture) ? '' : architecture,
-    config.architecture === 'yoco' && config.selfDecoder === 'sliding-window' ? config.selfDecoder : '',
+    selfDecoder === null || selfDecoder === 'gated-retention' ? '' : selfDecoder,
   ];
   return join('runs', parts.filter((part) => part !== '').join('-'));
 }

@@ -34,6 +34,7 @@ export const CASES: Record<string, ConfigInput> = {
   'unstacked yoco': { ...SHAPE, architecture: 'unstacked-yoco', selfHeads: 2 },
   interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },
   gretnet: { ...SHAPE, architecture: 'gretnet', layers: 2, selfHeads: 2 },
+  retnet: { ...SHAPE, architecture: 'retnet', layers: 2, selfHeads: 2 },
   cla: { ...SHAPE, architecture: 'cla' },
   cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
   custom: { ...SHAPE, layout: CUSTOM_LAYOUT, layers: undefined, selfHeads: 2, slidingWindow: 3 },

@@ -5,12 +5,14 @@ import {
   costs,
   createConfig,
   createModel,
+  layoutOf,
   presetConfig,
   type ConfigInput,
   type ModelConfig,
 } from '../../src/model/index.js';
 import { registerFusedKernel, type KernelName } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';
+import { CUSTOM_LAYOUT } from './cases.js';
 import { usePlainBackend } from '../plain-backend.js';
 
 const test = suite('model: costs');
@@ -25,6 +27,15 @@ const CONFIGS: Record<string, ModelConfig> = Object.fromEntries(
     transformer: { ...SHAPE, architecture: 'transformer' },
     'tied, wide heads': { ...SHAPE, architecture: 'transformer', headDim: 8, tieEmbeddings: true },
     'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 3 },
+    'yoco, retention, tied': { ...SHAPE, selfHeads: 2, selfDecoder: 'retention', tieEmbeddings: true },
+    'yoco, 0:1': { ...SHAPE, layers: 2, selfLayers: 0 },
+    'unstacked yoco': { ...SHAPE, architecture: 'unstacked-yoco', selfHeads: 2 },
+    interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },
+    gretnet: { ...SHAPE, architecture: 'gretnet', layers: 2 },
+    retnet: { ...SHAPE, architecture: 'retnet', layers: 2 },
+    cla: { ...SHAPE, architecture: 'cla' },
+    cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
+    custom: { ...SHAPE, layout: CUSTOM_LAYOUT, layers: undefined, slidingWindow: 3 },
   } satisfies Record<string, ConfigInput>).map(([name, input]) => [name, createConfig(input)]),
 );
 
@@ -114,8 +125,10 @@ for (const [name, config] of Object.entries(CONFIGS)) {
       const cost = costs(config);
       const tokens = 11;
       // A retention step adds k v to the state, and fades it, without a matrix product: half of its operations.
-      const retention = config.architecture === 'yoco' && config.selfDecoder === 'gated-retention';
-      const unseen = retention ? config.selfLayers * 2 * config.dim * (config.dim / config.selfHeads) : 0;
+      const retaining = layoutOf(config).parts.filter(({ word }) => word.endsWith('retention')).length;
+      const { dim, heads } = config;
+      const selfHeads = 'selfHeads' in config ? (config.selfHeads ?? heads) : heads;
+      const unseen = retaining * 2 * dim * (dim / selfHeads);
       for (const earlyExit of [true, false]) {
         const cache = model.createCache({ maxTokens: 64 });
         const counted = await countedFlops(() => {

@@ -98,6 +98,8 @@ export function referenceParts(config: ModelConfig): ReferencePart[] {
       return numbered(layers, '', config.selfDecoder as string, 'attention');
     case 'gretnet':
       return numbered(layers, '', 'gated-retention');
+    case 'retnet':
+      return numbered(layers, '', 'retention');
     case 'cla':
       return numbered(layers, '', 'attention', 'cross');
     case 'cla3':

@@ -2,7 +2,7 @@
 import { RunError } from '../../errors.js';
 import type * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
-import { type ReplayNote, StepReplay, type StepFunction } from './step-replay.js';
+import { StepReplay, type StepFunction } from './step-replay.js';
 
 export interface CacheBytes {
   /** Keys and values that grow with the context, as allocated (whole pages). */
@@ -37,18 +37,15 @@ export interface StateCacheOptions {
   /** In the order in which the model wants them. */
   readonly memories: readonly Memory[];
   readonly length?: number;
-  /** Told where a recorded step could not be used. */
-  readonly note?: ReplayNote;
 }
 
 /** The memories of a model, one for every part that remembers. */
 export class StateCache implements ModelCache {
   length: number;
-  private readonly replay: StepReplay;
+  private readonly replay = new StepReplay(this);
 
   constructor(private readonly options: StateCacheOptions) {
     this.length = options.length ?? 0;
-    this.replay = new StepReplay(this, options.note);
   }
 
   /**

@@ -1,12 +1,9 @@
 /** Decoding by a recorded step, where the engine can record; by computing it anew where it cannot. */
-import { stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
+import { refuseRecorder, stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
 
 export type StepFunction = (tokens: tf.Tensor1D) => tf.Tensor2D;
-
-/** Told, once for each recorder, why steps are computed although the engine could record. */
-export type ReplayNote = (reason: string) => void;
 
 /** The cache whose steps these are. */
 interface Replayed {
@@ -36,10 +33,7 @@ export class StepReplay {
   /** Shapes after the last computed step, if it left them as they were, and its weights. */
   private steady: { shapes: string; weights: readonly object[] } | null = null;
 
-  constructor(
-    private readonly cache: Replayed,
-    private readonly note: ReplayNote = () => undefined,
-  ) {}
+  constructor(private readonly cache: Replayed) {}
 
   // The device waits while this finds the recording: no step that runs from one may cost the host much.
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
@@ -98,7 +92,7 @@ export class StepReplay {
         carried,
       });
     } catch (error) {
-      this.refuse(recorder, error);
+      refuse(recorder, error);
     }
     restore(memories, kept);
     this.setLength(length);
@@ -126,7 +120,7 @@ export class StepReplay {
     } catch (error) {
       tf.dispose(copies.flat());
       this.dispose();
-      this.refuse(recorder, error);
+      refuse(recorder, error);
       return compute(tokens);
     }
     const replayed = cloned(memories);
@@ -145,7 +139,7 @@ export class StepReplay {
     }
     tf.dispose([found, ...replayed.flat()]);
     this.dispose();
-    this.refuse(recorder, new Error('the recorded step and the computed one differ'));
+    refuse(recorder, new Error('the recorded step and the computed one differ'));
     return expected;
   }
 
@@ -177,13 +171,13 @@ export class StepReplay {
     this.cache.length = length;
     for (const memory of this.cache.memories) memory.resume(length);
   }
+}
 
-  /** Says once that decoding continues without this recorder. */
-  private refuse(recorder: StepRecorder, error: unknown): void {
-    if (refusing.has(recorder)) return;
-    refusing.add(recorder);
-    this.note(error instanceof Error ? error.message : String(error));
-  }
+/** Reports once that decoding continues without this recorder. */
+function refuse(recorder: StepRecorder, error: unknown): void {
+  if (refusing.has(recorder)) return;
+  refusing.add(recorder);
+  refuseRecorder(error instanceof Error ? error.message : String(error));
 }
 
 /** The tensors that a step replaces, kept whatever becomes of their memories. */

@@ -3,7 +3,7 @@ import { startOn } from '../../../src/engines/cuda/index.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import { type LanguageModel, type ModelConfig, createConfig, createModel } from '../../../src/model/index.js';
 import type { ModelCache } from '../../../src/model/state/state-cache.js';
-import { registerRecorder } from '../../../src/ops/index.js';
+import { registerRecorder, reportRefusals } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { CUDA, cudaBackend } from './gpu.js';
 import { type StandIn, standIn } from './stand-in.js';
@@ -20,8 +20,7 @@ export const PROMPT = 9;
 export async function started(config: ModelConfig): Promise<{ on: StandIn; model: LanguageModel }> {
   const on = standIn();
   await startOn(on.device);
-  const onReplayRefused = (reason: string): void => void refusals.push(reason);
-  return { on, model: createModel(config, { seed: 3, onReplayRefused }) };
+  return { on, model: createModel(config, { seed: 3 }) };
 }
 
 export function prompted(model: LanguageModel, maxTokens: number): ModelCache {
@@ -48,14 +47,12 @@ export function silenced(work: () => void): string[] {
   return lines;
 }
 
-/** Why recorded steps were refused, in all models so far. */
-const refusals: string[] = [];
-
-/** The refusals that models report during `work`. */
+/** Why recorded steps are refused during `work`. */
 export function refused(work: () => void): string[] {
-  refusals.length = 0;
+  const reasons: string[] = [];
+  reportRefusals((reason) => void reasons.push(reason));
   work();
-  return [...refusals];
+  return reasons;
 }
 
 /** Records with kernels that start early. */
