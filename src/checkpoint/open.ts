@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readTokenIds } from '../data/tokenizers/conventions.js';
 import { UsageError } from '../errors.js';
+import { describeFile, refuseOtherWeights } from './foreign.js';
 import { movedAway } from '../files/staging.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
 import { huggingFaceFormat } from './formats/hugging-face.js';
@@ -42,7 +43,7 @@ function requireDirectory(directory: string): void {
     throw new UsageError(`there is no checkpoint directory ${directory}${hint}`);
   }
   if (!stat.isDirectory()) {
-    throw new UsageError(`${directory} is a file: give the directory that holds the checkpoint`);
+    throw new UsageError(`${describeFile(directory)}: give the directory that holds the checkpoint`);
   }
 }
 
@@ -50,20 +51,40 @@ export interface OpenCheckpoint extends Checkpoint {
   readonly format: CheckpointFormat;
   /** Where the files are: the newest step directory if a training run was given. */
   readonly directory: string;
+  /** The state dict that was named, where a file holds several. */
+  readonly stateDict?: string;
 }
 
 /**
- * Opens a checkpoint of any known format, or the newest of a training run. Only headers are read.
+ * Opens a checkpoint of any known format, or the newest of a training run. `DIR#NAME` takes one of several state dicts. Only headers are read.
  * @throws UsageError where there is none, RunError where it is damaged or does not fit its configuration
  */
-export function openCheckpoint(directory: string): OpenCheckpoint {
+export function openCheckpoint(path: string): OpenCheckpoint {
+  const [directory, stateDict] = splitStateDict(path);
   requireDirectory(directory);
   const step = stepDirectories(directory).at(-1);
-  if (step !== undefined) return openCheckpoint(step);
+  if (step !== undefined) return openCheckpoint(stateDict === undefined ? step : `${step}#${stateDict}`);
   const format = FORMATS.find((candidate) => candidate.detect(directory));
   if (format === undefined) {
+    refuseOtherWeights(directory);
     const known = FORMATS.map(({ name, description }) => `${name}: ${description}`).join('; ');
     throw new UsageError(`${directory} holds no checkpoint of a known format (${known})`);
   }
-  return { ...format.open(directory), tokens: readTokenIds(directory), format, directory };
+  if (stateDict !== undefined && format.hasStateDicts !== true) {
+    throw new UsageError(`${directory} holds one model: leave '#${stateDict}' out`);
+  }
+  return {
+    ...format.open(directory, stateDict),
+    tokens: readTokenIds(directory),
+    format,
+    directory,
+    ...(stateDict === undefined ? {} : { stateDict }),
+  };
+}
+
+/** `DIR#ema`: the state dict `ema` in the file of a directory. A directory with such a name comes first. */
+function splitStateDict(path: string): [directory: string, stateDict: string | undefined] {
+  const at = path.lastIndexOf('#');
+  if (at <= 0 || existsSync(path)) return [path, undefined];
+  return [path.slice(0, at), path.slice(at + 1)];
 }

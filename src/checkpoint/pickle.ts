@@ -1,14 +1,19 @@
 /**
  * An interpreter for the part of Python's pickle language that a checkpoint needs: containers, numbers, strings and
- * calls of functions from an allow-list. There is no way from a pickle to anything else: an opcode or a global
- * that is not listed here is an error, nothing is ever imported or evaluated.
+ * calls of functions from an allow-list. There is no way from a pickle to anything else: an opcode that is not listed
+ * here is an error, a global that is not becomes a value that nothing calls, and nothing is ever imported or evaluated.
  * Opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
  */
 import { RunError } from '../errors.js';
-import { quote } from './files.js';
 
 /** A pickle larger than this describes no checkpoint: one of 10,000 tensors takes 2 MB. */
 const MAX_PICKLE_BYTES = 16 * 2 ** 20;
+
+/** Objects a pickle may make, a dict counted as four: those of 80,000 tensors. */
+const MAX_MADE = 1_000_000;
+const MAX_MEMO = 2_000_000;
+/** Names of parameters have a hundred characters. */
+const MAX_KEY = 1024;
 
 export class PickleDict extends Map<string, PickleValue> {}
 
@@ -16,6 +21,12 @@ export class PickleDict extends Map<string, PickleValue> {}
 export interface PickleGlobal {
   readonly global: string;
   readonly call?: (args: readonly PickleValue[]) => PickleValue;
+}
+
+/** Something that is not read, and that nothing calls: an unknown class, or what would be made of one. */
+export class Opaque implements PickleObject {
+  readonly object = 'opaque';
+  constructor(readonly name: string) {}
 }
 
 /** An object made by one of the allowed globals or from a persistent id. */
@@ -46,11 +57,15 @@ export function isGlobal(value: PickleValue | undefined): value is PickleGlobal 
   return typeof value === 'object' && value !== null && 'global' in value;
 }
 
+/** @throws RunError for a pickle that is larger than a checkpoint's */
+export function requirePickleSize(path: string, bytes: number): void {
+  if (bytes <= MAX_PICKLE_BYTES) return;
+  throw new RunError(`${path}: refused: a pickle of ${bytes} bytes (limit ${MAX_PICKLE_BYTES})`);
+}
+
 /** Runs a pickle. Throws `RunError` (with `path`) for anything outside the rules, malformed or cut short. */
 export function unpickle(path: string, bytes: Uint8Array, rules: PickleRules): PickleValue {
-  if (bytes.byteLength > MAX_PICKLE_BYTES) {
-    throw new RunError(`${path}: refused: a pickle of ${bytes.byteLength} bytes (limit ${MAX_PICKLE_BYTES})`);
-  }
+  requirePickleSize(path, bytes.byteLength);
   try {
     return new Unpickler(path, bytes, rules).run();
   } catch (error) {
@@ -62,6 +77,7 @@ export function unpickle(path: string, bytes: Uint8Array, rules: PickleRules): P
 class Unpickler {
   private readonly data: DataView;
   private position = 0;
+  private made = 0;
   private stack: PickleValue[] = [];
   private readonly outer: PickleValue[][] = [];
   private readonly memo = new Map<number, PickleValue>();
@@ -144,6 +160,7 @@ class Unpickler {
 
   /** LONG1's integer: little-endian two's complement; a plain number where it fits. */
   long(length: number): number | bigint {
+    if (length > 255) throw this.refused(`an integer of ${length} bytes`);
     let value = 0n;
     for (const byte of this.take(length).toReversed()) value = (value << 8n) | BigInt(byte);
     const signed = BigInt.asIntN(8 * length, value);
@@ -166,7 +183,19 @@ class Unpickler {
     return value;
   }
 
+  /** An empty dict, list or set counts for what it takes in memory. */
+  count(cost: number): void {
+    this.made += cost;
+    if (this.made > MAX_MADE) throw this.refused(`more than ${MAX_MADE} objects`);
+  }
+
+  container(value: PickleValue, cost: number): void {
+    this.count(cost);
+    this.stack.push(value);
+  }
+
   mark(): void {
+    this.count(1);
     this.outer.push(this.stack);
     this.stack = [];
   }
@@ -186,10 +215,11 @@ class Unpickler {
 
   put(index: number): void {
     this.memo.set(index, this.top());
+    if (this.memo.size > MAX_MEMO) throw this.refused(`more than ${MAX_MEMO} memo entries`);
   }
 
   memoize(): void {
-    this.memo.set(this.memo.size, this.top());
+    this.put(this.memo.size);
   }
 
   get(index: number): void {
@@ -200,18 +230,22 @@ class Unpickler {
 
   append(values: readonly PickleValue[]): void {
     const list = this.top();
+    if (list instanceof Opaque) return;
     if (!Array.isArray(list)) throw this.damaged('appending to what is not a list');
     for (const value of values) list.push(value);
   }
 
   setItems(items: readonly PickleValue[]): void {
     const dict = this.top();
+    if (dict instanceof Opaque) return;
     if (!(dict instanceof PickleDict)) throw this.damaged('setting an item of what is not a dict');
     for (let index = 0; index < items.length; index += 2) {
       const [key, value] = [items[index], items[index + 1]];
       if (value === undefined) throw this.damaged('a key without a value');
-      if (typeof key !== 'string' && typeof key !== 'number')
-        throw this.refused('a key that is not a string');
+      // A tensor has a name; what lies under another key is none of ours.
+      if (typeof key !== 'string' && typeof key !== 'number') continue;
+      if (typeof key === 'string' && key.length > MAX_KEY)
+        throw this.refused(`a key of ${key.length} characters`);
       dict.set(String(key), value);
     }
   }
@@ -219,10 +253,7 @@ class Unpickler {
   global(module: string, name: string): void {
     const full = `${module}.${name}`;
     const value = this.rules.globals.get(full);
-    if (value === undefined) {
-      throw this.refused(`${quote(full)}; only tensors and plain containers of them are read`);
-    }
-    this.push(value);
+    this.push(value ?? new Opaque(full));
   }
 
   stackGlobal(): void {
@@ -233,6 +264,11 @@ class Unpickler {
 
   call(): void {
     const [callable, args] = this.popMany(2);
+    this.count(2);
+    if (callable instanceof Opaque) {
+      this.push(callable);
+      return;
+    }
     if (!isGlobal(callable) || callable.call === undefined || !Array.isArray(args)) {
       throw this.refused('a call of what is not a function');
     }
@@ -242,13 +278,18 @@ class Unpickler {
   /** Attributes of a state dict (torch's `_metadata`) say nothing about tensors and are dropped. */
   build(): void {
     this.pop();
-    if (!(this.top() instanceof PickleDict)) throw this.refused('attributes on what is not a dict');
+    const target = this.top();
+    if (!(target instanceof PickleDict || target instanceof Opaque))
+      throw this.refused('attributes on what is not a dict');
   }
 
   persistent(): void {
-    this.push(this.rules.persistent(this.pop()));
+    this.container(this.rules.persistent(this.pop()), 1);
   }
 }
+
+/** Sets hold no tensors. */
+const SET = new Opaque('set');
 
 // prettier-ignore
 const STEPS: ReadonlyMap<number, (machine: Unpickler) => void> = new Map<number, (machine: Unpickler) => void>([
@@ -266,16 +307,16 @@ const STEPS: ReadonlyMap<number, (machine: Unpickler) => void> = new Map<number,
   [0x8c, (m) => { m.push(m.text(m.uint8())); }], // SHORT_BINUNICODE
   [0x8d, (m) => { m.push(m.text(m.uint64())); }], // BINUNICODE8
   [0x55, (m) => { m.push(m.text(m.uint8())); }], // SHORT_BINSTRING
-  [0x43, (m) => { m.push(m.take(m.uint8())); }], // SHORT_BINBYTES
-  [0x42, (m) => { m.push(m.take(m.uint32())); }], // BINBYTES
-  [0x7d, (m) => { m.push(new PickleDict()); }], // EMPTY_DICT
-  [0x5d, (m) => { m.push([]); }], // EMPTY_LIST
-  [0x29, (m) => { m.push([]); }], // EMPTY_TUPLE
+  [0x43, (m) => { m.container(m.take(m.uint8()), 1); }], // SHORT_BINBYTES
+  [0x42, (m) => { m.container(m.take(m.uint32()), 1); }], // BINBYTES
+  [0x7d, (m) => { m.container(new PickleDict(), 4); }], // EMPTY_DICT
+  [0x5d, (m) => { m.container([], 1); }], // EMPTY_LIST
+  [0x29, (m) => { m.container([], 1); }], // EMPTY_TUPLE
   [0x28, (m) => { m.mark(); }], // MARK
   [0x74, (m) => { m.push(m.popMark()); }], // TUPLE
-  [0x85, (m) => { m.push(m.popMany(1)); }], // TUPLE1
-  [0x86, (m) => { m.push(m.popMany(2)); }], // TUPLE2
-  [0x87, (m) => { m.push(m.popMany(3)); }], // TUPLE3
+  [0x85, (m) => { m.container(m.popMany(1), 1); }], // TUPLE1
+  [0x86, (m) => { m.container(m.popMany(2), 1); }], // TUPLE2
+  [0x87, (m) => { m.container(m.popMany(3), 1); }], // TUPLE3
   [0x61, (m) => { m.append(m.popMany(1)); }], // APPEND
   [0x65, (m) => { m.append(m.popMark()); }], // APPENDS
   [0x73, (m) => { m.setItems(m.popMany(2)); }], // SETITEM
@@ -291,4 +332,15 @@ const STEPS: ReadonlyMap<number, (machine: Unpickler) => void> = new Map<number,
   [0x81, (m) => { m.call(); }], // NEWOBJ: cls(*args) for the one class that is allowed, OrderedDict
   [0x62, (m) => { m.build(); }], // BUILD
   [0x51, (m) => { m.persistent(); }], // BINPERSID
+  [0x8b, (m) => { m.push(m.long(m.uint32())); }], // LONG4
+  [0x8e, (m) => { m.container(m.take(m.uint64()), 1); }], // BINBYTES8
+  [0x96, (m) => { m.container(m.take(m.uint64()), 1); }], // BYTEARRAY8
+  [0x54, (m) => { m.push(m.text(m.uint32())); }], // BINSTRING
+  [0x8f, (m) => { m.push(SET); }], // EMPTY_SET
+  [0x90, (m) => { m.popMark(); }], // ADDITEMS
+  [0x91, (m) => { m.popMark(); m.push(SET); }], // FROZENSET
+  [0x92, (m) => { m.pop(); m.call(); }], // NEWOBJ_EX
+  [0x30, (m) => { m.pop(); }], // POP
+  [0x31, (m) => { m.popMark(); }], // POP_MARK
+  [0x32, (m) => { m.push(m.top()); }], // DUP
 ]);

@@ -3,8 +3,8 @@ import { areSizes, bytesPerElement, DATA_TYPES, elementCount, isDataType } from 
 import { quote } from './files.js';
 import type { TensorInfo } from './tensor-source.js';
 
-/** The format allows no larger header. */
-export const MAX_HEADER_BYTES = 100_000_000;
+/** The header of 100,000 tensors has 15 MB. The format allows 100 MB, whose parsing would take gigabytes. */
+export const MAX_HEADER_BYTES = 32 * 2 ** 20;
 
 export interface StoredTensor extends TensorInfo {
   /** First byte and the byte after the last, counted from the end of the header. */

@@ -4,6 +4,7 @@
  * Specification: https://github.com/huggingface/safetensors#format
  */
 import { RunError } from '../errors.js';
+import { refusePointer } from './foreign.js';
 import { bytesPerElement } from './data-type.js';
 import { quote, RandomAccessFile, writeAtomically } from './files.js';
 import { MAX_HEADER_BYTES, parseHeader, serialiseHeader } from './safetensors-header.js';
@@ -17,6 +18,7 @@ export type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 function readHeader(file: RandomAccessFile): { header: SafetensorsHeader; dataStart: number } {
   const { path, size } = file;
+  refusePointer(file);
   if (size < 8) throw new RunError(`${path}: not a safetensors file: ${size} bytes, too short for a header`);
   const prefix = file.read(0, 8);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));

@@ -4,8 +4,9 @@
  */
 import { RunError } from '../errors.js';
 import { bytesPerElement, elementCount } from './data-type.js';
+import { refusePointer } from './foreign.js';
 import { quote, RandomAccessFile } from './files.js';
-import { PickleDict, unpickle } from './pickle.js';
+import { PickleDict, requirePickleSize, unpickle } from './pickle.js';
 import type { PickleValue } from './pickle.js';
 import { TensorSource } from './tensor-source.js';
 import type { TensorInfo } from './tensor-source.js';
@@ -14,7 +15,9 @@ import type { TorchStorage } from './torch-objects.js';
 import { ZipArchive } from './zip.js';
 
 /** More values than any checkpoint has; dicts that contain each other repeatedly would grow without end. */
-const MAX_VALUES = 1_000_000;
+const MAX_VALUES = 500_000;
+/** Characters of all names together. */
+const MAX_NAMES = 32 * 2 ** 20;
 const MAX_DEPTH = 32;
 
 export class TorchArchive extends TensorSource {
@@ -44,6 +47,7 @@ export class TorchArchive extends TensorSource {
       }
       const prefix = name.slice(0, -'data.pkl'.length);
       checkByteOrder(zip, prefix);
+      requirePickleSize(path, zip.size(name) ?? 0);
       const tensors = collectTensors(path, unpickle(path, zip.read(name), torchRules(path)));
       checkStorages(zip, prefix, tensors);
       return new TorchArchive(zip, prefix, tensors);
@@ -108,8 +112,13 @@ export class TorchArchive extends TensorSource {
 /** Before version 1.6 torch wrote a plain sequence of pickles, which begins with the opcode PROTO. */
 function refuseOldFormat(path: string): void {
   const file = RandomAccessFile.open(path);
-  const [first] = file.read(0, Math.min(1, file.size));
-  file.close();
+  let first: number | undefined;
+  try {
+    refusePointer(file);
+    [first] = file.read(0, Math.min(1, file.size));
+  } finally {
+    file.close();
+  }
   if (first === 0x80) {
     throw new RunError(
       `${path}: in torch's format from before version 1.6: load and save it again with a newer torch`,
@@ -129,12 +138,16 @@ function checkByteOrder(zip: ZipArchive, prefix: string): void {
 function collectTensors(path: string, root: PickleValue): Map<string, TorchTensor> {
   const tensors = new Map<string, TorchTensor>();
   let visited = 0;
+  let characters = 0;
   const visit = (value: PickleValue, names: readonly string[]): void => {
     if (++visited > MAX_VALUES || names.length > MAX_DEPTH) {
       throw new RunError(`${path}: refused: its containers are nested too deeply or hold each other`);
     }
     if (value instanceof TorchTensor) {
       const name = names.join('.');
+      characters += name.length;
+      if (characters > MAX_NAMES)
+        throw new RunError(`${path}: refused: its names have more than ${MAX_NAMES} characters`);
       if (tensors.has(name)) throw new RunError(`${path}: two tensors have the name ${quote(name)}`);
       tensors.set(name, value);
     } else if (value instanceof PickleDict) {

@@ -2,7 +2,7 @@
 import { RunError } from '../errors.js';
 import { areSizes, elementCount } from './data-type.js';
 import type { DataType } from './data-type.js';
-import { isGlobal, PickleDict } from './pickle.js';
+import { isGlobal, Opaque, PickleDict } from './pickle.js';
 import type { PickleGlobal, PickleObject, PickleRules, PickleValue } from './pickle.js';
 
 export class TorchStorage implements PickleObject {
@@ -60,10 +60,11 @@ export function torchRules(path: string): PickleRules {
   const damaged = (problem: string): RunError => new RunError(`${path}: damaged checkpoint: ${problem}`);
 
   /** `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)` */
-  const rebuildTensor = (args: readonly PickleValue[]): TorchTensor => {
+  const rebuildTensor = (args: readonly PickleValue[]): TorchTensor | Opaque => {
     const [storage, offset] = args;
     const [shape, strides] = [sizes(args[2]), sizes(args[3])];
     const start = sizes([offset ?? null])?.[0];
+    if (storage instanceof Opaque) return storage;
     if (!(storage instanceof TorchStorage)) throw damaged('a tensor without a storage');
     if (shape === undefined || strides?.length !== shape.length || start === undefined) {
       throw damaged('a tensor whose shape, strides or offset are no sizes');
@@ -83,7 +84,8 @@ export function torchRules(path: string): PickleRules {
   };
 
   /** `_rebuild_parameter(tensor, requires_grad, hooks)` */
-  const rebuildParameter = ([tensor]: readonly PickleValue[]): TorchTensor => {
+  const rebuildParameter = ([tensor]: readonly PickleValue[]): TorchTensor | Opaque => {
+    if (tensor instanceof Opaque) return tensor;
     if (!(tensor instanceof TorchTensor)) throw damaged('a parameter without a tensor');
     return tensor;
   };
@@ -109,8 +111,9 @@ export function torchRules(path: string): PickleRules {
   ];
 
   /** The id is `('storage', class, key, location, elements)`. */
-  const persistent = (id: PickleValue): TorchStorage => {
+  const persistent = (id: PickleValue): TorchStorage | Opaque => {
     const [kind, type, key, , count] = Array.isArray(id) ? id : [];
+    if (kind === 'storage' && type instanceof Opaque) return type;
     const dtype = isGlobal(type) ? STORAGE_TYPES.get(type.global) : undefined;
     const elements = sizes([count ?? null])?.[0];
     if (kind !== 'storage' || typeof key !== 'string' || dtype === undefined || elements === undefined) {

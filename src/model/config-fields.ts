@@ -19,7 +19,7 @@ export interface FieldReader {
 export function readFields(input: object, path = ''): FieldReader {
   const values = input as Readonly<Record<string, unknown>>;
   const fail = (name: string, expected: string): never => {
-    const found = name in values ? `found ${JSON.stringify(values[name])}` : 'it is missing';
+    const found = values[name] !== undefined ? `found ${JSON.stringify(values[name])}` : 'it is missing';
     throw new UsageError(`configuration: ${path}${name} must be ${expected}, ${found}`);
   };
   const has = (name: string): boolean => values[name] !== undefined && values[name] !== null;

@@ -117,8 +117,16 @@ function readShape(fields: FieldReader, architecture: Architecture, layout: stri
   };
 }
 
+/** Far more than any model has; every layer takes a dozen names, so that a number from a file must have an end. */
+const MAX_LAYERS = 10_000;
+
+function checkDepth(layers: number): number {
+  if (layers <= MAX_LAYERS) return layers;
+  throw new UsageError(`configuration: layers must be at most ${MAX_LAYERS}, found ${layers}`);
+}
+
 function readLayers(fields: FieldReader, layout: string | undefined): number {
-  if (layout === undefined) return fields.positiveInteger('layers');
+  if (layout === undefined) return checkDepth(fields.positiveInteger('layers'));
   const count = layerCount(parseLayout(layout));
   const layers = fields.positiveInteger('layers', count);
   if (layers === count) return count;

@@ -68,7 +68,9 @@ function checkNames(choices: ModelChoice[]): ModelChoice[] {
 
 /** Checkpoints of one name are told apart by their paths. */
 function checkDirectories(choices: ModelChoice[]): ModelChoice[] {
-  const paths = choices.map(({ checkpoint }) => checkpoint && realpathSync(checkpoint.directory));
+  const paths = choices.map(
+    ({ checkpoint }) => checkpoint && `${realpathSync(checkpoint.directory)}#${checkpoint.stateDict ?? ''}`,
+  );
   const twice = choices.find((_, index) => paths.indexOf(paths[index]) < index);
   if (twice !== undefined) {
     throw new UsageError(`checkpoint ${twice.checkpoint?.directory ?? ''} is given twice: name each once`);

@@ -67,3 +67,11 @@ export function archive(
   writeFileSync(path, Buffer.concat(parts));
   return path;
 }
+
+/** A text of any length. */
+export const longText = (value: string): Buffer => {
+  const bytes = Buffer.from(value);
+  const head = Buffer.alloc(5, 'X');
+  head.writeUInt32LE(bytes.byteLength, 1);
+  return Buffer.concat([head, bytes]);
+};

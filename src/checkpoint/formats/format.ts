@@ -34,8 +34,12 @@ export interface CheckpointFormat {
   readonly name: FormatName;
   readonly description: string;
   detect(directory: string): boolean;
-  /** @throws RunError where a file is missing or damaged or does not fit the configuration */
-  open(directory: string): Checkpoint;
+  /**
+   * @param stateDict which of several state dicts in one file to take, for layouts that may hold several
+   * @throws RunError where a file is missing or damaged or does not fit the configuration
+   */
+  open(directory: string, stateDict?: string): Checkpoint;
+  readonly hasStateDicts?: boolean;
   /** Writes into an empty directory. @throws RunError, UsageError where the format cannot express the model */
   write(directory: string, checkpoint: Checkpoint, options: WriteOptions): Promise<void>;
 }

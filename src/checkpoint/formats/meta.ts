@@ -45,12 +45,46 @@ function sizeOf(source: TensorSource, name: string, axis: number): number | unde
   return source.has(name) ? source.info(name).shape[axis] : undefined;
 }
 
-/** Factors of Llama 3.1, which params.json mentions by `use_scaled_rope` only. */
-function scaling(params: Fields): Fields | null {
+/** What params.json calls our fields. */
+const PARAMS = {
+  layers: 'n_layers',
+  hiddenDim: 'hidden_dim',
+  heads: 'n_heads',
+  kvHeads: 'n_kv_heads',
+  headDim: 'head_dim',
+  vocabSize: 'vocab_size',
+  ropeTheta: 'rope_theta',
+  normEps: 'norm_eps',
+  slidingWindow: 'sliding_window',
+} as const;
+
+/**
+ * Factors by width and depth of the models whose params.json says `use_scaled_rope` alone: 8 for Llama 3.1 and 3.3, 32
+ * for 3.2 with 1 and 3 billion parameters (transformers, convert_llama_weights_to_hf.py; llama-models, sku_list.py).
+ */
+const ROPE_FACTORS: Readonly<Record<string, number>> = {
+  '2048×16': 32,
+  '3072×28': 32,
+  '4096×32': 8,
+  '8192×80': 8,
+  '16384×126': 8,
+};
+
+function ropeFactor(file: string, params: Fields): unknown {
+  if (params.rope_scaling_factor !== undefined) return params.rope_scaling_factor;
+  const known = ROPE_FACTORS[`${String(params.dim)}×${String(params.n_layers)}`];
+  if (known !== undefined) return known;
+  throw new RunError(
+    `${file}: use_scaled_rope without a factor, which is 8 for Llama 3.1 and 32 for Llama 3.2: add the field rope_scaling_factor`,
+  );
+}
+
+/** params.json mentions the scaling of Llama 3 by `use_scaled_rope`; later files give its factors too. */
+function scaling(file: string, params: Fields): Fields | null {
   if (params.use_scaled_rope !== true) return null;
   return {
     type: 'llama3',
-    factor: params.rope_scaling_factor ?? 8,
+    factor: ropeFactor(file, params),
     lowFrequencyFactor: params.low_freq_factor ?? 1,
     highFrequencyFactor: params.rope_high_freq_factor ?? 4,
     originalContext: 8192,
@@ -59,21 +93,25 @@ function scaling(params: Fields): Fields | null {
 
 /** Width of the feed-forward network and vocabulary are read off the tensors: files give rounding rules or -1. */
 function readConfig(file: string, params: Fields, source: TensorSource): TransformerConfig {
-  const config = configFrom(file, {
-    architecture: 'transformer',
-    dim: params.dim,
-    layers: params.n_layers,
-    hiddenDim: params.hidden_dim ?? sizeOf(source, 'layers.0.feed_forward.w1.weight', 0),
-    heads: params.n_heads,
-    kvHeads: params.n_kv_heads,
-    headDim: params.head_dim,
-    vocabSize: sizeOf(source, 'tok_embeddings.weight', 0) ?? params.vocab_size,
-    ropeTheta: params.rope_theta,
-    normEps: params.norm_eps,
-    slidingWindow: params.sliding_window,
-    tieEmbeddings: !source.has('output.weight'),
-    ropeScaling: scaling(params),
-  });
+  const config = configFrom(
+    file,
+    {
+      architecture: 'transformer',
+      dim: params.dim,
+      layers: params.n_layers,
+      hiddenDim: params.hidden_dim ?? sizeOf(source, 'layers.0.feed_forward.w1.weight', 0),
+      heads: params.n_heads,
+      kvHeads: params.n_kv_heads,
+      headDim: params.head_dim,
+      vocabSize: sizeOf(source, 'tok_embeddings.weight', 0) ?? params.vocab_size,
+      ropeTheta: params.rope_theta,
+      normEps: params.norm_eps,
+      slidingWindow: params.sliding_window,
+      tieEmbeddings: !source.has('output.weight'),
+      ropeScaling: scaling(file, params),
+    },
+    PARAMS,
+  );
   if (config.architecture !== 'transformer') throw new RunError(`${file}: not a Transformer`);
   return config;
 }

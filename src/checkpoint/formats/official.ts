@@ -5,11 +5,11 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UsageError } from '../../errors.js';
+import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
 import type { ModelConfig, TransformerConfig, YocoConfig } from '../../model/config.js';
 import { conventionsOf } from '../../model/conventions.js';
-import { readJson, writeJson } from '../files.js';
+import { quote, readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
 import type { Placement } from '../mapped-source.js';
 import { hasSafetensors, openSafetensors } from '../sharded.js';
@@ -59,27 +59,65 @@ function transformerInput(params: Params): Params {
   };
 }
 
-/** State dicts are also saved inside others (`{"model": {...}}`, fairseq's way): the prefix of the parameters. */
-function findPrefix(source: TensorSource, first: string): string {
-  const name = source.names().find((candidate) => candidate === first || candidate.endsWith(`.${first}`));
-  return name === undefined ? '' : name.slice(0, -first.length);
+const TRANSFORMER_PARAMS = {
+  layers: 'n_layers',
+  hiddenDim: 'hidden_dim',
+  heads: 'n_heads',
+  kvHeads: 'n_kv_heads',
+  headDim: 'head_dim',
+  vocabSize: 'vocab_size',
+  ropeTheta: 'rope_theta',
+  normEps: 'norm_eps',
+  slidingWindow: 'sliding_window',
+} as const;
+
+const YOCO_PARAMS = {
+  ...TRANSFORMER_PARAMS,
+  selfHeads: 'n_self_heads',
+  heads: 'n_attn_heads',
+  kvHeads: 'n_attn_kv_heads',
+} as const;
+
+/**
+ * State dicts are also saved inside others (`{"model": {...}}`, fairseq's way): the prefix of the parameters.
+ * @param stateDict which to take, where there are several
+ * @throws RunError where there are several and none is named, UsageError where there is none of that name
+ */
+function findPrefix(source: TensorSource, first: string, stateDict: string | undefined): string {
+  const names = source.names().filter((name) => name === first || name.endsWith(`.${first}`));
+  const prefixes = names.map((name) => name.slice(0, -first.length));
+  const shown = prefixes.map((prefix) => quote(prefix.replace(/\.$/, ''))).join(', ');
+  if (stateDict !== undefined) {
+    const wanted = stateDict === '' ? '' : `${stateDict}.`;
+    if (prefixes.includes(wanted)) return wanted;
+    throw new UsageError(`${source.path} has no state dict ${quote(stateDict)}; it has ${shown}`);
+  }
+  if (prefixes.length > 1) {
+    const [example = ''] = prefixes.map((prefix) => prefix.replace(/\.$/, ''));
+    throw new RunError(
+      `${source.path} holds several state dicts (${shown}): name one after the directory, as in DIR#${example}`,
+    );
+  }
+  return prefixes[0] ?? '';
 }
 
-function open(directory: string): Checkpoint {
+function open(directory: string, stateDict?: string): Checkpoint {
   const file = join(directory, 'params.json');
   const params = readJson(file);
-  const config = configFrom(file, 'n_self_heads' in params ? yocoInput(params) : transformerInput(params));
+  const config =
+    'n_self_heads' in params
+      ? configFrom(file, yocoInput(params), YOCO_PARAMS)
+      : configFrom(file, transformerInput(params), TRANSFORMER_PARAMS);
   const archive = join(directory, 'checkpoint.pth');
+  const shapes = parameterShapes(config);
   const source =
     !existsSync(archive) && hasSafetensors(directory)
       ? openSafetensors(directory)
       : TorchArchive.open(archive);
-  const shapes = parameterShapes(config);
-  const prefix = findPrefix(source, `${conventionsOf(config).embedding}.weight`);
-  const placements = new Map<string, Placement>(
-    [...shapes.keys()].map((name) => [name, { name: prefix + name }]),
-  );
+  let placements: Map<string, Placement>;
   try {
+    const prefix = findPrefix(source, `${conventionsOf(config).embedding}.weight`, stateDict);
+    placements = new Map([...shapes.keys()].map((name) => [name, { name: prefix + name }]));
     // Beside a prefixed state dict lie optimizer states and the like.
     checkFit(source, shapes, placements, (name) => prefix !== '' && !name.startsWith(prefix));
   } catch (error) {
@@ -152,6 +190,7 @@ function paramsOf(config: ModelConfig, context: number | null): Params {
 
 export const officialFormat: CheckpointFormat = {
   name: 'official',
+  hasStateDicts: true,
   description: 'params.json and checkpoint.pth of the official YOCO code',
   detect: (directory) => existsSync(join(directory, 'params.json')),
   open,
