@@ -48,6 +48,7 @@ export function checkShape<T>(where: string, value: unknown, shape: Shape<T>): T
   if (result.success) return result.output;
   const [issue] = result.issues;
   const field = v.getDotPath(issue);
+  if (issue.input === undefined && field !== null) throw new RunError(`${where}: ${field} is missing`);
   const found = describe(issue.input);
   // valibot's own messages begin so and hold the whole value; a shape's own message says what is expected.
   const expected = issue.message.startsWith('Invalid')

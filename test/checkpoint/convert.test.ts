@@ -170,7 +170,7 @@ test('a checkpoint must fit its configuration', async () => {
   withModel({ heads: 5 });
   refuses(() => openCheckpoint(source), /config\.json: configuration: heads/);
   writeJson(at('a/config.json'), { ...config, model: undefined });
-  refuses(() => openCheckpoint(source), /config\.json: model: expected an object/);
+  refuses(() => openCheckpoint(source), /config\.json: model is missing/);
   writeFileSync(at('a/config.json'), '{');
   refuses(() => openCheckpoint(source), /config\.json: not valid JSON/);
   refuses(() => openCheckpoint(at('absent')), /there is no checkpoint directory .*absent/);
