@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { RunError } from '../errors.js';
 import { readJsonLines, readText } from './files.js';
+import { unpackSources } from './unpack.js';
 import type { Source } from './sources.js';
 
 /** A part of a document; documents longer than a megabyte come in several. */
@@ -18,14 +19,14 @@ const HELD_OUT_EVERY = 20;
 const CHAPTER_BREAK = '\n\n';
 
 /**
- * @param spec `sotu`, `moby-dick`, or files, globs and directories of .txt (a document each) and .jsonl (a document a
- *   line, in the field `text`)
+ * @param spec `sotu`, `moby-dick`, or files, globs and directories of .txt (a document each), .jsonl (a document a
+ *   line, in the field `text`), both also as .gz, .xz and .zst, and .parquet (a document a row, in the column `text`)
  * @throws UsageError or RunError for anything that is missing, empty, binary or malformed; all is read once to find out
  */
 export async function loadCorpus(spec: string | readonly string[]): Promise<Corpus> {
   const { findSources } = await import('./sources.js');
   const specs = typeof spec === 'string' ? [spec] : spec;
-  return new Corpus(specs.join(' '), findSources(specs));
+  return new Corpus(specs.join(' '), await unpackSources(findSources(specs)));
 }
 
 export class Corpus {
@@ -109,6 +110,7 @@ export class Corpus {
 
   private *read(onBytes?: (bytes: Uint8Array) => void): Generator<TextPiece> {
     for (const source of this.sources) {
+      if (source.packing !== null) throw new Error(`${source.name} was not unpacked`);
       yield* source.kind === 'jsonl' ? jsonDocuments(source, onBytes) : textDocument(source, onBytes);
     }
   }
@@ -117,13 +119,14 @@ export class Corpus {
 function* textDocument(source: Source, onBytes?: (bytes: Uint8Array) => void): Generator<TextPiece> {
   for (const [index, file] of source.files.entries()) {
     if (index > 0) yield { text: CHAPTER_BREAK, endsDocument: false };
-    for (const text of readText(file, onBytes)) if (text !== '') yield { text, endsDocument: false };
+    for (const text of readText(file, onBytes, source.shownAs?.[index]))
+      if (text !== '') yield { text, endsDocument: false };
   }
   yield { text: '', endsDocument: true };
 }
 
 function* jsonDocuments(source: Source, onBytes?: (bytes: Uint8Array) => void): Generator<TextPiece> {
-  for (const file of source.files) {
+  for (const [index, file] of source.files.entries()) {
     const texts = readJsonLines(
       file,
       ({ text }) => {
@@ -131,6 +134,7 @@ function* jsonDocuments(source: Source, onBytes?: (bytes: Uint8Array) => void): 
         return text;
       },
       onBytes,
+      source.shownAs?.[index],
     );
     for (const text of texts) if (text !== '') yield { text, endsDocument: true };
   }

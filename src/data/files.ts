@@ -6,17 +6,17 @@ import { RunError, UsageError } from '../errors.js';
 const PIECE_BYTES = 1 << 20;
 
 /** Checks that `path` is a file (else `UsageError`) with something in it (else `RunError`) and returns its size in bytes. */
-export function fileSize(path: string): number {
+export function fileSize(path: string, shownAs = path): number {
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) throw new UsageError(`no such file: ${path}`);
-  if (!stats.isFile()) throw new UsageError(`${path} is not a file`);
-  if (stats.size === 0) throw new RunError(`${path} is empty`);
+  if (stats === undefined) throw new UsageError(`no such file: ${shownAs}`);
+  if (!stats.isFile()) throw new UsageError(`${shownAs} is not a file`);
+  if (stats.size === 0) throw new RunError(`${shownAs} is empty`);
   return stats.size;
 }
 
 /** The bytes of a file, a megabyte at a time. */
-export function* readBytes(path: string): Generator<Uint8Array> {
-  fileSize(path);
+export function* readBytes(path: string, shownAs = path): Generator<Uint8Array> {
+  fileSize(path, shownAs);
   const descriptor = openSync(path, 'r');
   try {
     for (;;) {
@@ -32,19 +32,24 @@ export function* readBytes(path: string): Generator<Uint8Array> {
 
 /**
  * The text of a UTF-8 file, about a megabyte at a time, without its byte-order mark.
+ * @param shownAs what errors call the file
  * @throws UsageError for a missing file, RunError for an empty or binary one
  */
-export function* readText(path: string, onBytes?: (bytes: Uint8Array) => void): Generator<string> {
+export function* readText(
+  path: string,
+  onBytes?: (bytes: Uint8Array) => void,
+  shownAs = path,
+): Generator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let position = 0;
-  for (const bytes of readBytes(path)) {
+  for (const bytes of readBytes(path, shownAs)) {
     onBytes?.(bytes);
     const zero = bytes.indexOf(0);
-    if (zero >= 0) throw new RunError(`${path} is not a text file: byte ${position + zero} is zero`);
-    yield decodeBytes(decoder, bytes, path, position);
+    if (zero >= 0) throw new RunError(`${shownAs} is not a text file: byte ${position + zero} is zero`);
+    yield decodeBytes(decoder, bytes, shownAs, position);
     position += bytes.length;
   }
-  yield decodeBytes(decoder, null, path, position);
+  yield decodeBytes(decoder, null, shownAs, position);
 }
 
 function decodeBytes(decoder: TextDecoder, bytes: Uint8Array | null, path: string, position: number): string {
@@ -62,16 +67,37 @@ export interface Line {
   readonly text: string;
 }
 
-/** The lines of a UTF-8 file, without line ends. */
-export function* readLines(path: string, onBytes?: (bytes: Uint8Array) => void): Generator<Line> {
+/** A longer line is no document: V8's texts end at twice as many characters. */
+const LONGEST_LINE = 2 ** 28;
+
+/**
+ * The lines of a UTF-8 file, without line ends.
+ * @param shownAs what errors call the file
+ * @throws RunError as `readText`, and for a line of more than 268 million characters
+ */
+export function* readLines(
+  path: string,
+  onBytes?: (bytes: Uint8Array) => void,
+  shownAs = path,
+): Generator<Line> {
   let number = 0;
-  let rest = '';
-  for (const piece of readText(path, onBytes)) {
-    const lines = (rest + piece).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) yield { number: ++number, text: line.replace(/\r$/, '') };
+  // A line may come in many pieces, which are joined once.
+  let parts: string[] = [];
+  let length = 0;
+  for (const piece of readText(path, onBytes, shownAs)) {
+    let from = 0;
+    for (let at = piece.indexOf('\n'); at >= 0; at = piece.indexOf('\n', from)) {
+      parts.push(piece.slice(from, at));
+      yield { number: ++number, text: parts.join('').replace(/\r$/, '') };
+      [parts, length, from] = [[], 0, at + 1];
+    }
+    parts.push(piece.slice(from));
+    length += piece.length - from;
+    if (length > LONGEST_LINE) {
+      throw new RunError(`${shownAs}:${number + 1}: the line has more than ${LONGEST_LINE} characters`);
+    }
   }
-  if (rest !== '') yield { number: number + 1, text: rest };
+  if (length > 0) yield { number: number + 1, text: parts.join('') };
 }
 
 /**
@@ -83,14 +109,15 @@ export function* readJsonLines<T>(
   path: string,
   parse: (value: Readonly<Record<string, unknown>>) => T,
   onBytes?: (bytes: Uint8Array) => void,
+  shownAs = path,
 ): Generator<T> {
-  for (const { number, text } of readLines(path, onBytes)) {
+  for (const { number, text } of readLines(path, onBytes, shownAs)) {
     if (text.trim() === '') continue;
     try {
       yield parse(jsonObject(text));
     } catch (error) {
       if (!(error instanceof Error)) throw error;
-      throw new RunError(`${path}:${number}: ${error.message}`, { cause: error });
+      throw new RunError(`${shownAs}:${number}: ${error.message}`, { cause: error });
     }
   }
 }

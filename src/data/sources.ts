@@ -9,11 +9,22 @@ import { UsageError } from '../errors.js';
 export const CORPUS_NAMES = ['sotu', 'moby-dick'] as const;
 export type CorpusName = (typeof CORPUS_NAMES)[number];
 
+/** How files are compressed, by the end of their names. */
+const PACKINGS = { gz: 'gzip', xz: 'xz', zst: 'zstd', parquet: 'parquet' } as const;
+export type Packing = (typeof PACKINGS)[keyof typeof PACKINGS];
+
+/** Names of files that are read from directories. */
+const TEXT_NAMES = /\.((txt|jsonl|ndjson)(\.(gz|xz|zst))?|parquet)$/i;
+
 /** Files that together are one document (`text`) or hold one document a line (`jsonl`). */
 export interface Source {
   readonly kind: 'text' | 'jsonl';
   readonly name: string;
   readonly files: readonly string[];
+  /** Null where the files are plain text. */
+  readonly packing: Packing | null;
+  /** What errors call the files, where these are temporary. */
+  readonly shownAs?: readonly string[];
 }
 
 const isCorpusName = (spec: string): spec is CorpusName => CORPUS_NAMES.some((name) => name === spec);
@@ -30,7 +41,15 @@ export function findSources(specs: readonly string[]): Source[] {
 }
 
 function fileSource(file: string): Source {
-  return { kind: /\.(jsonl|ndjson)$/i.test(file) ? 'jsonl' : 'text', name: basename(file), files: [file] };
+  const [, plain = file, end] = /^(.*)\.(gz|xz|zst)$/i.exec(file) ?? [];
+  const isParquet = /\.parquet$/i.test(file);
+  const suffix = isParquet ? 'parquet' : (end?.toLowerCase() as keyof typeof PACKINGS | undefined);
+  return {
+    kind: isParquet || /\.(jsonl|ndjson)$/i.test(plain) ? 'jsonl' : 'text',
+    name: basename(file),
+    files: [file],
+    packing: suffix === undefined ? null : PACKINGS[suffix],
+  };
 }
 
 function filesOf(spec: string): string[] {
@@ -47,10 +66,10 @@ function filesOf(spec: string): string[] {
 
 function directoryFiles(directory: string): string[] {
   const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(txt|jsonl)$/i.test(name))
+    .filter((name) => TEXT_NAMES.test(name))
     .sort(byName)
     .map((name) => join(directory, name));
-  if (files.length === 0) throw new UsageError(`${directory} holds no .txt or .jsonl file`);
+  if (files.length === 0) throw new UsageError(`${directory} holds no .txt, .jsonl or .parquet file`);
   return files;
 }
 
@@ -60,7 +79,7 @@ function packageSources(name: CorpusName): Source[] {
   if (name === 'moby-dick') {
     const list = JSON.parse(readFileSync(join(data, 'file_list.json'), 'utf8')) as string[];
     const chapters = list.filter((file) => file !== 'contents.txt');
-    return [{ kind: 'text', name, files: chapters.map((file) => join(data, file)) }];
+    return [{ kind: 'text', name, files: chapters.map((file) => join(data, file)), packing: null }];
   }
   const speeches = readdirSync(data).filter((file) => file.endsWith('.txt'));
   return speeches.sort(byName).map((file) => fileSource(join(data, file)));

@@ -102,7 +102,7 @@ test('what cannot be read is refused in one line', async () => {
     /invalid UTF-8 at its end/,
   );
   mkdirSync(join(directory, 'nothing'));
-  assert.match((await failure(join(directory, 'nothing'))).message, /holds no \.txt or \.jsonl/);
+  assert.match((await failure(join(directory, 'nothing'))).message, /holds no \.txt, \.jsonl or \.parquet/);
   const broken = write('broken.jsonl', '{"text":"a"}\n{"text":');
   assert.match((await failure(broken)).message, /broken\.jsonl:2: not valid JSON/);
   const other = write('other.jsonl', '{"text":"a"}\n\n{"body":"b"}\n');

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Corpus, type TextPiece } from '../../data/corpus.js';
 import { findSources } from '../../data/sources.js';
+import { unpackSources } from '../../data/unpack.js';
 import { tokenize, type TokenStore } from '../../data/token-store.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 
@@ -20,12 +21,13 @@ export interface TokenDocument {
  * @param specs names of corpora, files, globs, directories
  * @throws UsageError or RunError for what is missing, empty, binary or malformed
  */
-export function loadDocuments(
+export async function loadDocuments(
   specs: readonly string[],
   tokenizer: Tokenizer,
   maxTokens = Infinity,
-): TokenDocument[] {
-  return findSources(specs).flatMap((source) => {
+): Promise<TokenDocument[]> {
+  const sources = await unpackSources(findSources(specs));
+  return sources.flatMap((source) => {
     const corpus = new Corpus(source.name, [source]);
     if (source.kind === 'text')
       return [encode(source.name, corpus.sha256, tokenizer, corpus.pieces(), maxTokens)];

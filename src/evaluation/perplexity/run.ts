@@ -30,7 +30,7 @@ interface Job {
 
 /** @throws UsageError for documents shorter than every position, RunError for those that do not fit the memory */
 export async function runPerplexity(context: RunContext, run: PerplexityRun): Promise<ResultWriter> {
-  const jobs = planJobs(run);
+  const jobs = await planJobs(run);
   for (const job of jobs) requireRoom(job, run.engine);
   const settings = new Map(jobs.map((job) => [jobName(keyOf(job, 0)), jobSettings(job, run.engine)]));
   const { provenance, resume } = run;
@@ -69,15 +69,19 @@ export async function runPerplexity(context: RunContext, run: PerplexityRun): Pr
   return writer;
 }
 
-function planJobs(run: PerplexityRun): Job[] {
+async function planJobs(run: PerplexityRun): Promise<Job[]> {
   const documents = new Map<string, TokenDocument[]>();
   const longest = run.positions === null ? Infinity : Math.max(...run.positions);
-  return run.candidates.flatMap((candidate) => {
+  const jobs: Job[] = [];
+  for (const candidate of run.candidates) {
     const { tokenizer } = candidate;
-    const own = documents.get(tokenizer.name) ?? loadDocuments(run.files, tokenizer, longest);
+    const own = documents.get(tokenizer.name) ?? (await loadDocuments(run.files, tokenizer, longest));
     documents.set(tokenizer.name, own);
-    return own.map((document) => ({ candidate, document, positions: positionsOf(document, run.positions) }));
-  });
+    for (const document of own) {
+      jobs.push({ candidate, document, positions: positionsOf(document, run.positions) });
+    }
+  }
+  return jobs;
 }
 
 function positionsOf({ name, length }: TokenDocument, wanted: readonly number[] | null): number[] {

@@ -46,7 +46,7 @@ const near = (actual: unknown, expected: number): void => {
 
 test('losses are summed up to each position, the first token after a begin token included', async () => {
   const model = new StubModel(264);
-  const [document] = loadDocuments([join(directory, 'long.txt')], bytes);
+  const [document] = await loadDocuments([join(directory, 'long.txt')], bytes);
   assert.ok(document);
   assert.is(document.length, TEXT.length);
   const losses = await documentLosses(model, bytes, document.tokens, [1, 40, 100]);
@@ -75,15 +75,15 @@ test('without a token to begin with, the first token has no loss', async () => {
     encodeParts: (parts) => bytes.encodeParts(parts),
     decode: (ids) => bytes.decode(ids),
   };
-  const [document] = loadDocuments([join(directory, 'short.txt')], plain);
+  const [document] = await loadDocuments([join(directory, 'short.txt')], plain);
   assert.ok(document);
   assert.is(document.length, 100);
   const [loss] = await documentLosses(model, plain, document.tokens, [100]);
   assert.is(loss?.tokens, 99);
 });
 
-test('documents: each file, each line of a .jsonl; long ones are cut when the rest is not needed', () => {
-  const documents = loadDocuments([join(directory, 'short.txt'), join(directory, 'two.jsonl')], bytes);
+test('documents: each file, each line of a .jsonl; long ones are cut when the rest is not needed', async () => {
+  const documents = await loadDocuments([join(directory, 'short.txt'), join(directory, 'two.jsonl')], bytes);
   assert.equal(
     documents.map(({ name, length }) => [name, length]),
     [

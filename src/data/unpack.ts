@@ -1,0 +1,136 @@
+/**
+ * Compressed sources: each is unpacked once into a temporary file, as a stream, so that a corpus may be larger than
+ * memory and is then read as if it had been unpacked all along. The files go away with the process.
+ */
+import {
+  createReadStream,
+  createWriteStream,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  closeSync,
+  writeSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable, Transform } from 'node:stream';
+import type { TransformCallback } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import type * as Xz from 'xz-decompress';
+import { RunError } from '../errors.js';
+import type { Packing, Source } from './sources.js';
+
+/** Rows of a Parquet file that are held at once. */
+const PARQUET_ROWS = 1024;
+
+/** The same sources without compression. @throws RunError naming a file that is damaged or does not fit the disk */
+export async function unpackSources(sources: readonly Source[]): Promise<Source[]> {
+  const unpacked: Source[] = [];
+  for (const source of sources) {
+    const { packing } = source;
+    if (packing === null) {
+      unpacked.push(source);
+      continue;
+    }
+    const files: string[] = [];
+    for (const file of source.files) files.push(await unpack(file, packing));
+    unpacked.push({ ...source, packing: null, files, shownAs: source.files });
+  }
+  return unpacked;
+}
+
+let directory: string | null = null;
+let count = 0;
+
+function temporaryFile(): string {
+  if (directory === null) {
+    const made = mkdtempSync(join(tmpdir(), 'yoco-corpus-'));
+    process.once('exit', () => {
+      rmSync(made, { recursive: true, force: true });
+    });
+    directory = made;
+  }
+  return join(directory, String(count++));
+}
+
+async function unpack(file: string, packing: Packing): Promise<string> {
+  const target = temporaryFile();
+  try {
+    if (packing === 'parquet') await unpackParquet(file, target);
+    else await unpackStream(file, packing, target);
+    return target;
+  } catch (error) {
+    rmSync(target, { force: true });
+    if (error instanceof RunError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new RunError(`cannot unpack ${file} (${packing}): ${reason}`, { cause: error });
+  }
+}
+
+async function unpackStream(file: string, packing: 'gzip' | 'xz' | 'zstd', target: string): Promise<void> {
+  const packed = createReadStream(file);
+  const written = createWriteStream(target);
+  if (packing === 'gzip') await pipeline(packed, createGunzip(), written);
+  else if (packing === 'zstd') await pipeline(packed, await zstdDecoder(), written);
+  else await pipeline(xzDecoder(packed), written);
+}
+
+/** The package is a CommonJS bundle, whose names loaders give differently to `import`. */
+function xzDecoder(packed: Readable): Readable {
+  const xz = createRequire(import.meta.url)('xz-decompress') as typeof Xz;
+  const stream = new xz.XzReadableStream(Readable.toWeb(packed) as ReadableStream<Uint8Array>);
+  return Readable.fromWeb(stream as Parameters<typeof Readable.fromWeb>[0]);
+}
+
+async function zstdDecoder(): Promise<Transform> {
+  const { Decompress } = await import('fzstd');
+  let ready: Uint8Array[] = [];
+  const decoder = new Decompress((chunk) => {
+    ready.push(chunk);
+  });
+  const feed = (chunk: Uint8Array, isLast: boolean, stream: Transform, done: TransformCallback): void => {
+    try {
+      decoder.push(chunk, isLast);
+      for (const part of ready) stream.push(part);
+      ready = [];
+      done();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  };
+  return new Transform({
+    transform(chunk: Uint8Array, _encoding, done) {
+      feed(chunk, false, this, done);
+    },
+    flush(done) {
+      feed(new Uint8Array(0), true, this, done);
+    },
+  });
+}
+
+/** The column `text` of a Parquet file as JSON lines. */
+async function unpackParquet(file: string, target: string): Promise<void> {
+  const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } = await import('hyparquet');
+  const { compressors } = await import('hyparquet-compressors');
+  const buffer = await asyncBufferFromFile(file);
+  const metadata = await parquetMetadataAsync(buffer);
+  if (!metadata.schema.some(({ name }) => name === 'text')) {
+    throw new RunError(`${file}: it has no column 'text'`);
+  }
+  const descriptor = openSync(target, 'w');
+  try {
+    const rows = Number(metadata.num_rows);
+    for (let rowStart = 0; rowStart < rows; rowStart += PARQUET_ROWS) {
+      const rowEnd = Math.min(rows, rowStart + PARQUET_ROWS);
+      const options = { file: buffer, metadata, compressors, columns: ['text'], rowStart, rowEnd };
+      for (const [index, { text }] of (await parquetReadObjects(options)).entries()) {
+        if (typeof text !== 'string') throw new RunError(`${file}: row ${rowStart + index + 1} has no text`);
+        writeSync(descriptor, `${JSON.stringify({ text })}\n`);
+      }
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
