@@ -91,6 +91,15 @@ const special = (name: string, compute: Computation): KernelCase => ({
 
 const NOT_FINITE: readonly KernelCase[] = [
   special('functions of one argument', (x) => [tf.exp(x), tf.neg(x), tf.square(x), tf.abs(x)]),
+  special('limits', (x) => [
+    tf.maximum(x, -104),
+    tf.minimum(x, 3),
+    tf.relu(x),
+    tf.clipByValue(x, -1, 1),
+    tf.max(x),
+    tf.max(x, 1),
+    tf.min(x, 1),
+  ]),
   special('sigmoid', (x) => [tf.sigmoid(x), tf.grad((x: tf.Tensor) => tf.sum(logDecay(x, 1)))(x)]),
   special('logDecay', (x) => [logDecay(x, 16)]),
 ].map((item) => ({ ...item, except: { webgpu: 'shaders need not keep infinities and NaN' } }));

@@ -1,7 +1,10 @@
 // Element-wise kernels of the standard tfjs operations, with broadcasting.
 #include "common.cuh"
 
-DEVICE float relu(float x) { return x > 0.0f ? x : 0.0f; }
+// Comparisons and not fmaxf, which hides a NaN.
+DEVICE float at_least(float x, float least) { return x < least ? least : x; }
+DEVICE float at_most(float x, float most) { return x > most ? most : x; }
+DEVICE float relu(float x) { return at_least(x, 0.0f); }
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 DEVICE float sign(float x) { return (x > 0.0f) - (x < 0.0f); }
@@ -25,7 +28,7 @@ DEVICE float sign(float x) { return (x > 0.0f) - (x < 0.0f); }
   }
 UNARY(Abs, fabsf(x))
 UNARY(Ceil, ceilf(x))
-UNARY(ClipByValue, fminf(fmaxf(x, a), b))
+UNARY(ClipByValue, at_most(at_least(x, a), b))
 UNARY(Cos, cosf(x))
 UNARY(Elu, x >= 0.0f ? x : expm1f(x))
 UNARY(Erf, erff(x))
@@ -53,8 +56,8 @@ UNARY(AddScalar, x + a)
 UNARY(MultiplyScalar, x* a)
 UNARY(SubtractFrom, a - x)
 UNARY(DivideInto, a / x)
-UNARY(MaximumScalar, fmaxf(x, a))
-UNARY(MinimumScalar, fminf(x, a))
+UNARY(MaximumScalar, at_least(x, a))
+UNARY(MinimumScalar, at_most(x, a))
 
 #define UNARY_INT(name, expression)                                                   \
   KERNEL unary_int_##name(const int* in, int* out, i64 size, float a, float b) {      \

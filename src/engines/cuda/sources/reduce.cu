@@ -7,13 +7,14 @@ struct SumOf {
   DEVICE float start() { return 0.0f; }
   DEVICE float operator()(float a, float b) { return a + b; }
 };
+// A NaN is neither hidden by the largest nor by the smallest.
 struct MaxOf {
   DEVICE float start() { return -INFINITE; }
-  DEVICE float operator()(float a, float b) { return fmaxf(a, b); }
+  DEVICE float operator()(float a, float b) { return a > b || a != a ? a : b; }
 };
 struct MinOf {
   DEVICE float start() { return INFINITE; }
-  DEVICE float operator()(float a, float b) { return fminf(a, b); }
+  DEVICE float operator()(float a, float b) { return a < b || a != a ? a : b; }
 };
 struct ProductOf {
   DEVICE float start() { return 1.0f; }
