@@ -19,6 +19,7 @@ export default class Train extends BaseCommand {
   static override summary = 'Train a model, or resume its training.';
   static override description =
     'Leaves in --out: train.csv (loss, held-out loss, learning rate, gradient norm of every step), train.timings.csv, ' +
+    'held-out.csv (each held-out text apart: loss, loss of tokens that repeat a bigram or do not, bits per byte), ' +
     'train.run.json, and checkpoints/ (the newest two). Run again, it resumes where it stopped, even after kill -9, and ends with ' +
     'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the current step and saves. ' +
     '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length}.';
@@ -47,11 +48,23 @@ export default class Train extends BaseCommand {
       multipleNonGreedy: true,
       helpGroup: 'DATA',
     }),
+    'held-out': Flags.string({
+      description: 'text to measure on, named like --data; may be repeated (default: a part of the data)',
+      multiple: true,
+      multipleNonGreedy: true,
+      helpGroup: 'DATA',
+    }),
     tokenizer: Flags.string({
       description: "bytes (default, or the checkpoint's), cl100k_base, or a tokenizer.json",
       helpGroup: 'DATA',
     }),
     recipe: Flags.string({ description: 'JSON file of settings; flags go before it', helpValue: 'FILE' }),
+    'initial-values': Flags.option({
+      options: ['official', 'unit-embeddings', 'scaled-normal'] as const,
+      description:
+        'how weights start: as in the official code (default); with embeddings of unit deviation; or normal with deviation 0.02, ' +
+        'less for matrices that write to the residual stream',
+    })(),
     steps: Flags.integer({ description: 'optimizer steps (default: 500; needle: 1,400)', min: 1 }),
     batch: Flags.integer({ description: 'sequences per micro-batch (default: 8)', min: 1 }),
     length: tokenCount({ description: 'tokens per sequence (default: 256)', helpValue: '256' }),
@@ -73,6 +86,9 @@ export default class Train extends BaseCommand {
       description: 'decay of matrices (default: 0.1; needle: 0.05)',
       helpValue: 'RATE',
     }),
+    beta1: number({ description: 'AdamW: decay of the mean gradient (default: 0.9)', helpValue: 'RATE' }),
+    beta2: number({ description: 'AdamW: decay of the mean square (default: 0.95)', helpValue: 'RATE' }),
+    epsilon: number({ description: 'AdamW: added to the deviation (default: 1e-8)', helpValue: 'NUMBER' }),
     clip: number({ description: 'largest gradient norm; 0 does not clip (default: 1)', helpValue: 'NORM' }),
     'eval-every': Flags.integer({
       description: 'steps between held-out losses; 0: at the end (default: 50)',
@@ -175,8 +191,12 @@ export default class Train extends BaseCommand {
 function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
   const { task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute } =
     flags;
+  const { beta1, beta2, epsilon } = flags;
   const given: RecipeInput = {
     ...{ task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute },
+    ...{ beta1, beta2, epsilon },
+    heldOut: flags['held-out'],
+    initialValues: flags['initial-values'],
     learningRate: flags.lr,
     minLearningRate: flags['min-lr'],
     weightDecay: flags['weight-decay'],

@@ -123,7 +123,7 @@ class StoreBuilder {
   }
 }
 
-class MemoryStore implements TokenStore {
+export class MemoryStore implements TokenStore {
   constructor(private readonly ids: Ids) {}
 
   get length(): number {

@@ -18,7 +18,7 @@ export type { CacheBytes, ModelCache } from './state/state-cache.js';
 export { costs, defaultChunkSize, type Costs } from './costs.js';
 export { createModel, type CreateOptions } from './create.js';
 export { valueAndGradients, type ValueAndGradients } from './gradients.js';
-export { INITIAL_VALUES, type InitialValues } from './initial-values.js';
+export { INITIAL_VALUE_NAMES, INITIAL_VALUES, type InitialValues } from './initial-values.js';
 export type {
   CacheOptions,
   ExtendOptions,

@@ -63,6 +63,8 @@ export const INITIAL_VALUES = {
 
 export type InitialValues = keyof typeof INITIAL_VALUES;
 
+export const INITIAL_VALUE_NAMES = Object.keys(INITIAL_VALUES) as InitialValues[];
+
 export function norm(name: string, width: number): ParameterInput {
   return { name, shape: [width], role: 'norm', official: { kind: 'ones' } };
 }

@@ -8,7 +8,8 @@ import { TextTask } from './text-task.js';
 /** Reads and encodes the recipe's data. @throws UsageError, RunError for data that is missing or unfit */
 export async function buildTask(recipe: Recipe, tokenizer: Tokenizer): Promise<TrainingTask> {
   const corpus = await loadCorpus(recipe.data);
+  const heldOut = await Promise.all(recipe.heldOut.map((spec) => loadCorpus(spec)));
   const { stages, seed, evalTokens } = recipe;
   const options = { corpus, tokenizer, stages, seed, evalTokens };
-  return recipe.task === 'needle' ? new NeedleTask(options) : new TextTask(options);
+  return recipe.task === 'needle' ? new NeedleTask(options) : new TextTask({ ...options, heldOut });
 }

@@ -1,8 +1,9 @@
 import type { Json } from '../results/canonical.js';
 import type { Provenance } from '../results/provenance.js';
-import type { Row } from '../results/schema.js';
+import type { Row, Schema } from '../results/schema.js';
 import { CellTable, type TableSchema } from '../results/typed.js';
 import { ResultWriter } from '../results/writer.js';
+import { HELD_OUT_SCHEMA, type HeldOutCell, type HeldOutFigures, type HeldOutKey } from './held-out.js';
 
 export interface StepKey {
   /** Optimizer step, counted from 1. */
@@ -105,13 +106,29 @@ export const NO_LOG: StepLog = {
 export class TrainLog {
   private readonly table: CellTable<StepKey, StepFigures>;
 
-  private constructor(private readonly writer: ResultWriter) {
+  private readonly heldOut: CellTable<HeldOutKey, HeldOutFigures> | null;
+
+  /** @param heldOutWriter where texts that are measured apart are logged; null: there are none */
+  private constructor(
+    private readonly writer: ResultWriter,
+    private readonly heldOutWriter: ResultWriter | null,
+    private readonly sources: readonly string[],
+  ) {
     this.table = new CellTable(TRAIN_SCHEMA, writer);
+    this.heldOut = heldOutWriter && new CellTable(HELD_OUT_SCHEMA, heldOutWriter);
   }
 
-  /** @param settings everything that determines the steps */
-  static open(directory: string, settings: Json, provenance: Provenance, resume: boolean): TrainLog {
-    return new TrainLog(ResultWriter.open(directory, TRAIN_SCHEMA, { settings, provenance, resume }));
+  /**
+   * @param settings everything that determines the steps
+   * @param sources texts that are measured apart
+   */
+  static open(
+    directory: string,
+    sources: readonly string[],
+    options: { readonly settings: Json; readonly provenance: Provenance; readonly resume: boolean },
+  ): TrainLog {
+    const open = (schema: Schema): ResultWriter => ResultWriter.open(directory, schema, options);
+    return new TrainLog(open(TRAIN_SCHEMA), sources.length > 0 ? open(HELD_OUT_SCHEMA) : null, sources);
   }
 
   /**
@@ -119,12 +136,17 @@ export class TrainLog {
    * @returns whether they were all there
    */
   restore(step: number): boolean {
-    for (let earlier = 1; earlier <= step; earlier++) if (!this.table.has({ step: earlier })) return false;
+    for (let earlier = 1; earlier <= step; earlier++) {
+      if (!this.table.has({ step: earlier })) return false;
+      // Texts were measured after this step or they were not; asking for the rows takes them over.
+      for (const source of this.sources) this.heldOut?.has({ step: earlier, source });
+    }
     return true;
   }
 
-  append(step: TrainStep): void {
+  append(step: TrainStep, heldOut: readonly HeldOutCell[]): void {
     this.table.append(step);
+    for (const cell of heldOut) this.heldOut?.append(cell);
   }
 
   get steps(): TrainStep[] {
@@ -136,10 +158,11 @@ export class TrainLog {
   }
 
   get files(): string[] {
-    return this.writer.files;
+    return [...this.writer.files, ...(this.heldOutWriter?.files ?? [])];
   }
 
   close(): void {
     this.writer.close();
+    this.heldOutWriter?.close();
   }
 }

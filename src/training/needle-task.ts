@@ -10,7 +10,7 @@ import { needleText } from './needle-text.js';
 import type { NeedleText } from './needle-text.js';
 import type { RecipeStage } from './recipe.js';
 import { windowBatch } from './task.js';
-import type { Batch, TrainingTask } from './task.js';
+import type { Batch, HeldOutBatch, TrainingTask } from './task.js';
 
 const CURSOR = v.object({
   batches: v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0)),
@@ -80,12 +80,14 @@ export class NeedleTask implements TrainingTask {
     this.batches = checkShape('the data cursor of the checkpoint', state, CURSOR).batches;
   }
 
-  *heldOut(): Generator<Batch> {
+  readonly sources = [];
+
+  *heldOut(): Generator<HeldOutBatch> {
     const last = this.stages.at(-1);
     if (last === undefined) return;
     const count = Math.max(1, Math.floor(this.options.evalTokens / (last.batch * last.length)));
     for (let index = 0; index < count; index++)
-      yield this.make(last, this.test, this.random('held-out', index));
+      yield { ...this.make(last, this.test, this.random('held-out', index)), source: 0 };
   }
 
   dispose(): void {

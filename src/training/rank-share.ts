@@ -30,6 +30,7 @@ export function rowsOfRank(batch: Batch, { rank, size }: Pick<Communicator, 'ran
     positions: batch.positions && batch.positions.slice(rank * rows, (rank + 1) * rows),
     weights: batch.weights && part(batch.weights),
     answers: batch.answers && part(batch.answers),
+    ...(batch.repeated === undefined ? {} : { repeated: part(batch.repeated) }),
   };
 }
 
@@ -50,14 +51,14 @@ export function gatherStep(
 }
 
 /**
- * The losses of batches of which every rank measures each `size`th: added up in the order of the batches, so that the sum is
+ * The losses of batches of which every rank measures each `size`th, in the order of the batches: what is added up from them is
  * the same for any number of ranks.
  */
-export function dealtLosses(
+export function dealtLosses<B extends Batch>(
   communicator: Communicator,
-  batches: Iterable<Batch>,
-  measure: (batch: Batch) => LossSums,
-): LossSums {
+  batches: Iterable<B>,
+  measure: (batch: B) => LossSums,
+): LossSums[] {
   const own: [index: number, sums: Encoded][] = [];
   let count = 0;
   for (const batch of batches) {
@@ -66,24 +67,20 @@ export function dealtLosses(
   }
   const all = (communicator.gather(own) as (typeof own)[]).flat().sort(([a], [b]) => a - b);
   if (all.length !== count) throw new RunError(`${all.length} of ${count} held-out batches were measured`);
-  const total = noLosses();
-  for (const [, sums] of all) addSums(total, decoded(sums));
-  return total;
+  return all.map(([, sums]) => decoded(sums));
 }
 
 /** Ranks exchange JSON, which has neither NaN nor infinity. */
 type Encoded = readonly (number | null)[];
 
-function encoded({ text, textTargets, answer, answerTargets }: LossSums): Encoded {
-  const values = [text, textTargets, answer, answerTargets];
-  return values.map((value) => (Number.isFinite(value) ? value : null));
+const FIELDS = Object.keys(noLosses()) as (keyof LossSums)[];
+
+function encoded(sums: LossSums): Encoded {
+  return FIELDS.map((field) => (Number.isFinite(sums[field]) ? sums[field] : null));
 }
 
-function decoded([text, textTargets, answer, answerTargets]: Encoded): LossSums {
-  return {
-    text: text ?? NaN,
-    textTargets: textTargets ?? NaN,
-    answer: answer ?? NaN,
-    answerTargets: answerTargets ?? NaN,
-  };
+function decoded(values: Encoded): LossSums {
+  const sums = noLosses();
+  FIELDS.forEach((field, i) => (sums[field] = values[i] ?? NaN));
+  return sums;
 }

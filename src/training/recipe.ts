@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.js';
 import { readFields } from '../model/config-fields.js';
 import type { FieldReader } from '../model/config-fields.js';
+import { INITIAL_VALUE_NAMES, type InitialValues } from '../model/index.js';
 import { DECAYS } from './schedule.js';
 import type { Decay } from './schedule.js';
 import type { Stage } from './task.js';
@@ -23,9 +24,13 @@ export interface Recipe {
   readonly task: TaskName;
   /** `sotu`, `moby-dick`, files, globs or directories. */
   readonly data: readonly string[];
+  /** Texts to measure on, each apart; none: a part of the data. Named as the data are. */
+  readonly heldOut: readonly string[];
   /** What `loadTokenizer` takes. */
   readonly tokenizer: string;
   readonly stages: readonly RecipeStage[];
+  /** How weights start that no checkpoint brings. */
+  readonly initialValues: InitialValues;
   readonly learningRate: number;
   readonly minLearningRate: number;
   readonly warmup: number;
@@ -59,6 +64,8 @@ export type RecipeInput = Partial<Omit<Recipe, 'stages'>> & {
 const FIELDS = [
   'task',
   'data',
+  'heldOut',
+  'initialValues',
   'tokenizer',
   'stages',
   'steps',
@@ -201,6 +208,8 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
   return {
     task,
     data: texts('data', input.data, ['sotu']),
+    heldOut: input.heldOut === undefined ? [] : texts('heldOut', input.heldOut, []),
+    initialValues: fields.choice('initialValues', INITIAL_VALUE_NAMES, 'official'),
     tokenizer: text('tokenizer', input.tokenizer, 'bytes'),
     stages,
     learningRate,

@@ -6,6 +6,7 @@ import type { ModelMeta } from '../checkpoint/load.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
 import { SOLO, type Communicator } from '../distributed/communicator.js';
+import { heldOutCells, type HeldOutCell } from './held-out.js';
 import type { StepLog, TrainStep } from './log.js';
 import { Optimizer, type TrainingOptimizer } from './optimizer.js';
 import { dealtLosses, gatherStep, requireEvenRows, rowsOfRank } from './rank-share.js';
@@ -13,7 +14,7 @@ import type { Recipe } from './recipe.js';
 import { learningRateAt } from './schedule.js';
 import type { Progress, Snapshots } from './snapshots.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
-import { accumulateGradients, meanLosses, measureLosses } from './step.js';
+import { accumulateGradients, addSums, meanLosses, measureLosses, noLosses } from './step.js';
 import type { TrainingTask } from './task.js';
 import { stageOf, totalSteps } from './task.js';
 
@@ -60,6 +61,13 @@ export async function runTraining(options: LoopOptions): Promise<LoopResult> {
   }
 }
 
+interface Advance {
+  readonly step: TrainStep;
+  /** Text by text, where the loss was measured after this step. */
+  readonly heldOut: readonly HeldOutCell[];
+  readonly stopping: boolean;
+}
+
 class Loop {
   private readonly steps: number;
   private step = 0;
@@ -78,8 +86,8 @@ class Loop {
     const { recipe } = this.options;
     while (this.step < this.steps) {
       this.step += 1;
-      const { step, stopping } = await this.advance();
-      this.options.log.append(step);
+      const { step, heldOut, stopping } = await this.advance();
+      this.options.log.append(step, heldOut);
       const due = recipe.checkpointEvery > 0 && this.step % recipe.checkpointEvery === 0;
       if (due || stopping || this.step === this.steps) await this.save();
       this.options.onProgress?.({ step, steps: this.steps });
@@ -130,7 +138,7 @@ class Loop {
   }
 
   /** One step of the optimizer, and the held-out loss where it is due. */
-  private async advance(): Promise<{ step: TrainStep; stopping: boolean }> {
+  private async advance(): Promise<Advance> {
     const { model, task, recipe, engine, signal, communicator } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
@@ -147,27 +155,33 @@ class Loop {
     this.tokens += seen;
     const all = gatherStep(communicator, losses, signal?.aborted === true);
     const { text, answer } = meanLosses(all.losses);
+    const heldOut = this.heldOut();
     const step = {
       step: this.step,
       tokens: this.tokens,
       loss: text,
       answerLoss: answer,
-      ...this.heldOut(),
+      heldOutLoss: heldOut.text,
+      heldOutAnswerLoss: heldOut.answer,
       learningRate,
       gradientNorm: norm,
       seconds,
       tokensPerSecond: seen / seconds,
     };
-    return { step, stopping: all.stopping };
+    return { step, heldOut: heldOut.cells, stopping: all.stopping };
   }
 
-  private heldOut(): Pick<TrainStep, 'heldOutLoss' | 'heldOutAnswerLoss'> {
+  /** Mean losses of all held-out batches, and those of each text; nothing where it is not due. */
+  private heldOut(): { text: number | null; answer: number | null; cells: readonly HeldOutCell[] } {
     const { model, task, recipe, communicator } = this.options;
     const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
-    if (!due && this.step < this.steps) return { heldOutLoss: null, heldOutAnswerLoss: null };
-    const measured = dealtLosses(communicator, task.heldOut(), (batch) => measureLosses(model, batch));
-    const { text, answer } = meanLosses(measured);
-    return { heldOutLoss: text, heldOutAnswerLoss: answer };
+    if (!due && this.step < this.steps) return { text: null, answer: null, cells: [] };
+    const batches = [...task.heldOut()];
+    const measured = dealtLosses(communicator, batches, (batch) => measureLosses(model, batch));
+    const all = noLosses();
+    for (const sums of measured) addSums(all, sums);
+    const named = measured.map((sums, i) => ({ ...sums, source: batches[i]?.source ?? 0 }));
+    return { ...meanLosses(all), cells: heldOutCells(this.step, task.sources, named) };
   }
 
   private divergence(): RunError {

@@ -10,9 +10,15 @@ export interface LossSums {
   textTargets: number;
   answer: number;
   answerTargets: number;
+  /** Of running text: targets that complete a bigram which their context has shown before. */
+  repeated: number;
+  repeatedTargets: number;
 }
 
-export const noLosses = (): LossSums => ({ text: 0, textTargets: 0, answer: 0, answerTargets: 0 });
+export const noLosses = (): LossSums => ({
+  ...{ text: 0, textTargets: 0, answer: 0, answerTargets: 0 },
+  ...{ repeated: 0, repeatedTargets: 0 },
+});
 
 /** Mean loss in nats per target; null where there was none of the kind. */
 export function meanLosses(sums: LossSums): { text: number | null; answer: number | null } {
@@ -27,7 +33,7 @@ export function addSums(to: LossSums, sums: Readonly<LossSums>): void {
   for (const key of Object.keys(to) as (keyof LossSums)[]) to[key] += sums[key];
 }
 
-function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights }: Batch): void {
+function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights, repeated }: Batch): void {
   for (let index = 0; index < losses.length; index++) {
     const loss = losses[index] ?? 0;
     if (answers?.[index] === 1) {
@@ -37,6 +43,10 @@ function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights
       // A weight of 0 marks a filler position, which only evens out the rows.
       sums.text += loss;
       sums.textTargets += 1;
+      if (repeated?.[index] === 1) {
+        sums.repeated += loss;
+        sums.repeatedTargets += 1;
+      }
     }
   }
 }

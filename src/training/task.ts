@@ -14,6 +14,20 @@ export interface Batch {
   readonly weights: Float32Array | null;
   /** 1 where the target is part of an answer, 0 in running text, [rows, P]; null: all running text. */
   readonly answers: Uint8Array | null;
+  /** 1 where the target completes a bigram that its row has shown before, [rows, P]; absent where nobody asks. */
+  readonly repeated?: Uint8Array;
+}
+
+/** A batch that is measured only, and which of the task's sources it is from. */
+export interface HeldOutBatch extends Batch {
+  readonly source: number;
+}
+
+/** A text that the loss is measured on. */
+export interface HeldOutSource {
+  readonly name: string;
+  /** UTF-8 bytes that a token stands for on average: bits per byte follow. */
+  readonly bytesPerToken: number;
 }
 
 /**
@@ -41,8 +55,10 @@ export interface TrainingTask {
   state(): Json;
   /** Goes to where `state` was taken by an equal task. @throws UsageError for what is no such state */
   restore(state: Json): void;
-  /** Batches that are never trained on, always the same. */
-  heldOut(): Iterable<Batch>;
+  /** Texts that are reported apart; none where only the mean makes sense. */
+  readonly sources: readonly HeldOutSource[];
+  /** Batches that are never trained on, always the same, source by source. */
+  heldOut(): Iterable<HeldOutBatch>;
   dispose(): void;
 }
 

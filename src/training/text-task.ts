@@ -1,24 +1,29 @@
+import { basename } from 'node:path';
 import * as v from 'valibot';
 import { UsageError } from '../errors.js';
 import { checkShape } from '../files/json.js';
 import { BatchSampler, sequentialBatches } from '../data/batch-sampler.js';
-import type { Corpus } from '../data/corpus.js';
+import { repeatedBigrams } from '../data/associative-recall.js';
+import type { Corpus, Split, TextPiece } from '../data/corpus.js';
+import { cachedTokens } from '../data/token-cache.js';
 import { tokenize } from '../data/token-store.js';
 import type { TokenStore } from '../data/token-store.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
 import { windowBatch } from './task.js';
-import type { Batch, Stage, TrainingTask } from './task.js';
+import type { Batch, HeldOutBatch, HeldOutSource, Stage, TrainingTask } from './task.js';
 
 const COUNT = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0));
 const CURSORS = v.array(v.object({ epoch: COUNT, window: COUNT }));
 
 export interface TextTaskOptions {
   readonly corpus: Corpus;
+  /** Texts to measure on; none: what the corpus itself holds out. */
+  readonly heldOut?: readonly Corpus[];
   readonly tokenizer: Tokenizer;
   readonly stages: readonly Stage[];
   readonly seed: number;
-  /** Held-out tokens the loss is measured on, at most. */
+  /** Held-out tokens the loss is measured on, at most, of each text. */
   readonly evalTokens: number;
 }
 
@@ -29,14 +34,15 @@ export class TextTask implements TrainingTask {
   readonly identity: Json;
   readonly inputs: Readonly<Record<string, string>>;
   private readonly train: TokenStore;
-  private readonly test: TokenStore;
+  readonly sources: readonly HeldOutSource[];
+  private readonly tests: readonly TokenStore[];
   private readonly samplers: readonly BatchSampler[];
 
   /** Encodes the corpus. @throws UsageError where it is shorter than one sequence */
   constructor(private readonly options: TextTaskOptions) {
-    const { corpus, tokenizer, stages, seed, evalTokens } = options;
+    const { corpus, heldOut = [], tokenizer, stages, seed, evalTokens } = options;
     this.stages = stages;
-    this.inputs = { [corpus.name]: corpus.sha256 };
+    this.inputs = Object.fromEntries([corpus, ...heldOut].map(({ name, sha256 }) => [name, sha256]));
     this.identity = {
       task: this.name,
       corpus: corpus.sha256,
@@ -44,9 +50,15 @@ export class TextTask implements TrainingTask {
       stages: stages.map(({ steps, batch, length }) => ({ steps, batch, length })),
       seed,
       evalTokens,
+      ...(heldOut.length > 0 ? { heldOut: heldOut.map(({ sha256 }) => sha256) } : {}),
     };
-    this.train = tokenize(corpus.pieces('train'), tokenizer);
-    this.test = tokenize(corpus.pieces('held-out'), tokenizer);
+    this.train = cachedTokens(corpus, heldOut.length > 0 ? 'all' : 'train', tokenizer);
+    const tests = (heldOut.length > 0 ? heldOut : [corpus]).map((text) =>
+      encoded(text, heldOut.length > 0 ? 'all' : 'held-out', tokenizer),
+    );
+    this.tests = tests.map(({ tokens }) => tokens);
+    this.sources = tests.map(({ source }) => source);
+    requireOwnNames(this.sources);
     this.samplers = stages.map(
       ({ batch, length }, index) =>
         new BatchSampler({ tokens: this.train, batch, length, seed: `${seed}/text/${index}` }),
@@ -71,20 +83,59 @@ export class TextTask implements TrainingTask {
     for (const [index, cursor] of cursors.entries()) this.samplers[index]?.seek(cursor);
   }
 
-  *heldOut(): Generator<Batch> {
+  *heldOut(): Generator<HeldOutBatch> {
     const last = this.stages.at(-1);
     if (last === undefined) return;
     const { batch } = last;
-    // A held-out text shorter than the training sequences is still worth measuring on.
-    const length = Math.min(last.length, this.test.length - 1);
-    const limit = Math.max(1, Math.floor(this.options.evalTokens / length));
-    for (const { tokens, rows } of sequentialBatches(this.test, { batch, length, limit })) {
-      yield windowBatch(tokens, rows);
+    for (const [source, tokens] of this.tests.entries()) {
+      // A held-out text shorter than the training sequences is still worth measuring on.
+      const length = Math.min(last.length, tokens.length - 1);
+      const limit = Math.max(1, Math.floor(this.options.evalTokens / length));
+      for (const windows of sequentialBatches(tokens, { batch, length, limit })) {
+        const repeated = repeatedTargets(windows.tokens, windows.rows);
+        yield { ...windowBatch(windows.tokens, windows.rows), repeated, source };
+      }
     }
   }
 
   dispose(): void {
     this.train.dispose();
-    this.test.dispose();
+    for (const tokens of this.tests) tokens.dispose();
   }
+}
+
+/** Results are kept by name. */
+function requireOwnNames(sources: readonly HeldOutSource[]): void {
+  const names = sources.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice === undefined) return;
+  throw new UsageError(`two held-out texts are called '${twice}': give one of the files another name`);
+}
+
+/** The tokens of a text to measure on, and how many bytes they stand for. */
+function encoded(
+  text: Corpus,
+  split: Split,
+  tokenizer: Tokenizer,
+): { tokens: TokenStore; source: HeldOutSource } {
+  let bytes = 0;
+  function* counted(): Generator<TextPiece> {
+    for (const piece of text.pieces(split)) {
+      bytes += Buffer.byteLength(piece.text);
+      yield piece;
+    }
+  }
+  const tokens = tokenize(counted(), tokenizer);
+  return { tokens, source: { name: basename(text.name), bytesPerToken: bytes / Math.max(1, tokens.length) } };
+}
+
+/** Of windows [rows, length + 1], whether each target has followed its predecessor before in its row: [rows, length]. */
+function repeatedTargets(windows: Int32Array, rows: number): Uint8Array {
+  const width = windows.length / rows;
+  const flags = new Uint8Array(rows * (width - 1));
+  for (let row = 0; row < rows; row++) {
+    const window = windows.subarray(row * width, (row + 1) * width);
+    flags.set(repeatedBigrams(window).subarray(1), row * (width - 1));
+  }
+  return flags;
 }

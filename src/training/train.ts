@@ -85,7 +85,11 @@ async function trainLocked(
   options: TrainOptions,
 ): Promise<TrainResult> {
   const { config, recipe, initial } = options;
-  const model = createModel(config, { seed: recipe.seed, weights: initial ? 'zeros' : 'random' });
+  const model = createModel(config, {
+    seed: recipe.seed,
+    weights: initial ? 'zeros' : 'random',
+    initialValues: recipe.initialValues,
+  });
   try {
     if (initial !== undefined) loadParameters(model, initial.checkpoint.tensors);
     return await trainOn(model, task, tokenizer, options);
@@ -104,13 +108,14 @@ async function trainOn(
   const isFirst = communicator.rank === 0;
   const settings = settingsOf(options, task);
   const provenance = provenanceOf(options, task);
+  const sources = task.sources.map(({ name }) => name);
   const snapshots = new Snapshots(directory, settings);
   if (isFirst) {
     if (!resume) snapshots.clear();
     // Another run's log must not be touched: its snapshots are looked at first.
     snapshots.list();
   }
-  const log = isFirst ? TrainLog.open(directory, settings, provenance, resume) : NO_LOG;
+  const log = isFirst ? TrainLog.open(directory, sources, { settings, provenance, resume }) : NO_LOG;
   const meta = metaOf(options, task, tokenizer, provenance);
   try {
     const result = await runTraining({
@@ -142,7 +147,7 @@ function settingsOf(
     engine: engine.name,
     storage: engine.storage,
     model: { ...config },
-    weights: initial === undefined ? { seed: recipe.seed } : initial.sha256,
+    weights: initial === undefined ? startingWeights(recipe) : initial.sha256,
     data: task.identity,
     optimizer: {
       ...{ learningRate, minLearningRate, warmup, decay, weightDecay, beta1, beta2, epsilon },
@@ -151,6 +156,11 @@ function settingsOf(
     },
     evalEvery: recipe.evalEvery,
   };
+}
+
+/** The official values go without saying, as they did before there were others. */
+function startingWeights({ seed, initialValues }: Recipe): Json {
+  return initialValues === 'official' ? { seed } : { seed, initialValues };
 }
 
 function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {

@@ -42,6 +42,9 @@ test('a run leaves its log, its checkpoints, and nothing else', async () => {
   assert.equal([status, step, tokens, rows.length], ['finished', 10, 320, 10]);
   assert.equal(readdirSync(at('run')).sort(), [
     'checkpoints',
+    'held-out.cells.jsonl',
+    'held-out.csv',
+    'held-out.run.json',
     'train.cells.jsonl',
     'train.csv',
     'train.run.json',

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { RunError } from '../../errors.js';
+import { cacheFolder } from '../../files/cache.js';
 import { makeDirectory } from '../../files/write.js';
 import { openLibrary } from './libraries.js';
 import { exitOnSignals } from './signals.js';
@@ -34,13 +34,6 @@ export function cacheKey(request: CompileRequest, compiler: string): string {
   for (const part of [compiler, ...compileOptions(request), request.source, ...headers.flat()])
     hash.update(part).update('\0');
   return hash.digest('hex');
-}
-
-/** Where compiled kernels are kept: `$YOCO_CACHE`, else `$XDG_CACHE_HOME/yoco`, else `~/.cache/yoco`. */
-export function cacheFolder(environment: NodeJS.ProcessEnv): string {
-  const base =
-    environment.YOCO_CACHE ?? join(environment.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'yoco');
-  return join(base, 'cuda');
 }
 
 export interface Compiler {
@@ -94,7 +87,7 @@ export function openCompiler(): Compiler {
     return binary;
   };
 
-  const folder = cacheFolder(process.env);
+  const folder = cacheFolder('cuda');
   return {
     description,
     compile(request) {

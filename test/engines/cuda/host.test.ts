@@ -22,7 +22,8 @@ import {
   pointer,
 } from '../../../src/engines/cuda/launch.js';
 import { libraryCandidates, openLibrary } from '../../../src/engines/cuda/libraries.js';
-import { cacheFolder, cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { cacheFolder } from '../../../src/files/cache.js';
 import { Struct } from '../../../src/engines/cuda/structs.js';
 import { broadcastWalk, copyWalk, mergeAxes, sizeOf, stridesOf } from '../../../src/engines/cuda/walk.js';
 import { RunError } from '../../../src/errors.js';
@@ -143,7 +144,7 @@ test('compiled kernels are keyed by content, options and compiler', () => {
   ];
   for (const change of others) assert.is.not(cacheKey({ ...request, ...change }, 'NVRTC 13.0'), key);
   assert.is.not(cacheKey(request, 'NVRTC 12.4'), key);
-  assert.is(cacheFolder({ YOCO_CACHE: '/c' }), '/c/cuda');
+  assert.is(cacheFolder('cuda', { YOCO_CACHE: '/c' }), '/c/cuda');
 });
 
 test('libraries: named folders first, then the loader; what is missing is said', () => {

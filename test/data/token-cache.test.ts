@@ -1,0 +1,80 @@
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadCorpus, type Corpus } from '../../src/data/corpus.js';
+import { cachedTokens } from '../../src/data/token-cache.js';
+import { tokenize, type TokenStore } from '../../src/data/token-store.js';
+import { BytesTokenizer } from '../../src/data/tokenizers/bytes.js';
+
+const test = suite('data: token cache');
+let directory = '';
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-tokens-test-'));
+});
+test.after.each(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** Counts how often it encodes. */
+class Counting extends BytesTokenizer {
+  encoded = 0;
+  override encodePieces(pieces: Iterable<string>): ReturnType<BytesTokenizer['encodePieces']> {
+    this.encoded += 1;
+    return super.encodePieces(pieces);
+  }
+}
+
+function corpusOf(text: string): Promise<Corpus> {
+  writeFileSync(join(directory, 'text.txt'), text);
+  return loadCorpus(join(directory, 'text.txt'));
+}
+
+function ids(store: TokenStore): number[] {
+  const target = new Int32Array(store.length);
+  store.read(0, target);
+  return [...target];
+}
+
+test('the second time tokens come from the cache, the same ones', async () => {
+  const corpus = await corpusOf('one two three\n'.repeat(50));
+  const tokenizer = new Counting();
+  const options = { folder: join(directory, 'cache'), leastBytes: 0 };
+  const expected = ids(tokenize(corpus.pieces('train'), new BytesTokenizer()));
+  for (let time = 0; time < 2; time++) {
+    assert.equal(ids(cachedTokens(corpus, 'train', tokenizer, options)), expected);
+    assert.is(tokenizer.encoded, 1);
+  }
+  assert.equal(
+    readdirSync(options.folder).filter((name) => !name.endsWith('.bin')),
+    [],
+    'nothing half-written stays',
+  );
+});
+
+test('another text, split or end of text are other tokens', async () => {
+  const options = { folder: join(directory, 'cache'), leastBytes: 0 };
+  const tokenizer = new Counting();
+  cachedTokens(await corpusOf('one two three\n'.repeat(50)), 'train', tokenizer, options);
+  cachedTokens(await corpusOf('one two three\n'.repeat(51)), 'train', tokenizer, options);
+  cachedTokens(await corpusOf('one two three\n'.repeat(51)), 'all', tokenizer, options);
+  assert.is(tokenizer.encoded, 3);
+});
+
+test('a small corpus leaves no file; a damaged file and a folder that cannot be are no failure', async () => {
+  const corpus = await corpusOf('one two three\n'.repeat(50));
+  const tokenizer = new Counting();
+  const folder = join(directory, 'cache');
+  cachedTokens(corpus, 'all', tokenizer, { folder });
+  assert.not.ok(readdirSync(directory).includes('cache'));
+  cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 });
+  const [file = ''] = readdirSync(folder);
+  truncateSync(join(folder, file), 8 + 2 * 100);
+  const expected = ids(tokenize(corpus.pieces('all'), tokenizer));
+  assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 })), expected);
+  const blocked = join(directory, 'text.txt', 'cache');
+  assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder: blocked, leastBytes: 0 })), expected);
+});
+
+test.run();
