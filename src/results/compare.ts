@@ -73,7 +73,7 @@ function offence(column: Column, base: Cell, fresh: Cell, tolerance: number): st
   const values = `${column.name} ${cellText(column, fresh) || 'empty'}, was ${cellText(column, base) || 'empty'}`;
   if (typeof base === 'number' && typeof fresh === 'number') {
     const worse = percentWorse(column, base, fresh);
-    if (worse <= tolerance) return null;
+    if (worse <= Math.max(tolerance, column.tolerance ?? 0)) return null;
     return Number.isFinite(worse) ? `${values} (${worse.toFixed(1)} % worse)` : values;
   }
   return base === fresh ? null : values;

@@ -14,7 +14,14 @@ export interface Provenance {
   versions: Readonly<Record<string, string>>;
   /** Commit of the toolkit; null outside a checkout. */
   git: { commit: string; modified: boolean } | null;
-  machine: { cpu: string; cores: number; memoryBytes: number; system: string };
+  machine: {
+    cpu: string;
+    /** What decides the last digits of sums: `avx2`, `avx512f`, … Empty where the system does not tell. */
+    instructions: readonly string[];
+    cores: number;
+    memoryBytes: number;
+    system: string;
+  };
   engine: {
     name: string;
     description: string;
@@ -87,10 +94,25 @@ function gitState(): Provenance['git'] {
   return { commit, modified: git('status', '--porcelain', '--untracked-files=no', 'src') !== '' };
 }
 
+/** The vector instructions of the processor, from which ONNX Runtime chooses its kernels. */
+function vectorInstructions(): string[] {
+  try {
+    const [, flags = ''] = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? [];
+    return flags
+      .split(/\s+/)
+      .filter((flag) => /^(avx|fma|f16c|amx|sve|asimd|i8mm|bf16)/.test(flag))
+      .sort();
+  } catch {
+    // Only Linux has the file.
+    return [];
+  }
+}
+
 function machine(): Provenance['machine'] {
   const processors = cpus();
   return {
     cpu: processors[0]?.model.trim() ?? 'unknown',
+    instructions: vectorInstructions(),
     cores: processors.length,
     memoryBytes: totalmem(),
     system: `${platform()} ${release()} ${arch()}`,

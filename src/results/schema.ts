@@ -21,6 +21,8 @@ export interface Column<Name extends string = string> {
   readonly display?: 'bytes' | 'seconds' | 'count' | 'percent' | 'plain';
   /** Compared by `--check`: which direction is a regression. Absent: any change beyond the tolerance. */
   readonly better?: 'lower' | 'higher';
+  /** Percent by which `--check` lets it be worse at least: processors of other kinds round sums in another order. */
+  readonly tolerance?: number;
 }
 
 export interface Schema<Name extends string = string> {

@@ -127,4 +127,19 @@ test('the JUnit report has a case for each row, and escapes what a row says', ()
   assert.match(xml, /name="model=new context=1">\s*<skipped message="[^"]+"\/>/);
 });
 
+test('a column may allow for processors of other kinds, which a lower tolerance does not take back', () => {
+  const columns = schema.columns.map((column) =>
+    column.name === 'accuracy' ? { ...column, tolerance: 1 } : column,
+  );
+  const text = 'context,accuracy,flops,status,error\n1,0.9,100,ok,\n2,0.9,100,ok,\n';
+  const fresh = [
+    { context: 1, accuracy: 0.895, flops: 100, status: 'ok' },
+    { context: 2, accuracy: 0.88, flops: 100, status: 'ok' },
+  ];
+  const lenient = { ...schema, columns };
+  const found = compareResults(lenient, fresh, readBaseline(lenient, baseline(text)), 0);
+  assert.is(offences(found).length, 1);
+  assert.match(offences(found).join(), 'context=2: accuracy 0.88');
+});
+
 test.run();

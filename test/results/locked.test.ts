@@ -13,7 +13,7 @@ const at = scratchDirectory(test);
 const PREFILL = ['profile-memory', '--analytic', '--preset', 'pico', '--ctx', '1k', '--format', 'csv'];
 const provenance = {
   ...{ command: [], versions: {}, git: null, engine: null, flags: {}, configuration: null, inputs: {} },
-  machine: { cpu: '', cores: 1, memoryBytes: 1, system: '' },
+  machine: { cpu: '', instructions: [], cores: 1, memoryBytes: 1, system: '' },
 };
 const schema = { name: 'table', columns: [{ name: 'key', kind: 'key', description: 'of a row' }] } as const;
 const open = (): ResultWriter => ResultWriter.open(at(), schema, { provenance, settings: null });

@@ -24,4 +24,11 @@ test('a benchmark is recorded as what runs it again, its default directory spell
   assert.equal(one.flags, { directory: 'runs/a', preset: 'yoco-3b' });
 });
 
+test('the processor is recorded with the vector instructions that decide the last digits', () => {
+  const { cpu, instructions } = collectProvenance({ command: [], flags: {} }).machine;
+  assert.ok(cpu.length > 0);
+  if (process.platform === 'linux' && process.arch === 'x64') assert.ok(instructions.includes('avx2'));
+  assert.equal([...instructions].sort(), instructions);
+});
+
 test.run();
