@@ -50,6 +50,7 @@ export default class Generate extends PlainCommand {
       description: 'draw among the fewest tokens that have probability P together',
       helpValue: 'P',
     }),
+    verbose: Flags.boolean({ description: 'say which files name the begin, end and stop tokens' }),
     'ignore-end': Flags.boolean({ description: 'go on after the end-of-text token' }),
   };
 
@@ -63,6 +64,10 @@ export default class Generate extends PlainCommand {
     const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
+    if (flags.verbose) {
+      const { describeOrigins } = await import('../data/tokenizer.js');
+      for (const line of describeOrigins(candidate.tokenizer)) this.note(line);
+    }
     const engine = await startChosenEngine(flags, (line) => {
       this.note(line);
     });

@@ -43,7 +43,7 @@ export default class Train extends BaseCommand {
     })(),
     data: Flags.string({
       description:
-        'sotu (default), moby-dick, or files, globs and directories of .txt and .jsonl; may be repeated',
+        'sotu (default), moby-dick, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst) and .parquet; may be repeated',
       multiple: true,
       multipleNonGreedy: true,
       helpGroup: 'DATA',
