@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -172,6 +172,30 @@ test('a context beyond memory is a row that says so; the sweep goes on and the e
     /error,"context 1048576m of pico yoco \(gated-retention\) needs \d+ bytes .* available are \d+ bytes/,
   );
   assert.match(stdout, /pico,yoco,gated-retention,true,64,\d+,.*,ok,/);
+});
+
+test('--check reads its file before the run replaces it, and refuses another table before the work', async () => {
+  const argv = ['profile-memory', '--analytic', '--ctx', '1k', ...common()];
+  assert.is((await runCli(...argv)).exitCode, 0);
+  const file = join(directory, 'profile-memory.csv');
+  const table = text('profile-memory.csv');
+  const [head = '', row = ''] = table.split('\n');
+  const at = head.split(',').indexOf('kv_cache_bytes');
+  const cells = row.split(',').map((cell, i) => (i === at ? '1' : cell));
+  writeFileSync(file, `${head}\n${cells.join(',')}\n`);
+  const report = join(directory, 'reports', 'junit.xml');
+  const check = ['--no-resume', '--check', file, '--check-report', report];
+  const worse = await runCli(...argv, ...check);
+  assert.match(worse.stderr, /kv_cache_bytes \d+, was 1\b/);
+  assert.is(worse.exitCode, 1);
+  assert.is(text('profile-memory.csv'), table, 'the run replaced it');
+  assert.match(readFileSync(report, 'utf8'), /failures="1"[^]*<failure [^]*kv_cache_bytes/);
+  const other = join(directory, 'other.csv');
+  writeFileSync(other, 'a,b\n1,2\n');
+  const out = join(directory, 'untouched');
+  const refused = await runCli('profile-memory', '--analytic', ...common(out), '--check', other);
+  assert.match(refused.stderr, /other\.csv is no table of profile-memory/);
+  assert.not.ok(existsSync(out));
 });
 
 test('--check names the rows that regressed', async () => {
