@@ -82,7 +82,8 @@ export const textIn = (row: Row, column: string): string => {
 export function legendName(row: Row, withModel: boolean): string {
   const [architecture, model] = [textIn(row, 'architecture'), textIn(row, 'model')];
   const selfDecoder = textIn(row, 'self_decoder');
-  const isUnsaid = ['', 'gated-retention'].includes(selfDecoder) || (withModel && model.includes(selfDecoder));
+  const isUnsaid =
+    ['', 'gated-retention'].includes(selfDecoder) || (withModel && model.includes(selfDecoder));
   const mixer = isUnsaid ? '' : ` ${selfDecoder}`;
   if (!withModel) return architecture + mixer;
   return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + mixer;

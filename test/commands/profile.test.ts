@@ -216,6 +216,26 @@ test('--check names the rows that regressed', async () => {
   assert.match(other.stderr, /regression: .*context=64: weights_bytes \d+, was \d+ \(100\.0 % worse\)/);
 });
 
+test('layouts by name and by their parts, each a row of its own', async () => {
+  const layouts = 'transformer,retnet,unstacked-yoco,2*(retention attention),6*retention memory 2*cross';
+  const { stdout, exitCode } = await runCli(
+    ...['profile-memory', '--analytic', '--preset', 'tiny', '--ctx', '1k', '--format', 'csv'],
+    ...['--layout', layouts, '--self-decoder', 'retention', '--out', directory],
+  );
+  assert.is(exitCode, 0);
+  const rows = stdout.trim().split('\n').slice(1);
+  assert.equal(
+    rows.map((row) => row.split(',').slice(0, 3).join()),
+    [
+      'tiny,transformer,',
+      'tiny,retnet,',
+      'tiny,unstacked-yoco,retention',
+      'tiny,2*(retention attention),',
+      'tiny,6*retention memory 2*cross,',
+    ],
+  );
+});
+
 test('bad input is one line and exit status 2', async () => {
   const cases: [string[], RegExp][] = [
     [['--ctx', '12q'], /^yoco: --ctx: '12q' is not a number of tokens/],
@@ -233,6 +253,9 @@ test('bad input is one line and exit status 2', async () => {
       /self-decoder .* is for architecture yoco/,
     ],
     [['--config', 'a.json', '--self-decoder', 'sliding-window'], /--self-decoder with --preset/],
+    [['--layout', '4*mamba'], /layout '4\*mamba': expected one of gated-retention, .*, found 'mamba'/],
+    [['--layout', 'cla', '--arch', 'yoco'], /--layout/],
+    [['--layout', 'gretnet', '--self-decoder', 'retention'], /layouts that leave it open; .* as gretnet/],
     [['surplus'], /Unexpected argument: surplus/],
   ];
   for (const [argv, line] of cases) {

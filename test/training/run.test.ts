@@ -102,6 +102,24 @@ test('Ctrl-C saves, and the run goes on as if nothing had happened', async () =>
   assert.equal([again.status, again.rows.length], ['finished', 10]);
 });
 
+test('runs of other layouts resume as if nothing had happened', async () => {
+  const text = corpus();
+  const size = { dim: 16, layers: 2, hiddenDim: 24, heads: 2, kvHeads: 1, vocabSize: 264 };
+  for (const layout of ['cla', 'retention memory embeddings cross']) {
+    const config = createConfig({ ...size, layout });
+    rmSync(at('whole'), { recursive: true, force: true });
+    rmSync(at('run'), { recursive: true, force: true });
+    await trainSmall(at('whole'), text, { config });
+    const controller = new AbortController();
+    const onProgress = ({ step }: TrainProgress): void => {
+      if (step.step === 5) controller.abort();
+    };
+    await trainSmall(at('run'), text, { config, signal: controller.signal, onProgress });
+    await trainSmall(at('run'), text, { config });
+    assert.equal(results(at('run')), results(at('whole')), layout);
+  }
+});
+
 test('killed at any file operation it goes on as if nothing had happened', async () => {
   const text = corpus();
   await trainSmall(at('whole'), text);

@@ -9,6 +9,9 @@ const CONFIGS: Record<string, ModelConfig> = {
   'yoco, gated retention': presetConfig('pico', 'yoco'),
   'yoco, sliding window': presetConfig('pico', 'yoco', { selfDecoder: 'sliding-window', slidingWindow: 24 }),
   transformer: presetConfig('pico', 'transformer'),
+  'every other part': presetConfig('pico', 'custom', {
+    layout: 'retention memory embeddings cross attention cross',
+  }),
 };
 
 function ids(rows: number, length: number): tf.Tensor2D {
