@@ -105,8 +105,10 @@ function worstValue(actual: ArrayLike<number>, expected: ArrayLike<number>, leas
   for (let i = 0; i < expected.length; i++) {
     const [a, e] = [actual[i] ?? NaN, expected[i] ?? NaN];
     if (a === e || Math.abs(a - e) <= least) continue;
-    const error = Number.isNaN(a) && Number.isNaN(e) ? 0 : Math.abs(a - e) / Math.abs(e);
-    if (!(error <= worst)) worst = error;
+    if (Number.isNaN(a) && Number.isNaN(e)) continue;
+    const error = Math.abs(a - e) / Math.abs(e);
+    if (Number.isNaN(error)) return NaN;
+    worst = Math.max(worst, error);
   }
   return worst;
 }
@@ -116,7 +118,8 @@ function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number
   let [worst, scale] = [0, 1];
   for (let i = 0; i < expected.length; i++) {
     const difference = Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN));
-    if (!(difference <= worst)) worst = difference;
+    if (Number.isNaN(difference)) return NaN;
+    worst = Math.max(worst, difference);
     scale = Math.max(scale, Math.abs(expected[i] ?? NaN));
   }
   return worst / scale;

@@ -41,7 +41,7 @@ static Owned owned(int size, bool isWide) {
 static double worst;
 static void compare(double found, double expected) {
   const double error = fabs(found - expected) / (fabs(expected) + 1e-3);
-  if (!(error <= worst)) worst = error;
+  if (!std::isnan(worst) && !(error <= worst)) worst = error;
 }
 static void print(const char* name) {
   printf("%s\t%g\n", name, worst);
