@@ -2,6 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
+import type { createProgress } from '../cli/progress.js';
 import type { GenerateSpeed, Sampler } from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
@@ -59,7 +60,8 @@ export default class Generate extends PlainCommand {
     const prompt = await this.prompt(args.prompt, flags['prompt-file']);
     const sampler = await this.sampler(flags);
     const { chooseModel } = await import('../library/models.js');
-    const { loadCandidates, generate } = await import('../library/generation.js');
+    const { generate, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
+      await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
@@ -68,16 +70,28 @@ export default class Generate extends PlainCommand {
       const { describeOrigins } = await import('../data/tokenizer.js');
       for (const line of describeOrigins(candidate.tokenizer)) this.note(line);
     }
-    const engine = await startChosenEngine(flags, (line) => {
+    const note = (line: string): void => {
       this.note(line);
-    });
+    };
+    const engine = await startChosenEngine(flags, note);
     if (!choice.checkpoint) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }
+    const { tokenizer } = candidate;
+    const ids = promptTokens(tokenizer, prompt);
+    requireGenerationMemory(engine, choice, ids.length + flags.tokens);
+    remarkContext(note, candidate, ids.length + flags.tokens);
     const model = await candidate.open();
-    const speed = await generate(model, candidate.tokenizer, engine, {
-      ...{ prompt, sampler, limit: flags.tokens, ignoreEnd: flags['ignore-end'] },
+    let progress: ReturnType<typeof createProgress> | null = null;
+    const speed = await generate(model, tokenizer, engine, {
+      ...{ prompt: ids, sampler, limit: flags.tokens, ignoreEnd: flags['ignore-end'] },
+      onPrompt: (tokens) => {
+        progress ??= this.progress({ label: 'prompt', total: ids.length, unit: 'tokens' });
+        progress.update(tokens);
+      },
       onText: (text) => {
+        progress?.stop();
+        progress = null;
         if (!isRead()) this.exit(0);
         process.stdout.write(text);
       },

@@ -1,5 +1,6 @@
 /** Generation and scoring of text. */
-export { loadCandidates, type Candidate } from '../evaluation/candidates.js';
+export { loadCandidates, remarkContext, type Candidate } from '../evaluation/candidates.js';
+export { requireGenerationMemory } from '../evaluation/scoring/memory.js';
 export {
   generate,
   promptTokens,
@@ -20,4 +21,5 @@ export {
   type ScoreOptions,
   type ScoreRequest,
 } from '../evaluation/scoring/likelihood.js';
+export { BigramMemory, recallHits, recallLosses, type RecallLosses } from '../evaluation/scoring/recall.js';
 export { Random } from '../random.js';

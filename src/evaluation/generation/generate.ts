@@ -9,13 +9,16 @@ import type { Sampler } from './sampling.js';
 import { TextStream } from './text-stream.js';
 
 export interface GenerateOptions {
-  readonly prompt: string;
+  /** A text, or its tokens as `promptTokens` gives them. */
+  readonly prompt: string | Int32Array;
   readonly sampler: Sampler;
   /** Tokens to generate at most. */
   readonly limit: number;
   /** Go on after the end-of-text token. */
   readonly ignoreEnd: boolean;
   readonly onText: (text: string) => void;
+  /** Called with the tokens of the prompt read so far. */
+  readonly onPrompt?: (tokens: number) => void;
 }
 
 export interface GenerateSpeed {
@@ -40,16 +43,20 @@ export function promptTokens(tokenizer: Tokenizer, prompt: string): Int32Array {
   return ids;
 }
 
+/**
+ * Continues a prompt and disposes of what it made.
+ * @throws RunError when the model's logits are not finite; the text before has been handed over
+ */
 export async function generate(
   model: LanguageModel,
   tokenizer: Tokenizer,
   engine: Engine,
-  { prompt, sampler, limit, ignoreEnd, onText }: GenerateOptions,
+  { prompt, sampler, limit, ignoreEnd, onText, onPrompt }: GenerateOptions,
 ): Promise<GenerateSpeed> {
-  const ids = promptTokens(tokenizer, prompt);
+  const ids = typeof prompt === 'string' ? promptTokens(tokenizer, prompt) : prompt;
   const cache = model.createCache({ maxTokens: ids.length + limit });
   const started = performance.now();
-  const logits = consumeForLast(model, cache, ids);
+  const logits = consumeForLast(model, cache, ids, onPrompt);
   await engine.synchronize();
   const prefilled = performance.now();
   const stream = new TextStream(tokenizer, ids);

@@ -14,6 +14,11 @@ export interface TokenDocument {
   readonly length: number;
   /** Its tokens, perhaps with an end-of-text token behind them. */
   readonly tokens: TokenStore;
+  /**
+   * Bytes of the text of its first tokens, up to the last whole character; null where the tokenizer does not give the text
+   * back (some lower-case it or drop what they do not know), so that bytes and tokens cannot be matched.
+   */
+  bytesAt(position: number): number | null;
 }
 
 /**
@@ -30,10 +35,10 @@ export async function loadDocuments(
   return sources.flatMap((source) => {
     const corpus = new Corpus(source.name, [source]);
     if (source.kind === 'text')
-      return [encode(source.name, corpus.sha256, tokenizer, corpus.pieces(), maxTokens)];
+      return [encode(source.name, corpus.sha256, tokenizer, () => corpus.pieces(), maxTokens)];
     return [...corpus.pieces()].map((piece, index) => {
       const sha256 = createHash('sha256').update(piece.text).digest('hex');
-      return encode(`${source.name}#${index + 1}`, sha256, tokenizer, [piece], maxTokens);
+      return encode(`${source.name}#${index + 1}`, sha256, tokenizer, () => [piece], maxTokens);
     });
   });
 }
@@ -42,10 +47,31 @@ function encode(
   name: string,
   sha256: string,
   tokenizer: Tokenizer,
-  pieces: Iterable<TextPiece>,
+  pieces: () => Iterable<TextPiece>,
   maxTokens: number,
 ): TokenDocument {
-  const tokens = tokenize(pieces, tokenizer, { maxTokens });
-  const isCut = tokens.length > maxTokens;
-  return { name, sha256, tokens, length: tokens.length - (tokenizer.endOfText === null || isCut ? 0 : 1) };
+  // Two more than needed tell a text that was cut from one that ends there, its end-of-text token included.
+  const tokens = tokenize(pieces(), tokenizer, { maxTokens: maxTokens + 2 });
+  const isCut = tokens.length >= maxTokens + 2;
+  const length = tokens.length - (tokenizer.endOfText === null || isCut ? 0 : 1);
+  const bytesAt = (position: number): number | null => {
+    const ids = new Int32Array(position);
+    tokens.read(0, ids);
+    // What the last token leaves incomplete is decoded as U+FFFD.
+    const text = tokenizer.decode(ids).replace(/\uFFFD+$/, '');
+    return beginsWith(pieces(), text) ? Buffer.byteLength(text) : null;
+  };
+  return { name, sha256, tokens, length, bytesAt };
+}
+
+/** Do the pieces, joined, begin with this text? */
+function beginsWith(pieces: Iterable<TextPiece>, text: string): boolean {
+  let at = 0;
+  for (const piece of pieces) {
+    const part = piece.text.slice(0, text.length - at);
+    if (!text.startsWith(part, at)) return false;
+    at += part.length;
+    if (at === text.length) return true;
+  }
+  return at === text.length;
 }

@@ -4,6 +4,7 @@ import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { consumeForAll, scoringChunk } from '../scoring/consume.js';
 import { requireFinite } from '../scoring/finite.js';
+import { BigramMemory } from '../scoring/recall.js';
 import { scoreTokens } from '../scoring/token-scores.js';
 
 export interface PositionLoss {
@@ -13,6 +14,9 @@ export interface PositionLoss {
   readonly tokens: number;
   /** Sum of their losses in nats. */
   readonly nats: number;
+  /** Of these tokens, those that complete a bigram the document has shown before, and the sum of their losses. */
+  readonly hitTokens: number;
+  readonly hitNats: number;
 }
 
 /** Positions from `smallest` on, doubling, and the end. */
@@ -41,7 +45,8 @@ export async function documentLosses(
   const size = scoringChunk(model.config);
   const cache = model.createCache({ maxTokens: end + offset });
   const losses: PositionLoss[] = [];
-  let [nats, tokens, next] = [0, 0, 0];
+  let [nats, tokens, hitNats, hitTokens, next] = [0, 0, 0, 0, 0];
+  const bigrams = new BigramMemory();
   try {
     // Input i of the sequence (begin token, document) predicts input i + 1; the last token is predicted only.
     for (let at = 0; at < end + offset - 1; at += size) {
@@ -52,12 +57,17 @@ export async function documentLosses(
       const scores = await scoreTokens(logits, wanted, false);
       logits.dispose();
       for (const [row, { logProbability }] of scores.entries()) {
-        nats += requireFinite(-logProbability, 'a loss');
+        const loss = requireFinite(-logProbability, 'a loss');
+        nats += loss;
         tokens += 1;
+        if (bigrams.completes(ids[row] as number, ids[row + 1] as number)) {
+          hitTokens += 1;
+          hitNats += loss;
+        }
         // The token just scored is number `position` of the document, from 1.
         const position = at + row + 2 - offset;
         if (position === positions[next]) {
-          losses.push({ position, tokens, nats });
+          losses.push({ position, tokens, nats, hitTokens, hitNats });
           next += 1;
         }
       }

@@ -2,13 +2,12 @@
 import type { RunContext } from '../../sweep/run-context.js';
 import { modelLabel } from '../../sweep/model-key.js';
 import type { Engine } from '../../engines/engine.js';
-import { UsageError } from '../../errors.js';
-import { costs } from '../../model/costs.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
+import { RunError, UsageError } from '../../errors.js';
+import type { LanguageModel } from '../../model/language-model.js';
 import type { Row } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';
-import { weightsCell, type Candidate } from '../candidates.js';
-import { scoringChunk } from '../scoring/consume.js';
+import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
+import { requireScoringMemory } from '../scoring/memory.js';
 import { loadDocuments, type TokenDocument } from './documents.js';
 import { documentLosses, doublingPositions, type PositionLoss } from './perplexity.js';
 import { MEAN, PERPLEXITY_SCHEMA } from './tables.js';
@@ -28,10 +27,19 @@ interface Job {
   readonly positions: readonly number[];
 }
 
-/** @throws UsageError for documents shorter than every position, RunError for those that do not fit the memory */
+/**
+ * @throws UsageError for documents shorter than every position, RunError when none fits the memory. A document that does not
+ *   fit beside others that do, or whose losses are not finite, is failed rows.
+ */
 export async function runPerplexity(context: RunContext, run: PerplexityRun): Promise<ResultWriter> {
   const jobs = await planJobs(run);
-  for (const job of jobs) requireRoom(job, run.engine);
+  const refusals = new Map(jobs.map((job) => [job, refusalOf(job, run.engine)]));
+  const [refusal] = refusals.values();
+  if (refusal && [...refusals.values()].every((reason) => reason !== null)) throw refusal;
+  for (const candidate of run.candidates) {
+    const own = jobs.filter((job) => job.candidate === candidate);
+    remarkContext(context.note, candidate, Math.max(...own.flatMap(({ positions }) => positions)));
+  }
   const settings = new Map(jobs.map((job) => [jobName(keyOf(job, 0)), jobSettings(job, run.engine)]));
   const { provenance, resume } = run;
   const plan = run.candidates.flatMap((candidate) =>
@@ -51,11 +59,12 @@ export async function runPerplexity(context: RunContext, run: PerplexityRun): Pr
     for (const candidate of run.candidates) {
       const own = missing.filter((job) => job.candidate === candidate);
       if (own.length > 0) {
-        await measure(own, writer, (job, tokens) => {
+        const measuring = new Measuring(refusals, writer, (job, tokens) => {
           progress.note(`${modelLabel(candidate.choice)}, ${job.document.name}`);
           progress.update(done + tokens);
           if (tokens === job.positions.at(-1)) done += tokens;
         });
+        await measuring.all(own);
       }
       addMeans(
         jobs.filter((job) => job.candidate === candidate),
@@ -93,20 +102,15 @@ function positionsOf({ name, length }: TokenDocument, wanted: readonly number[] 
   );
 }
 
-function requireRoom({ candidate, positions }: Job, engine: Engine): void {
-  const { config } = candidate.choice;
-  const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const chunk = scoringChunk(config);
-  const end = positions.at(-1) ?? 0;
-  const formulas = costs(config);
-  const logits = chunk * config.vocabSize * bytesPerElement;
-  const needed = formulas.weightBytes(bytesPerElement) + logits;
-  const memory = formulas.inferenceMemory({ context: end, chunk, bytesPerElement });
-  requireMemory(
-    engine,
-    needed + besideWeights(memory),
-    `a document of ${end} tokens (${modelLabel(candidate.choice)})`,
-  );
+/** Why a document cannot be measured; null if it can. */
+function refusalOf({ candidate, positions }: Job, engine: Engine): RunError | null {
+  try {
+    requireScoringMemory(engine, candidate.choice, positions.at(-1) ?? 0);
+    return null;
+  } catch (error) {
+    if (error instanceof RunError) return error;
+    throw error;
+  }
 }
 
 const keyOf = ({ candidate, document }: Job, position: number): Row => ({
@@ -141,45 +145,66 @@ function sharedPositions(jobs: readonly Job[]): number[] {
   return several.sort((a, b) => a - b);
 }
 
-async function measure(
-  jobs: readonly Job[],
-  writer: ResultWriter,
-  onTokens: (job: Job, tokens: number) => void,
-): Promise<void> {
-  const [first] = jobs;
-  if (first === undefined) return;
-  const model = await first.candidate.open();
-  try {
-    for (const job of jobs) {
-      const { candidate, document, positions } = job;
-      const started = performance.now();
-      const losses = await documentLosses(
-        model,
-        candidate.tokenizer,
-        document.tokens,
-        positions,
-        (tokens) => {
-          onTokens(job, tokens);
-        },
-      );
-      const rate = (positions.at(-1) ?? 0) / ((performance.now() - started) / 1000);
-      for (const [index, loss] of losses.entries()) {
-        const row = { ...keyOf(job, loss.position), ...weightsCell(candidate), documents: null };
-        writer.append({ ...row, ...lossCells(loss, losses[index - 1]), tokens_per_second: rate });
+/** Measures the documents of one model. */
+class Measuring {
+  private model: LanguageModel | null = null;
+
+  constructor(
+    private readonly refusals: ReadonlyMap<Job, RunError | null>,
+    private readonly writer: ResultWriter,
+    private readonly onTokens: (job: Job, tokens: number) => void,
+  ) {}
+
+  async all(jobs: readonly Job[]): Promise<void> {
+    try {
+      for (const job of jobs) {
+        try {
+          await this.one(job);
+        } catch (error) {
+          for (const position of job.positions) this.writer.fail(keyOf(job, position), error);
+        }
       }
+    } finally {
+      this.model?.dispose();
     }
-  } finally {
-    model.dispose();
+  }
+
+  private async one(job: Job): Promise<void> {
+    const { candidate, document, positions } = job;
+    const refusal = this.refusals.get(job);
+    if (refusal) throw refusal;
+    this.model ??= await candidate.open();
+    const { tokenizer } = candidate;
+    const started = performance.now();
+    const losses = await documentLosses(this.model, tokenizer, document.tokens, positions, (tokens) => {
+      this.onTokens(job, tokens);
+    });
+    const rate = (positions.at(-1) ?? 0) / ((performance.now() - started) / 1000);
+    // Without a token to begin with, the first token of the text has no loss and its bytes do not count.
+    const begins = tokenizer.beginOfText !== null || tokenizer.endOfText !== null;
+    const skipped = begins ? 0 : (document.bytesAt(1) ?? 0);
+    for (const [index, loss] of losses.entries()) {
+      const bytes = document.bytesAt(loss.position);
+      this.writer.append({
+        ...{ ...keyOf(job, loss.position), ...weightsCell(candidate), documents: null },
+        ...lossCells(loss, losses[index - 1]),
+        bits_per_byte: bytes === null ? null : loss.nats / Math.LN2 / (bytes - skipped),
+        tokens_per_second: rate,
+      });
+    }
   }
 }
 
-function lossCells({ tokens, nats }: PositionLoss, before?: PositionLoss): Row {
+function lossCells({ tokens, nats, hitTokens, hitNats }: PositionLoss, before?: PositionLoss): Row {
   const since = tokens - (before?.tokens ?? 0);
   return {
     tokens,
     loss: nats / tokens,
     perplexity: Math.exp(nats / tokens),
     loss_since_last: (nats - (before?.nats ?? 0)) / since,
+    recall_tokens: hitTokens,
+    recall_loss: hitTokens === 0 ? null : hitNats / hitTokens,
+    first_loss: hitTokens === tokens ? null : (nats - hitNats) / (tokens - hitTokens),
   };
 }
 
@@ -192,16 +217,27 @@ function addMeans(jobs: readonly Job[], writer: ResultWriter): void {
       .filter(({ positions }) => positions.includes(position))
       .map((job) => writer.get(keyOf(job, position)))
       .filter((row) => row !== undefined);
+    const key = { ...first.candidate.key, document: MEAN, position };
+    if (writer.get(key)?.status === 'ok') continue;
+    const failed = rows.find(({ status }) => status !== 'ok');
+    if (failed) {
+      writer.fail(key, new RunError(`${String(failed.document)}: ${String(failed.error)}`));
+      continue;
+    }
     const mean = (column: string): number =>
       rows.reduce((sum, row) => sum + Number(row[column]), 0) / rows.length;
-    const key = { ...first.candidate.key, document: MEAN, position };
-    if (writer.has(key)) continue;
+    const meanOf = (column: string): number | null =>
+      rows.every((row) => typeof row[column] === 'number') ? mean(column) : null;
     writer.append({
       ...{ ...key, ...weightsCell(first.candidate), documents: rows.length },
       tokens: rows.reduce((sum, row) => sum + Number(row.tokens), 0),
       loss: mean('loss'),
       perplexity: Math.exp(mean('loss')),
       loss_since_last: mean('loss_since_last'),
+      bits_per_byte: meanOf('bits_per_byte'),
+      recall_tokens: meanOf('recall_tokens') === null ? null : mean('recall_tokens') * rows.length,
+      recall_loss: meanOf('recall_loss'),
+      first_loss: meanOf('first_loss'),
     });
   }
 }

@@ -32,6 +32,33 @@ export const PERPLEXITY_SCHEMA: Schema = {
       better: 'lower',
     },
     {
+      name: 'bits_per_byte',
+      kind: 'result',
+      description: 'loss in bits over the bytes of the text read: comparable over tokenizers',
+      digits: 6,
+      better: 'lower',
+    },
+    {
+      name: 'recall_tokens',
+      kind: 'result',
+      description: 'AR-Hit: tokens that complete a bigram the document has shown before',
+      display: 'count',
+    },
+    {
+      name: 'recall_loss',
+      kind: 'result',
+      description: 'AR-Hit: their mean loss, nats per token',
+      digits: 6,
+      better: 'lower',
+    },
+    {
+      name: 'first_loss',
+      kind: 'result',
+      description: 'First-Occur: mean loss of the other tokens, nats per token',
+      digits: 6,
+      better: 'lower',
+    },
+    {
       name: 'tokens_per_second',
       kind: 'timing',
       description: 'rate over the whole document',

@@ -17,21 +17,32 @@ export function scoringChunk(config: ModelConfig): number {
 /** Int32 [1, T]. */
 export const idsTensor = (ids: Int32Array): tf.Tensor2D => tf.tensor2d(ids, [1, ids.length], 'int32');
 
-/** Appends tokens to the cache without computing logits. */
-export function consume(model: LanguageModel, cache: ModelCache, ids: Int32Array): void {
+/** Appends tokens to the cache without computing logits. @param onTokens called with the tokens done */
+export function consume(
+  model: LanguageModel,
+  cache: ModelCache,
+  ids: Int32Array,
+  onTokens?: (tokens: number) => void,
+): void {
   const chunk = defaultChunkSize(model.config);
   for (let at = 0; at < ids.length; at += chunk) {
     const tokens = idsTensor(ids.subarray(at, at + chunk));
     model.extend(tokens, cache, { logits: 'none' });
     tokens.dispose();
+    onTokens?.(Math.min(at + chunk, ids.length));
   }
 }
 
-/** Appends tokens to the cache; the logits [1, V] of the last. */
-export function consumeForLast(model: LanguageModel, cache: ModelCache, ids: Int32Array): tf.Tensor2D {
+/** Appends tokens to the cache; the logits [1, V] of the last. @param onTokens called with the tokens done before the last chunk */
+export function consumeForLast(
+  model: LanguageModel,
+  cache: ModelCache,
+  ids: Int32Array,
+  onTokens?: (tokens: number) => void,
+): tf.Tensor2D {
   const chunk = defaultChunkSize(model.config);
   const cut = Math.floor((ids.length - 1) / chunk) * chunk;
-  consume(model, cache, ids.subarray(0, cut));
+  consume(model, cache, ids.subarray(0, cut), onTokens);
   const tokens = idsTensor(ids.subarray(cut));
   const logits = model.extend(tokens, cache, { logits: 'last' });
   tokens.dispose();

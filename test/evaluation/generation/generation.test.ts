@@ -51,6 +51,27 @@ test('greedy decoding goes on until the limit or the end of the text, and leaves
   assert.is(model.consumed, 2 + 2, 'the last token is not fed back');
 });
 
+test('generation stops with an error at logits that are not finite', async () => {
+  const model = new (class extends StubModel {
+    override row(context: readonly number[]): number[] {
+      return super.row(context).map((value, id) => (context.length > 3 && id === 7 ? -Infinity : value));
+    }
+  })(10);
+  const before = tf.memory().numTensors;
+  for (const sampler of [
+    greedySampler,
+    randomSampler({ temperature: 1, topK: null, topP: null, random: new Random(1) }),
+  ]) {
+    try {
+      await generate(model, sampler, 5);
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, /logits are not finite/);
+    }
+  }
+  assert.is(tf.memory().numTensors, before);
+});
+
 test('the same seed draws the same tokens', async () => {
   const sampler = (seed: number): Sampler =>
     randomSampler({ temperature: 1, topK: null, topP: null, random: new Random(seed) });

@@ -156,6 +156,61 @@ test('rows for documents and their means; a second run measures nothing again', 
   assert.match(perplexityFigure(rows), /^<svg[^]*mean over the documents/);
 });
 
+test('losses are divided by whether a token completes a bigram shown before; bits are over bytes', async () => {
+  const text = `${'the cat and the cat. '.repeat(3)}naïve ☃ end`;
+  writeFileSync(join(directory, 'recall.txt'), text);
+  const model = new StubModel(264);
+  const size = Buffer.byteLength(text);
+  const { rows } = await run(model, ['recall.txt'], [size], 'recall');
+  const ids = [256, ...Buffer.from(text)];
+  let [hits, hitNats, nats] = [0, 0, 0];
+  for (let i = 1; i < ids.length; i++) {
+    const loss = -model.logProbability(ids.slice(0, i), ids[i] ?? NaN);
+    nats += loss;
+    // By brute force: has this pair stood anywhere before?
+    const before = ids.slice(0, i).some((id, at) => at > 0 && id === ids[i] && ids[at - 1] === ids[i - 1]);
+    if (!before) continue;
+    hits += 1;
+    hitNats += loss;
+  }
+  const [row] = rows;
+  assert.is(row?.recall_tokens, hits);
+  near(row?.recall_loss, hitNats / hits);
+  near(row?.first_loss, (nats - hitNats) / (size - hits));
+  near(row?.bits_per_byte, nats / Math.LN2 / size);
+});
+
+test('a tokenizer that does not give the text back has no bits per byte', async () => {
+  const lower: Tokenizer = {
+    ...{ name: 'lower', vocabSize: 264, beginOfText: null, endOfText: 256 },
+    ...{ padding: null, stopTokens: [], origins: [] },
+    encode: (text) => bytes.encode(text.toLowerCase()),
+    encodePieces: (pieces) => bytes.encodePieces([...pieces].map((piece) => piece.toLowerCase())),
+    encodeParts: (parts) => bytes.encodeParts(parts.map((part) => part.toLowerCase())),
+    decode: (ids) => bytes.decode(ids),
+  };
+  writeFileSync(join(directory, 'case.txt'), 'é small, then Large letters');
+  const [document] = await loadDocuments([join(directory, 'case.txt')], lower);
+  assert.is(document?.bytesAt(1), 0, 'half a character is not counted');
+  assert.is(document?.bytesAt(5), 5);
+  assert.is(document?.bytesAt(20), null);
+});
+
+test('losses that are not finite are failed rows; other documents are measured', async () => {
+  const broken = new (class extends StubModel {
+    override row(context: readonly number[]): number[] {
+      return super.row(context).map((value) => (context.length > 150 ? NaN : value));
+    }
+  })(264);
+  const { rows } = await run(broken, ['long.txt', 'short.txt'], [50, 100, 300], 'nan');
+  const status = (document: string): unknown[] =>
+    rows.filter((row) => row.document === document).map((row) => row.status);
+  assert.equal(status('long.txt'), ['error', 'error', 'error']);
+  assert.equal(status('short.txt'), ['ok', 'ok']);
+  assert.equal(status(MEAN), ['error', 'error']);
+  assert.match(String(rows[0]?.error), /not finite/);
+});
+
 test('documents shorter than every position are refused before the work starts', async () => {
   const model = new StubModel(264);
   try {

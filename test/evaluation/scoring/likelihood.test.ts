@@ -128,8 +128,8 @@ test('the tree counts shared tokens once, duplicates and prefixes of others incl
 
 test('texts are encoded as a whole, after a begin token where there is one', async () => {
   const bytes = await loadTokenizer('bytes');
-  assert.equal(encodeRequest(bytes, 'ab', ' c'), request([97, 98, 32, 99], 2));
-  assert.equal(encodeRequest(bytes, '', 'c'), request([256, 99], 1));
+  assert.equal(encodeRequest(bytes, 'ab', ' c'), { ...request([97, 98, 32, 99], 2), dropped: 0 });
+  assert.equal(encodeRequest(bytes, '', 'c'), { ...request([256, 99], 1), dropped: 0 });
   const cl100k = await loadTokenizer('cl100k_base');
   const { tokens, start } = encodeRequest(cl100k, 'Answer:', ' A');
   assert.is(tokens[0], cl100k.beginOfText);
@@ -141,8 +141,14 @@ test('texts are encoded as a whole, after a begin token where there is one', asy
 
 test('of texts beyond the limit the end is kept, with something before the continuation', async () => {
   const bytes = await loadTokenizer('bytes');
-  assert.equal(encodeRequest(bytes, 'abcdef', 'gh', 5), request([...Buffer.from('defgh')], 3));
-  assert.equal(encodeRequest(bytes, 'abcdef', 'gh', 1), request([...Buffer.from('fgh')], 1));
+  assert.equal(encodeRequest(bytes, 'abcdef', 'gh', 5), {
+    ...request([...Buffer.from('defgh')], 3),
+    dropped: 3,
+  });
+  assert.equal(encodeRequest(bytes, 'abcdef', 'gh', 1), {
+    ...request([...Buffer.from('fgh')], 1),
+    dropped: 5,
+  });
   const cl100k = await loadTokenizer('cl100k_base');
   const { tokens, start } = encodeRequest(cl100k, 'one two three four', ' five', 3);
   assert.equal([tokens.length, start, tokens[0]], [3, 2, 0]);
