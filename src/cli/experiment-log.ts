@@ -5,7 +5,7 @@ import { RunError } from '../errors.js';
 import { readJsonAs } from '../files/json.js';
 import { hashOf } from '../results/canonical.js';
 import { makeDirectory, writeFileAtomic } from '../files/write.js';
-import type { ExperimentStep } from './experiment.js';
+import { groupsOf, type ExperimentStep } from './experiment.js';
 
 const FINISHED_STEP = v.object({
   title: v.string(),
@@ -37,7 +37,11 @@ export class ExperimentLog {
   /** The names under which the steps are known here: each depends on the ones before it. */
   static hashes(steps: readonly ExperimentStep[], version: string): string[] {
     let previous = version;
-    return steps.map(({ command, args }) => (previous = hashOf({ previous, command, args })));
+    return groupsOf(steps).flatMap((group) => {
+      const hashes = group.map(({ command, args }) => hashOf({ previous, command, args }));
+      previous = hashes.length === 1 ? (hashes[0] ?? '') : hashOf({ hashes });
+      return hashes;
+    });
   }
 
   isDone(hash: string): boolean {
@@ -45,9 +49,12 @@ export class ExperimentLog {
     return step !== undefined && step.files.every((file) => existsSync(join(this.directory, file)));
   }
 
-  /** @param started when the step began, in milliseconds since 1970 */
-  record(hash: string, title: string, started: number): void {
-    const files = filesWrittenSince(this.directory, started);
+  /**
+   * @param started when the step began, in milliseconds since 1970
+   * @param folder where the step writes, below the output directory, when others write beside it
+   */
+  record(hash: string, title: string, started: number, folder = '.'): void {
+    const files = filesWrittenSince(join(this.directory, folder), started).map((file) => join(folder, file));
     this.finished.set(hash, { title, seconds: Math.round((Date.now() - started) / 100) / 10, files });
     makeDirectory(this.directory);
     writeFileAtomic(this.path, `${JSON.stringify(Object.fromEntries(this.finished), null, 2)}\n`);

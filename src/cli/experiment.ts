@@ -17,6 +17,8 @@ export interface ExperimentStep {
   /** A command of ours (`train`), or the path of a script. */
   command: string;
   args: readonly string[];
+  /** Neighbours of one group do not need each other; absent: the step needs all before it. */
+  group?: string;
 }
 
 export interface Experiment {
@@ -41,12 +43,18 @@ export function experimentNames(): string[] {
 }
 
 const text = v.pipe(v.string(), v.nonEmpty('expected a text'));
-const isOneCommand = ({ run, script }: { title: string; run?: string; script?: string }): boolean =>
-  (run === undefined) !== (script === undefined);
+/** A step as the file has it. */
+interface StepFields {
+  title: string;
+  run?: string;
+  script?: string;
+  group?: string;
+}
+
+const isOneCommand = ({ run, script }: StepFields): boolean => (run === undefined) !== (script === undefined);
 
 /** It could be itself, or one that runs this one. */
-const runsNoExperiment = ({ run }: { title: string; run?: string; script?: string }): boolean =>
-  !/^\s*reproduce(\s|$)/.test(run ?? '');
+const runsNoExperiment = ({ run }: StepFields): boolean => !/^\s*reproduce(\s|$)/.test(run ?? '');
 
 const EXPERIMENT = v.object({
   description: text,
@@ -56,7 +64,7 @@ const EXPERIMENT = v.object({
   steps: v.pipe(
     v.array(
       v.pipe(
-        v.object({ title: text, run: v.optional(text), script: v.optional(text) }),
+        v.object({ title: text, run: v.optional(text), script: v.optional(text), group: v.optional(text) }),
         v.check(
           isOneCommand,
           "expected either 'run', a command of yoco, or 'script', a file of the checkout",
@@ -77,9 +85,9 @@ function readExperiment(file: string): Experiment {
     ...fields,
     name: basename(file, '.json'),
     reference,
-    steps: steps.map(({ title, run, script }) => {
+    steps: steps.map(({ title, run, script, group }) => {
       const [command = '', ...args] = (run ?? script ?? '').trim().split(/\s+/);
-      return { title, kind: run === undefined ? 'script' : 'run', command, args };
+      return { title, kind: run === undefined ? 'script' : 'run', command, args, group };
     }),
   };
 }
@@ -131,4 +139,15 @@ export function resolveSteps(
       (input) => !(input in given) && step.args.some((word) => word.includes(`{${input}}`)),
     ),
   }));
+}
+
+/** Steps that may run side by side: neighbours of one group. */
+export function groupsOf<S extends Pick<ExperimentStep, 'group'>>(steps: readonly S[]): S[][] {
+  const groups: S[][] = [];
+  for (const step of steps) {
+    const last = groups.at(-1);
+    if (step.group !== undefined && last?.[0]?.group === step.group) last.push(step);
+    else groups.push([step]);
+  }
+  return groups;
 }

@@ -21,13 +21,27 @@ export async function runStep(config: Config, step: ExperimentStep, options: Ste
     await runScript(step);
     return;
   }
+  const [, ...args] = stepWords(config, step, options);
+  await config.runCommand(step.command, args);
+}
+
+/** The words of a step that is a command. */
+export function stepWords(config: Config, step: ExperimentStep, options: StepOptions): string[] {
   const { check } = options;
-  await config.runCommand(step.command, [
+  return [
+    step.command,
     ...step.args,
     ...(takes(config, step, 'resume') && !options.resume ? ['--no-resume'] : []),
     ...(check ? ['--check', check.file, '--tolerance', String(check.tolerance)] : []),
     ...(options.quiet ? ['--quiet'] : []),
-  ]);
+  ];
+}
+
+/** Where a step writes, below the experiment's output directory. */
+export function outputFolder({ args }: ExperimentStep, out: string): string {
+  const directory = args[args.indexOf('--out') + 1];
+  const folder = args.includes('--out') && directory !== undefined ? relative(out, directory) : '.';
+  return folder.startsWith('..') || folder === '' ? '.' : folder;
 }
 
 export const takes = (config: Config, { command }: ExperimentStep, flag: string): boolean =>

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import { PlainCommand } from '../cli/plain-command.js';
+import { selfCommand } from '../cli/self.js';
 import { UsageError } from '../errors.js';
 
 export default class Launch extends PlainCommand {
@@ -34,7 +35,7 @@ export default class Launch extends PlainCommand {
     const { exitCode, failedRank } = await launchRanks({
       ranks: flags.ranks,
       transport: transportOf(words),
-      command: [process.execPath, ...process.execArgv, process.argv[1] ?? '', ...words],
+      command: [...selfCommand(), ...words],
       environment: process.env,
       onLine: (line, rank, stream) => {
         if (stream === 'stdout' && rank === 0) process.stdout.write(`${line}\n`);

@@ -5,6 +5,17 @@ import { PlainCommand } from '../cli/plain-command.js';
 import { formatDuration } from '../cli/progress.js';
 import { FailedCellsError, RegressionError, RunError, UsageError } from '../library/basics.js';
 import type { Experiment, ResolvedStep } from '../cli/experiment.js';
+import type { ExperimentLog } from '../cli/experiment-log.js';
+import type { StepOptions } from '../cli/steps.js';
+
+/** A step that is to run. */
+interface DueStep {
+  readonly step: ResolvedStep;
+  readonly group?: string;
+  readonly hash: string;
+  readonly heading: string;
+  readonly options: StepOptions;
+}
 
 export default class Reproduce extends PlainCommand {
   static override summary = 'Run an experiment: the commands behind a table or figure, one after the other.';
@@ -17,6 +28,7 @@ export default class Reproduce extends PlainCommand {
     '<%= config.bin %> <%= command.id %> laptop --check results/laptop',
     '<%= config.bin %> <%= command.id %> laptop --no-resume --out runs/again',
     '<%= config.bin %> <%= command.id %> needle --input novels=books',
+    '<%= config.bin %> <%= command.id %> quality-ladder --jobs 4',
     '<%= config.bin %> <%= command.id %> my-experiment.json',
   ];
   static override args = {
@@ -36,12 +48,23 @@ export default class Reproduce extends PlainCommand {
       helpValue: 'DIR',
     }),
     tolerance: checkFlags.tolerance,
+    jobs: Flags.integer({
+      description: 'independent steps to run at once, each in a process (and on a GPU) of its own',
+      default: 1,
+      min: 1,
+      max: 1024,
+    }),
+    step: Flags.integer({
+      description: 'run this step only, counted from 1: for the tasks of a job array',
+      min: 1,
+      exclusive: ['jobs', 'check'],
+    }),
   };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Reproduce);
     const { existsSync } = await import('node:fs');
-    const { loadExperiment, resolveSteps } = await import('../cli/experiment.js');
+    const { groupsOf, loadExperiment, resolveSteps } = await import('../cli/experiment.js');
     const { ExperimentLog } = await import('../cli/experiment-log.js');
     const { referenceTable, runStep } = await import('../cli/steps.js');
     const { toolkitVersion, lockDirectory } = await import('../library/results.js');
@@ -54,23 +77,38 @@ export default class Reproduce extends PlainCommand {
     const steps = resolveSteps(experiment, out, parseInputs(flags.input));
     this.requireCommands(experiment, steps);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
+    if (flags.step !== undefined) {
+      await this.runAlone(steps, flags.step, { resume, quiet });
+      return;
+    }
     lockDirectory(out, 'reproduce', { doing: 'reproducing an experiment', reentrant: true });
     const log = new ExperimentLog(out, resume);
     const begun = Date.now();
     const problems: string[] = [];
-    for (const [index, step] of steps.entries()) {
+    const due = steps.flatMap((step, index): DueStep[] => {
       const hash = hashes[index] ?? '';
       const heading = `[${index + 1}/${steps.length}] ${step.title}`;
       const file = check === undefined ? null : referenceTable(this.config, step, out, check);
       if (step.missing.length > 0) {
         const needed = step.missing.map((name) => `--input ${name}=PATH (${experiment.inputs[name] ?? ''})`);
         this.note(`${heading}: skipped, it needs ${needed.join(' and ')}`);
-      } else if (log.isDone(hash) && file === null) {
+        return [];
+      }
+      if (log.isDone(hash) && file === null) {
         this.note(`${heading}: done before`);
-      } else {
+        return [];
+      }
+      const options = { resume, quiet, ...(file === null ? {} : { check: { file, tolerance } }) };
+      return [{ step, group: step.group, hash, heading, options }];
+    });
+    for (const group of groupsOf(due)) {
+      if (group.length > 1 && flags.jobs > 1 && group.every(({ step }) => step.kind === 'run')) {
+        problems.push(...(await this.runGroup(group, flags.jobs, log, out)));
+        continue;
+      }
+      for (const { step, hash, heading, options } of group) {
         this.headline(`${heading}  (${commandLine(step)})`);
         const started = Date.now();
-        const options = { resume, quiet, ...(file === null ? {} : { check: { file, tolerance } }) };
         const problem = await this.attempt(() => runStep(this.config, step, options));
         if (!(problem instanceof FailedCellsError)) log.record(hash, step.title, started);
         if (problem) problems.push(step.title);
@@ -83,6 +121,62 @@ export default class Reproduce extends PlainCommand {
       throw new RunError(
         `${problems.length} of ${steps.length} steps have failed cells or worse figures: ${problems.join('; ')}`,
       );
+  }
+
+  /** One step of the list by itself, for a job array: what the others have done is not asked. */
+  private async runAlone(
+    steps: readonly ResolvedStep[],
+    number: number,
+    options: { resume: boolean; quiet: boolean },
+  ): Promise<void> {
+    const { runStep } = await import('../cli/steps.js');
+    const step = steps[number - 1];
+    if (step === undefined)
+      throw new UsageError(`--step ${number}: the experiment has ${steps.length} steps`);
+    if (step.missing.length > 0)
+      throw new UsageError(`--step ${number} needs --input ${step.missing.join(', ')}`);
+    this.headline(`[${number}/${steps.length}] ${step.title}  (${commandLine(step)})`);
+    await runStep(this.config, step, options);
+  }
+
+  /** Steps side by side; the titles of those that failed. @throws RunError where one could not run at all */
+  private async runGroup(
+    group: readonly DueStep[],
+    jobs: number,
+    log: ExperimentLog,
+    out: string,
+  ): Promise<string[]> {
+    const { runJobs } = await import('../cli/jobs.js');
+    const { stepWords, outputFolder } = await import('../cli/steps.js');
+    const started = group.map(() => 0);
+    const problems: string[] = [];
+    const broken: string[] = [];
+    const jobsOf = group.map(({ step, options }) => ({
+      words: stepWords(this.config, step, { ...options, quiet: true }),
+    }));
+    await runJobs(
+      jobsOf,
+      jobs,
+      (index) => {
+        started[index] = Date.now();
+        const { heading, step } = group[index] as DueStep;
+        this.headline(`${heading}  (${commandLine(step)})`);
+      },
+      (index, { status, stderr }) => {
+        const { hash, heading, step } = group[index] as DueStep;
+        const seconds = (Date.now() - (started[index] ?? 0)) / 1000;
+        this.note(
+          `${heading}: ${status === 0 ? 'done' : `exit status ${status}`} in ${formatDuration(seconds)}`,
+        );
+        if (status === 0) log.record(hash, step.title, started[index] ?? 0, outputFolder(step, out));
+        else {
+          process.stderr.write(stderr);
+          (status === 1 ? problems : broken).push(step.title);
+        }
+      },
+    );
+    if (broken.length > 0) throw new RunError(`steps could not run: ${broken.join('; ')}`);
+    return problems;
   }
 
   /** Refuses unknown commands before the work starts. */

@@ -28,7 +28,7 @@ test('what is no experiment is refused in one line that names the file', async (
   const cases: [unknown, number, RegExp][] = [
     ['{', 1, /experiment\.json: not valid JSON/],
     ['null', 1, /experiment\.json: expected Object, found null/],
-    [{ out, steps: [step] }, 1, /experiment\.json: description: expected .*, found nothing/],
+    [{ out, steps: [step] }, 1, /experiment\.json: description is missing/],
     [{ description: 'x', out, steps: [] }, 1, /steps: expected at least one step/],
     [{ description: 'x', out, steps: [step, { ...step, run: 1 }] }, 1, /steps\.1\.run: expected string/],
     [{ description: 'x', out, steps: [{ title: 'a' }] }, 1, /steps\.0: expected either 'run'/],
@@ -162,6 +162,59 @@ test('a step that fails stops the experiment with its own line and status', asyn
   );
   assert.match(stderr, /^yoco: there is no directory .*absent\n$/);
   assert.is(exitCode, 2);
+});
+
+const analytic = (name: string, context = '1k'): string =>
+  `profile-memory --analytic --ctx ${context} --out {out}/${name}`;
+
+test('independent steps run side by side and leave what they leave one after the other', async () => {
+  const steps = [
+    { title: 'a', group: 'g', run: analytic('a') },
+    { title: 'b', group: 'g', run: analytic('b', '2k') },
+    { title: 'last', run: analytic('last', '4k') },
+  ];
+  const [one, two] = ['one', 'two'].map((name) => join(directory, name)) as [string, string];
+  const file = write({ description: 'x', out: one, steps });
+  const first = await runCli('reproduce', file);
+  assert.is(first.exitCode, 0, first.stderr);
+  const second = await runCli('reproduce', file, '--out', two, '--jobs', '2');
+  assert.is(second.exitCode, 0, second.stderr);
+  for (const name of ['a', 'b', 'last']) {
+    const [expected, found] = [one, two].map((out) =>
+      readFileSync(join(out, name, 'profile-memory.csv'), 'utf8'),
+    );
+    assert.is(found, expected);
+  }
+  const again = await runCli('reproduce', file, '--out', two, '--jobs', '2');
+  assert.is(again.stderr.match(/done before/g)?.length, 3, again.stderr);
+});
+
+test('a step of a group that fails does not keep its neighbours from running, but what needs it', async () => {
+  const steps = [
+    { title: 'bad', group: 'g', run: 'profile-memory --analytic --ctx 12q --out {out}/bad' },
+    { title: 'good', group: 'g', run: analytic('good') },
+    { title: 'last', run: analytic('last') },
+  ];
+  const { exitCode, stderr } = await runCli(
+    ...['reproduce', write({ description: 'x', out: join(directory, 'o'), steps }), '--jobs', '2'],
+  );
+  assert.is(exitCode, 1);
+  assert.match(stderr, /'12q' is not a number of tokens/);
+  assert.match(stderr, /steps could not run: bad/);
+  assert.ok(existsSync(join(directory, 'o', 'good', 'profile-memory.csv')));
+  assert.not.ok(existsSync(join(directory, 'o', 'last')));
+});
+
+test('one step of the list runs by itself', async () => {
+  const steps = ['a', 'b'].map((title) => ({ title, run: analytic(title) }));
+  const out = join(directory, 'o');
+  const file = write({ description: 'x', out, steps });
+  const { exitCode, stderr } = await runCli('reproduce', file, '--step', '2');
+  assert.is(exitCode, 0, stderr);
+  assert.equal([existsSync(join(out, 'a')), existsSync(join(out, 'b'))], [false, true]);
+  const beyond = await runCli('reproduce', file, '--step', '3');
+  assert.match(beyond.stderr, /--step 3: the experiment has 2 steps/);
+  assert.is(beyond.exitCode, 2);
 });
 
 test.run();
