@@ -13,7 +13,7 @@ import { copyRate } from '../../src/profiling/copy-rate.js';
 import { fillCache } from '../../src/model/state/fill.js';
 import { ELEMENT_BYTES } from '../../src/sweep/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
-import { median } from '../../src/profiling/statistics.js';
+import { median } from '../../src/sweep/statistics.js';
 import { decodeBytes } from '../../src/profiling/throughput.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';

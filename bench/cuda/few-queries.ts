@@ -7,7 +7,7 @@ import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { startCuda } from '../../src/engines/cuda/index.js';
 import { KeyValuePages, linear, pagedAttention } from '../../src/ops/index.js';
 import { copyRate } from '../../src/profiling/copy-rate.js';
-import { median } from '../../src/profiling/statistics.js';
+import { median } from '../../src/sweep/statistics.js';
 import * as tf from '../../src/tf.js';
 import { cudaBackend } from './kernel-times.js';
 

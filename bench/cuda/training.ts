@@ -1,7 +1,7 @@
 /** Training steps of the 160M models in bfloat16: tokens/s, and the share of this card's rate in a large product. */
 import { linear } from '../../src/ops/index.js';
 import { costs, presetConfig } from '../../src/model/index.js';
-import { median } from '../../src/profiling/statistics.js';
+import { median } from '../../src/sweep/statistics.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
 import { trainer } from '../training-step.js';

@@ -1,7 +1,7 @@
 import type { Engine } from '../engines/engine.js';
 import * as tf from '../tf.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
-import { median } from './statistics.js';
+import { median } from '../sweep/statistics.js';
 import { timeRuns } from './timing.js';
 
 /** The tensor copied: too large for every cache on a chip, and for the start of a copy to count; small for the memory. */

@@ -3,7 +3,7 @@ import type { DerivedTable } from '../results/derived.js';
 import type { Row } from '../results/schema.js';
 import { rowOf, type TableCell, type TableSchema } from '../results/typed.js';
 import type { PrefillFigures, PrefillKey } from './prefill.js';
-import { growthExponent } from './statistics.js';
+import { growthExponent } from '../sweep/statistics.js';
 import { EARLY_EXIT_COLUMN } from './tables.js';
 
 type GrowthKey = Omit<PrefillKey, 'context'>;

@@ -4,6 +4,7 @@ import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
 import type { ModelKey } from '../sweep/model-key.js';
 import { randomTokens } from './prompt.js';
+import { peakResidentBytes } from '../sweep/memory-budget.js';
 import { fillAndPrefill } from './filled-cache.js';
 import type { OpenModel } from '../sweep/sweep.js';
 
@@ -100,9 +101,6 @@ export interface MeasureMemoryOptions {
   fill: boolean;
   onProgress?: (tokens: number) => void;
 }
-
-/** Largest resident memory of this process since it began, in bytes. */
-export const peakResidentBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 /** Prefills a prompt and reads the allocator. */
 export async function measureMemory(

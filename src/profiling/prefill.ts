@@ -4,7 +4,7 @@ import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelKey } from '../sweep/model-key.js';
 import * as tf from '../tf.js';
-import { peakResidentBytes } from './memory.js';
+import { peakResidentBytes } from '../sweep/memory-budget.js';
 import { randomTokens } from './prompt.js';
 import { timeSampledPrefill, type SampledPrefill } from './sampled-prefill.js';
 import { secondsFigures, timeRuns, type SecondsFigures } from './timing.js';

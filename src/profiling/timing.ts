@@ -1,5 +1,5 @@
 import type { Engine } from '../engines/engine.js';
-import { summarize } from './statistics.js';
+import { summarize } from '../sweep/statistics.js';
 
 /** Seconds of each of `count` runs of `work`, from an idle engine to an idle engine. */
 export async function timeRuns(engine: Engine, count: number, work: () => void): Promise<number[]> {

@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import { arch, cpus, homedir, platform, release, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Communicator } from '../distributed/communicator.js';
-import type { Engine } from '../engines/engine.js';
 import { packageDirectory, packageRoot } from '../package-root.js';
 import type { Json } from './canonical.js';
 
@@ -38,13 +37,22 @@ export interface Provenance {
   inputs: Readonly<Record<string, string>>;
 }
 
+/** What a record says of an engine. */
+export interface EngineDescription {
+  readonly name: string;
+  readonly description: string;
+  readonly device: string;
+  readonly storage: string;
+  readonly threads?: number;
+}
+
 export interface RunDescription {
   /** What the command line begins with; default: `['yoco']`. */
   program?: readonly string[];
   /** `['needle', '--ctx', '4k']`. */
   command: readonly string[];
   flags: Readonly<Record<string, unknown>>;
-  engine?: Engine;
+  engine?: EngineDescription;
   /** The ranks of the run, all of which describe it; default: one. */
   communicator?: Communicator;
   configuration?: Json;
@@ -134,7 +142,7 @@ function plain(value: unknown): Json {
   ) as Json;
 }
 
-function describeEngine(engine: Engine): Provenance['engine'] {
+function describeEngine(engine: EngineDescription): Provenance['engine'] {
   const { name, description, device, storage, threads } = engine;
   return { name, description, device, storage, threads: threads ?? null };
 }

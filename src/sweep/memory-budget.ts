@@ -23,3 +23,6 @@ export function requireMemory(engine: Engine, bytes: number, what: string): void
 
 /** What a prompt needs beside the weights. */
 export const besideWeights = ({ total, weights }: InferenceMemory): number => total - weights;
+
+/** Largest resident memory of this process since it began, in bytes. */
+export const peakResidentBytes = (): number => process.resourceUsage().maxRSS * 1024;

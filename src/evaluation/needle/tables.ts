@@ -2,7 +2,7 @@
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import { groupRows } from '../../results/group.js';
-import { median } from '../../profiling/statistics.js';
+import { median } from '../../sweep/statistics.js';
 import type { Column, Row, Schema } from '../../results/schema.js';
 import { WEIGHTS_COLUMN } from '../candidates.js';
 import { wilsonInterval } from '../scoring/statistics.js';

@@ -5,7 +5,7 @@ import type { Engine } from '../../engines/engine.js';
 import type { ModelCache } from '../../model/state/state-cache.js';
 import { defaultChunkSize } from '../../model/costs.js';
 import type { LanguageModel } from '../../model/language-model.js';
-import { peakResidentBytes } from '../../profiling/memory.js';
+import { peakResidentBytes } from '../../sweep/memory-budget.js';
 import type { Row } from '../../results/schema.js';
 import type * as tf from '../../tf.js';
 import { consume, consumeForLast } from '../scoring/consume.js';

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { growthExponent, median, summarize } from '../../src/profiling/statistics.js';
+import { growthExponent, median, summarize } from '../../src/sweep/statistics.js';
 
 const test = suite('statistics');
 
