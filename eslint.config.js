@@ -19,7 +19,8 @@ const LAYERS = [
   ['data', 'ops'],
   ['results'],
   ['distributed', 'files'],
-  ['errors.ts', 'package-root.ts', 'printable.ts', 'random.ts', 'tf.ts'],
+  ['package-root.ts', 'printable.ts', 'random.ts', 'tf.ts'],
+  ['errors.ts'],
 ];
 
 const zone = (folder, from, message) => ({

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import { PlainCommand } from '../cli/plain-command.js';
 import { selfCommand } from '../cli/self.js';
-import { UsageError } from '../errors.js';
+import { UsageError } from '../library/basics.js';
 
 export default class Launch extends PlainCommand {
   static override summary = 'Run a command as several processes on this machine, one per GPU.';

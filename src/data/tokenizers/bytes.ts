@@ -1,4 +1,4 @@
-import { BaseTokenizer, padVocabulary } from '../tokenizer.js';
+import { BaseTokenizer, padVocabulary } from './base.js';
 import { wholeParts, wholeTexts } from './parts.js';
 
 const END_OF_TEXT = 256;

@@ -1,5 +1,5 @@
 import type * as cl100k from 'gpt-tokenizer/encoding/cl100k_base';
-import { BaseTokenizer, padVocabulary } from '../tokenizer.js';
+import { BaseTokenizer, padVocabulary } from './base.js';
 import { divideBySizes, wholeParts, type EndedIds } from './parts.js';
 
 /** The official code puts these before tiktoken's ids: `<s>`, `<pad>`, `</s>`, `<unk>`. */

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError } from '../../errors.js';
-import { BaseTokenizer } from '../tokenizer.js';
+import { BaseTokenizer } from './base.js';
 import { resolveConventions, type Origin, type TokenConventions } from './conventions.js';
 import { readFields } from './json.js';
 import { LibraryTokenizer } from './library/library.js';
