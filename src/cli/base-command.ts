@@ -44,10 +44,7 @@ export abstract class BaseCommand extends PlainCommand {
     const { startChosenEngine } = await import('../library/engines.js');
     const ranks = ranksOf(process.env);
     if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
-    const note = (line: string): void => {
-      this.note(line);
-    };
-    const engine = await startChosenEngine({ ...flags, device: ranks?.localRank }, note);
+    const engine = await startChosenEngine({ ...flags, device: ranks?.localRank }, this.reports());
     const communicator = await joinRanks(engine, ranks);
     if (ranks !== null) this.note(`${ranks.size} ranks (${communicator.description})`);
     return { engine, communicator };
@@ -68,9 +65,7 @@ export abstract class BaseCommand extends PlainCommand {
       flags,
       directory: this.directory(flags.out),
       progress: (options) => this.progress(options),
-      note: (line) => {
-        this.note(line);
-      },
+      ...this.reports(),
     };
   }
 

@@ -1,3 +1,4 @@
+import { closest, distance } from 'fastest-levenshtein';
 import { asYocoError } from '../errors.js';
 import { escapeControls, printable } from '../printable.js';
 
@@ -22,6 +23,13 @@ function describeParseError(message: string): string {
   );
 }
 
+/** `: did you mean train?` where a command is spelled nearly like it. */
+function likeliest(name: string, commandIds: readonly string[]): string {
+  if (commandIds.length === 0) return '';
+  const near = closest(name, commandIds);
+  return distance(name, near) <= Math.max(2, near.length / 3) ? ` (did you mean '${near}'?)` : '';
+}
+
 /**
  * The line and the exit status for anything a command has thrown. Unexpected errors (ours, that is) keep their stack.
  */
@@ -37,7 +45,10 @@ export function describeFailure(error: unknown, commandIds: readonly string[]): 
   const unknown = /^command (.+) not found$/s.exec(error.message)?.[1];
   if (unknown !== undefined) {
     const name = printable(unknown, 100);
-    return { message: `yoco: no command '${name}'; the commands are ${commandIds.join(', ')}`, exitCode: 2 };
+    return {
+      message: `yoco: no command '${name}'${likeliest(name, commandIds)}; the commands are ${commandIds.join(', ')}`,
+      exitCode: 2,
+    };
   }
   if (oclif) return { message: `yoco: ${describeParseError(error.message)}`, exitCode: 2 };
   const stack = (error.stack ?? error.message).slice(0, 10_000).split('\n').map(escapeControls).join('\n');

@@ -15,8 +15,24 @@ export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
 export const STORAGE_NAMES = ['float32', 'bfloat16', 'float16'] as const;
 
 export const quietFlag = {
+  verbose: Flags.boolean({
+    char: 'v',
+    description: 'more on stderr: why other engines did not start',
+    helpGroup: 'OUTPUT',
+  }),
   quiet: Flags.boolean({ char: 'q', description: 'no progress and no notes on stderr', helpGroup: 'OUTPUT' }),
 };
+
+/** Beyond it whole numbers are not exact: another seed would be used than the one given. */
+export const MAX_SEED = Number.MAX_SAFE_INTEGER;
+
+/** A directory to write to. */
+export const outFlag = Flags.custom<string>({
+  parse: (text) => {
+    if (text.trim() === '') throw new UsageError('--out is empty: name a directory, such as runs/first');
+    return Promise.resolve(text);
+  },
+});
 
 export const outputFlags = {
   format: Flags.option({
@@ -25,7 +41,7 @@ export const outputFlags = {
     default: 'table',
     helpGroup: 'OUTPUT',
   })(),
-  out: Flags.string({
+  out: outFlag({
     description: 'directory for CSV files and their provenance (default: runs/<command>)',
     helpValue: 'DIR',
     helpGroup: 'OUTPUT',
@@ -34,7 +50,7 @@ export const outputFlags = {
 };
 
 export const seedFlag = {
-  seed: Flags.integer({ description: 'seed of all randomness', default: 1, min: 0 }),
+  seed: Flags.integer({ description: 'seed of all randomness', default: 1, min: 0, max: MAX_SEED }),
 };
 
 export const engineFlags = {
@@ -59,7 +75,8 @@ export const engineFlags = {
 export const fillCacheFlag = {
   'fill-cache': Flags.boolean({
     description:
-      'compute only the last chunk of each context, behind random keys and values: memory and decoding are the same',
+      'compute only the last chunk of each context, after random keys and values: memory and decoding are the same',
+    exclusive: ['analytic'],
   }),
 };
 

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import chalk, { chalkStderr } from 'chalk';
 import { Config, Plugin } from '@oclif/core/config';
 import { run as runOclif } from '@oclif/core/run';
 import { skipExitHandlers } from '../engines/exit.js';
@@ -39,12 +40,16 @@ export function configOf(plugin: Plugin): Promise<Config> {
 export const loadConfig = async (options: LoadOptions): Promise<Config> =>
   configOf(await loadPlugin(options));
 
+/** `help train` asks for the same as `train --help`. */
+const helpFirst = ([first = '', ...words]: string[]): string[] =>
+  first === 'help' ? [...words, '--help'] : [first, ...words];
+
 /** Runs `argv` and returns the exit status; failures have been written to stderr by then. */
 export async function execute(argv: string[], config: Config): Promise<number> {
   const before = process.exitCode;
   process.exitCode = 0;
   try {
-    await runOclif(argv, config);
+    await runOclif(helpFirst(argv), config);
     return process.exitCode;
   } catch (error) {
     const { message, exitCode } = describeFailure(error, config.commandIDs);
@@ -57,6 +62,8 @@ export async function execute(argv: string[], config: Config): Promise<number> {
 
 /** Runs the command line of this process. */
 export async function run({ development = false } = {}): Promise<void> {
+  // https://no-color.org: bold and dim are colors in that sense; chalk does not know the variable.
+  if (process.env.NO_COLOR) chalk.level = chalkStderr.level = 0;
   skipExitHandlers();
   const statusOf = watchStreams();
   const status = await execute(process.argv.slice(2), await loadConfig({ development }));

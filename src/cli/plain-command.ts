@@ -24,10 +24,12 @@ export abstract class PlainCommand extends Command {
   static readonly runsOnRanks: boolean = false;
 
   protected isQuiet = false;
+  protected isVerbose = false;
 
   override async init(): Promise<void> {
     await super.init();
     this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
+    this.isVerbose = this.argv.some((word) => word === '--verbose' || word === '-v');
     this.refuseRanks();
   }
 
@@ -70,6 +72,18 @@ export abstract class PlainCommand extends Command {
   /** A remark for the person at the terminal: stderr, silent with `--quiet`. */
   protected note(line: string): void {
     if (!this.isQuiet) process.stderr.write(`${chalkStderr.dim(indentation(line) + printable(line))}\n`);
+  }
+
+  /** What the library has to tell: remarks, and with `--verbose` their details. */
+  protected reports(): { note: (line: string) => void; detail: (line: string) => void } {
+    return {
+      note: (line) => {
+        this.note(line);
+      },
+      detail: (line) => {
+        if (this.isVerbose) this.note(line);
+      },
+    };
   }
 
   /** Something the person should know although the work goes on: stderr, always. */

@@ -51,7 +51,6 @@ export default class Generate extends PlainCommand {
       description: 'draw among the fewest tokens that have probability P together',
       helpValue: 'P',
     }),
-    verbose: Flags.boolean({ description: 'say which files name the begin, end and stop tokens' }),
     'ignore-end': Flags.boolean({ description: 'go on after the end-of-text token' }),
   };
 
@@ -66,14 +65,10 @@ export default class Generate extends PlainCommand {
     const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
-    if (flags.verbose) {
-      const { describeOrigins } = await import('../data/tokenizer.js');
-      for (const line of describeOrigins(candidate.tokenizer)) this.note(line);
-    }
-    const note = (line: string): void => {
-      this.note(line);
-    };
-    const engine = await startChosenEngine(flags, note);
+    const { describeOrigins } = await import('../library/text.js');
+    for (const line of describeOrigins(candidate.tokenizer)) this.reports().detail(line);
+    const { note } = this.reports();
+    const engine = await startChosenEngine(flags, this.reports());
     if (!choice.checkpoint) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }

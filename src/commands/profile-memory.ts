@@ -62,11 +62,7 @@ export default class ProfileMemory extends BaseCommand {
     const { formatBytes } = await import('../library/basics.js');
     const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
-    const engine = flags.analytic
-      ? undefined
-      : await startChosenEngine(flags, (line) => {
-          this.note(line);
-        });
+    const engine = flags.analytic ? undefined : await startChosenEngine(flags, this.reports());
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     this.note(
       `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens`,

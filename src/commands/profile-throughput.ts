@@ -38,9 +38,7 @@ export default class ProfileThroughput extends BaseCommand {
     const { startChosenEngine } = await import('../library/engines.js');
     const output = await this.output(flags);
     const models = chooseModels(modelSelection(flags));
-    const engine = await startChosenEngine(flags, (line) => {
-      this.note(line);
-    });
+    const engine = await startChosenEngine(flags, this.reports());
     const profile = await this.withProgress(
       { label: 'profile-throughput', unit: 'tokens', describe: cellName },
       (onProgress) =>

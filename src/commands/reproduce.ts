@@ -1,6 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { chalkStderr } from 'chalk';
 import { checkFlags } from '../cli/flags.js';
+import { outFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import { formatDuration } from '../cli/progress.js';
 import { FailedCellsError, RegressionError, RunError, UsageError } from '../library/basics.js';
@@ -35,7 +36,7 @@ export default class Reproduce extends PlainCommand {
     experiment: Args.string({ description: 'name of a file in experiments/, or a path', required: true }),
   };
   static override flags = {
-    out: Flags.string({ description: "output directory (default: the experiment's own)", helpValue: 'DIR' }),
+    out: outFlag({ description: "output directory (default: the experiment's own)", helpValue: 'DIR' }),
     resume: Flags.boolean({ description: 'skip finished steps', default: true, allowNo: true }),
     input: Flags.string({
       description: 'where an input of the experiment is; may be repeated',

@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
-import { checkFlags, modelFlags } from '../cli/flags.js';
+import { MAX_SEED, outFlag, checkFlags, modelFlags } from '../cli/flags.js';
 import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
@@ -31,7 +31,7 @@ export default class Train extends BaseCommand {
   ];
   static override flags = {
     ...modelFlags,
-    out: Flags.string({
+    out: outFlag({
       description: 'directory of the run (default: runs/NAME, after the model)',
       helpValue: 'DIR',
       helpGroup: 'OUTPUT',
@@ -103,7 +103,7 @@ export default class Train extends BaseCommand {
       min: 0,
     }),
     recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
-    seed: Flags.integer({ description: 'seed of all randomness (default: 1)', min: 0 }),
+    seed: Flags.integer({ description: 'seed of all randomness (default: 1)', min: 0, max: MAX_SEED }),
     resume: Flags.boolean({
       description: 'resume the run in --out; --no-resume starts over',
       default: true,

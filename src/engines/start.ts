@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { reportRefusals } from '../ops/recording.js';
 import { RunError, YocoError } from '../errors.js';
 import type { Engine, EngineName, EngineOptions, StorageType } from './engine.js';
@@ -14,21 +15,39 @@ const STARTERS: Readonly<Record<EngineName, () => Promise<Start>>> = {
   cpu: async () => (await import('./cpu/index.js')).startCpu,
 };
 
+/** What is told of a start, in lines. */
+export interface StartReports {
+  /** Which engine was taken. */
+  readonly note?: (line: string) => void;
+  /** Why those before it could not start. */
+  readonly detail?: (line: string) => void;
+}
+
+const ignore = (): void => undefined;
+
 /**
  * Starts an engine and makes it current. `auto` takes the best that starts, and says which one and why those before it
  * did not.
- * @param note takes what is said; by default it goes to stderr
  * @throws RunError if an engine asked for by name cannot start; the message says what to install
  */
 export async function startEngine(
   name: EngineName | 'auto',
   options: EngineOptions = {},
-  note: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
+  { note = ignore, detail = ignore }: StartReports = {},
 ): Promise<Engine> {
   reportRefusals((reason) => {
     note(`decoding steps are computed, not replayed: ${reason}`);
   });
-  return name === 'auto' ? startBest(options, note) : (await STARTERS[name]())(options);
+  const possible = withinCores(options, note);
+  return name === 'auto' ? startBest(possible, note, detail) : (await STARTERS[name]())(possible);
+}
+
+/** More threads than cores only wait for each other. */
+function withinCores(options: EngineOptions, note: (line: string) => void): EngineOptions {
+  const cores = availableParallelism();
+  if (options.threads === undefined || options.threads <= cores) return options;
+  note(`${options.threads} threads were asked for; this machine has ${cores} cores, so ${cores} are used`);
+  return { ...options, threads: cores };
 }
 
 /** The parsed `engineFlags` of a command. */
@@ -43,18 +62,22 @@ export interface EngineFlags {
 /** Starts the engine that a command's flags name. */
 export function startChosenEngine(
   { engine, threads, dtype, device }: EngineFlags,
-  note: (line: string) => void,
+  reports: StartReports,
 ): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype, device }, note);
+  return startEngine(engine, { threads, storage: dtype, device }, reports);
 }
 
-async function startBest(options: EngineOptions, note: (line: string) => void): Promise<Engine> {
+async function startBest(
+  options: EngineOptions,
+  note: (line: string) => void,
+  detail: (line: string) => void,
+): Promise<Engine> {
   const refusals: string[] = [];
   for (const load of Object.values(STARTERS)) {
     try {
       const engine = await (await load())({ ...options, hardwareOnly: true });
       note(`engine: ${engine.name} (${engine.description})`);
-      for (const line of refusals) note(`  ${line}`);
+      for (const line of refusals) detail(`  ${line}`);
       return engine;
     } catch (error) {
       if (!(error instanceof YocoError)) throw error;

@@ -34,7 +34,7 @@ export async function startSession(
   { choices, ...options }: SessionOptions,
 ): Promise<Session> {
   const candidates = await loadCandidates(choices, flags);
-  const engine = await startChosenEngine(flags, context.note);
+  const engine = await startChosenEngine(flags, context);
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
       context.note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);

@@ -1,6 +1,12 @@
 /** Text: tokenizers and corpora. */
 export { loadCorpus, type Corpus } from '../data/corpus.js';
 export { readStream, readText } from '../data/files.js';
-export { checkVocabulary, loadTokenizer, TOKENIZER_NAMES, type Tokenizer } from '../data/tokenizer.js';
+export {
+  checkVocabulary,
+  describeOrigins,
+  loadTokenizer,
+  TOKENIZER_NAMES,
+  type Tokenizer,
+} from '../data/tokenizer.js';
 export { BpeTrainer, checkVocabularySize } from '../data/tokenizers/bpe-trainer.js';
 export { writeTokenizer } from '../data/tokenizers/write-tokenizer.js';

@@ -26,4 +26,6 @@ export interface RunContext {
   progress(options: ProgressOptions): Progress;
   /** A remark for the person who waits. */
   note: (line: string) => void;
+  /** What only a person who asks for it wants to read. */
+  detail?: (line: string) => void;
 }

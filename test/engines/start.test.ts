@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RunError, UsageError } from '../../src/errors.js';
@@ -75,9 +76,22 @@ test('a wrong number of threads and 16-bit storage on the CPU are usage errors',
   assert.instance(await errorOf(() => startEngine('cpu', { storage: 'bfloat16' })), UsageError);
 });
 
-test('auto says on stderr which engine it took', async () => {
-  const said = await stderrOf(() => startEngine('auto', {}));
-  assert.match(said, /^engine: (cuda|tensorflow|webgpu|cpu) \(.+\)/m);
+test('auto tells in one line which engine it took, and why others did not start as details', async () => {
+  const [notes, details]: [string[], string[]] = [[], []];
+  const said = await stderrOf(() =>
+    startEngine('auto', {}, { note: (line) => notes.push(line), detail: (line) => details.push(line) }),
+  );
+  assert.is(said, '', 'the library does not write to the terminal');
+  assert.is(notes.length, 1);
+  assert.match(notes.join(), /^engine: (cuda|tensorflow|webgpu|cpu) \(.+\)/);
+  if (notes[0]?.startsWith('engine: cpu')) assert.is(details.length, 3);
+});
+
+test('more threads than cores are as many as cores, with a remark', async () => {
+  const notes: string[] = [];
+  const engine = await startEngine('cpu', { threads: 9999 }, { note: (line) => notes.push(line) });
+  assert.is(engine.threads, availableParallelism());
+  assert.match(notes.join(), /9999 threads were asked for; this machine has \d+ cores/);
 });
 
 test('tensorflow, where it is not installed, says what it needs', async () => {
