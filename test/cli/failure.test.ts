@@ -11,7 +11,11 @@ test('every kind of failure is one line with its exit status', () => {
     [new UsageError('odd\ncontext'), 'yoco: odd context', 2],
     [new RunError('disk full'), 'yoco: disk full', 1],
     [Object.assign(new Error('x'), { code: 'ENOSPC', path: 'a/b' }), 'yoco: a/b: no space left', 1],
-    [new Error('command trian not found'), "yoco: no command 'trian'; the commands are needle, train", 2],
+    [
+      new Error('command trian not found'),
+      "yoco: no command 'trian' (did you mean 'train'?); the commands are needle, train",
+      2,
+    ],
   ];
   for (const [error, message, exitCode] of cases) {
     const failure = describeFailure(error, ['needle', 'train']);
@@ -29,7 +33,7 @@ test('an error of ours that nobody foresaw keeps its stack', () => {
 
 test('unknown commands, flags and missing arguments are wrong usage, in one line', async () => {
   const cases: [string[], RegExp][] = [
-    [['trian'], /^yoco: no command 'trian'; the commands are .*reproduce.*\n$/],
+    [['trian'], /^yoco: no command 'trian' \(did you mean 'train'\?\); the commands are .*reproduce.*\n$/],
     [['reproduce', 'laptop', '--frobnicate'], /^yoco: Nonexistent flag: --frobnicate\n$/],
     [['reproduce'], /^yoco: Missing 1 required arg: experiment .*\n$/],
   ];
