@@ -1,9 +1,8 @@
 /** The models an evaluation compares, each with the tokenizer that belongs to it. */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { relative } from 'node:path';
 import { MODEL_COLUMNS, modelKey, type ModelChoice } from '../sweep/model-key.js';
-import { checkpointHash } from '../sweep/models.js';
+import { checkpointHash, distinctNames } from '../sweep/models.js';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
@@ -110,14 +109,4 @@ export function tokenizerOf({ name, config, checkpoint }: ModelChoice): string {
     `'${name}' does not say which tokenizer its ${config.vocabSize} tokens are of: give --tokenizer ` +
       `(bytes has ${BYTE_VOCABULARY} tokens, cl100k_base ${CL100K_VOCABULARY}; or the path of a tokenizer.json)`,
   );
-}
-
-/** Checkpoints of one base name are told apart by their paths. */
-function distinctNames(choices: readonly ModelChoice[]): ModelChoice[] {
-  const text = (choice: ModelChoice): string => JSON.stringify(modelKey(choice));
-  return choices.map((choice) => {
-    const alike = choices.filter((other) => text(other) === text(choice));
-    if (alike.length === 1 || !choice.checkpoint) return choice;
-    return { ...choice, name: relative(process.cwd(), choice.checkpoint.directory) || '.' };
-  });
 }

@@ -1,7 +1,7 @@
 /** From names of presets, configuration files and checkpoints to the models of a run. */
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { basename, relative, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
@@ -11,7 +11,7 @@ import { createConfig, type Architecture, type SelfDecoderKind } from '../model/
 import { LAYOUT_NAMES, LAYOUTS, type LayoutDefinition } from '../model/layouts.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
 import type { Json } from '../results/canonical.js';
-import { modelLabel, type ModelChoice } from './model-key.js';
+import { modelKey, modelLabel, type ModelChoice } from './model-key.js';
 
 /** Which models a run works on. Presets, configurations and checkpoints exclude one another. */
 export interface ModelSelection {
@@ -75,7 +75,7 @@ function checkDirectories(choices: ModelChoice[]): ModelChoice[] {
   if (twice !== undefined) {
     throw new UsageError(`checkpoint ${twice.checkpoint?.directory ?? ''} is given twice: name each once`);
   }
-  return choices;
+  return distinctNames(choices);
 }
 
 /** The one model of a command that works on one. */
@@ -184,4 +184,14 @@ export function checkpointHash({ tensors }: OpenCheckpoint): string {
 /** Everything that determines the model: what its cells are keyed by. */
 export function modelSettings({ config, checkpoint }: ModelChoice, seed: number): Json {
   return { config: { ...config }, weights: checkpoint ? checkpointHash(checkpoint) : { seed } };
+}
+
+/** Checkpoints of one base name are told apart by their paths. */
+export function distinctNames(choices: readonly ModelChoice[]): ModelChoice[] {
+  const text = (choice: ModelChoice): string => JSON.stringify(modelKey(choice));
+  return choices.map((choice) => {
+    const alike = choices.filter((other) => text(other) === text(choice));
+    if (alike.length === 1 || !choice.checkpoint) return choice;
+    return { ...choice, name: relative(process.cwd(), choice.checkpoint.directory) || '.' };
+  });
 }

@@ -73,7 +73,9 @@ test('checkpoints of one base name are told apart; their weights are part of wha
   assert.match(names[1] ?? '', /b\/final$/);
   assert.not.equal(candidates[0]?.settings, candidates[1]?.settings);
   assert.is(candidates[0]?.trainedContext, 128);
-  const [single] = await loadCandidates(choices.slice(0, 1), { seed: 1 });
+  assert.is(new Set(choices.map(({ name }) => name)).size, 2, 'in every sweep, not only in evaluations');
+  const alone = chooseModels({ checkpoints: [join(directory, 'a/final')] });
+  const [single] = await loadCandidates(alone, { seed: 1 });
   assert.is(single?.key.model, 'final');
 });
 
