@@ -27,7 +27,7 @@ export const quietFlag = {
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
 /** A directory to write to. */
-export const outFlag = Flags.custom<string>({
+export const outFlag = Flags.custom({
   parse: (text) => {
     if (text.trim() === '') throw new UsageError('--out is empty: name a directory, such as runs/first');
     return Promise.resolve(text);

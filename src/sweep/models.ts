@@ -157,7 +157,7 @@ function readConfiguration(file: string): Record<string, unknown> {
     return readJson(file);
   } catch (error) {
     if (!(error instanceof RunError)) throw error;
-    throw new UsageError(`configuration ${error.message}`, { cause: error });
+    throw new UsageError(`the configuration: ${error.message}`, { cause: error });
   }
 }
 

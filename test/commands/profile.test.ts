@@ -245,7 +245,7 @@ test('bad input is one line and exit status 2', async () => {
     [['--preset', 'yoco-3b', '--arch', 'transformer'], /preset 'yoco-3b' has no architecture 'transformer'/],
     [['--engine', 'abacus'], /--engine=abacus to be one of: auto, cpu, cuda, webgpu, tensorflow/],
     [['--arch', 'mamba'], /--arch=mamba to be one of: yoco, transformer/],
-    [['--config', 'absent.json'], /configuration absent\.json: no such file/],
+    [['--config', 'absent.json'], /the configuration: cannot read absent\.json: no such file/],
     [['--tolerance', '5'], /--check/],
     [['--seed', '-1'], /--seed/],
     [
