@@ -52,5 +52,5 @@ export function checkCollectives(communicator: Communicator): void {
     communicator.gather({ rank, text: 'x'.repeat(rank) }),
     Array.from({ length: size }, (_, r) => ({ rank: r, text: 'x'.repeat(r) })),
   );
-  assert.throws(() => communicator.reduceScatter(own(size + 1)), /evenly/);
+  if (size > 1) assert.throws(() => communicator.reduceScatter(own(size + 1)), /evenly/);
 }

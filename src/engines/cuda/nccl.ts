@@ -51,11 +51,14 @@ interface Nccl {
   readonly version: string;
 }
 
+/** Libraries in use: koffi closes one that is collected, though NCCL's own threads still run in it. */
+const open: unknown[] = [];
+
 function loadNccl(): Nccl {
   const library = openLibrary('libnccl', [2], 'for several GPUs');
-  const message = koffi.load(library.path).func('const char *ncclGetErrorString(int)') as (
-    code: number,
-  ) => string;
+  const same = koffi.load(library.path);
+  open.push(library, same);
+  const message = same.func('const char *ncclGetErrorString(int)') as (code: number) => string;
   const check = (code: number, name: string): void => {
     if (code !== 0) throw new RunError(`NCCL: ${message(code)} in ${name}; NCCL_DEBUG=WARN says more`);
   };
@@ -71,9 +74,7 @@ function loadNccl(): Nccl {
   const call = Object.fromEntries(calls) as Nccl['call'];
   // Passed by value: 128 bytes on the stack.
   const identifier = koffi.struct({ internal: koffi.array('uint8', ID_BYTES) });
-  const initialise = koffi
-    .load(library.path)
-    .func('ncclCommInitRank', 'int', ['void *', 'int', identifier, 'int']) as (
+  const initialise = same.func('ncclCommInitRank', 'int', ['void *', 'int', identifier, 'int']) as (
     out: BigUint64Array,
     size: number,
     id: { internal: Uint8Array },

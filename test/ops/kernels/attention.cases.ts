@@ -70,6 +70,8 @@ export const ATTENTION_CASES: readonly KernelCase[] = SIZES.map(({ sizes, window
       },
     }),
     gradients: true,
+    // Of 24,000 rows the worst one has this error on a GPU, by kernels composed in 16 bits.
+    tolerance: { bfloat16: 1.4e-2 },
     // A query that sees one key has no gradient.
     cancels: window === 1 || keys === 1,
     large: work > LARGE,

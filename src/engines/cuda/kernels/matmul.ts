@@ -27,6 +27,18 @@ export function matmul(
   backend.matmul({ ...shape, ...single }, { a, b, d: out, c: add });
 }
 
+/** Which matrix of an operand with batch dimensions `shape` the matrix `index` of the broadcast batch `outer` is made of. */
+export function sourceBatch(index: number, outer: readonly number[], shape: readonly number[]): number {
+  let [rest, stride, source] = [index, 1, 0];
+  for (let i = 1; i <= outer.length; i++) {
+    const [extent, own] = [outer.at(-i) ?? 1, shape.at(-i) ?? 1];
+    if (own !== 1) source += (rest % extent) * stride;
+    if (i <= shape.length) stride *= own;
+    rest = Math.floor(rest / extent);
+  }
+  return source;
+}
+
 const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   const [a, b] = [input(inputs, 'a'), input(inputs, 'b')];
   const [transposeA, transposeB] = [attrs.transposeA === true, attrs.transposeB === true];
@@ -40,10 +52,24 @@ const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   const out = backend.output([...outer, m, n]);
   if (sizeOf(out.shape) === 0) return out;
   const [batchA, batchB] = [sizeOf(a.shape.slice(0, -2)), sizeOf(b.shape.slice(0, -2))];
-  if ((batchA !== batch && batchA !== 1) || (batchB !== batch && batchB !== 1)) {
-    throw new Error('the cuda engine multiplies batches that are equal or 1');
-  }
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType: backend.storage };
+  if ((batchA !== batch && batchA !== 1) || (batchB !== batch && batchB !== 1)) {
+    // Batches that repeat in the middle have no one stride: matrix by matrix.
+    const bytes = backend.elementBytes('float32');
+    const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
+    for (let i = 0; i < batch; i++) {
+      const [ia, ib] = [a, b].map((x) => sourceBatch(i, outer, x.shape.slice(0, -2))) as [number, number];
+      backend.matmul(
+        { ...shape, ...single },
+        {
+          a: backend.pointer(a) + ia * m * k * bytes,
+          b: backend.pointer(b) + ib * k * n * bytes,
+          d: backend.pointer(out) + i * m * n * bytes,
+        },
+      );
+    }
+    return out;
+  }
   const strides = { strideA: batchA === 1 ? 0 : m * k, strideB: batchB === 1 ? 0 : k * n, strideD: m * n };
   const addresses = { a: backend.pointer(a), b: backend.pointer(b), d: backend.pointer(out) };
   backend.matmul({ ...shape, batch, ...strides }, addresses);

@@ -23,15 +23,16 @@ export function reductionBlock(
 
 type Reduction = 'Sum' | 'Max' | 'Min' | 'Prod' | 'All' | 'Any';
 
-/** Reduces `axes` of `x`, multiplying the result by `scale`. */
+/** Reduces `axes` of `x`, in any order, multiplying the result by `scale`. */
 export function reduce(
   backend: CudaBackend,
   name: Reduction,
   x: TensorInfo,
-  axes: readonly number[],
+  unsorted: readonly number[],
   keepDims: boolean,
   scale = 1,
 ): TensorInfo {
+  const axes = [...unsorted].sort((a, b) => a - b);
   const [kept] = backend_util.computeOutAndReduceShapes(x.shape, [...axes]);
   const shape = keepDims ? backend_util.expandShapeToKeepDim(kept, [...axes]) : kept;
   const block = reductionBlock(x.shape, axes);
