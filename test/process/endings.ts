@@ -1,45 +1,30 @@
 /**
- * Runs commands with tiny work, as they are, with signals at random moments, and with every fsync failing, and finds those that
- * do not end. `node --import tsx test/process/endings.ts [RUNS]` runs each RUNS times (200) and prints the counts.
+ * Runs every command with tiny work, as it is, with signals at random moments, and with every fsync failing, and finds
+ * those that do not end, or that leave processes. `npm run robustness -- endings [RUNS] [COMMAND ...]`
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { packageRoot } from '../../src/package-root.js';
-
-const checkpoint = join(packageRoot, 'checkpoints/needle');
-const engine = ['--engine', 'cpu', '--threads', '2'];
-
-/** Commands by name; each writes into the directory it is given. */
-export const COMMANDS: Readonly<Record<string, (out: string) => string[]>> = {
-  generate: () => ['generate', 'The whale', '-n', '2', '--checkpoint', checkpoint, ...engine],
-  needle: (out) => ['needle', '--ctx', '512', '--checkpoint', checkpoint, ...engine, '--out', out],
-  train: (out) =>
-    `train --preset pico --steps 4 --batch 1 --length 32 --eval-tokens 64 --out ${out}`
-      .split(' ')
-      .concat(engine),
-  perplexity: (out) => [
-    'perplexity',
-    '--positions',
-    '64',
-    '--checkpoint',
-    checkpoint,
-    ...engine,
-    '--out',
-    out,
-  ],
-  'profile-memory': (out) => ['profile-memory', '--analytic', '--ctx', '1k', '--out', out],
-  help: () => ['--help'],
-};
+import { COMMANDS, writeInputs } from './commands.js';
 
 export type Mode = 'plain' | 'signal' | 'fsync';
 
 export interface Ending {
   readonly command: string;
   readonly mode: Mode;
-  /** Alive, silent and idle for five seconds. */
+  /** The command, or a process that it started, did nothing for five seconds and was still there. */
   readonly hung: boolean;
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -48,6 +33,9 @@ export interface Ending {
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const IDLE_MS = 5000;
+const POLL_MS = 100;
+/** Runs side by side: more than most machines of a test have cores to spare. */
+const AT_ONCE = 4;
 
 /** A library that lets every fsync fail, to be loaded before the C library; null where there is no compiler. */
 export function buildFailingFsync(directory: string): string | null {
@@ -59,79 +47,161 @@ export function buildFailingFsync(directory: string): string | null {
   return status === 0 && existsSync(library) ? library : null;
 }
 
-/** User and system time of a process in clock ticks; null once it has ended. */
-function ticks(pid: number): number | null {
-  try {
-    const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(/\) (?=[A-Z])/);
-    const words = fields.split(' ');
-    return words[0] === 'Z' ? null : Number(words[11]) + Number(words[12]);
-  } catch {
-    return null;
-  }
+interface Process {
+  readonly pid: number;
+  /** User and system time in clock ticks. */
+  readonly ticks: number;
 }
 
-/** Runs one command to its end, or until it has done nothing for five seconds. */
-export function endingOf(
-  command: string,
-  mode: Mode,
-  directory: string,
-  preload: string | null,
-): Promise<Ending> {
+/** In the environment of a command, and so of all that it starts: those of `launch` are in sessions of their own. */
+const MARK = 'YOCO_ENDING';
+
+/** Processes with this mark that have not ended. */
+function processesOf(mark: string): Process[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      if (!readFileSync(`/proc/${name}/environ`, 'latin1').includes(`${MARK}=${mark}\0`)) return [];
+      // What follows the name in parentheses begins with the state; times are 12th and 13th.
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const words = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return words[0] === 'Z' ? [] : [{ pid: Number(name), ticks: Number(words[11]) + Number(words[12]) }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** The command line from the sources, or from `dist/`, which starts faster. */
+const PROGRAMS = {
+  sources: ['--import', import.meta.resolve('tsx'), join(packageRoot, 'bin/dev.js')],
+  built: [join(packageRoot, 'bin/run.js')],
+};
+
+export interface EndingOptions {
+  readonly mode: Mode;
+  /** Where `writeInputs` has written; outputs go beside. */
+  readonly directory: string;
+  /** The library of `buildFailingFsync`, for mode `fsync`. */
+  readonly preload?: string;
+  /** Milliseconds in which the signal comes (default 4000). */
+  readonly signalWithin?: number;
+  readonly program?: keyof typeof PROGRAMS;
+}
+
+/** Runs one command until it and all that it started have ended, or have done nothing for five seconds. */
+export async function endingOf(command: string, options: EndingOptions): Promise<Ending> {
+  const { mode, directory, preload, signalWithin = 4000, program = 'sources' } = options;
   const out = mkdtempSync(join(directory, 'out-'));
-  const words = COMMANDS[command]?.(out) ?? [];
-  const stdout = openSync(join(out, 'stdout'), 'w');
-  const env = { ...process.env, ...(mode === 'fsync' && preload !== null ? { LD_PRELOAD: preload } : {}) };
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), 'bin/dev.js', ...words], {
+  const words = COMMANDS[command]?.(directory, out) ?? [];
+  const stdout = openSync(join(directory, `${out.slice(-6)}.stdout`), 'w');
+  const env = {
+    ...process.env,
+    [MARK]: out,
+    YOCO_CACHE: join(directory, 'cache'),
+    ...(mode === 'fsync' && preload !== undefined ? { LD_PRELOAD: preload } : {}),
+  };
+  const child = spawn(process.execPath, [...PROGRAMS[program], ...words], {
     ...{ cwd: packageRoot, env },
     stdio: ['ignore', stdout, 'pipe'],
   });
   closeSync(stdout);
-  const { pid = 0 } = child;
-  let [stderr, hung, before, since] = ['', false, -1, performance.now()];
+  let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const watch = setInterval(() => {
-    const now = ticks(pid);
-    if (now !== before) [before, since] = [now ?? -1, performance.now()];
-    if (now === null || performance.now() - since < IDLE_MS) return;
-    hung = true;
-    child.kill('SIGKILL');
-  }, 250);
   const strike = (): void => {
     child.kill(SIGNALS[Math.floor(Math.random() * SIGNALS.length)]);
   };
-  const timer = mode === 'signal' ? setTimeout(strike, Math.random() * 4000) : undefined;
-  return new Promise((resolve) => {
+  const timer = mode === 'signal' ? setTimeout(strike, Math.random() * signalWithin) : undefined;
+  const closed = new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
     child.on('close', (status, signal) => {
-      clearInterval(watch);
-      clearTimeout(timer);
-      rmSync(out, { recursive: true, force: true });
-      resolve({ command, mode, hung, status, signal, stderr });
+      resolve([status, signal]);
     });
   });
+  const hung = await outlive(out, () => child.exitCode !== null || child.signalCode !== null);
+  const [status, signal] = await closed;
+  clearTimeout(timer);
+  rmSync(out, { recursive: true, force: true });
+  return { command, mode, hung, status, signal, stderr };
 }
 
-async function main(runs: number): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'yoco-endings-'));
-  const preload = buildFailingFsync(directory);
-  const modes: Mode[] = preload === null ? ['plain', 'signal'] : ['plain', 'signal', 'fsync'];
-  const LOAD = 4;
-  let hangs = 0;
-  for (const command of Object.keys(COMMANDS)) {
-    for (const mode of modes) {
-      const share = Math.ceil(runs / modes.length);
-      const endings: Ending[] = [];
-      const worker = async (): Promise<void> => {
-        while (endings.length < share) endings.push(await endingOf(command, mode, directory, preload));
-      };
-      await Promise.all(Array.from({ length: LOAD }, worker));
-      const hung = endings.filter((ending) => ending.hung);
-      hangs += hung.length;
-      process.stdout.write(`${command}, ${mode}: ${endings.length} runs, ${hung.length} hung\n`);
-      for (const { stderr } of hung) process.stdout.write(`  ${stderr.split('\n').slice(-3).join(' | ')}\n`);
-    }
+/** Waits for the end of all processes with a mark. @returns whether it had to be killed */
+async function outlive(mark: string, hasEnded: () => boolean): Promise<boolean> {
+  let [before, since] = [-1, performance.now()];
+  for (;;) {
+    await sleep(POLL_MS);
+    const processes = processesOf(mark);
+    if (processes.length === 0 && hasEnded()) return false;
+    const now = processes.reduce((sum, { ticks }) => sum + ticks, 0);
+    if (now !== before) [before, since] = [now, performance.now()];
+    if (performance.now() - since < IDLE_MS) continue;
+    for (const { pid } of processes) kill(pid);
+    return true;
   }
-  rmSync(directory, { recursive: true, force: true });
-  process.exitCode = hangs === 0 ? 0 : 1;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(Number(process.argv[2] ?? 200));
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
+export interface EndingCounts {
+  readonly command: string;
+  readonly mode: Mode;
+  readonly runs: number;
+  readonly hung: readonly Ending[];
+  /** How often each exit status, or signal, ended a run. */
+  readonly statuses: Readonly<Record<string, number>>;
+}
+
+/**
+ * Runs commands `runs` times, divided between the modes, several at once.
+ * @param names which commands; default: all
+ */
+export async function endings(
+  runs: number,
+  names: readonly string[],
+  onCounts: (counts: EndingCounts) => void,
+): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-endings-'));
+  try {
+    writeInputs(directory);
+    const preload = buildFailingFsync(directory) ?? undefined;
+    const modes: Mode[] = preload === undefined ? ['plain', 'signal'] : ['plain', 'signal', 'fsync'];
+    const program = existsSync(join(packageRoot, 'dist/cli/main.js')) ? 'built' : 'sources';
+    for (const command of names.length > 0 ? names : Object.keys(COMMANDS)) {
+      let signalWithin = 1000;
+      for (const mode of modes) {
+        const options = { mode, directory, preload, program, signalWithin } as const;
+        const began = performance.now();
+        const ended = await repeat(Math.ceil(runs / modes.length), () => endingOf(command, options));
+        if (mode === 'plain') signalWithin = ((performance.now() - began) / ended.length) * AT_ONCE;
+        onCounts({
+          ...{ command, mode, runs: ended.length },
+          hung: ended.filter(({ hung }) => hung),
+          statuses: count(ended.map(({ status, signal }) => String(signal ?? status))),
+        });
+      }
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function repeat<T>(times: number, act: () => Promise<T>): Promise<T[]> {
+  const results: T[] = [];
+  let begun = 0;
+  const worker = async (): Promise<void> => {
+    while (begun++ < times) results.push(await act());
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  return results;
+}
+
+function count(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}

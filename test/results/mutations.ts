@@ -1,11 +1,10 @@
 /**
  * Damages the files of a table at random and opens it again: whatever a file holds, it is read, or refused with one line that
- * names the file. `node --import tsx test/results/mutations.ts [COUNT]` tries COUNT mutations (100,000).
+ * names the file.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { describeFailure } from '../../src/cli/failure.js';
 import { YocoError } from '../../src/errors.js';
 import { Random } from '../../src/random.js';
@@ -121,11 +120,4 @@ export function tryMutations(count: number, seed: number): MutationCounts {
     rmSync(directory, { recursive: true, force: true });
   }
   return { read, refused, faults };
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { read, refused, faults } = tryMutations(Number(process.argv[2] ?? 100_000), Date.now());
-  process.stdout.write(`${read} read, ${refused} refused in one line, ${faults.length} faults\n`);
-  for (const fault of faults.slice(0, 20)) process.stdout.write(`${fault}\n`);
-  process.exitCode = faults.length === 0 ? 0 : 1;
 }
