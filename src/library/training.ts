@@ -4,3 +4,8 @@ export { defaultDirectory, initialWeights, readRecipe, withVocabulary } from '..
 export { createRecipe, type Recipe, type RecipeInput, type RecipeStage } from '../training/recipe.js';
 export type { TrainProgress } from '../training/run-training.js';
 export { trainModel, type TrainOptions, type TrainResult } from '../training/train.js';
+export {
+  compareTraining,
+  type CompareTrainingOptions,
+  type TrainingComparison,
+} from '../training/comparison/compare-training.js';
