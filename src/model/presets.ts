@@ -56,6 +56,23 @@ function studyPreset(parameters: string, dim: number, layers: number, heads: num
   };
 }
 
+/** Vocabulary of the ladder's tokenizer, which `train` replaces by that of another. */
+const LADDER_VOCABULARY = 16384;
+
+/** A rung of our own scaling study, sized for one GPU: as the paper's, with heads of 64 and shared embeddings. */
+function ladderPreset(parameters: string, dim: number, layers: number, selfHeads: number): Preset {
+  const heads = dim / 64;
+  const size = { dim, layers, heads, kvHeads: heads, vocabSize: LADDER_VOCABULARY, tieEmbeddings: true };
+  return {
+    description: `${parameters} parameters without embeddings, for comparisons on one GPU`,
+    slidingWindow: 1024,
+    configs: {
+      yoco: { ...size, hiddenDim: 3 * dim, selfHeads },
+      transformer: { ...size, hiddenDim: Math.ceil((8 * dim) / 3 / 64) * 64 },
+    },
+  };
+}
+
 const SIZE_30B = { dim: 6144, layers: 64, heads: 48, kvHeads: 16, vocabSize: CL100K_VOCABULARY };
 const SIZE_65B = { dim: 8192, layers: 80, heads: 64, kvHeads: 16, vocabSize: CL100K_VOCABULARY };
 const SIZE_3B = {
@@ -89,6 +106,10 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     heads: 4,
     kvHeads: 2,
   }),
+  'ladder-2m': ladderPreset('2 million', 192, 4, 3),
+  'ladder-8m': ladderPreset('8 million', 320, 6, 5),
+  'ladder-25m': ladderPreset('25 million', 512, 8, 4),
+  'ladder-60m': ladderPreset('60 million', 640, 12, 5),
   '160m': studyPreset('160 million', 768, 12, 12),
   '400m': studyPreset('400 million', 1024, 24, 16),
   '830m': studyPreset('830 million', 1536, 24, 12),
