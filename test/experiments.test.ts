@@ -13,7 +13,7 @@ const TABLES: Readonly<Record<string, readonly string[]>> = {
   needle: ['needle', 'needle-contexts', 'needle-trials'],
   'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
   eval: ['eval', 'eval-items'],
-  'profile-memory': ['profile-memory', 'profile-memory-ratio'],
+  'profile-memory': ['profile-memory', 'profile-memory-ratio', 'profile-memory-breakdown'],
   'profile-prefill': ['profile-prefill', 'profile-prefill-ratio', 'profile-prefill-growth'],
   'profile-throughput': ['profile-throughput', 'profile-throughput-ratio'],
   report: ['ratios'],

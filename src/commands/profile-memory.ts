@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { formatTokenCount, modelLabel } from '../library/basics.js';
+import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
@@ -8,14 +8,27 @@ import type { Schema } from '../library/basics.js';
 
 const K = 1024;
 
+const ELEMENT_BYTES = [0.5, 1, 2, 4];
+
+function parseElementBytes(text: string): number {
+  const bytes = Number(text);
+  if (!ELEMENT_BYTES.includes(bytes)) {
+    throw new UsageError(
+      `'${text}' is not a size of keys and values: write ${ELEMENT_BYTES.join(', ')} bytes`,
+    );
+  }
+  return bytes;
+}
+
 export default class ProfileMemory extends BaseCommand {
   static override summary =
     'Memory of inference against context: computed for any preset, measured where it fits.';
   static override description =
-    'Weights, K/V cache, recurrent state, activations and their total, batch 1. The computed columns follow from the ' +
+    'Weights, K/V cache, recurrent state, activations and their total, batch 1; a second table has them in three parts: weights, ' +
+    'keys and values, and the rest. The computed columns follow from the ' +
     'configuration; the measured ones are what the engine allocated while it prefilled a random prompt; on CUDA ' +
     'the timings also have what was reserved for tensors at their peak and what the driver counts. With both architectures, ' +
-    'a second table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
+    'another table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
     "layer's keys and values that the official Transformer makes when it appends to its cache (torch.cat); the cache here makes none.";
   static override examples = [
     {
@@ -26,6 +39,16 @@ export default class ProfileMemory extends BaseCommand {
       description: "The paper's 9.4 times less memory at a million tokens, 3B",
       command:
         '<%= config.bin %> <%= command.id %> --preset yoco-3b,transformer-3b --ctx 32k,1m --chunk 32k --analytic',
+    },
+    {
+      description: "The paper's curve of that ratio: its Transformer held the logits of a whole chunk",
+      command:
+        '<%= config.bin %> <%= command.id %> --preset yoco-3b,transformer-3b --ctx 32k,64k,128k,256k,512k,1m --chunk 32k --chunk-logits --analytic',
+    },
+    {
+      description: 'Keys and values in 8 bits',
+      command:
+        '<%= config.bin %> <%= command.id %> --arch yoco,transformer --preset 65b --ctx 512k --kv-bytes 1 --analytic',
     },
     {
       description: 'Measured on this machine up to 64k tokens',
@@ -40,6 +63,19 @@ export default class ProfileMemory extends BaseCommand {
     chunk: tokenCountFlag({ description: 'tokens prefilled at a time', default: 8 * K }),
     analytic: Flags.boolean({
       description: 'compute only; without --dtype at 2 bytes per element (bfloat16)',
+    }),
+    'kv-bytes': Flags.custom<number>({
+      description:
+        'bytes per element of keys and values, where they are stored in another type than the rest: 0.5 (4 bits), 1 (8 bits), 2 or 4; ' +
+        'scales are not counted',
+      helpValue: '1',
+      dependsOn: ['analytic'],
+      parse: (text) => Promise.resolve(parseElementBytes(text)),
+    })(),
+    'chunk-logits': Flags.boolean({
+      description:
+        'count the logits of a whole chunk where every token passes all layers, as in the official Transformer code',
+      dependsOn: ['analytic'],
     }),
     'measure-up-to': tokenCountFlag({
       description: 'longest context that is also measured',
@@ -65,7 +101,13 @@ export default class ProfileMemory extends BaseCommand {
     const engine = flags.analytic ? undefined : await startChosenEngine(flags, this.reports());
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     this.note(
-      `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens`,
+      `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens` +
+        (flags['kv-bytes'] === undefined
+          ? ''
+          : `, keys and values at ${flags['kv-bytes']} B per element`) +
+        (flags['chunk-logits']
+          ? ', with the logits of a whole chunk where every token passes all layers'
+          : ''),
     );
     const profile = await this.withProgress(
       { label: 'profile-memory', unit: 'tokens', describe: cellName },
@@ -78,6 +120,8 @@ export default class ProfileMemory extends BaseCommand {
           onProgress,
           contexts: flags.ctx,
           chunkSize: flags.chunk,
+          keyValueBytes: flags['kv-bytes'],
+          chunkLogits: flags['chunk-logits'],
           measureUpTo: flags['measure-up-to'],
           fillCache: flags['fill-cache'],
           seed: flags.seed,

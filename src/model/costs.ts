@@ -31,6 +31,14 @@ export interface MemoryQuestion {
    * (torch.cat in its attention). The paged cache here makes none.
    */
   readonly concatenatedCache?: boolean;
+  /** Bytes per element of keys and values where they are stored in another type than the rest, without the scales of such a type. */
+  readonly keyValueBytesPerElement?: number;
+  /**
+   * Counts logits of every position of a chunk in layouts whose prompt passes every layer, as the official Transformer code
+   * computes them (its forward pass applies the output head to all positions). Layouts with an early exit need the last
+   * position only. Default false: the code here computes the last position's in every layout.
+   */
+  readonly chunkLogits?: boolean;
 }
 
 export interface InferenceMemory {
@@ -39,7 +47,7 @@ export interface InferenceMemory {
   readonly keyValue: number;
   /** Recurrent states, in float32, and windows. */
   readonly state: number;
-  /** Largest activations of a chunk, and the copy of a concatenated cache. */
+  /** Largest activations of a chunk, the copy of a concatenated cache and the logits of a chunk included where they are asked for. */
   readonly activations: number;
   readonly total: number;
 }
@@ -118,20 +126,32 @@ export function costs(config: ModelConfig): Costs {
       batch = 1,
       chunk = OFFICIAL_CHUNK,
       concatenatedCache = false,
+      keyValueBytesPerElement = bytesPerElement,
+      chunkLogits = false,
     }) {
-      const keyValue = batch * context * perToken(bytesPerElement);
+      const keyValue = batch * context * perToken(keyValueBytesPerElement);
       const states = batch * state(bytesPerElement);
       const weights = parameters * bytesPerElement;
       const largest = Math.max(
         0,
         ...groups.map(({ word, keyValueElements }) => (word === 'attention' ? keyValueElements : 0)),
       );
-      const copied = concatenatedCache ? batch * context * largest * bytesPerElement : 0;
-      const working = activations(Math.min(chunk, context), bytesPerElement, batch) + copied;
+      const copied = concatenatedCache ? batch * context * largest * keyValueBytesPerElement : 0;
+      const rows = Math.min(chunk, context);
+      const inLayers = activations(rows, bytesPerElement, batch) + copied;
+      // The head runs after the layers, whose activations are gone: the stream, its normed copy and the logits are left.
+      const inHead = batch * rows * (2 * dim + vocabSize) * bytesPerElement;
+      const working = chunkLogits && !hasEarlyExit(config) ? Math.max(inLayers, inHead) : inLayers;
       const total = weights + keyValue + states + working;
       return { weights, keyValue, state: states, activations: working, total };
     },
   };
+}
+
+/** Whether a prompt token leaves before the last layer. */
+function hasEarlyExit(config: ModelConfig): boolean {
+  const { parts, exit } = layoutOf(config);
+  return exit < parts.length;
 }
 
 /** Equal parts of a layout on one side of its exit, and what one of them costs. */

@@ -12,6 +12,10 @@ export interface MemoryAssumptions {
   bytesPerElement: number;
   /** Tokens prefilled at a time. */
   chunkSize: number;
+  /** Bytes per element of keys and values, where it is another. */
+  keyValueBytes?: number;
+  /** Count the logits of a whole chunk where the official code computes them (see `MemoryQuestion`). */
+  chunkLogits?: boolean;
 }
 
 export interface MemoryKey extends ModelKey {
@@ -75,17 +79,20 @@ export const NOT_MEASURED: { readonly [Name in keyof MeasuredMemory]: null } = {
 export function computedMemory(
   config: ModelConfig,
   context: number,
-  { bytesPerElement, chunkSize }: MemoryAssumptions,
+  { bytesPerElement, chunkSize, keyValueBytes = bytesPerElement, chunkLogits }: MemoryAssumptions,
 ): ComputedMemory {
   const formulas = costs(config);
-  const question = { context, chunk: chunkSize, bytesPerElement };
+  const question = {
+    ...{ context, chunk: chunkSize, bytesPerElement, chunkLogits },
+    keyValueBytesPerElement: keyValueBytes,
+  };
   const memory = formulas.inferenceMemory(question);
   return {
     bytesPerElement,
     chunkTokens: chunkSize,
     weightsBytes: memory.weights,
     kvCacheBytes: memory.keyValue,
-    kvBytesPerToken: formulas.keyValueBytesPerToken(bytesPerElement),
+    kvBytesPerToken: formulas.keyValueBytesPerToken(keyValueBytes),
     stateBytes: memory.state,
     activationBytes: memory.activations,
     totalBytes: memory.total,

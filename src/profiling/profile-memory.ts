@@ -5,6 +5,7 @@ import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { modelKey, type ModelChoice } from '../sweep/model-key.js';
 import { planOf, sweepModels, type SweepPart, type SweepProgress } from '../sweep/sweep.js';
 import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
+import { breakdownTable } from './breakdown.js';
 import {
   computedMemory,
   measureMemory,
@@ -35,6 +36,10 @@ export interface ProfileMemoryOptions {
   readonly storage?: StorageType;
   /** Tokens prefilled at a time; default 8192. */
   readonly chunkSize?: number;
+  /** Bytes per element of keys and values stored in another type than the rest; computed only, so without an engine. */
+  readonly keyValueBytes?: number;
+  /** Count the logits of a whole chunk where the official code computes them; computed only, so without an engine. */
+  readonly chunkLogits?: boolean;
   /** The longest context that is also measured; default 16384. */
   readonly measureUpTo?: number;
   /** Compute only the last chunk of each context, after random keys and values: the memory is the same. */
@@ -60,7 +65,15 @@ export async function profileMemory(
     keys: contexts.map((context): MemoryKey => ({ ...modelKey(choice), context })),
   }));
   const storage = engine?.storage ?? options.storage ?? 'bfloat16';
-  const assumptions: MemoryAssumptions = { bytesPerElement: ELEMENT_BYTES[storage], chunkSize };
+  const { keyValueBytes, chunkLogits } = options;
+  if (engine && (keyValueBytes !== undefined || chunkLogits)) {
+    throw new RangeError('keyValueBytes and chunkLogits are for computed memory: leave the engine out');
+  }
+  const assumptions: MemoryAssumptions = {
+    ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize },
+    ...(keyValueBytes !== undefined && { keyValueBytes }),
+    ...(chunkLogits && { chunkLogits }),
+  };
   const measured = engine ? measurableParts(parts, engine, measureUpTo, assumptions, options) : [];
   const { table, writer } = openTable<MemoryKey, MemoryFigures>({
     schema: MEMORY_SCHEMA,
@@ -82,7 +95,8 @@ export async function profileMemory(
   }
   const { cells } = table;
   const rows = cells.map((cell) => rowOf(MEMORY_SCHEMA, cell));
-  return { cells, writer, derived: [ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS)] };
+  const derived = [breakdownTable(cells), ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS)];
+  return { cells, writer, derived };
 }
 
 async function measure(

@@ -16,7 +16,7 @@ const bytes = <Name extends string>(name: Name, description: string): Column<Nam
   better: 'lower',
 });
 
-const CONTEXT_COLUMN: Column<'context'> = {
+export const CONTEXT_COLUMN: Column<'context'> = {
   name: 'context',
   kind: 'key',
   description: 'tokens in the context',

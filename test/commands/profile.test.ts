@@ -61,6 +61,42 @@ test('measured memory is what the formulas say', async () => {
   assert.match(text('profile-memory-ratio.csv'), /^model,transformer,self_decoder,context,kv_cache_ratio,/);
 });
 
+test('memory in three parts: each adds up to its total, measured where the context was', async () => {
+  const argv = ['profile-memory', ...common(), '--ctx', '128,1k', '--chunk', '128', '--measure-up-to', '128'];
+  await json(...argv);
+  const [head = '', ...lines] = text('profile-memory-breakdown.csv').trim().split('\n');
+  const at = (line: string, name: string): string => line.split(',')[head.split(',').indexOf(name)] ?? '';
+  assert.is(lines.length, 2);
+  const sum = (line: string, prefix: string): number =>
+    ['weights', 'kv_cache', 'other'].reduce(
+      (all, part) => all + Number(at(line, `${prefix}${part}_bytes`)),
+      0,
+    );
+  for (const line of lines) assert.is(sum(line, ''), Number(at(line, 'total_bytes')));
+  const [measured = '', computed = ''] = lines;
+  assert.is(sum(measured, 'measured_'), Number(at(measured, 'measured_peak_bytes')));
+  assert.ok(Number(at(measured, 'measured_other_bytes')) > 0);
+  assert.is(at(computed, 'measured_other_bytes'), '');
+});
+
+test('--kv-bytes changes keys and values only; --chunk-logits the Transformer only; both are computed only', async () => {
+  const argv = ['profile-memory', '--analytic', ...common(), '--arch', 'yoco,transformer', '--ctx', '4k'];
+  const rows = await json(...argv);
+  const small = await json(...argv, '--kv-bytes', '0.5', '--no-resume');
+  const logits = await json(...argv, '--chunk-logits', '--chunk', '4k', '--no-resume');
+  rows.forEach((row, i) => {
+    assert.is(Number(small[i]?.kv_cache_bytes), Number(row.kv_cache_bytes) / 4);
+    assert.is(small[i]?.weights_bytes, row.weights_bytes);
+  });
+  assert.is(logits[0]?.activation_bytes, rows[0]?.activation_bytes);
+  assert.ok(Number(logits[1]?.activation_bytes) >= Number(rows[1]?.activation_bytes));
+  for (const flag of [['--kv-bytes', '1'], ['--chunk-logits']]) {
+    const { stderr, exitCode } = await runCli('profile-memory', ...common(), '--ctx', '64', ...flag);
+    assert.match(stderr, /--analytic/);
+    assert.is(exitCode, 2);
+  }
+});
+
 test('prefill is timed at every context, with and without early exit, and resumes without measuring again', async () => {
   const argv = ['profile-prefill', ...common(), '--ctx', '64,128', '--chunk', '64', '--repetitions', '2'];
   const rows = await json(...argv);
@@ -246,6 +282,7 @@ test('bad input is one line and exit status 2', async () => {
     [['--engine', 'abacus'], /--engine=abacus to be one of: auto, cpu, cuda, webgpu, tensorflow/],
     [['--arch', 'mamba'], /--arch=mamba to be one of: yoco, transformer/],
     [['--config', 'absent.json'], /the configuration: cannot read absent\.json: no such file/],
+    [['--kv-bytes', '3'], /--kv-bytes: '3' is not a size of keys and values: write 0\.5, 1, 2, 4 bytes/],
     [['--tolerance', '5'], /--check/],
     [['--seed', '-1'], /--seed/],
     [

@@ -238,4 +238,27 @@ test('the paper: 12.4 GB and 9.4 times less memory at 1M tokens, 3B, bfloat16, c
   assert.ok(Math.abs(ratio - 9.4) < 0.1, `ratio ${ratio}`);
 });
 
+test('the memory ratio of the paper follows when its Transformer holds the logits of a chunk', () => {
+  const ratio = (context: number, chunkLogits: boolean): number => {
+    const question = { context, chunk: 32768, bytesPerElement: 2, chunkLogits };
+    const yoco = costs(presetConfig('yoco-3b', 'yoco')).inferenceMemory(question);
+    return costs(presetConfig('transformer-3b', 'transformer')).inferenceMemory(question).total / yoco.total;
+  };
+  const paper = [1.95, 2.32, 3.01, 4.16, 6.39, 9.38];
+  paper.forEach((figure, i) => {
+    const context = 32768 * 2 ** i;
+    assert.ok(Math.abs(ratio(context, true) / figure - 1) < 0.05, `${context}: ${ratio(context, true)}`);
+  });
+  assert.ok(ratio(32768, false) < 1.4);
+});
+
+test('keys and values of 8 bits: 86 GB for 512K tokens of 65B with 8 heads, weights as they are', () => {
+  const config = createConfig({ ...presetConfig('65b', 'transformer'), kvHeads: 8 });
+  const question = { context: 524288, bytesPerElement: 2 };
+  const memory = costs(config).inferenceMemory({ ...question, keyValueBytesPerElement: 1 });
+  assert.is(Math.round(memory.keyValue / 1e9), 86);
+  assert.is(2 * memory.keyValue, costs(config).inferenceMemory(question).keyValue);
+  assert.is(memory.weights, costs(config).weightBytes(2));
+});
+
 test.run();
