@@ -2,7 +2,7 @@
 import { Random } from '../src/random.js';
 import { createModel, type ModelConfig } from '../src/model/index.js';
 import { Optimizer } from '../src/training/optimizer.js';
-import { accumulateGradients, meanLosses } from '../src/training/step.js';
+import { GradientSum, meanLosses } from '../src/training/step.js';
 import type { Batch } from '../src/training/task.js';
 import * as tf from '../src/tf.js';
 
@@ -33,7 +33,9 @@ export function trainer(config: ModelConfig, rows: number, length: number): Trai
   let steps = 0;
   return {
     step: () => {
-      const { gradients, losses } = accumulateGradients(model, [batch], false);
+      const sum = new GradientSum(model, { batches: 1 });
+      sum.add(batch);
+      const { gradients, losses } = sum;
       steps += 1;
       optimizer.apply(gradients, steps, 1e-3);
       tf.dispose([...gradients.values()]);

@@ -1,18 +1,26 @@
-/**
- * A signal that the first Ctrl-C (or a termination request) aborts; the second ends the process as usual.
- * @returns the signal, and what stops listening
- */
-export function interruption(): [signal: AbortSignal, release: () => void] {
+/** How a person stops what would rather finish its step: the first Ctrl-C asks for that, the second ends the process. */
+export interface Interruption {
+  /** Aborted by the first Ctrl-C or request to terminate. */
+  readonly signal: AbortSignal;
+  /** From now on; until then, and after `release`, a signal ends the process at once. */
+  readonly listen: () => void;
+  readonly release: () => void;
+}
+
+const NAMES = ['SIGINT', 'SIGTERM'] as const;
+
+export function interruption(): Interruption {
   const controller = new AbortController();
-  const names = ['SIGINT', 'SIGTERM'] as const;
-  const release = (): void => {
-    for (const name of names) process.off(name, stop);
-  };
   const stop = (): void => {
     release();
     controller.abort();
     process.stderr.write('\nfinishing this step and saving; press again to quit at once\n');
   };
-  for (const name of names) process.on(name, stop);
-  return [controller.signal, release];
+  const listen = (): void => {
+    for (const name of NAMES) process.on(name, stop);
+  };
+  const release = (): void => {
+    for (const name of NAMES) process.off(name, stop);
+  };
+  return { signal: controller.signal, listen, release };
 }

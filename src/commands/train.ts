@@ -132,7 +132,8 @@ export default class Train extends BaseCommand {
     const { engine, communicator } = await this.startRanks(flags);
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
-    const [signal, release] = interruption();
+    // Reading and encoding the data leaves nothing to save: Ctrl-C ends that at once.
+    const { signal, listen, release } = interruption();
     const bar = this.bar();
     const result = await trainModel({
       directory,
@@ -144,6 +145,7 @@ export default class Train extends BaseCommand {
       initial: inputs.initialWeights(choice),
       resume: flags.resume,
       record: { command: [this.id ?? 'train', ...this.argv], flags },
+      onBegin: listen,
       onProgress: bar.show,
     }).finally(() => {
       bar.stop();

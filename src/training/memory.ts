@@ -23,7 +23,9 @@ export function trainingBytes(
   ranks = 1,
 ): number {
   const activations = recipe.stages.map((stage) => stageElements(config, stage, recipe.recompute));
-  const copies = WHOLE_COPIES + (ranks === 1 ? MOMENTS : (MOMENTS + 1) / ranks);
+  // The gradients of a micro-batch are added to the sum of those before.
+  const sums = recipe.accumulate > 1 ? 1 : 0;
+  const copies = WHOLE_COPIES + sums + (ranks === 1 ? MOMENTS : (MOMENTS + 1) / ranks);
   const parameters = copies * costs(config).parameters();
   return (parameters + Math.max(...activations) / ranks) * bytesPerElement;
 }

@@ -54,15 +54,15 @@ export function gatherStep(
  * The losses of batches of which every rank measures each `size`th, in the order of the batches: what is added up from them is
  * the same for any number of ranks.
  */
-export function dealtLosses<B extends Batch>(
+export async function dealtLosses<B extends Batch>(
   communicator: Communicator,
   batches: Iterable<B>,
-  measure: (batch: B) => LossSums,
-): LossSums[] {
+  measure: (batch: B) => Promise<LossSums>,
+): Promise<LossSums[]> {
   const own: [index: number, sums: Encoded][] = [];
   let count = 0;
   for (const batch of batches) {
-    if (count % communicator.size === communicator.rank) own.push([count, encoded(measure(batch))]);
+    if (count % communicator.size === communicator.rank) own.push([count, encoded(await measure(batch))]);
     count += 1;
   }
   const all = (communicator.gather(own) as (typeof own)[]).flat().sort(([a], [b]) => a - b);

@@ -184,6 +184,15 @@ function texts(name: string, value: unknown, fallback: readonly string[]): reado
   throw new UsageError(`${name} must be a list of texts, found ${JSON.stringify(list)}`);
 }
 
+/** The tokens of a run are counted in its log. */
+function requireCountable(stages: readonly RecipeStage[], accumulate: number): void {
+  const tokens = stages.reduce((sum, { steps, batch, length }) => sum + steps * batch * length, 0);
+  if (Number.isSafeInteger(tokens * accumulate)) return;
+  throw new UsageError(
+    `a run of ${(tokens * accumulate).toPrecision(3)} tokens is more than can be counted: take fewer steps, or less of batch, length or accumulate`,
+  );
+}
+
 /**
  * Completes and checks a recipe.
  * @throws UsageError naming the field and what it may be
@@ -195,6 +204,8 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
   const defaults = DEFAULTS[task];
   const stages = readStages(input, task, defaults);
   const steps = totalSteps(stages);
+  const accumulate = fields.positiveInteger('accumulate', 1);
+  requireCountable(stages, accumulate);
   const learningRate = fields.positiveNumber('learningRate', defaults.learningRate);
   const minLearningRate = nonNegative('minLearningRate', input.minLearningRate, learningRate / 10);
   if (minLearningRate > learningRate) {
@@ -221,7 +232,7 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
     beta2: below1('beta2', input.beta2, 0.95),
     epsilon: fields.positiveNumber('epsilon', 1e-8),
     clip: nonNegative('clip', input.clip, 1),
-    accumulate: fields.positiveInteger('accumulate', 1),
+    accumulate,
     evalEvery: nonNegative('evalEvery', input.evalEvery, 50, true),
     evalTokens: fields.positiveInteger('evalTokens', 16384),
     checkpointEvery: nonNegative('checkpointEvery', input.checkpointEvery, 100, true),

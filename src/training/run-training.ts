@@ -14,7 +14,7 @@ import type { Recipe } from './recipe.js';
 import { learningRateAt } from './schedule.js';
 import type { Progress, Snapshots } from './snapshots.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
-import { accumulateGradients, addSums, meanLosses, measureLosses, noLosses } from './step.js';
+import { GradientSum, addSums, meanLosses, measureLosses, noLosses, type Gradients } from './step.js';
 import type { TrainingTask } from './task.js';
 import { stageOf, totalSteps } from './task.js';
 
@@ -36,6 +36,8 @@ export interface LoopOptions {
   readonly meta: ModelMeta;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
   readonly signal?: AbortSignal;
+  /** Called before the first step: from here on `signal` is heeded. */
+  readonly onBegin?: () => void;
   readonly onProgress?: (progress: TrainProgress) => void;
 }
 
@@ -68,6 +70,12 @@ interface Advance {
   readonly stopping: boolean;
 }
 
+interface HeldOutLosses {
+  readonly text: number | null;
+  readonly answer: number | null;
+  readonly cells: readonly HeldOutCell[];
+}
+
 class Loop {
   private readonly steps: number;
   private step = 0;
@@ -83,7 +91,8 @@ class Loop {
 
   async run(): Promise<LoopResult> {
     this.resume();
-    const { recipe } = this.options;
+    const { recipe, onBegin } = this.options;
+    onBegin?.();
     while (this.step < this.steps) {
       this.step += 1;
       const { step, heldOut, stopping } = await this.advance();
@@ -139,23 +148,20 @@ class Loop {
 
   /** One step of the optimizer, and the held-out loss where it is due. */
   private async advance(): Promise<Advance> {
-    const { model, task, recipe, engine, signal, communicator } = this.options;
+    const { task, recipe, engine, signal, communicator } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
-    const batches = Array.from({ length: recipe.accumulate }, () => task.next(stage));
-    const own = batches.map((batch) => rowsOfRank(batch, communicator));
-    const { gradients, losses } = accumulateGradients(model, own, recipe.recompute, communicator.size);
+    const { gradients, losses, tokens } = await this.gradients(stage);
     const learningRate = learningRateAt(this.step, { ...recipe, steps: this.steps });
     const norm = this.optimizer.apply(gradients, this.step, learningRate);
     tf.dispose([...gradients.values()]);
     if (!Number.isFinite(norm)) throw this.divergence();
     await engine.synchronize();
     const seconds = (performance.now() - began) / 1000;
-    const seen = batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
-    this.tokens += seen;
+    this.tokens += tokens;
     const all = gatherStep(communicator, losses, signal?.aborted === true);
     const { text, answer } = meanLosses(all.losses);
-    const heldOut = this.heldOut();
+    const heldOut = await this.heldOut();
     const step = {
       step: this.step,
       tokens: this.tokens,
@@ -166,18 +172,37 @@ class Loop {
       learningRate,
       gradientNorm: norm,
       seconds,
-      tokensPerSecond: seen / seconds,
+      tokensPerSecond: tokens / seconds,
     };
     return { step, heldOut: heldOut.cells, stopping: all.stopping };
   }
 
+  /** Of the micro-batches of a step, and how many tokens they have on all ranks. */
+  private async gradients(stage: number): Promise<Gradients & { readonly tokens: number }> {
+    const { model, task, recipe, communicator } = this.options;
+    const { accumulate, recompute } = recipe;
+    const sum = new GradientSum(model, { batches: accumulate, recompute, ranks: communicator.size });
+    let tokens = 0;
+    for (let done = 0; done < accumulate; done++) {
+      // A second Ctrl-C ends the process, also in a step of many micro-batches.
+      if (done > 0) await setImmediate();
+      const batch = task.next(stage);
+      sum.add(rowsOfRank(batch, communicator));
+      tokens += batch.rows * batch.length;
+    }
+    return { gradients: sum.gradients, losses: sum.losses, tokens };
+  }
+
   /** Mean losses of all held-out batches, and those of each text; nothing where it is not due. */
-  private heldOut(): { text: number | null; answer: number | null; cells: readonly HeldOutCell[] } {
+  private async heldOut(): Promise<HeldOutLosses> {
     const { model, task, recipe, communicator } = this.options;
     const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
     if (!due && this.step < this.steps) return { text: null, answer: null, cells: [] };
     const batches = [...task.heldOut()];
-    const measured = dealtLosses(communicator, batches, (batch) => measureLosses(model, batch));
+    const measured = await dealtLosses(communicator, batches, async (batch) => {
+      await setImmediate();
+      return measureLosses(model, batch);
+    });
     const all = noLosses();
     for (const sums of measured) addSums(all, sums);
     const named = measured.map((sums, i) => ({ ...sums, source: batches[i]?.source ?? 0 }));

@@ -86,30 +86,37 @@ function microBatch(model: LanguageModel, batch: Batch, share: number, recompute
   return { gradients, losses };
 }
 
-/**
- * Mean gradients over micro-batches, and their losses. The caller disposes the gradients.
- * @param ranks with how many others the rows were divided: the gradients of all ranks add up to the mean
- */
-export function accumulateGradients(
-  model: LanguageModel,
-  batches: readonly Batch[],
-  recompute: boolean,
-  ranks = 1,
-): Gradients {
-  const gradients = new Map<string, tf.Tensor>();
-  const losses = noLosses();
-  for (const batch of batches) {
+export interface SumOptions {
+  /** Micro-batches of the step. */
+  readonly batches: number;
+  readonly recompute?: boolean;
+  /** With how many others the rows were divided: the gradients of all ranks add up to the mean. */
+  readonly ranks?: number;
+}
+
+/** Mean gradients over the micro-batches of a step, which are added one by one, and their losses. */
+export class GradientSum implements Gradients {
+  /** By parameter name; the caller disposes them. */
+  readonly gradients = new Map<string, tf.Tensor>();
+  readonly losses = noLosses();
+
+  constructor(
+    private readonly model: LanguageModel,
+    private readonly options: SumOptions,
+  ) {}
+
+  add(batch: Batch): void {
+    const { batches, recompute = false, ranks = 1 } = this.options;
     // Weights are of the whole batch already; a mean is of this rank's rows.
-    const share = 1 / (batches.length * (batch.weights === null ? ranks : 1));
-    const part = microBatch(model, batch, share, recompute);
+    const share = 1 / (batches * (batch.weights === null ? ranks : 1));
+    const part = microBatch(this.model, batch, share, recompute);
     for (const [name, gradient] of part.gradients) {
-      const sum = gradients.get(name);
-      gradients.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
+      const sum = this.gradients.get(name);
+      this.gradients.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
       if (sum !== undefined) tf.dispose([sum, gradient]);
     }
-    addSums(losses, part.losses);
+    addSums(this.losses, part.losses);
   }
-  return { gradients, losses };
 }
 
 /** Losses of a batch without gradients. */

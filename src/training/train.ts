@@ -39,6 +39,8 @@ export interface TrainOptions {
   readonly record?: RunRecord;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
   readonly signal?: AbortSignal;
+  /** Called when the data are read and the first step begins: from here on `signal` is heeded. */
+  readonly onBegin?: () => void;
   readonly onProgress?: (progress: TrainProgress) => void;
 }
 
@@ -104,7 +106,16 @@ async function trainOn(
   tokenizer: Tokenizer,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { directory, recipe, engine, signal, onProgress, resume = true, communicator = SOLO } = options;
+  const {
+    directory,
+    recipe,
+    engine,
+    signal,
+    onBegin,
+    onProgress,
+    resume = true,
+    communicator = SOLO,
+  } = options;
   const isFirst = communicator.rank === 0;
   const settings = settingsOf(options, task);
   const provenance = provenanceOf(options, task);
@@ -128,6 +139,7 @@ async function trainOn(
       snapshots,
       meta,
       signal,
+      onBegin,
       onProgress,
     });
     return { ...result, directory, steps: log.steps, rows: log.rows, files: log.files };

@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createConfig, createModel } from '../../src/model/index.js';
+import { createConfig, createModel, type LanguageModel } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { Optimizer } from '../../src/training/optimizer.js';
-import { accumulateGradients } from '../../src/training/step.js';
+import { GradientSum } from '../../src/training/step.js';
 import { windowBatch } from '../../src/training/task.js';
 import type { Batch } from '../../src/training/task.js';
 import { SMALL } from '../checkpoint/checkpoints.js';
@@ -68,6 +68,12 @@ function randomBatch(rows: number, length: number, seed: number): Batch {
 const flat = (gradients: ReadonlyMap<string, tf.Tensor>): number[] =>
   [...gradients.values()].flatMap((gradient) => [...gradient.dataSync()]);
 
+function gradientsOf(model: LanguageModel, batches: readonly Batch[], recompute = false): GradientSum {
+  const sum = new GradientSum(model, { batches: batches.length, recompute });
+  for (const batch of batches) sum.add(batch);
+  return sum;
+}
+
 test('micro-batches accumulate to the gradient of the whole', () => {
   const model = createModel(createConfig(SMALL.retention ?? {}), { seed: 1 });
   const [first, second] = [randomBatch(1, 12, 1), randomBatch(1, 12, 2)];
@@ -79,9 +85,9 @@ test('micro-batches accumulate to the gradient of the whole', () => {
     targets: join(first.targets, second.targets),
   };
   const before = tf.memory().numTensors;
-  const parts = accumulateGradients(model, [first, second], false);
-  const once = accumulateGradients(model, [whole], false);
-  const again = accumulateGradients(model, [whole], true);
+  const parts = gradientsOf(model, [first, second]);
+  const once = gradientsOf(model, [whole]);
+  const again = gradientsOf(model, [whole], true);
   close(flat(parts.gradients), flat(once.gradients), 1e-6);
   close(flat(again.gradients), flat(once.gradients), 1e-6);
   assert.ok(Math.abs(parts.losses.text - once.losses.text) < 1e-4);
@@ -113,8 +119,8 @@ test('loss at the answers alone has the gradient of the answers in the full loss
       weights: new Float32Array(4).fill(0.25),
       answers: new Uint8Array(4).fill(1),
     };
-    const everywhere = accumulateGradients(model, [{ ...full, answers, weights }], false);
-    const somewhere = accumulateGradients(model, [few], false);
+    const everywhere = gradientsOf(model, [{ ...full, answers, weights }]);
+    const somewhere = gradientsOf(model, [few]);
     close(flat(somewhere.gradients), flat(everywhere.gradients), 1e-6);
     assert.ok(Math.abs(somewhere.losses.answer - everywhere.losses.answer) < 1e-5);
     assert.equal([somewhere.losses.answerTargets, everywhere.losses.answerTargets], [4, 4]);

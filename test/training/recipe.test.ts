@@ -1,6 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { refuses } from '../checkpoint/scratch.js';
+import { costs, createConfig } from '../../src/model/index.js';
+import { trainingBytes } from '../../src/training/memory.js';
 import { createRecipe } from '../../src/training/recipe.js';
 import { learningRateAt } from '../../src/training/schedule.js';
 import { stageOf, totalSteps } from '../../src/training/task.js';
@@ -93,6 +95,21 @@ test('the learning rate rises to its peak and decays to its end', () => {
   for (const decay of ['linear', 'cosine'] as const) assert.ok(Math.abs(rate(110, decay) - 0.1) < 1e-12);
   assert.is(learningRateAt(5, { ...schedule, steps: 5, warmup: 5, decay: 'cosine' }), 1);
   assert.is(learningRateAt(1, { ...schedule, steps: 1, warmup: 0, decay: 'linear' }), 0.1);
+});
+
+test('more tokens than a number counts are refused', () => {
+  assert.throws(
+    () => createRecipe({ accumulate: 2 ** 50 }),
+    /a run of 1\.15e\+21 tokens is more than can be counted/,
+  );
+  assert.is(createRecipe({ accumulate: 2 ** 32 }).accumulate, 2 ** 32);
+});
+
+test('the sum of the gradients of several micro-batches takes memory of its own', () => {
+  const config = createConfig({ dim: 16, layers: 2, hiddenDim: 24, heads: 2, kvHeads: 1, vocabSize: 264 });
+  const bytes = (accumulate: number): number => trainingBytes(config, createRecipe({ accumulate }), 4);
+  assert.is(bytes(2) - bytes(1), 4 * costs(config).parameters());
+  assert.is(bytes(8), bytes(2));
 });
 
 test.run();

@@ -7,6 +7,8 @@ import * as assert from 'uvu/assert';
 import { loadModel } from '../../src/checkpoint/load.js';
 import { readJson, writeJson } from '../../src/checkpoint/files.js';
 import { openCheckpoint } from '../../src/checkpoint/open.js';
+import { SOLO } from '../../src/distributed/communicator.js';
+import { RunError } from '../../src/errors.js';
 import { createConfig } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { rejects, scratchDirectory } from '../checkpoint/scratch.js';
@@ -100,6 +102,29 @@ test('Ctrl-C saves, and the run goes on as if nothing had happened', async () =>
     },
   });
   assert.equal([again.status, again.rows.length], ['finished', 10]);
+});
+
+test('signals are heeded from the first step on, and between its micro-batches', async () => {
+  const text = corpus();
+  let begun = 0;
+  const onBegin = (): void => void (begun += 1);
+  await rejects(trainSmall(at('run'), text, { recipe: { length: 10_000 }, onBegin }), /more text/);
+  assert.is(begun, 0);
+  let stopped = false;
+  const communicator = {
+    ...SOLO,
+    get size() {
+      if (stopped) throw new RunError('stopped by a timer');
+      return 1;
+    },
+  };
+  const later = (): void => {
+    begun += 1;
+    setTimeout(() => (stopped = true), 1);
+  };
+  const run = trainSmall(at('run'), text, { recipe: { accumulate: 2 ** 32 }, communicator, onBegin: later });
+  await rejects(run, /stopped by a timer/);
+  assert.is(begun, 1);
 });
 
 test('runs of other layouts resume as if nothing had happened', async () => {
