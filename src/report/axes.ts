@@ -1,5 +1,11 @@
 import type { XAXisComponentOption, YAXisComponentOption } from 'echarts';
-import { formatBytes, formatNumber, formatSeconds, formatTokenCount } from '../results/display.js';
+import {
+  formatBytes,
+  formatCount,
+  formatNumber,
+  formatSeconds,
+  formatTokenCount,
+} from '../results/display.js';
 import { GRID_LINE, INK } from './colors.js';
 
 export interface Axis {
@@ -7,7 +13,7 @@ export interface Axis {
   label: string;
   scale?: 'linear' | 'log';
   /** How tick labels read. */
-  unit?: 'tokens' | 'bytes' | 'seconds' | 'percent' | 'plain';
+  unit?: 'tokens' | 'bytes' | 'seconds' | 'percent' | 'count' | 'plain';
   /** Ends of the axis. Default: what encloses the values. */
   range?: readonly [least: number, most: number];
 }
@@ -18,6 +24,7 @@ const FORMATS: Readonly<Record<NonNullable<Axis['unit']>, (value: number) => str
   bytes: formatBytes,
   seconds: formatSeconds,
   percent: (value) => `${Math.round(value * 100)} %`,
+  count: formatCount,
   plain: formatNumber,
 };
 

@@ -19,6 +19,7 @@ import { needleSection } from './sections/needle.js';
 import { perplexitySection } from './sections/perplexity.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
+import { trainingComparisonSection } from './sections/training-comparison.js';
 import { trainingSection } from './sections/training.js';
 import { findRows } from './tables.js';
 
@@ -30,6 +31,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   decodingModesSection,
   needleSection,
   perplexitySection,
+  trainingComparisonSection,
   trainingSection,
   trainingRateSection,
   mmluSection,

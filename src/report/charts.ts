@@ -20,6 +20,8 @@ export interface LineSeries {
   bars?: readonly (readonly [x: number, low: number, high: number])[];
   /** For what was computed rather than measured. */
   dashed?: boolean;
+  /** A law fitted to the points, drawn in their colour; the points are then not joined. */
+  curve?: readonly (readonly [x: number, y: number])[];
 }
 
 export interface LineChart {
@@ -142,13 +144,21 @@ export function lineChart(chart: LineChart): string {
       ...styles[index],
       symbolSize: 7,
       showSymbol: points.length <= 40,
-      lineStyle: { width: 2, type: line.dashed ? ('dashed' as const) : ('solid' as const) },
+      lineStyle: { width: line.curve ? 0 : 2, type: line.dashed ? ('dashed' as const) : ('solid' as const) },
     };
   });
+  const curves = chart.series.map(({ curve = [] }, index) => ({
+    type: 'line' as const,
+    data: curve.filter(drawable).map(([x, y]) => [x, y]),
+    showSymbol: false,
+    color: styles[index]?.color,
+    lineStyle: { width: 1.5, type: 'dashed' as const },
+    silent: true,
+  }));
   const bars = chart.series.map(({ bars: all = [] }) =>
     all.filter(([x, low, high]) => drawable([x, low]) && drawable([x, high])),
   );
-  const points = series.flatMap(({ data }) => data);
+  const points = [...series, ...curves].flatMap(({ data }) => data);
   const ends = bars.flat().flatMap(([, low, high]) => [low, high]);
   const values = (axis: 0 | 1): number[] => [
     ...points.map((point) => point[axis] ?? NaN),
@@ -172,7 +182,11 @@ export function lineChart(chart: LineChart): string {
       grid: { left: 84, right: 36, top, bottom: 58 },
       xAxis: axisOption(chart.x, values(0), 'x'),
       yAxis: axisOption(chart.y, values(1), 'y'),
-      series: [...series, ...bars.map((part, index) => errorBars(part, styles[index]?.color ?? INK))],
+      series: [
+        ...series,
+        ...curves.filter(({ data }) => data.length > 0),
+        ...bars.map((part, index) => errorBars(part, styles[index]?.color ?? INK)),
+      ],
     },
     top + 296,
     describeLines(chart),

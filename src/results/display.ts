@@ -26,6 +26,11 @@ export function formatTokenCount(count: number): string {
   return String(count);
 }
 
+const COMPACT = new Intl.NumberFormat('en-US', { notation: 'compact', maximumSignificantDigits: 3 });
+
+/** 20,480,000 → `20.5M`. */
+export const formatCount = (count: number): string => COMPACT.format(count);
+
 export function formatSeconds(seconds: number): string {
   if (seconds >= 1 || seconds === 0) return `${formatNumber(seconds)} s`;
   return seconds >= 1e-3 ? `${formatNumber(seconds * 1e3)} ms` : `${formatNumber(seconds * 1e6)} µs`;

@@ -39,10 +39,11 @@ function summaryRow(table: Table): string[] {
   ];
 }
 
-export function trainingSection({ directory }: ReportSource): Section | null {
-  const tables = findTables(directory, 'train').filter(({ rows }) => rows.length > 0);
-  if (tables.length === 0) return null;
-  const chart = lineChart({
+/** More curves than this nobody can tell apart. */
+const MOST_CURVES = 12;
+
+const lossChart = (tables: readonly Table[]): string =>
+  lineChart({
     title: 'Training loss and held-out loss',
     subtitle: 'training: means over stretches of steps; held-out: dashed',
     x: { label: 'tokens seen' },
@@ -56,14 +57,20 @@ export function trainingSection({ directory }: ReportSource): Section | null {
       },
     ]),
   });
+
+export function trainingSection({ directory }: ReportSource): Section | null {
+  const tables = findTables(directory, 'train').filter(({ rows }) => rows.length > 0);
+  if (tables.length === 0) return null;
+  const chart = tables.length <= MOST_CURVES ? lossChart(tables) : null;
   const summary = htmlTable({
     head: ['run', 'steps', 'tokens', 'last loss', 'held-out loss', 'tokens/s'],
     rows: tables.map(summaryRow),
     words: 1,
   });
+  const text = 'Runs with the same data and seed see the same text in the same order.';
   return {
     title: 'Training',
-    body: `${paragraph('Runs with the same data and seed see the same text in the same order.')}${figure(chart)}${summary}`,
-    figures: { training: chart },
+    body: paragraph(text) + (chart === null ? '' : figure(chart)) + summary,
+    figures: chart === null ? {} : { training: chart },
   };
 }

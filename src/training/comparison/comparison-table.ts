@@ -1,6 +1,7 @@
 /** Architectures of one size beside each other, each by its best recipe: Tables 5 and 6 of the paper. */
 import type { DerivedTable } from '../../results/derived.js';
-import type { Column } from '../../results/schema.js';
+import { roundCell } from '../../results/cells.js';
+import type { Column, Row } from '../../results/schema.js';
 import { rowOf, type TableSchema } from '../../results/typed.js';
 import { summarize } from '../../sweep/statistics.js';
 import { groupBy, settingOf, type Choice } from './choose-recipes.js';
@@ -52,7 +53,7 @@ const [LOSS, AR_HIT, FIRST_OCCUR, BITS] = LOSS_COLUMNS;
 
 const nats = <Name extends string>(name: Name, description: string): Column<Name> => ({
   ...{ name, description },
-  ...{ kind: 'result', digits: 6 },
+  ...{ kind: 'result', digits: 6, display: 'plain' },
 });
 
 export const COMPARISON_SCHEMA: Table = {
@@ -97,17 +98,37 @@ function estimateAll(values: readonly (number | null)[]): Estimate | null {
 }
 
 /**
- * A row for each choice. Seeds count as independent, also those of different architectures; what the choice of the held-out
- * texts adds to the error is not in it. The interval has the lower bound of Welch's degrees of freedom, the smaller number of
- * seeds less one.
+ * A row for each choice: sizes in ascending order, the Transformer first. Seeds count as independent, also those of different
+ * architectures; what the choice of the held-out texts adds to the error is not in it. The interval has the lower bound of
+ * Welch's degrees of freedom, the smaller number of seeds less one.
  */
 export function comparisonTable(choices: readonly Choice[]): DerivedTable {
-  const rows = groupBy(choices, ({ row }) => [settingOf(row), row.source]).flatMap((group) => {
-    const baseline = group.find(({ row }) => row.variant === BASELINE);
-    return group.map((choice) => rowOf(COMPARISON_SCHEMA, comparisonCell(choice, baseline)));
+  const groups = groupBy(choices, ({ row }) => [settingOf(row), row.source]);
+  const cells = groups.sort(bySize).flatMap((group) => {
+    const isBaseline = ({ row }: Choice): boolean => row.variant === BASELINE;
+    const ordered = [...group.filter(isBaseline), ...group.filter((choice) => !isBaseline(choice))];
+    return ordered.map((choice) => comparisonCell(choice, group.find(isBaseline)));
   });
-  return { schema: COMPARISON_SCHEMA, rows };
+  return { schema: COMPARISON_SCHEMA, rows: cells.map((cell) => roundRow(rowOf(COMPARISON_SCHEMA, cell))) };
 }
+
+/** Smaller models before larger ones: layers and width decide. */
+function bySize([a]: readonly Choice[], [b]: readonly Choice[]): number {
+  const weights = (choice: Choice | undefined): number => {
+    const [layers = 0, dim = 0] = (choice?.row.size ?? '').split('x').map(Number);
+    return layers * dim ** 2;
+  };
+  return weights(a) - weights(b);
+}
+
+/** Cells as files have them, which printed tables show whole: gaps are small beside losses. */
+const roundRow = (row: Row): Row =>
+  Object.fromEntries(
+    Object.entries(row).map(([name, cell]) => {
+      const column = COMPARISON_SCHEMA.columns.find((candidate) => candidate.name === name);
+      return [name, column ? roundCell(column, cell) : cell];
+    }),
+  );
 
 function comparisonCell(
   { row, seeds, recipes }: Choice,

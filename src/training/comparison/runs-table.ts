@@ -102,13 +102,14 @@ export const RECIPE_COLUMNS = [
   column('batch_tokens', 'tokens per optimizer step', { display: 'count' }),
 ] as const;
 
+/** Differences are in the digits that a table would leave out. */
+const LOSS = { digits: 6, better: 'lower', display: 'plain' } as const;
+
 export const LOSS_COLUMNS = [
-  column('loss', 'nats per target', { digits: 6, better: 'lower' }),
-  column('ar_hit_loss', 'of targets that complete a bigram which their context has shown before', {
-    ...{ digits: 6, better: 'lower' },
-  }),
-  column('first_occur_loss', 'of all other targets', { digits: 6, better: 'lower' }),
-  column('bits_per_byte', 'of UTF-8 text, which compares over tokenizers', { digits: 6, better: 'lower' }),
+  column('loss', 'nats per target', LOSS),
+  column('ar_hit_loss', 'of targets that complete a bigram which their context has shown before', LOSS),
+  column('first_occur_loss', 'of all other targets', LOSS),
+  column('bits_per_byte', 'of UTF-8 text, which compares over tokenizers', LOSS),
 ] as const;
 
 export const RUNS_SCHEMA: TableSchema<RunKey, RunFigures> = {
