@@ -14,6 +14,8 @@ import type { FormatName, WriteOptions } from './open.js';
 
 export interface ConvertOptions extends WriteOptions {
   readonly to: FormatName;
+  /** Tokens the model was trained on at once, where the source does not say or is wrong. */
+  readonly context?: number;
   /** Replace what the destination holds. */
   readonly overwrite?: boolean;
   /** Called after each piece with the bytes read so far and in all. */
@@ -25,6 +27,8 @@ export interface Conversion {
   readonly to: FormatName;
   readonly config: ModelConfig;
   readonly tokenizer: string | null;
+  /** What the source leaves open, and what follows for the destination. */
+  readonly remarks: readonly string[];
   readonly tensors: number;
   /** Elements of all tensors. */
   readonly parameters: number;
@@ -130,6 +134,16 @@ class WatchedSource extends TensorSource {
   }
 }
 
+/** Transformers has a default where config.json has no context length, and cuts texts to it. */
+function contextRemarks(to: FormatName, context: number | null, config: ModelConfig): string[] {
+  if (to !== 'huggingface' || context !== null || config.architecture !== 'transformer') return [];
+  const assumed = config.slidingWindow === null ? '2,048' : '131,072';
+  return [
+    `the source does not say for how many tokens the model was made: config.json has no max_position_embeddings, for which ` +
+      `transformers takes ${assumed}; --context writes it`,
+  ];
+}
+
 /**
  * Rewrites a checkpoint in another format, a few megabytes at a time. Tensors keep their type and their bits unless
  * `dtype` asks for another. The destination appears when it is complete; in one that exists only files of a checkpoint are
@@ -139,25 +153,34 @@ class WatchedSource extends TensorSource {
 export async function convertCheckpoint(
   source: string,
   destination: string,
-  { to, overwrite = false, onProgress, ...options }: ConvertOptions,
+  { to, overwrite = false, onProgress, context: givenContext, ...options }: ConvertOptions,
 ): Promise<Conversion> {
   const checkpoint = openCheckpoint(source);
   try {
     const format = FORMATS.find(({ name }) => name === to);
     if (format === undefined) throw new UsageError(`unknown format '${to}'`);
     const { config, tokenizer, tensors } = checkpoint;
+    if (givenContext !== undefined && to === 'meta') {
+      throw new UsageError("Meta's layout has no field for the context length: leave it out (--context)");
+    }
     requireOwnTokenizer(tokenizer);
     const infos = tensors.names().map((name) => ({ name, ...tensors.info(name) }));
     const bytes = infos.reduce((sum, info) => sum + storedBytes(info), 0);
+    const context = givenContext ?? checkpoint.context;
     const watched = {
       ...checkpoint,
+      context,
       tensors: new WatchedSource(tensors, (read) => onProgress?.(Math.min(read, bytes), bytes)),
     };
     await write(checkpoint.directory, resolve(destination), overwrite, (directory) =>
       format.write(directory, watched, options),
     );
     const parameters = infos.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
-    return { from: checkpoint.format.name, to, config, tokenizer, tensors: infos.length, parameters, bytes };
+    const remarks = [...(checkpoint.remarks ?? []), ...contextRemarks(to, context, config)];
+    return {
+      ...{ from: checkpoint.format.name, to, config, tokenizer, remarks },
+      ...{ tensors: infos.length, parameters, bytes },
+    };
   } finally {
     checkpoint.tensors.close();
   }

@@ -1,6 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import chalk from 'chalk';
-import { outputFlags, STORAGE_NAMES } from '../cli/flags.js';
+import { outputFlags, STORAGE_NAMES, tokenCountFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import type { Progress } from '../cli/progress.js';
 import { parseByteCount } from '../cli/sizes.js';
@@ -55,6 +54,10 @@ export default class Convert extends PlainCommand {
       helpValue: '5GB',
       parse: (text) => Promise.resolve(parseByteCount(text)),
     })(),
+    context: tokenCountFlag({
+      description: 'tokens the model was trained on at once, where SOURCE does not say',
+      helpValue: '4k',
+    }),
     overwrite: Flags.boolean({ description: 'replace what DESTINATION holds' }),
     format: outputFlags.format,
   };
@@ -70,11 +73,18 @@ export default class Convert extends PlainCommand {
       dtype: flags.dtype && DATA_TYPES[flags.dtype],
       maxShardBytes: flags['max-shard'],
       overwrite: flags.overwrite,
+      context: flags.context,
       onProgress: (bytes, total) => {
         progress ??= this.progress({ label: 'convert', total: Math.ceil(total / 1e6), unit: 'MB' });
         progress.update(Math.ceil(bytes / 1e6));
       },
     }).finally(() => progress?.stop());
+    const { note, detail } = this.reports();
+    done.remarks.forEach(note);
+    if (this.isVerbose && done.tokenizer !== null) {
+      const { describeOrigins, loadTokenizer } = await import('../library/text.js');
+      describeOrigins(await loadTokenizer(done.tokenizer)).forEach(detail);
+    }
     const row = {
       source,
       destination,
@@ -87,6 +97,6 @@ export default class Convert extends PlainCommand {
       tensor_bytes: done.bytes,
       status: 'ok',
     };
-    process.stdout.write(printRows(SCHEMA, [row], flags.format, { color: chalk.level > 0 }));
+    process.stdout.write(printRows(SCHEMA, [row], flags.format, this.tableOptions()));
   }
 }

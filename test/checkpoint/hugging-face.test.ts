@@ -6,7 +6,7 @@ import { readJson, writeJson } from '../../src/checkpoint/files.js';
 import { loadTokenizer } from '../../src/data/tokenizer.js';
 import { byteLevel, writeFiles } from '../data/tokenizers/files.js';
 import { described, makeCheckpoint, SMALL } from './checkpoints.js';
-import { refuses, scratchDirectory } from './scratch.js';
+import { refuses, rejects, scratchDirectory } from './scratch.js';
 
 const test = suite('checkpoint/hugging-face');
 const at = scratchDirectory(test);
@@ -50,8 +50,19 @@ test('a context length that is not known is left out', async () => {
   const directory = await withFields({ max_position_embeddings: undefined });
   assert.is(described(directory).context, null);
   await convertCheckpoint(directory, at('native'), { to: 'yoco' });
-  await convertCheckpoint(at('native'), at('again'), { to: 'huggingface' });
+  const { remarks } = await convertCheckpoint(at('native'), at('again'), { to: 'huggingface' });
   assert.not.ok('max_position_embeddings' in readJson(at('again/config.json')));
+  assert.match(
+    remarks.join(),
+    /no max_position_embeddings, for which transformers takes 2,048; --context writes it/,
+  );
+  const given = await convertCheckpoint(at('native'), at('given'), { to: 'huggingface', context: 777 });
+  assert.is(readJson(at('given/config.json')).max_position_embeddings, 777);
+  assert.equal(given.remarks, []);
+  await rejects(
+    convertCheckpoint(at('native'), at('meta'), { to: 'meta', context: 777 }),
+    /Meta's layout has no field for the context length/,
+  );
 });
 
 test('Mistral has its defaults where fields are absent, and no window where it is null', async () => {

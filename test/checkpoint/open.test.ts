@@ -9,6 +9,14 @@ import { chooseModels } from '../../src/sweep/models.js';
 import { contents, makeCheckpoint, SMALL } from './checkpoints.js';
 import { refuses, scratchDirectory } from './scratch.js';
 
+const LLAMA3 = {
+  type: 'llama3',
+  factor: 8,
+  lowFrequencyFactor: 1,
+  highFrequencyFactor: 4,
+  originalContext: 8192,
+} as const;
+
 const test = suite('checkpoint/open');
 const at = scratchDirectory(test);
 
@@ -89,6 +97,41 @@ test('the rotary factor of Llama 3 is known by the shape, or must be given', asy
       n_kv_heads: 8,
     });
   }, /does not fit the configuration|is missing/);
+});
+
+test('Mistral and Llama have different rotary bases where params.json has none', async () => {
+  await makeCheckpoint(at('source'), SMALL.transformer ?? {});
+  await convertCheckpoint(at('source'), at('meta'), { to: 'meta' });
+  const params = readJson(at('meta/params.json'));
+  const base = (change: object): number => {
+    writeJson(at('meta/params.json'), { ...params, rope_theta: undefined, ...change });
+    const { config, tensors } = openCheckpoint(at('meta'));
+    tensors.close();
+    return config.ropeTheta;
+  };
+  assert.is(base({}), 1_000_000, 'Mistral without a window');
+  assert.is(base({ sliding_window: 64 }), 10_000, 'Mistral with a window');
+  assert.is(base({ hidden_dim: undefined, multiple_of: 4 }), 10_000, 'Llama');
+  assert.is(base({ rope_theta: 5000 }), 5000);
+});
+
+test('what is taken for a Llama 3.2 is remarked, and it was made for 131,072 tokens', async () => {
+  const wide = { dim: 2048, layers: 16, heads: 32, kvHeads: 1, hiddenDim: 1, headDim: 2, vocabSize: 4 };
+  await makeCheckpoint(at('source'), { ...wide, architecture: 'transformer', ropeScaling: LLAMA3 });
+  await convertCheckpoint(at('source'), at('meta'), { to: 'meta' });
+  const params = readJson(at('meta/params.json'));
+  writeJson(at('meta/params.json'), { ...params, rope_scaling_factor: undefined });
+  const { config, remarks, context, tensors } = openCheckpoint(at('meta'));
+  tensors.close();
+  assert.is(config.architecture === 'transformer' && config.ropeScaling?.factor, 32);
+  assert.is(context, 131_072);
+  assert.match(
+    remarks?.join() ?? '',
+    /without a factor: 32 is taken, as Llama 3\.2 1B has it; .*rope_scaling_factor/,
+  );
+  const converted = await convertCheckpoint(at('meta'), at('hf'), { to: 'huggingface' });
+  assert.equal(converted.remarks, remarks);
+  assert.is(readJson(at('hf/config.json')).max_position_embeddings, 131_072);
 });
 
 test('a configuration of a billion layers is refused before its names are made', async () => {

@@ -18,6 +18,8 @@ export interface Checkpoint {
   readonly tokens?: TokenIds;
   /** The longest sequence the model was trained on, in tokens; null where unknown. */
   readonly context: number | null;
+  /** What the files leave open, and what was taken instead: for the person who uses the checkpoint. */
+  readonly remarks?: readonly string[];
   /** How the weights came about, for whoever finds them: free-form. */
   readonly provenance: Json;
   /** The parameters under our names, checked against the configuration. */

@@ -117,13 +117,6 @@ function scalingFields(scaling: RopeScaling | null): Fields | null {
   };
 }
 
-/** Positions the model is said to be good for: what it was trained on, stretched by its scaling; null where unknown. */
-function maxPositions(config: TransformerConfig, context: number | null): number | null {
-  if (context !== null) return context;
-  const { ropeScaling: scaling } = config;
-  return scaling?.type === 'llama3' ? scaling.factor * scaling.originalContext : null;
-}
-
 /**
  * The fields of `config.json` for a Transformer; a sliding window makes it a Mistral.
  * @throws UsageError for YOCO, which Hugging Face's library does not have
@@ -137,7 +130,6 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     );
   }
   const windowed = config.slidingWindow !== null;
-  const positions = maxPositions(config, context);
   return {
     architectures: [windowed ? 'MistralForCausalLM' : 'LlamaForCausalLM'],
     model_type: windowed ? 'mistral' : 'llama',
@@ -150,7 +142,7 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     head_dim: config.headDim,
     vocab_size: config.vocabSize,
     // Left out where unknown: a number would be taken for what the model was trained on.
-    ...(positions === null ? {} : { max_position_embeddings: positions }),
+    ...(context === null ? {} : { max_position_embeddings: context }),
     rms_norm_eps: config.normEps,
     rope_theta: config.ropeTheta,
     rope_scaling: scalingFields(config.ropeScaling),

@@ -62,17 +62,24 @@ const PARAMS = {
  * Factors by width and depth of the models whose params.json says `use_scaled_rope` alone: 8 for Llama 3.1 and 3.3, 32
  * for 3.2 with 1 and 3 billion parameters (transformers, convert_llama_weights_to_hf.py; llama-models, sku_list.py).
  */
-const ROPE_FACTORS: Readonly<Record<string, number>> = {
-  '2048×16': 32,
-  '3072×28': 32,
-  '4096×32': 8,
-  '8192×80': 8,
-  '16384×126': 8,
+const ROPE_FACTORS: Readonly<Record<string, { factor: number; model: string }>> = {
+  '2048×16': { factor: 32, model: 'Llama 3.2 1B' },
+  '3072×28': { factor: 32, model: 'Llama 3.2 3B' },
+  '4096×32': { factor: 8, model: 'Llama 3.1 8B' },
+  '8192×80': { factor: 8, model: 'Llama 3.1 and 3.3 70B' },
+  '16384×126': { factor: 8, model: 'Llama 3.1 405B' },
 };
 
+/** All of these were made for so many tokens (llama-models, sku_list.py). */
+const SCALED_CONTEXT = 131_072;
+
+const isScaled = (params: Fields): boolean => params.use_scaled_rope === true;
+const givenFactor = ({ rope_scaling_factor: factor }: Fields): unknown => factor ?? null;
+const knownFactor = ({ dim, n_layers: layers }: Fields): { factor: number; model: string } | undefined =>
+  ROPE_FACTORS[`${String(dim)}×${String(layers)}`];
+
 function ropeFactor(file: string, params: Fields): unknown {
-  if (params.rope_scaling_factor !== undefined) return params.rope_scaling_factor;
-  const known = ROPE_FACTORS[`${String(params.dim)}×${String(params.n_layers)}`];
+  const known = givenFactor(params) ?? knownFactor(params)?.factor;
   if (known !== undefined) return known;
   throw new RunError(
     `${file}: use_scaled_rope without a factor, which is 8 for Llama 3.1 and 32 for Llama 3.2: add the field rope_scaling_factor`,
@@ -81,7 +88,7 @@ function ropeFactor(file: string, params: Fields): unknown {
 
 /** params.json mentions the scaling of Llama 3 by `use_scaled_rope`; later files give its factors too. */
 function scaling(file: string, params: Fields): Fields | null {
-  if (params.use_scaled_rope !== true) return null;
+  if (!isScaled(params)) return null;
   return {
     type: 'llama3',
     factor: ropeFactor(file, params),
@@ -89,6 +96,26 @@ function scaling(file: string, params: Fields): Fields | null {
     highFrequencyFactor: params.rope_high_freq_factor ?? 4,
     originalContext: 8192,
   };
+}
+
+function remarksOn(file: string, params: Fields): string[] {
+  const known = knownFactor(params);
+  if (!isScaled(params) || givenFactor(params) !== null || known === undefined) return [];
+  return [
+    `${file}: use_scaled_rope without a factor: ${known.factor} is taken, as ${known.model} has it; ` +
+      `the field rope_scaling_factor sets another`,
+  ];
+}
+
+/**
+ * The base of the rotary frequencies where a file has none: 10,000 in Llama's code, which knows the rule `multiple_of`; in
+ * Mistral's (mistral-inference, transformer.py) that for models with a window, and 1,000,000 for those without.
+ */
+function ropeTheta(params: Fields): unknown {
+  const { rope_theta: theta, sliding_window: window } = params;
+  if (theta !== undefined && theta !== null) return theta;
+  const isMistral = params.hidden_dim !== undefined && params.multiple_of === undefined;
+  return isMistral && (window === undefined || window === null) ? 1_000_000 : 10_000;
 }
 
 /** Width of the feed-forward network and vocabulary are read off the tensors: files give rounding rules or -1. */
@@ -104,7 +131,7 @@ function readConfig(file: string, params: Fields, source: TensorSource): Transfo
       kvHeads: params.n_kv_heads,
       headDim: params.head_dim,
       vocabSize: sizeOf(source, 'tok_embeddings.weight', 0) ?? params.vocab_size,
-      ropeTheta: params.rope_theta,
+      ropeTheta: ropeTheta(params),
       normEps: params.norm_eps,
       slidingWindow: params.sliding_window,
       tieEmbeddings: !source.has('output.weight'),
@@ -128,11 +155,16 @@ function open(directory: string): Checkpoint {
   const file = join(directory, 'params.json');
   const source = openTensors(directory);
   try {
-    const config = readConfig(file, readJson(file), source);
+    const params = readJson(file);
+    const config = readConfig(file, params, source);
     const placements = placementsOf(config, 'half');
     checkFit(source, parameterShapes(config), placements, (name) => name === 'rope.freqs');
     const tensors = new MappedSource(source, placements);
-    return { config, tokenizer: tokenizerIn(directory), context: null, provenance: null, tensors };
+    return {
+      ...{ config, tensors, tokenizer: tokenizerIn(directory), provenance: null },
+      context: isScaled(params) && knownFactor(params) !== undefined ? SCALED_CONTEXT : null,
+      remarks: remarksOn(file, params),
+    };
   } catch (error) {
     source.close();
     throw error;
