@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Command, Interfaces } from '@oclif/core';
-import chalk, { chalkStderr } from 'chalk';
+import { chalkStderr } from 'chalk';
 import { FailedCellsError, RegressionError, UsageError } from '../errors.js';
 import type { Baseline, Comparison } from '../results/compare.js';
 import { printable } from '../printable.js';
@@ -14,7 +14,7 @@ import type { Row, Schema } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
-import type { RunContext } from '../sweep/run-context.js';
+import type { Progress, ProgressOptions, RunContext } from '../sweep/run-context.js';
 import type { Profile, TableOutput } from '../sweep/table.js';
 
 /** The parsed flags of command class `C`, its base flags included. */
@@ -60,6 +60,7 @@ export abstract class BaseCommand extends PlainCommand {
     flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>,
   ): Promise<RunContext> {
     await this.readCheck(flags.check);
+    this.keptIn = this.directory(flags.out);
     return {
       command: [this.id ?? '', ...this.argv],
       flags,
@@ -67,6 +68,21 @@ export abstract class BaseCommand extends PlainCommand {
       progress: (options) => this.progress(options),
       ...this.reports(),
     };
+  }
+
+  /** Where the cells of a sweep are kept; undefined until it is known. */
+  private keptIn: string | undefined;
+
+  /** An interruption ends a sweep at once, in the middle of its work: what is kept is said before. */
+  protected override progress(options: ProgressOptions): Progress {
+    if (this.keptIn !== undefined && options.total > 0) {
+      const again = this.argv.includes('--no-resume') ? 'without --no-resume' : 'again';
+      this.note(
+        `finished cells are saved in ${this.keptIn}: if interrupted, run the command ${again} to resume`,
+      );
+      this.keptIn = undefined;
+    }
+    return super.progress(options);
   }
 
   /** Where the tables of this run go, and what they say of it. */
@@ -101,12 +117,14 @@ export abstract class BaseCommand extends PlainCommand {
    * Ends a measuring command: closes its tables, prints the first on stdout (for people with the derived tables
    * below it), says where the files are, and compares with `--check`.
    *
+   * @param draw draws pictures of the tables in the directory, which may hold rows of earlier runs too; returns their files
    * @throws RunError when a cell failed or a figure regressed.
    */
   protected async finish(
     writers: ResultWriter | readonly [ResultWriter, ...ResultWriter[]],
     options: FinishOptions,
     derived: readonly DerivedTable[] = [],
+    draw: () => Promise<readonly string[]> = () => Promise.resolve([]),
   ): Promise<void> {
     const all = 'schema' in writers ? ([writers] as const) : writers;
     const [{ schema, rows, directory }] = all;
@@ -115,7 +133,7 @@ export abstract class BaseCommand extends PlainCommand {
     const readable = options.format === 'table' || options.format === 'md';
     const shown = [{ schema, rows }, ...(readable ? derived : [])].filter((table) => table.rows.length > 0);
     const texts = shown.map((table) =>
-      printRows(table.schema, table.rows, options.format, { color: chalk.level > 0 }),
+      printRows(table.schema, table.rows, options.format, this.tableOptions()),
     );
     process.stdout.write(texts.join('\n'));
     const files = [
@@ -123,6 +141,7 @@ export abstract class BaseCommand extends PlainCommand {
       ...derived.flatMap((table) => writeDerived(directory, table, { keepOthers: options.resume ?? true })),
     ];
     for (const writer of all) writer.close();
+    files.push(...(await draw()));
     this.note(`written: ${files.join(', ')}`);
     for (const line of all.flatMap((writer) => writer.remarks)) this.note(line);
     await this.compare(rows, options);

@@ -19,7 +19,14 @@ function describeParseError(message: string): string {
     message
       .replace(/\n?See more help with --help/g, '')
       .replace(/Parsing --(\S+)\s+/g, '--$1: ')
-      .replace(/The following errors? occurred:/g, ''),
+      .replace(/The following errors? occurred:/g, '')
+      // Two flags that exclude each other are reported once by each of them.
+      .replace(
+        /--(\S+?)=[^\n]* cannot also be provided when using (--\S+)[^]*/,
+        '--$1 cannot be given with $2',
+      )
+      // A flag's own error may begin with its name.
+      .replace(/(--\S+): \1 /g, '$1 '),
   );
 }
 
@@ -42,7 +49,7 @@ export function describeFailure(error: unknown, commandIds: readonly string[]): 
   if (!(error instanceof Error)) return { message: `yoco: ${printable(String(error))}`, exitCode: 1 };
   const { oclif, code } = error as OclifError;
   if (code === 'EEXIT') return { message: '', exitCode: oclif?.exit ?? 0 };
-  const unknown = /^command (.+) not found$/s.exec(error.message)?.[1];
+  const unknown = /^command (.+) not found\.?$/is.exec(error.message)?.[1];
   if (unknown !== undefined) {
     const name = printable(unknown, 100);
     return {

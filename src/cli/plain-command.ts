@@ -1,5 +1,5 @@
 import { Command } from '@oclif/core';
-import { chalkStderr } from 'chalk';
+import chalk, { chalkStderr } from 'chalk';
 import { printable } from '../printable.js';
 import { ranksOf } from '../distributed/ranks.js';
 import { UsageError } from '../errors.js';
@@ -41,6 +41,11 @@ export abstract class PlainCommand extends Command {
     throw new UsageError(
       `${this.id ?? 'this command'} runs as one process, but ${ranks.launcher} started ${ranks.size}: start it once`,
     );
+  }
+
+  /** How tables are printed on stdout: a terminal has colors and a width. */
+  protected tableOptions(): { color: boolean; width?: number } {
+    return { color: chalk.level > 0, width: process.stdout.columns };
   }
 
   protected progress(options: ProgressOptions): Progress {

@@ -59,15 +59,15 @@ export default class Generate extends PlainCommand {
     const prompt = await this.prompt(args.prompt, flags['prompt-file']);
     const sampler = await this.sampler(flags);
     const { chooseModel } = await import('../library/models.js');
-    const { generate, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
+    const { describeTokens, generate, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
       await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const choice = chooseModel(modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
-    const { describeOrigins } = await import('../library/text.js');
-    for (const line of describeOrigins(candidate.tokenizer)) this.reports().detail(line);
+    for (const line of describeTokens([candidate])) this.reports().detail(line);
     const { note } = this.reports();
+    choice.checkpoint?.remarks?.forEach(note);
     const engine = await startChosenEngine(flags, this.reports());
     if (!choice.checkpoint) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);

@@ -72,7 +72,6 @@ export default class Needle extends BaseCommand {
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
     const choices = chooseNeedleModels(modelSelection(flags));
-    const { writeNeedleFigures } = await import('../library/report.js');
     const context = await this.context(flags);
     const session = await startSession(context, flags, {
       choices,
@@ -84,8 +83,8 @@ export default class Needle extends BaseCommand {
     });
     trials.close();
     for (const line of describeAnswers(trials.rows)) this.note(line);
-    const figures = await writeNeedleFigures(context.directory, cells.rows, contexts.rows);
-    this.note(`written: ${[...trials.files, ...figures].join(', ')}`);
-    await this.finish(cells, flags, [contexts]);
+    this.note(`written: ${trials.files.join(', ')}`);
+    const { writeNeedleFigures } = await import('../library/report.js');
+    await this.finish(cells, flags, [contexts], () => writeNeedleFigures(context.directory));
   }
 }

@@ -43,19 +43,13 @@ export default class Perplexity extends BaseCommand {
     const corpus = await loadCorpus(files);
     const choices = chooseModels(modelSelection(flags));
     const { startSession, runPerplexity } = await import('../library/evaluation.js');
-    const { perplexityFigure, drawPictures } = await import('../library/report.js');
     const context = await this.context(flags);
     const inputs = { [corpus.name]: corpus.sha256 };
     const session = await startSession(context, flags, { choices, inputs });
     const writer = await runPerplexity(context, {
       ...{ ...session, files, positions: flags.ctx ?? null, resume: flags.resume },
     });
-    const figures = await drawPictures(
-      context.directory,
-      new Map([['perplexity', perplexityFigure(writer.rows)]]),
-      { list: 'perplexity-figures.json' },
-    );
-    this.note(`written: ${figures.join(', ')}`);
-    await this.finish(writer, flags);
+    const { writePerplexityFigure } = await import('../library/report.js');
+    await this.finish(writer, flags, [], () => writePerplexityFigure(context.directory));
   }
 }

@@ -1,5 +1,4 @@
 import { Flags } from '@oclif/core';
-import chalk from 'chalk';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
 import { MAX_SEED, outFlag, checkFlags, modelFlags } from '../cli/flags.js';
@@ -130,6 +129,7 @@ export default class Train extends BaseCommand {
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
     const { engine, communicator } = await this.startRanks(flags);
+    choice.checkpoint?.remarks?.forEach(this.reports().note);
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
     // Reading and encoding the data leaves nothing to save: Ctrl-C ends that at once.
@@ -147,6 +147,7 @@ export default class Train extends BaseCommand {
       record: { command: [this.id ?? 'train', ...this.argv], flags },
       onBegin: listen,
       onProgress: bar.show,
+      detail: this.reports().detail,
     }).finally(() => {
       bar.stop();
       release();
@@ -176,7 +177,7 @@ export default class Train extends BaseCommand {
     const { printRows } = await import('../library/results.js');
     const { TRAIN_SCHEMA } = await import('../library/training.js');
     const measured = result.rows.filter(isMilestone);
-    process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, { color: chalk.level > 0 }));
+    process.stdout.write(printRows(TRAIN_SCHEMA, measured, flags.format, this.tableOptions()));
     this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
     if (result.status === 'finished') {
       await this.compare(result.rows, flags);

@@ -4,9 +4,10 @@ import type { Tokenizer } from './tokenizers/base.js';
 
 export type { Tokenizer } from './tokenizers/base.js';
 
-/** One line a token for `--verbose`: `stop: 0, 70 (generation_config.json: eos_token_id)`. */
-export function describeOrigins({ origins }: Tokenizer): string[] {
-  return origins.map(({ what, ids, from }) => `${what}: ${ids.join(', ')} (${from})`);
+/** For `--verbose`: the tokenizer, then one line a token: `stop: 0, 70 (generation_config.json: eos_token_id)`. */
+export function describeOrigins({ name, origins }: Tokenizer): string[] {
+  const lines = origins.map(({ what, ids, from }) => `${what}: ${ids.join(', ')} (${from})`);
+  return [`tokenizer: ${name}`, ...lines];
 }
 
 /** The tokenizers that are named rather than read from a file. */

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { MODEL_COLUMNS, modelKey, type ModelChoice } from '../sweep/model-key.js';
 import { checkpointHash, distinctNames } from '../sweep/models.js';
-import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
+import { checkVocabulary, describeOrigins, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -50,6 +50,12 @@ export function remarkContext(
   );
 }
 
+/** For `--verbose`: the tokens that begin, end and pad a text of each tokenizer, and which files say so. */
+export function describeTokens(candidates: readonly Candidate[]): string[] {
+  const tokenizers = [...new Set(candidates.map(({ tokenizer }) => tokenizer))];
+  return tokenizers.flatMap(describeOrigins);
+}
+
 /**
  * @param tokenizer overrides what the checkpoints say; without either, the size of the vocabulary tells
  * @throws UsageError when a tokenizer does not fit a model's vocabulary
@@ -94,10 +100,14 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
   };
 }
 
-/** Paths differ from machine to machine: a tokenizer that is a file is known by its content. */
-function tokenizerIdentity({ name }: Tokenizer): string {
+/**
+ * Paths differ from machine to machine: a tokenizer that is a file is known by its content, and by the tokens that the files
+ * beside it make it put before and after a text.
+ */
+function tokenizerIdentity({ name, beginOfText, endOfText, stopTokens }: Tokenizer): Json {
   if (!existsSync(name)) return name;
-  return createHash('sha256').update(readFileSync(name)).digest('hex');
+  const sha256 = createHash('sha256').update(readFileSync(name)).digest('hex');
+  return { sha256, beginOfText, endOfText, stopTokens: [...stopTokens] };
 }
 
 /** What `loadTokenizer` is to be given for a model. @throws UsageError where nothing tells */

@@ -6,7 +6,7 @@ import { startChosenEngine, type EngineFlags } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance, type Provenance } from '../results/provenance.js';
-import { loadCandidates, type Candidate } from './candidates.js';
+import { describeTokens, loadCandidates, type Candidate } from './candidates.js';
 
 /** The parsed flags every evaluating command has. */
 export interface EvaluationFlags extends EngineFlags {
@@ -34,6 +34,8 @@ export async function startSession(
   { choices, ...options }: SessionOptions,
 ): Promise<Session> {
   const candidates = await loadCandidates(choices, flags);
+  for (const { checkpoint } of choices) checkpoint?.remarks?.forEach(context.note);
+  for (const line of describeTokens(candidates)) context.detail?.(line);
   const engine = await startChosenEngine(flags, context);
   for (const { choice } of candidates) {
     if (!choice.checkpoint)

@@ -1,5 +1,5 @@
 /** Generation and scoring of text. */
-export { loadCandidates, remarkContext, type Candidate } from '../evaluation/candidates.js';
+export { describeTokens, loadCandidates, remarkContext, type Candidate } from '../evaluation/candidates.js';
 export { requireGenerationMemory } from '../evaluation/scoring/memory.js';
 export {
   generate,

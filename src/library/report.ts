@@ -1,5 +1,4 @@
 /** Pages and pictures of results. Not part of `src/index.ts`: drawing loads a library of charts. */
 export { buildReport } from '../report/build-report.js';
 export { writeNeedleFigures } from '../report/needle-figures.js';
-export { perplexityFigure } from '../report/perplexity-figure.js';
-export { drawPictures } from '../report/pictures.js';
+export { writePerplexityFigure } from '../report/perplexity-figure.js';

@@ -6,7 +6,7 @@ import { formatTokenCount } from '../results/display.js';
 import { heatMap, lineChart, type Axis } from './charts.js';
 import { drawPictures } from './pictures.js';
 import { stackCharts } from './stack.js';
-import { barsOf, legendName, numberIn, pointsOf } from './tables.js';
+import { barsOf, legendName, numberIn, pointsOf, rowsIn } from './tables.js';
 import { groupRows, groupRowsBy } from '../results/group.js';
 import type { Row } from '../results/schema.js';
 
@@ -129,15 +129,13 @@ function overviewChart(
 }
 
 /**
- * Writes every picture as SVG and as PNG, in place of those of an earlier run in the directory.
+ * Draws the tables that a directory holds, rows of earlier runs included: every picture as SVG and as PNG, in place of
+ * those drawn before.
  * @returns the paths written
  */
-export async function writeNeedleFigures(
-  directory: string,
-  cells: readonly Row[],
-  contexts: readonly Row[],
-): Promise<string[]> {
-  return drawPictures(directory, needleFigures(cells, contexts), { png: true, list: 'needle-figures.json' });
+export async function writeNeedleFigures(directory: string): Promise<string[]> {
+  const pictures = needleFigures(rowsIn(directory, 'needle'), rowsIn(directory, 'needle-contexts'));
+  return drawPictures(directory, pictures, { png: true, list: 'needle-figures.json' });
 }
 
 function stem(row: Row, varying: readonly string[]): string {

@@ -1,4 +1,6 @@
 /** The picture of `yoco perplexity`. */
+import { drawPictures } from './pictures.js';
+import { rowsIn } from './tables.js';
 import { MEAN } from '../evaluation/perplexity/tables.js';
 import { formatTokenCount } from '../results/display.js';
 import { groupRows } from '../results/group.js';
@@ -26,4 +28,11 @@ export function perplexityFigure(rows: readonly Row[]): string {
       points: group.map((row) => [Number(row.position), Number(row.loss)] as const),
     })),
   });
+}
+
+/** Draws the table that a directory holds, rows of earlier runs included. @returns the paths written */
+export async function writePerplexityFigure(directory: string): Promise<string[]> {
+  const rows = rowsIn(directory, 'perplexity');
+  const pictures = new Map(rows.length === 0 ? [] : [['perplexity', perplexityFigure(rows)]]);
+  return drawPictures(directory, pictures, { list: 'perplexity-figures.json' });
 }

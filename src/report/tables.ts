@@ -39,6 +39,10 @@ export function findTables(directory: string, name: string): Table[] {
   return [...new Set(places)].sort().map((place) => readTable(directory, place, name));
 }
 
+/** The measured rows of a table that lies in the directory itself. */
+export const rowsIn = (directory: string, name: string): Row[] =>
+  readTable(directory, '', name).rows.filter(({ status }) => status !== 'error');
+
 /** All measured rows of the tables called `name`, each with the `folder` it is from. */
 export function findRows(directory: string, name: string): Row[] {
   return findTables(directory, name).flatMap(({ place, rows }) =>

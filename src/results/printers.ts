@@ -4,7 +4,13 @@ import { displayCell } from './display.js';
 import type { ResultFormat } from './formats.js';
 import type { Cell, Column, Row, Schema } from './schema.js';
 
-type Printer = (columns: readonly Column[], rows: readonly Row[], color: boolean) => string;
+interface PrintOptions {
+  readonly color: boolean;
+  /** Characters of a line that the reader sees; Infinity where lines may have any length. */
+  readonly width: number;
+}
+
+type Printer = (columns: readonly Column[], rows: readonly Row[], options: PrintOptions) => string;
 
 const isMeasured = (cell: Cell | undefined): boolean => cell !== null && cell !== undefined;
 
@@ -23,13 +29,66 @@ const isNumeric = (column: Column, rows: readonly Row[]): boolean =>
 // Code points, which is what a terminal counts for the characters used here.
 const width = (text: string): number => Array.from(text).length;
 
-function printTable(all: readonly Column[], rows: readonly Row[], color: boolean): string {
+const GAP = '  ';
+
+const cellText = (column: Column, row: Row): string => displayCell(column, row[column.name]);
+
+const columnWidth = (column: Column, rows: readonly Row[]): number =>
+  rows.reduce((most, row) => Math.max(most, width(cellText(column, row))), width(column.name));
+
+const widthOf = (columns: readonly Column[], rows: readonly Row[]): number =>
+  columns.reduce((sum, column) => sum + columnWidth(column, rows) + GAP.length, -GAP.length);
+
+/**
+ * A table for people. One that is too wide is divided: what all rows have alike comes first, a line each; the other columns
+ * follow in parts that fit, each beginning with the keys.
+ */
+function printTable(all: readonly Column[], rows: readonly Row[], options: PrintOptions): string {
   const columns = filledColumns(all, rows);
-  const chalk = new Chalk({ level: color ? 1 : 0 });
-  const cells = rows.map((row) => columns.map((column) => displayCell(column, row[column.name])));
-  const widths = columns.map((column, index) =>
-    Math.max(width(column.name), ...cells.map((row) => width(row[index] ?? ''))),
+  if (widthOf(columns, rows) <= options.width) return printGrid(columns, rows, options);
+  const isAlike = (column: Column): boolean => new Set(rows.map((row) => cellText(column, row))).size === 1;
+  const alike = columns.filter(isAlike);
+  const parts = fittingParts(
+    columns.filter((column) => !isAlike(column)),
+    rows,
+    options.width,
   );
+  return [
+    ...(alike.length > 0 ? [printAlike(alike, rows[0] ?? {}, options)] : []),
+    ...parts.map((part) => printGrid(part, rows, options)),
+  ].join('\n');
+}
+
+/** `context  4,096`, a line for each column. */
+function printAlike(columns: readonly Column[], row: Row, { color }: PrintOptions): string {
+  const chalk = new Chalk({ level: color ? 1 : 0 });
+  const longest = Math.max(...columns.map(({ name }) => width(name)));
+  const line = (column: Column): string =>
+    `${chalk.bold(column.name)}${' '.repeat(longest - width(column.name))}${GAP}${cellText(column, row)}\n`;
+  return columns.map(line).join('');
+}
+
+/** Columns in parts whose lines fit, in order; the keys stand in each, unless they take half of a line. */
+function fittingParts(columns: readonly Column[], rows: readonly Row[], limit: number): Column[][] {
+  const keys = columns.filter(({ kind }) => kind === 'key');
+  const repeated = widthOf(keys, rows) <= limit / 2 ? keys : [];
+  const parts: Column[][] = [];
+  let part = [...repeated];
+  for (const column of columns) {
+    if (repeated.includes(column)) continue;
+    if (part.length > repeated.length && widthOf([...part, column], rows) > limit) {
+      parts.push(part);
+      part = [...repeated];
+    }
+    part.push(column);
+  }
+  return part.length > 0 ? [...parts, part] : parts;
+}
+
+function printGrid(columns: readonly Column[], rows: readonly Row[], { color }: PrintOptions): string {
+  const chalk = new Chalk({ level: color ? 1 : 0 });
+  const cells = rows.map((row) => columns.map((column) => cellText(column, row)));
+  const widths = columns.map((column) => columnWidth(column, rows));
   const right = columns.map((column) => isNumeric(column, rows));
   const line = (texts: readonly string[]): string =>
     texts
@@ -37,7 +96,7 @@ function printTable(all: readonly Column[], rows: readonly Row[], color: boolean
         const space = ' '.repeat((widths[index] ?? 0) - width(text));
         return right[index] ? space + text : text + space;
       })
-      .join('  ')
+      .join(GAP)
       .trimEnd();
   const lines = cells.map((row, index) =>
     rows[index]?.status === 'error' ? chalk.red(line(row)) : line(row),
@@ -73,12 +132,15 @@ const PRINTERS: Readonly<Record<ResultFormat, Printer>> = {
   md: printMarkdown,
 };
 
-/** The rows as text in `format`, results and timings together. */
+/**
+ * The rows as text in `format`, results and timings together.
+ * @param options of tables: whether with colors, and the characters of a line
+ */
 export function printRows(
   schema: Schema,
   rows: readonly Row[],
   format: ResultFormat,
-  { color = false } = {},
+  { color = false, width = Infinity }: Partial<PrintOptions> = {},
 ): string {
-  return PRINTERS[format](allColumns(schema), rows, color);
+  return PRINTERS[format](allColumns(schema), rows, { color, width });
 }

@@ -1,7 +1,7 @@
 /** From names of presets, configuration files and checkpoints to the models of a run. */
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
-import { basename, relative, resolve } from 'node:path';
+import { basename, dirname, relative, resolve } from 'node:path';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
@@ -162,7 +162,19 @@ function readConfiguration(file: string): Record<string, unknown> {
 }
 
 function fromFile(file: string): ModelChoice {
-  return { name: basename(file).replace(/\.json$/, ''), config: createConfig(readConfiguration(file)) };
+  const fields = readConfiguration(file);
+  // Also the config.json of Hugging Face's models, which names their architecture so.
+  if ('format' in fields || 'model_type' in fields) {
+    throw new UsageError(
+      `${file} is the configuration of a checkpoint: name its directory (--checkpoint ${dirname(file)})`,
+    );
+  }
+  try {
+    return { name: basename(file).replace(/\.json$/, ''), config: createConfig(fields) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${file}: ${error.message}`, { cause: error });
+  }
 }
 
 function fromCheckpoint(directory: string): ModelChoice {

@@ -1,5 +1,5 @@
 /** `trainModel`: a recipe, a configuration and a directory in; a checkpoint, a log and what came of it out. */
-import { checkVocabulary, loadTokenizer } from '../data/tokenizer.js';
+import { checkVocabulary, describeOrigins, loadTokenizer } from '../data/tokenizer.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Engine } from '../engines/engine.js';
 import type { OpenCheckpoint } from '../checkpoint/open.js';
@@ -42,6 +42,8 @@ export interface TrainOptions {
   /** Called when the data are read and the first step begins: from here on `signal` is heeded. */
   readonly onBegin?: () => void;
   readonly onProgress?: (progress: TrainProgress) => void;
+  /** What only a person who asks for it wants to read. */
+  readonly detail?: (line: string) => void;
 }
 
 export interface TrainResult extends LoopResult {
@@ -63,6 +65,7 @@ export async function trainModel(options: TrainOptions): Promise<TrainResult> {
   const { config, recipe } = options;
   const tokenizer = await loadTokenizer(recipe.tokenizer);
   checkVocabulary(tokenizer, config.vocabSize);
+  for (const line of describeOrigins(tokenizer)) options.detail?.(line);
   checkTrainingMemory(config, recipe, options.engine, options.communicator?.size);
   const task = await buildTask(recipe, tokenizer);
   try {

@@ -17,6 +17,7 @@ test('what cannot be meant is refused in one line that names the flag', async ()
   for (const [argv, line] of cases) {
     const { stderr, exitCode } = await runCli(...argv);
     assert.match(stderr, line, argv.join(' '));
+    assert.not.match(stderr, /(--\S+): \1|cannot also/, 'each flag is named once');
     assert.is(stderr.trimEnd().split('\n').length, 1, stderr);
     assert.is(exitCode, 2, stderr);
   }
@@ -28,6 +29,7 @@ test('a command that is nearly spelled right is suggested; help before a command
     /no command 'trian' \(did you mean 'train'\?\); the commands are/,
   );
   assert.not.match((await runCli('xyzzy')).stderr, /did you mean/);
+  assert.match((await runCli('help', 'trian')).stderr, /did you mean 'train'/);
   const { stdout, exitCode } = await runCli('help', 'train-tokenizer');
   assert.is(exitCode, 0);
   assert.is(stdout, (await runCli('train-tokenizer', '--help')).stdout);

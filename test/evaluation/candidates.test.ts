@@ -5,8 +5,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { saveModel } from '../../src/checkpoint/load.js';
 import { chooseModels } from '../../src/sweep/models.js';
-import { loadCandidates, weightsCell } from '../../src/evaluation/candidates.js';
+import { loadTokenizer } from '../../src/data/tokenizer.js';
+import {
+  describeTokens,
+  loadCandidates,
+  weightsCell,
+  type Candidate,
+} from '../../src/evaluation/candidates.js';
 import { createConfig, createModel, type LanguageModel } from '../../src/model/index.js';
+import { byteLevel, writeFiles } from '../data/tokenizers/files.js';
 import { usePlainBackend } from '../plain-backend.js';
 
 const test = suite('evaluation/candidates');
@@ -77,6 +84,26 @@ test('checkpoints of one base name are told apart; their weights are part of wha
   const alone = chooseModels({ checkpoints: [join(directory, 'a/final')] });
   const [single] = await loadCandidates(alone, { seed: 1 });
   assert.is(single?.key.model, 'final');
+});
+
+test('tokens that other files name are part of what cells are keyed by; --verbose says where from', async () => {
+  const load = async (begin: string): Promise<Candidate[]> => {
+    const spec = writeFiles(join(directory, 'tokenizer'), byteLevel(), {
+      'tokenizer_config.json': {
+        tokenizer_class: 'LlamaTokenizerFast',
+        bos_token: begin,
+        eos_token: '<|endoftext|>',
+      },
+    });
+    const { vocabSize } = await loadTokenizer(spec);
+    return loadCandidates([{ name: 'm', config: { ...config, vocabSize } }], { seed: 1, tokenizer: spec });
+  };
+  const candidates = await load('<|endoftext|>');
+  const lines = describeTokens(candidates);
+  assert.match(lines[0] ?? '', /^tokenizer: .*tokenizer/);
+  assert.match(lines[1] ?? '', /^begin of text: \d+ \(tokenizer_config\.json: bos_token, add_bos_token/);
+  assert.not.equal((await load('a'))[0]?.settings, candidates[0]?.settings);
+  assert.equal((await load('<|endoftext|>'))[0]?.settings, candidates[0]?.settings);
 });
 
 test.run();

@@ -35,6 +35,40 @@ test('a table aligns, speaks in units and leaves out what was not measured', () 
   );
 });
 
+test('a table that is too wide for its reader is divided: what is alike first, keys in each part', () => {
+  const wide: Schema = {
+    name: 'wide',
+    columns: [
+      { name: 'model', kind: 'key', description: '' },
+      { name: 'context', kind: 'key', description: '' },
+      ...['first_figure', 'second_figure', 'third_figure'].map(
+        (name) => ({ name, kind: 'result', description: '' }) as const,
+      ),
+    ],
+  };
+  const row = (context: number): Row => ({
+    ...{
+      model: 'tiny',
+      context,
+      first_figure: 1,
+      second_figure: context,
+      third_figure: context + 1,
+      status: 'ok',
+    },
+  });
+  const print = (width: number): string => printRows(wide, [row(10), row(20)], 'table', { width });
+  assert.is(print(80), printRows(wide, [row(10), row(20)], 'table'));
+  const parts = [
+    'model         tiny\nfirst_figure  1\n',
+    'context  second_figure  third_figure\n     10             10            11\n     20             20            21\n',
+  ];
+  assert.is(print(40), parts.join('\n'));
+  const lines = print(24).split('\n');
+  assert.ok(Math.max(...lines.map((line) => line.length)) <= 24, print(24));
+  assert.is(lines.filter((line) => line.startsWith('context')).length, 2);
+  assert.is(printRows(wide, [row(10)], 'csv', { width: 10 }), printRows(wide, [row(10)], 'csv'));
+});
+
 test('csv and json keep every column; empty is empty, never 0', () => {
   assert.is(printRows(schema, rows, 'csv').split('\n')[1], 'tiny,65536,13314398618,,9.41,ok,');
   const [first] = JSON.parse(printRows(schema, rows, 'json')) as Row[];

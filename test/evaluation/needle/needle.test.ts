@@ -1,6 +1,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadCorpus, type Corpus } from '../../../src/data/corpus.js';
@@ -9,7 +9,8 @@ import type { Candidate } from '../../../src/evaluation/candidates.js';
 import { parseDepths } from '../../../src/evaluation/needle/depths.js';
 import { needleOverview, writeNeedleFigures } from '../../../src/report/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../../src/evaluation/needle/run.js';
-import { summarizeTrials } from '../../../src/evaluation/needle/tables.js';
+import { NEEDLE_CONTEXTS, summarizeTrials } from '../../../src/evaluation/needle/tables.js';
+import { writeDerived } from '../../../src/results/derived.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
 import { usePlainBackend } from '../../plain-backend.js';
@@ -195,8 +196,8 @@ test('a context too short for the prompt is refused before the work starts', asy
 
 test('heat maps: one for each model and number of needles, named by what differs', async () => {
   const candidates = [stubCandidate('a', perfect(), bytes), stubCandidate('b', hasty(), bytes)];
-  const { cells, contexts } = await run('maps', candidates, { needles: [1, 2], trials: 1, contexts: [900] });
-  const figures = await writeNeedleFigures(join(directory, 'maps'), cells, contexts);
+  await run('maps', candidates, { needles: [1, 2], trials: 1, contexts: [900] });
+  const figures = await writeNeedleFigures(join(directory, 'maps'));
   assert.is(figures.length, 8);
   const files = readdirSync(join(directory, 'maps')).filter((file) => file.endsWith('.svg'));
   assert.equal(files.sort(), [
@@ -207,6 +208,21 @@ test('heat maps: one for each model and number of needles, named by what differs
   ]);
   assert.match(readFileSync(figures[0] ?? '', 'utf8'), /^<svg[^]*100 %/);
   assert.is(readFileSync(figures[1] ?? '').toString('latin1', 1, 4), 'PNG');
+});
+
+test('pictures show the rows that earlier runs left in the tables', async () => {
+  const candidates = [stubCandidate('a', perfect(), bytes)];
+  for (const context of [900, 1024]) {
+    const changes = { trials: 1, contexts: [context] };
+    const { contexts } = await run('kept', candidates, changes);
+    writeDerived(join(directory, 'kept'), { schema: NEEDLE_CONTEXTS, rows: contexts }, { keepOthers: true });
+  }
+  const figures = await writeNeedleFigures(join(directory, 'kept'));
+  assert.equal(
+    figures.map((path) => basename(path)).filter((name) => name.endsWith('.svg')),
+    ['needle-overview.svg', 'needle.svg'],
+  );
+  assert.match(readFileSync(join(directory, 'kept/needle.svg'), 'utf8'), />900<[^]*>1k</);
 });
 
 test('the overview draws accuracy, time and memory of all models against context', () => {

@@ -7,7 +7,7 @@ import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import { loadDocuments } from '../../../src/evaluation/perplexity/documents.js';
 import { runPerplexity } from '../../../src/evaluation/perplexity/run.js';
 import { MEAN } from '../../../src/evaluation/perplexity/tables.js';
-import { perplexityFigure } from '../../../src/report/perplexity-figure.js';
+import { perplexityFigure, writePerplexityFigure } from '../../../src/report/perplexity-figure.js';
 import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
@@ -154,6 +154,26 @@ test('rows for documents and their means; a second run measures nothing again', 
   assert.is((await run(again, ['long.txt', 'short.txt'], [50, 100, 300])).csv, csv);
   assert.is(again.consumed, 0);
   assert.match(perplexityFigure(rows), /^<svg[^]*mean over the documents/);
+});
+
+test('the picture shows earlier rows of the table, and leaves out what failed', async () => {
+  writeFileSync(join(directory, 'earlier.txt'), 'abcdefgh'.repeat(40));
+  await run(new StubModel(264), ['earlier.txt'], [50, 100], 'drawn');
+  const path = join(directory, 'drawn/perplexity.csv');
+  const [header = '', first = '', second = ''] = readFileSync(path, 'utf8').trimEnd().split('\n');
+  const draw = async (...lines: string[]): Promise<string> => {
+    writeFileSync(path, [header, ...lines, ''].join('\n'));
+    const [file] = await writePerplexityFigure(join(directory, 'drawn'));
+    return file === undefined ? '' : readFileSync(file, 'utf8');
+  };
+  const failed = second.split(',').map((cell, index) => {
+    const name = header.split(',')[index];
+    return name === 'status' ? 'error' : name === 'loss' ? '' : cell;
+  });
+  const alone = await draw(first);
+  assert.is(await draw(first, failed.join(',')), alone);
+  assert.is.not(await draw(first, second), alone);
+  assert.is(await draw(failed.join(',')), '', 'no picture of nothing');
 });
 
 test('losses are divided by whether a token completes a bigram shown before; bits are over bytes', async () => {
