@@ -39,6 +39,7 @@ export class ResultWriter {
   private lastPosition = -1;
   private resumed = 0;
   private closed = false;
+  private failed = false;
 
   private constructor(
     readonly directory: string,
@@ -161,10 +162,17 @@ export class ResultWriter {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.describe(new Date());
-    this.journal.close();
-    for (const output of this.outputs) output.close(this.rows);
-    this.unlock();
+    try {
+      // After a write that failed there is no more to say, and no place to say it.
+      if (this.failed) return;
+      this.saving(() => {
+        this.describe(new Date());
+        this.journal.close();
+        for (const output of this.outputs) output.close(this.rows);
+      });
+    } finally {
+      this.unlock();
+    }
   }
 
   private hash(row: Row): string {
@@ -185,10 +193,18 @@ export class ResultWriter {
     if (this.options.plan && !this.order.has(hash)) {
       throw new Error(`${this.schema.name}: row outside the plan: ${keyText(this.schema, row)}`);
     }
-    try {
+    this.saving(() => {
       this.journal.add(hash, row);
       this.place(hash, row);
+    });
+  }
+
+  /** Writes; where that fails, the error says what is safe. */
+  private saving(write: () => void): void {
+    try {
+      write();
     } catch (error) {
+      this.failed = true;
       if (!(error instanceof OutputError)) throw error;
       const saved = `${this.journal.finished} finished cells are saved in ${this.directory}`;
       throw new OutputError(`${error.message}; ${saved}, the same command resumes`, { cause: error });

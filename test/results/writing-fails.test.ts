@@ -35,6 +35,12 @@ const open = (directory: string): ResultWriter =>
   ResultWriter.open(directory, schema, { provenance, settings: null, plan });
 const journal = (directory: string): string => `${directory}/sweep.cells.jsonl`;
 
+/** Puts a directory in the place of a file, which then cannot be written. */
+function occupy(file: string): void {
+  rmSync(file);
+  mkdirSync(file);
+}
+
 /** Runs the sweep with `before` called before each cell; returns the contexts measured and the error. */
 async function sweep(
   writer: ResultWriter,
@@ -85,8 +91,23 @@ if (process.platform === 'linux')
       /^cannot write .*sweep\.cells\.jsonl: no space left on the device.*; 0 finished cells are saved in .*full, the same command resumes$/,
     );
     assert.is(readFileSync(`${directory}/sweep.csv`, 'utf8'), 'context,loss,status,error\n');
+    // Closing writes no more, so that no other error takes the place of this one.
+    occupy(`${directory}/sweep.run.json`);
+    writer.close();
   });
 else skipBecause('there is no /dev/full', test, 'full disk');
+
+test('what is saved is said also where only the description of the run cannot be written', async () => {
+  const directory = at('described');
+  const writer = open(directory);
+  occupy(`${directory}/sweep.run.json`);
+  const [measured, error] = await sweep(writer, () => undefined);
+  assert.equal(measured, [1, 2, 3, 4]);
+  assert.match(
+    (error as Error).message,
+    /4 finished cells are saved in .*described, the same command resumes/,
+  );
+});
 
 test('a directory that is deleted or moved away while it is written to is an error', async () => {
   const destroy: Record<string, (directory: string) => void> = {
