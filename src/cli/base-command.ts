@@ -14,7 +14,7 @@ import type { Row, Schema } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { PlainCommand } from './plain-command.js';
-import type { Progress, ProgressOptions, RunContext } from '../sweep/run-context.js';
+import type { Progress, ProgressOptions } from './progress.js';
 import type { Profile, TableOutput } from '../sweep/table.js';
 
 /** The parsed flags of command class `C`, its base flags included. */
@@ -55,21 +55,6 @@ export abstract class BaseCommand extends PlainCommand {
 
   private baseline: Baseline | undefined;
 
-  /** This run of the command, as the library is to know it. @throws what `readCheck` does */
-  protected async context(
-    flags: { out?: string; check?: string } & Readonly<Record<string, unknown>>,
-  ): Promise<RunContext> {
-    await this.readCheck(flags.check);
-    this.keptIn = this.directory(flags.out);
-    return {
-      command: [this.id ?? '', ...this.argv],
-      flags,
-      directory: this.directory(flags.out),
-      progress: (options) => this.progress(options),
-      ...this.reports(),
-    };
-  }
-
   /** Where the cells of a sweep are kept; undefined until it is known. */
   private keptIn: string | undefined;
 
@@ -85,12 +70,14 @@ export abstract class BaseCommand extends PlainCommand {
     return super.progress(options);
   }
 
-  /** Where the tables of this run go, and what they say of it. */
+  /** Where the tables of this run go, and what they say of it. @throws what `readCheck` does */
   protected async output(
-    flags: { out?: string; check?: string; resume: boolean } & Record<string, unknown>,
-  ): Promise<TableOutput> {
-    const { directory, command } = await this.context(flags);
-    return { directory, resume: flags.resume, record: { command, flags } };
+    flags: { out?: string; check?: string; resume: boolean } & Readonly<Record<string, unknown>>,
+  ): Promise<Required<TableOutput>> {
+    await this.readCheck(flags.check);
+    const record = { command: [this.id ?? '', ...this.argv], flags };
+    this.keptIn = this.directory(flags.out);
+    return { directory: this.keptIn, resume: flags.resume, record };
   }
 
   /** Ends a profile: its table, ratios and fits. */

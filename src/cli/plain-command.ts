@@ -4,8 +4,7 @@ import { printable } from '../printable.js';
 import { ranksOf } from '../distributed/ranks.js';
 import { UsageError } from '../errors.js';
 import { quietFlag } from './flags.js';
-import type { Progress, ProgressOptions } from '../sweep/run-context.js';
-import { createProgress } from './progress.js';
+import { createProgress, type Progress, type ProgressOptions } from './progress.js';
 
 /** Lines that belong to the one before are indented. */
 const indentation = (line: string): string => /^ */.exec(line)?.[0] ?? '';

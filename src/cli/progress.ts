@@ -1,13 +1,27 @@
 /** Progress of long work on stderr: a bar on a terminal, a plain line every few seconds elsewhere. */
 import { printable } from '../printable.js';
 import { SingleBar } from 'cli-progress';
-import type { Progress, ProgressOptions } from '../sweep/run-context.js';
 
-export interface BarOptions extends ProgressOptions {
-  quiet?: boolean;
+export interface ProgressOptions {
+  label: string;
+  /** What `update` counts to. */
+  total: number;
+  /** What is counted: `tokens`, `steps`, `cells`. */
+  unit: string;
 }
 
-export type { Progress };
+export interface Progress {
+  /** Sets how much is done. */
+  update(done: number): void;
+  increment(by?: number): void;
+  /** A short remark shown beside the count: the present loss, the cell at work. */
+  note(line: string): void;
+  stop(): void;
+}
+
+interface BarOptions extends ProgressOptions {
+  quiet?: boolean;
+}
 
 const SECONDS_BETWEEN_LINES = 5;
 

@@ -1,12 +1,14 @@
 import type { Task } from '../data/tasks/task.js';
-import type { EvaluationFlags } from '../evaluation/session.js';
+import type { EngineFlags } from '../engines/start.js';
 import type { TaskTables } from '../evaluation/tasks/run.js';
 import type { Json } from '../results/canonical.js';
 import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import { BaseCommand, type FinishOptions } from './base-command.js';
 
 /** The parsed flags of a command that asks tasks. */
-export interface TaskFlags extends EvaluationFlags, FinishOptions {
+export interface TaskFlags extends EngineFlags, FinishOptions {
+  readonly seed: number;
+  readonly tokenizer?: string;
   readonly out?: string;
   readonly resume: boolean;
   readonly 'max-context'?: number;
@@ -30,15 +32,22 @@ export abstract class TaskCommand extends BaseCommand {
   protected async ask<T extends Task>(flags: TaskFlags, questions: TaskQuestions<T>): Promise<void> {
     const { choices, tasks, tables, inputs, settings, label, unit } = questions;
     const { runTasks, startSession } = await import('../library/evaluation.js');
-    const context = await this.context({ ...flags });
-    const session = await startSession(context, flags, { choices, inputs });
+    const { directory, resume, record } = await this.output({ ...flags });
+    const { note, detail } = this.reports();
+    const { seed, tokenizer } = flags;
+    const about = { choices, inputs, record, seed, tokenizer };
+    const session = await startSession({ ...about, engine: flags, note, detail });
     const items = tasks.reduce((sum, task) => sum + task.items.length, 0);
-    const progress = context.progress({ label, total: items * choices.length, unit });
+    const progress = this.progress({ label, total: items * choices.length, unit });
     const writers = await runTasks({
       ...session,
-      ...{ tasks, tables, settings, maxContext: flags['max-context'], resume: flags.resume },
-      directory: context.directory,
-      note: context.note,
+      tasks,
+      tables,
+      settings,
+      maxContext: flags['max-context'],
+      directory,
+      resume,
+      note,
       onItem: ({ choice }, task) => {
         progress.note(`${modelLabel(choice)}, ${task}`);
         progress.increment();

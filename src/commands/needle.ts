@@ -3,7 +3,9 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Schema } from '../library/basics.js';
+import { formatTokenCount, modelLabel, type Schema } from '../library/basics.js';
+import type { NeedleTrialKey } from '../library/evaluation.js';
+import type { SweepProgress } from '../library/profiling.js';
 
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
@@ -63,6 +65,7 @@ export default class Needle extends BaseCommand {
       runNeedle,
       describeAnswers,
     } = await import('../library/evaluation.js');
+    const { seed, tokenizer, trials } = flags;
     const grid = {
       contexts: flags.ctx,
       depths: parseDepths(flags.depths),
@@ -72,19 +75,34 @@ export default class Needle extends BaseCommand {
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
     const choices = chooseNeedleModels(modelSelection(flags));
-    const context = await this.context(flags);
-    const session = await startSession(context, flags, {
+    const { directory, resume, record } = await this.output(flags);
+    const { note, detail } = this.reports();
+    const inputs = { [haystack.name]: haystack.sha256 };
+    const session = await startSession({
       choices,
-      inputs: { [haystack.name]: haystack.sha256 },
+      inputs,
+      record,
+      seed,
+      tokenizer,
+      engine: flags,
+      note,
+      detail,
     });
-    const { cells, trials, contexts } = await runNeedle(context, {
-      ...{ ...session, ...grid, haystack },
-      ...{ trials: flags.trials, seed: flags.seed, resume: flags.resume },
-    });
-    trials.close();
-    for (const line of describeAnswers(trials.rows)) this.note(line);
-    this.note(`written: ${trials.files.join(', ')}`);
+    const results = await this.withProgress(
+      {
+        label: 'needle',
+        unit: 'tokens',
+        describe: ({ choice, key }: SweepProgress<NeedleTrialKey>) =>
+          `${modelLabel(choice)}, ${formatTokenCount(key.context)}, depth ${key.depth} %`,
+      },
+      (onProgress) =>
+        runNeedle({ ...session, ...grid, haystack, trials, seed, directory, resume, note, onProgress }),
+    );
+    const [cells, answers] = results.writers;
+    answers.close();
+    for (const line of describeAnswers(results.trials)) this.note(line);
+    this.note(`written: ${answers.files.join(', ')}`);
     const { writeNeedleFigures } = await import('../library/report.js');
-    await this.finish(cells, flags, [contexts], () => writeNeedleFigures(context.directory));
+    await this.finish(cells, flags, [results.contexts], () => writeNeedleFigures(directory));
   }
 }

@@ -3,7 +3,8 @@ import { BaseCommand } from '../cli/base-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Schema } from '../library/basics.js';
+import { modelLabel, type Schema } from '../library/basics.js';
+import type { PerplexityProgress } from '../library/evaluation.js';
 
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
@@ -43,13 +44,30 @@ export default class Perplexity extends BaseCommand {
     const corpus = await loadCorpus(files);
     const choices = chooseModels(modelSelection(flags));
     const { startSession, runPerplexity } = await import('../library/evaluation.js');
-    const context = await this.context(flags);
+    const { directory, resume, record } = await this.output(flags);
+    const { note, detail } = this.reports();
+    const { seed, tokenizer, ctx: positions = null } = flags;
     const inputs = { [corpus.name]: corpus.sha256 };
-    const session = await startSession(context, flags, { choices, inputs });
-    const writer = await runPerplexity(context, {
-      ...{ ...session, files, positions: flags.ctx ?? null, resume: flags.resume },
+    const session = await startSession({
+      choices,
+      inputs,
+      record,
+      seed,
+      tokenizer,
+      engine: flags,
+      note,
+      detail,
     });
+    const writer = await this.withProgress(
+      {
+        label: 'perplexity',
+        unit: 'tokens',
+        describe: ({ candidate, document }: PerplexityProgress) =>
+          `${modelLabel(candidate.choice)}, ${document}`,
+      },
+      (onProgress) => runPerplexity({ ...session, files, positions, directory, resume, note, onProgress }),
+    );
     const { writePerplexityFigure } = await import('../library/report.js');
-    await this.finish(writer, flags, [], () => writePerplexityFigure(context.directory));
+    await this.finish(writer, flags, [], () => writePerplexityFigure(directory));
   }
 }

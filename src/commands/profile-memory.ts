@@ -102,9 +102,7 @@ export default class ProfileMemory extends BaseCommand {
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     this.note(
       `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens` +
-        (flags['kv-bytes'] === undefined
-          ? ''
-          : `, keys and values at ${flags['kv-bytes']} B per element`) +
+        (flags['kv-bytes'] === undefined ? '' : `, keys and values at ${flags['kv-bytes']} B per element`) +
         (flags['chunk-logits']
           ? ', with the logits of a whole chunk where every token passes all layers'
           : ''),

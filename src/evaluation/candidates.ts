@@ -1,21 +1,20 @@
 /** The models an evaluation compares, each with the tokenizer that belongs to it. */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { MODEL_COLUMNS, modelKey, type ModelChoice } from '../sweep/model-key.js';
+import { modelKey, type ModelChoice, type ModelKey } from '../sweep/model-key.js';
 import { checkpointHash, distinctNames } from '../sweep/models.js';
 import { checkVocabulary, describeOrigins, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
-import type { Column, Row } from '../results/schema.js';
-import { rowOf } from '../results/typed.js';
+import type { Column } from '../results/schema.js';
 
 export interface Candidate {
   readonly choice: ModelChoice;
   readonly tokenizer: Tokenizer;
-  /** The cells that tell this model from the others in a table. */
-  readonly key: Row;
+  /** What tells this model from the others in a table. */
+  readonly key: ModelKey;
   /** Everything that determines the model: configuration, weights, tokenizer. */
   readonly settings: Json;
   /** SHA-256 of the checkpoint's tensors; null for random weights. */
@@ -26,14 +25,16 @@ export interface Candidate {
   open(): Promise<LanguageModel>;
 }
 
+export type WeightsOrigin = 'checkpoint' | 'random';
+
 /** Says in every table whether weights were trained. */
-export const WEIGHTS_COLUMN: Column = {
+export const WEIGHTS_COLUMN: Column<'weights'> = {
   name: 'weights',
   kind: 'result',
   description: 'checkpoint, or random: drawn from the seed and not trained',
 };
 
-export const weightsCell = ({ choice }: Candidate): Row => ({
+export const weightsCell = ({ choice }: Candidate): { weights: WeightsOrigin } => ({
   weights: choice.checkpoint ? 'checkpoint' : 'random',
 });
 
@@ -85,7 +86,7 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
   return {
     choice,
     tokenizer,
-    key: rowOf({ name: 'model', columns: MODEL_COLUMNS }, modelKey(choice)),
+    key: modelKey(choice),
     settings: {
       config: { ...config },
       weights: weightsHash ?? { seed },

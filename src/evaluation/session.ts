@@ -1,24 +1,24 @@
-/** What every evaluating command does before its work: choose the models, start the engine, describe the run. */
-import type { RunContext } from '../sweep/run-context.js';
+/** What every evaluation does before its work: load what belongs to the models, start the engine, describe the run. */
 import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import type { Engine } from '../engines/engine.js';
-import { startChosenEngine, type EngineFlags } from '../engines/start.js';
+import { startChosenEngine, type EngineFlags, type StartReports } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance, type Provenance } from '../results/provenance.js';
+import type { RunRecord } from '../sweep/table.js';
 import { describeTokens, loadCandidates, type Candidate } from './candidates.js';
 
-/** The parsed flags every evaluating command has. */
-export interface EvaluationFlags extends EngineFlags {
-  readonly seed: number;
-  readonly tokenizer?: string;
-}
-
-export interface SessionOptions {
+export interface SessionOptions extends StartReports {
   readonly choices: readonly ModelChoice[];
+  readonly engine: EngineFlags;
+  /** Of random weights. */
+  readonly seed: number;
+  /** Overrides what checkpoints and vocabularies say. */
+  readonly tokenizer?: string;
+  readonly record: RunRecord;
   /** SHA-256 of the data read, by name. */
   readonly inputs: Readonly<Record<string, string>>;
-  /** What else the flags came to. */
+  /** What else determines the run. */
   readonly configuration?: Readonly<Record<string, Json>>;
 }
 
@@ -28,18 +28,15 @@ export interface Session {
   readonly provenance: Provenance;
 }
 
-export async function startSession(
-  context: RunContext,
-  flags: EvaluationFlags,
-  { choices, ...options }: SessionOptions,
-): Promise<Session> {
-  const candidates = await loadCandidates(choices, flags);
-  for (const { checkpoint } of choices) checkpoint?.remarks?.forEach(context.note);
-  for (const line of describeTokens(candidates)) context.detail?.(line);
-  const engine = await startChosenEngine(flags, context);
+export async function startSession(options: SessionOptions): Promise<Session> {
+  const { choices, seed, note, detail, record } = options;
+  const candidates = await loadCandidates(choices, options);
+  for (const line of choices.flatMap(({ checkpoint }) => checkpoint?.remarks ?? [])) note?.(line);
+  for (const line of describeTokens(candidates)) detail?.(line);
+  const engine = await startChosenEngine(options.engine, { note, detail });
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
-      context.note(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${flags.seed})`);
+      note?.(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${seed})`);
   }
   const weights = candidates.map(({ choice, weightsHash }) => [choice.name, weightsHash] as const);
   const inputs = {
@@ -56,13 +53,7 @@ export async function startSession(
   return {
     engine,
     candidates,
-    provenance: collectProvenance({
-      command: context.command,
-      flags: context.flags,
-      engine,
-      configuration,
-      inputs,
-    }),
+    provenance: collectProvenance({ ...record, engine, configuration, inputs }),
   };
 }
 

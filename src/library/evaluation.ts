@@ -6,11 +6,24 @@ export { parseNeedles } from '../data/needle/prompt.js';
 export { parseVariant } from '../data/needle/templates.js';
 export { parseDepths } from '../evaluation/needle/depths.js';
 export { chooseNeedleModels } from '../evaluation/needle/models.js';
-export { runNeedle, type NeedleRun, type NeedleTables } from '../evaluation/needle/run.js';
+export type {
+  NeedleAccuracy,
+  NeedleCellFigures,
+  NeedleCellKey,
+  NeedleContextKey,
+  NeedleTrial,
+  NeedleTrialKey,
+  TrialFigures,
+} from '../evaluation/needle/cells.js';
+export { runNeedle, type NeedleResults, type NeedleRun } from '../evaluation/needle/run.js';
 export { describeAnswers, NEEDLE_CELLS } from '../evaluation/needle/tables.js';
-export { runPerplexity, type PerplexityRun } from '../evaluation/perplexity/run.js';
-export { PERPLEXITY_SCHEMA } from '../evaluation/perplexity/tables.js';
-export { startSession, type Session } from '../evaluation/session.js';
+export { runPerplexity, type PerplexityProgress, type PerplexityRun } from '../evaluation/perplexity/run.js';
+export {
+  PERPLEXITY_SCHEMA,
+  type PerplexityFigures,
+  type PerplexityKey,
+} from '../evaluation/perplexity/tables.js';
+export { startSession, type Session, type SessionOptions } from '../evaluation/session.js';
 export { choiceTables, TASK_SUMMARY } from '../evaluation/tasks/choice.js';
 export { MMLU_SUMMARY, mmluTables } from '../evaluation/tasks/mmlu.js';
 export { runTasks, type TasksRun, type TaskTables } from '../evaluation/tasks/run.js';

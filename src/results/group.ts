@@ -6,9 +6,9 @@ export function groupRowsBy(rows: readonly Row[], columns: readonly string[]): R
   return [...groupRows(rows, key).values()];
 }
 
-/** Rows in groups of equal `key`, groups in the order of their first rows. */
-export function groupRows(rows: readonly Row[], key: (row: Row) => string): Map<string, Row[]> {
-  const groups = new Map<string, Row[]>();
+/** Rows, or typed cells, in groups of equal `key`, groups in the order of their first rows. */
+export function groupRows<R = Row>(rows: readonly R[], key: (row: R) => string): Map<string, R[]> {
+  const groups = new Map<string, R[]>();
   for (const row of rows) {
     const group = groups.get(key(row));
     if (group) group.push(row);

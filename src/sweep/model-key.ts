@@ -2,8 +2,8 @@
 import type { OpenCheckpoint } from '../checkpoint/open.js';
 import { architectureName, selfDecoderOf } from '../model/config.js';
 import type { ModelConfig, SelfDecoderKind } from '../model/config.js';
-import type { Column } from '../results/schema.js';
-import type { SnakeCase } from '../results/typed.js';
+import type { Column, Row } from '../results/schema.js';
+import { rowOf, type SnakeCase } from '../results/typed.js';
 
 export interface ModelChoice {
   /** Preset, or base name of the configuration file or checkpoint directory. */
@@ -35,6 +35,9 @@ export const MODEL_COLUMNS: readonly Column<SnakeCase<keyof ModelKey>>[] = [
 export function modelKey({ name, config }: ModelChoice): ModelKey {
   return { model: name, architecture: architectureName(config), selfDecoder: selfDecoderOf(config) };
 }
+
+/** The cells of these columns. */
+export const modelRow = (key: ModelKey): Row => rowOf({ name: 'model', columns: MODEL_COLUMNS }, key);
 
 /** What a person calls the model in one line: `tiny yoco (gated-retention)`. */
 export function modelLabel(choice: ModelChoice): string {

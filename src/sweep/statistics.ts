@@ -8,6 +8,9 @@ export interface Summary {
   max: number;
 }
 
+export const mean = (samples: readonly number[]): number =>
+  samples.reduce((sum, value) => sum + value, 0) / samples.length;
+
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -17,11 +20,11 @@ export function median(samples: readonly number[]): number {
 
 export function summarize(samples: readonly number[]): Summary {
   const n = samples.length;
-  const mean = samples.reduce((sum, value) => sum + value, 0) / n;
-  const squares = samples.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const center = mean(samples);
+  const squares = samples.reduce((sum, value) => sum + (value - center) ** 2, 0);
   return {
     median: median(samples),
-    mean,
+    mean: center,
     deviation: n > 1 ? Math.sqrt(squares / (n - 1)) : null,
     min: Math.min(...samples),
     max: Math.max(...samples),

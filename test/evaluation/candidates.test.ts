@@ -75,7 +75,7 @@ test('checkpoints of one base name are told apart; their weights are part of wha
   }
   const choices = chooseModels({ checkpoints: [join(directory, 'a/final'), join(directory, 'b/final')] });
   const candidates = await loadCandidates(choices, { seed: 1 });
-  const names = candidates.map(({ key }) => String(key.model));
+  const names = candidates.map(({ key }) => key.model);
   assert.match(names[0] ?? '', /a\/final$/);
   assert.match(names[1] ?? '', /b\/final$/);
   assert.not.equal(candidates[0]?.settings, candidates[1]?.settings);

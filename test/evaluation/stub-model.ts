@@ -153,7 +153,7 @@ export function stubCandidate(name: string, model: StubModel, tokenizer: Tokeniz
   return {
     choice: { name, config: model.config },
     tokenizer,
-    key: { model: name, architecture: 'yoco', self_decoder: 'gated-retention' },
+    key: { model: name, architecture: 'yoco', selfDecoder: 'gated-retention' },
     settings: name,
     weightsHash: null,
     trainedContext: null,

@@ -16,7 +16,8 @@ import {
 import { Random } from '../../random.js';
 import type { Tokenizer } from '../tokenizer.js';
 
-export interface NeedleTask {
+/** What a prompt is to be. */
+export interface NeedleSpec {
   /** Tokens of the prompt, exactly. */
   readonly context: number;
   /** Where the asked needle is, as a percentage of the filler text: 0 directly after the instruction, 100 before the question. */
@@ -45,7 +46,7 @@ const partLength = (part: Part): number => ('ids' in part ? part.ids.length : pa
 
 export class NeedlePrompt {
   constructor(
-    readonly task: NeedleTask,
+    readonly task: NeedleSpec,
     /** In the order of the text. */
     readonly lines: readonly HiddenLine[],
     private readonly haystack: Haystack,
@@ -99,7 +100,7 @@ export class NeedlePrompt {
  * their depth.
  * @throws UsageError when the context is too short for instruction, needles and question
  */
-export function buildNeedlePrompt(task: NeedleTask, haystack: Haystack, tokenizer: Tokenizer): NeedlePrompt {
+export function buildNeedlePrompt(task: NeedleSpec, haystack: Haystack, tokenizer: Tokenizer): NeedlePrompt {
   checkTask(task);
   const { context, depth, needles, variant, trial, seed } = task;
   const random = new Random(seed).fork(`needle ${variant} ${context} ${depth} ${needles} ${trial}`);
@@ -147,7 +148,7 @@ interface Filler {
   readonly length: number;
 }
 
-function checkTask({ depth, needles }: NeedleTask): void {
+function checkTask({ depth, needles }: NeedleSpec): void {
   if (!(depth >= 0 && depth <= 100))
     throw new UsageError(`needle depth ${depth} is not between 0 and 100 percent`);
   checkNeedles(needles, String(needles));
@@ -159,7 +160,7 @@ function checkNeedles(needles: number, text: string): void {
 }
 
 /** The asked line first, then the others and the distractors at depths drawn at random. */
-function drawLines({ depth, needles, variant }: NeedleTask, random: Random): HiddenLine[] {
+function drawLines({ depth, needles, variant }: NeedleSpec, random: Random): HiddenLine[] {
   const cities = random.shuffle([...CITIES]).slice(0, needles);
   const lines = cities.map((city, index): HiddenLine => {
     const number = drawNumber(variant, random);

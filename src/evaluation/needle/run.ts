@@ -1,6 +1,5 @@
 /** The needle test over contexts, depths, needles and trials, for several models. */
-import type { Progress, RunContext } from '../../sweep/run-context.js';
-import { modelLabel } from '../../sweep/model-key.js';
+import { modelLabel, type ModelChoice, type ModelKey } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/needle/haystack.js';
@@ -10,19 +9,28 @@ import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import { costs, defaultChunkSize } from '../../model/costs.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
-import { planOf, sweepModels, type SweepPart } from '../../sweep/sweep.js';
+import { mean } from '../../sweep/statistics.js';
+import { planOf, sweepModels, type SweepPart, type SweepProgress } from '../../sweep/sweep.js';
 import type { DerivedTable } from '../../results/derived.js';
-import type { Row } from '../../results/schema.js';
+import { CellTable, cellOf, rowOf } from '../../results/typed.js';
 import { ResultWriter } from '../../results/writer.js';
 import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
 import {
+  cellKey,
+  contextKey,
   groupTrials,
-  NEEDLE_CELLS,
-  NEEDLE_CONTEXTS,
-  NEEDLE_TRIALS,
-  placedDepth,
+  isMeasured,
   summarizeTrials,
-} from './tables.js';
+  type MeasuredTrial,
+  type NeedleAccuracy,
+  type NeedleCellFigures,
+  type NeedleCellKey,
+  type NeedleContextKey,
+  type NeedleTrial,
+  type NeedleTrialKey,
+  type TrialFigures,
+} from './cells.js';
+import { NEEDLE_CELLS, NEEDLE_CONTEXTS, NEEDLE_TRIALS } from './tables.js';
 import { ANSWER_TOKENS, runTrial } from './trial.js';
 import { engineIdentity, type Session } from '../session.js';
 
@@ -34,12 +42,21 @@ export interface NeedleRun extends Session {
   readonly variants: readonly NeedleVariant[];
   readonly trials: number;
   readonly seed: number;
+  /** Where the tables are written. */
+  readonly directory: string;
+  /** Keep the trials that an earlier run has measured. */
   readonly resume: boolean;
+  readonly onProgress?: (progress: SweepProgress<NeedleTrialKey>) => void;
+  /** A remark for the person who waits. */
+  readonly note: (line: string) => void;
 }
 
-export interface NeedleTables {
-  readonly cells: ResultWriter;
-  readonly trials: ResultWriter;
+export interface NeedleResults {
+  /** Every trial, in the order of the plan. */
+  readonly trials: readonly NeedleTrial[];
+  /** The table of cells and that of trials, to be closed. */
+  readonly writers: readonly [cells: ResultWriter, trials: ResultWriter];
+  /** All depths together. */
   readonly contexts: DerivedTable;
 }
 
@@ -48,7 +65,9 @@ const MOST_TRIALS = 100_000;
 /** Points by which a needle may miss its depth without a remark. */
 const OFF = 5;
 
-interface Part extends SweepPart<Row> {
+type TrialTable = CellTable<NeedleTrialKey, TrialFigures>;
+
+interface Part extends SweepPart<NeedleTrialKey> {
   readonly candidate: Candidate;
   readonly haystack: Haystack;
 }
@@ -57,54 +76,91 @@ interface Part extends SweepPart<Row> {
  * @throws UsageError for a context that is too short for the prompt, RunError when no cell fits the memory; both before
  *   any work. Cells that do not fit beside others that do are rows that say so.
  */
-export async function runNeedle(context: RunContext, run: NeedleRun): Promise<NeedleTables> {
-  const { engine, seed, provenance, resume } = run;
+export async function runNeedle(run: NeedleRun): Promise<NeedleResults> {
   checkSize(run);
   const parts = planParts(run);
-  checkPrompts(context, run, parts);
-  const settings = new Map(parts.map(({ candidate }) => [JSON.stringify(candidate.key), candidate.settings]));
-  const trials = ResultWriter.open(context.directory, NEEDLE_TRIALS, {
-    settings: ({ model, architecture, self_decoder: selfDecoder }) => ({
-      model: settings.get(JSON.stringify({ model, architecture, self_decoder: selfDecoder })) ?? null,
-      haystack: run.haystack.sha256,
+  checkPrompts(run, parts);
+  const trialWriter = openTrials(run, parts);
+  const table: TrialTable = new CellTable(NEEDLE_TRIALS, trialWriter);
+  checkMemory(run, parts, table);
+  await measure(run, parts, table);
+  const trials = table.cells;
+  const weightsOf = weightsByModel(parts);
+  return {
+    trials,
+    writers: [writeCells(run, trials, weightsOf), trialWriter],
+    contexts: contextTable(trials.filter(isMeasured), weightsOf),
+  };
+}
+
+const modelText = ({ model, architecture, selfDecoder }: ModelKey): string =>
+  JSON.stringify([model, architecture, selfDecoder]);
+
+function openTrials(
+  { engine, seed, provenance, resume, directory, haystack }: NeedleRun,
+  parts: readonly Part[],
+): ResultWriter {
+  const settings = new Map(parts.map(({ candidate }) => [modelText(candidate.key), candidate.settings]));
+  return ResultWriter.open(directory, NEEDLE_TRIALS, {
+    settings: (row) => ({
+      model: settings.get(modelText(cellOf<NeedleTrialKey, TrialFigures>(NEEDLE_TRIALS, row))) ?? null,
+      haystack: haystack.sha256,
       engine: engineIdentity(engine),
       seed,
     }),
-    ...{ provenance, resume, plan: planOf(parts) },
+    provenance,
+    resume,
+    plan: planOf(parts).map((key) => rowOf(NEEDLE_TRIALS, key)),
   });
-  checkMemory(context, engine, parts, trials);
-  await measure(context, run, parts, trials);
-  // What is derived from the trials is derived anew each time.
-  const cells = ResultWriter.open(context.directory, NEEDLE_CELLS, {
+}
+
+type WeightsOf = (key: ModelKey) => Pick<NeedleAccuracy, 'weights'>;
+
+function weightsByModel(parts: readonly Part[]): WeightsOf {
+  const weights = new Map(parts.map(({ candidate }) => [modelText(candidate.key), weightsCell(candidate)]));
+  return (key) => {
+    const known = weights.get(modelText(key));
+    if (known === undefined) throw new Error('a model outside the plan');
+    return known;
+  };
+}
+
+/** What is derived from the trials is derived anew each time. */
+function writeCells(
+  { directory, seed, provenance, resume }: NeedleRun,
+  trials: readonly NeedleTrial[],
+  weightsOf: WeightsOf,
+): ResultWriter {
+  const writer = ResultWriter.open(directory, NEEDLE_CELLS, {
     settings: { seed },
     provenance,
     resume: false,
     keepOthers: resume,
   });
-  const { rows } = trials;
-  const weights = (key: Row): Row => weightsOf(parts, key);
-  for (const { key, trials: group } of groupTrials(NEEDLE_CELLS, rows)) {
-    const failed = group.find(({ status }) => status !== 'ok');
-    if (failed) cells.fail(key, new RunError(String(failed.error)));
-    else cells.append({ ...key, ...weights(key), ...placedDepth(group), ...summarizeTrials(group) });
+  const table = new CellTable<NeedleCellKey, NeedleCellFigures>(NEEDLE_CELLS, writer);
+  for (const { key, trials: group } of groupTrials(trials, cellKey)) {
+    const failed = group.find((trial) => !isMeasured(trial));
+    if (failed) {
+      table.fail(key, new RunError(failed.error));
+      continue;
+    }
+    const measured = group.filter(isMeasured);
+    const placedDepth = mean(measured.map((trial) => trial.placedDepth));
+    table.append({ ...key, ...weightsOf(key), ...summarizeTrials(measured), placedDepth });
   }
-  const done = groupTrials(
-    NEEDLE_CONTEXTS,
-    rows.filter(({ status }) => status === 'ok'),
+  return writer;
+}
+
+function contextTable(trials: readonly MeasuredTrial[], weightsOf: WeightsOf): DerivedTable {
+  const cells = groupTrials(trials, contextKey).map(
+    ({ key, trials: group }): NeedleContextKey & NeedleAccuracy => ({
+      ...key,
+      ...weightsOf(key),
+      ...summarizeTrials(group),
+    }),
   );
-  return {
-    cells,
-    trials,
-    contexts: {
-      schema: NEEDLE_CONTEXTS,
-      rows: done.map(({ key, trials: group }) => ({
-        ...key,
-        ...weights(key),
-        ...summarizeTrials(group),
-        status: 'ok',
-      })),
-    },
-  };
+  const rows = cells.map((cell) => rowOf(NEEDLE_CONTEXTS, { ...cell, status: 'ok' }));
+  return { schema: NEEDLE_CONTEXTS, rows };
 }
 
 /** @throws UsageError for more trials than a run could ever do */
@@ -112,13 +168,13 @@ function checkSize({ candidates, contexts, depths, needles, variants, trials }: 
   const grid = candidates.length * contexts.length * depths.length * needles.length * variants.length;
   if (grid * trials <= MOST_TRIALS) return;
   throw new UsageError(
-    `${trials} trials (--trials) of each of ${grid} cells are ${grid * trials} prompts: at most ` +
+    `${trials} trials of each of ${grid} cells are ${grid * trials} prompts: at most ` +
       `${MOST_TRIALS.toLocaleString('en-US')} can be run at once`,
   );
 }
 
 /** Makes every prompt once, so that what cannot be asked is refused now, and says where needles are not where they should be. */
-function checkPrompts(context: RunContext, run: NeedleRun, parts: readonly Part[]): void {
+function checkPrompts(run: NeedleRun, parts: readonly Part[]): void {
   let [count, farthest, line] = [0, OFF, ''];
   for (const part of parts) {
     for (const key of part.keys) {
@@ -129,10 +185,10 @@ function checkPrompts(context: RunContext, run: NeedleRun, parts: readonly Part[
       farthest = off;
       line = `${task.depth} % of ${formatTokenCount(task.context)} tokens is ${placed.toFixed(1)} %`;
     }
-    remarkContext(context.note, part.candidate, Math.max(...run.contexts));
+    remarkContext(run.note, part.candidate, Math.max(...run.contexts));
   }
   if (count === 0) return;
-  context.note(
+  run.note(
     `warning: ${count} needles are more than ${OFF} points from their depth, since ${run.haystack.name} has few ends of ` +
       `sentences: ${line} at worst; column placed_depth has the depths reached`,
   );
@@ -144,7 +200,7 @@ function planParts(run: NeedleRun): Part[] {
     const { tokenizer, choice } = candidate;
     const haystack = haystacks.get(tokenizer.name) ?? Haystack.fromCorpus(run.haystack, tokenizer);
     haystacks.set(tokenizer.name, haystack);
-    const keys: Row[] = [];
+    const keys: NeedleTrialKey[] = [];
     for (const variant of run.variants) {
       for (const needles of run.needles) {
         for (const context of run.contexts) {
@@ -169,19 +225,12 @@ function planParts(run: NeedleRun): Part[] {
 }
 
 function promptOf(
-  run: NeedleRun,
+  { seed }: NeedleRun,
   { haystack, candidate }: Pick<Part, 'haystack' | 'candidate'>,
-  key: Row,
+  { context, depth, needles, variant, trial }: NeedleTrialKey,
 ): NeedlePrompt {
-  const task = {
-    context: Number(key.context),
-    depth: Number(key.depth),
-    needles: Number(key.needles),
-    variant: key.variant as NeedleVariant,
-    trial: Number(key.trial),
-    seed: run.seed,
-  };
-  return buildNeedlePrompt(task, haystack, candidate.tokenizer);
+  const spec = { context, depth, needles, variant, trial, seed };
+  return buildNeedlePrompt(spec, haystack, candidate.tokenizer);
 }
 
 /** Bytes a trial takes beside the weights. */
@@ -195,18 +244,13 @@ const trialName = ({ choice }: Candidate, context: number): string =>
   `a prompt of ${formatTokenCount(context)} tokens (${modelLabel(choice)})`;
 
 /** Says before the work starts which contexts do not fit, and refuses when none does. */
-function checkMemory(
-  context: RunContext,
-  engine: Engine,
-  parts: readonly Part[],
-  trials: ResultWriter,
-): void {
+function checkMemory({ engine, note }: NeedleRun, parts: readonly Part[], table: TrialTable): void {
   const refusals: RunError[] = [];
   let fitting = 0;
   for (const { candidate, keys } of parts) {
-    const wanted = new Set(keys.filter((key) => !trials.has(key)).map((key) => Number(key.context)));
+    const missing = new Set(keys.filter((key) => !table.has(key)).map((key) => key.context));
     const weights = costs(candidate.choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
-    for (const length of wanted) {
+    for (const length of missing) {
       try {
         requireMemory(engine, weights + trialBytes(candidate, engine, length), trialName(candidate, length));
         fitting += 1;
@@ -218,48 +262,25 @@ function checkMemory(
   }
   const [first] = refusals;
   if (first && fitting === 0) throw first;
-  for (const { message } of refusals) context.note(`left out: ${message}`);
+  for (const { message } of refusals) note(`left out: ${message}`);
 }
 
-async function measure(
-  context: RunContext,
-  run: NeedleRun,
-  parts: readonly Part[],
-  trials: ResultWriter,
-): Promise<void> {
-  let progress: Progress | undefined;
-  try {
-    await sweepModels<Row, Row>({
-      ...{ parts, engine: run.engine, seed: run.seed, table: trials },
-      unitsOf: ({ context: length }) => Number(length),
-      measure: ({ model, choice }, key, onTokens) => {
-        const part = parts.find((candidate) => candidate.choice === choice);
-        if (part === undefined) throw new Error('a model outside the plan');
-        const length = Number(key.context);
-        requireMemory(
-          run.engine,
-          trialBytes(part.candidate, run.engine, length),
-          trialName(part.candidate, length),
-        );
-        return runTrial(promptOf(run, part, key), {
-          ...{ model, tokenizer: part.candidate.tokenizer, engine: run.engine, onTokens },
-        });
-      },
-      onProgress: ({ choice, key, done, total }) => {
-        progress ??= context.progress({ label: 'needle', total, unit: 'tokens' });
-        const length = formatTokenCount(Number(key.context));
-        progress.note(`${modelLabel(choice)}, ${length}, depth ${String(key.depth)} %`);
-        progress.update(done);
-      },
-    });
-  } finally {
-    progress?.stop();
-  }
-}
-
-function weightsOf(parts: readonly Part[], key: Row): Row {
-  const part = parts.find(({ candidate }) =>
-    Object.entries(candidate.key).every(([name, value]) => key[name] === value),
-  );
-  return part ? weightsCell(part.candidate) : {};
+async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable): Promise<void> {
+  const { engine, seed, onProgress } = run;
+  const partOf = new Map<ModelChoice, Part>(parts.map((part) => [part.choice, part]));
+  await sweepModels<NeedleTrialKey, TrialFigures>({
+    parts,
+    engine,
+    seed,
+    table,
+    onProgress,
+    unitsOf: ({ context }) => context,
+    measure: ({ model, choice }, key, onTokens) => {
+      const part = partOf.get(choice);
+      if (part === undefined) throw new Error('a model outside the plan');
+      const { candidate } = part;
+      requireMemory(engine, trialBytes(candidate, engine, key.context), trialName(candidate, key.context));
+      return runTrial(promptOf(run, part, key), { model, tokenizer: candidate.tokenizer, engine, onTokens });
+    },
+  });
 }

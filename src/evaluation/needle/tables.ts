@@ -1,20 +1,32 @@
 /** The tables `yoco needle` writes: one row per trial, one per cell of the heat map, one per context. */
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
-import { groupRows } from '../../results/group.js';
-import { median } from '../../sweep/statistics.js';
-import type { Column, Row, Schema } from '../../results/schema.js';
+import type { Column } from '../../results/schema.js';
+import type { SnakeCase, TableSchema } from '../../results/typed.js';
 import { WEIGHTS_COLUMN } from '../candidates.js';
-import { wilsonInterval } from '../scoring/statistics.js';
+import {
+  isMeasured,
+  type NeedleAccuracy,
+  type NeedleCellFigures,
+  type NeedleCellKey,
+  type NeedleContextKey,
+  type NeedleSpeed,
+  type NeedleTrial,
+  type NeedleTrialKey,
+  type TrialFigures,
+} from './cells.js';
 
-const SETTING_COLUMNS: readonly Column[] = [
+/** The columns of these fields. */
+type Columns<Fields> = readonly Column<SnakeCase<keyof Fields & string>>[];
+
+const CONTEXT_COLUMNS: Columns<NeedleContextKey> = [
   ...MODEL_COLUMNS,
   { name: 'haystack', kind: 'key', description: 'filler text' },
   { name: 'variant', kind: 'key', description: 'standard, or in which way the test is harder' },
   { name: 'needles', kind: 'key', description: 'needles hidden, one of which is asked' },
   { name: 'context', kind: 'key', description: 'tokens of the prompt', display: 'count' },
 ];
-const DEPTH_COLUMN: Column = {
+const DEPTH_COLUMN: Column<'depth'> = {
   name: 'depth',
   kind: 'key',
   description: 'percent of the filler text before the needle',
@@ -23,7 +35,7 @@ const DEPTH_COLUMN: Column = {
 /**
  * Seconds and bytes; of several trials the median, since the first one of a run may compile kernels, but of peaks the largest.
  */
-const SPEED_COLUMNS: readonly Column[] = [
+const SPEED_COLUMNS: Columns<NeedleSpeed> = [
   {
     name: 'prefill_seconds',
     kind: 'timing',
@@ -69,10 +81,10 @@ const SPEED_COLUMNS: readonly Column[] = [
   },
 ];
 
-export const NEEDLE_TRIALS: Schema = {
+export const NEEDLE_TRIALS: TableSchema<NeedleTrialKey, TrialFigures> = {
   name: 'needle-trials',
   columns: [
-    ...SETTING_COLUMNS,
+    ...CONTEXT_COLUMNS,
     DEPTH_COLUMN,
     { name: 'trial', kind: 'key', description: 'trial, from 0' },
     { name: 'placed_depth', kind: 'result', description: 'percent at which the needle stands', digits: 3 },
@@ -94,7 +106,7 @@ export const NEEDLE_TRIALS: Schema = {
   ],
 };
 
-const ACCURACY: readonly Column[] = [
+const ACCURACY: Columns<Omit<NeedleAccuracy, keyof NeedleSpeed>> = [
   WEIGHTS_COLUMN,
   { name: 'trials', kind: 'result', description: 'trials' },
   { name: 'correct', kind: 'result', description: 'trials with the exact number' },
@@ -138,85 +150,33 @@ const ACCURACY: readonly Column[] = [
 ];
 
 /** A needle stands at the end of a sentence, which may be far from where it was asked to be. */
-const PLACED_COLUMN: Column = {
+const PLACED_COLUMN: Column<'placed_depth'> = {
   name: 'placed_depth',
   kind: 'result',
   description: 'percent at which the needle stands, mean over the trials',
   digits: 1,
 };
 
-export const NEEDLE_CELLS: Schema = {
+export const NEEDLE_CELLS: TableSchema<NeedleCellKey, NeedleCellFigures> = {
   name: 'needle',
-  columns: [...SETTING_COLUMNS, DEPTH_COLUMN, PLACED_COLUMN, ...ACCURACY, ...SPEED_COLUMNS],
+  columns: [...CONTEXT_COLUMNS, DEPTH_COLUMN, PLACED_COLUMN, ...ACCURACY, ...SPEED_COLUMNS],
 };
 
 /** All depths together. */
-export const NEEDLE_CONTEXTS: Schema = {
+export const NEEDLE_CONTEXTS: TableSchema<NeedleContextKey, NeedleAccuracy> = {
   name: 'needle-contexts',
-  columns: [...SETTING_COLUMNS, ...ACCURACY, ...SPEED_COLUMNS],
+  columns: [...CONTEXT_COLUMNS, ...ACCURACY, ...SPEED_COLUMNS],
 };
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** The figures of some trials that belong together; null columns stay null. */
-export function summarizeTrials(trials: readonly Row[]): Row {
-  const numbers = (column: string): number[] =>
-    trials.map((row) => row[column]).filter((cell) => typeof cell === 'number');
-  const correct = numbers('exact').reduce((sum, value) => sum + value, 0);
-  const { low, high } = wilsonInterval(correct, trials.length);
-  const wrong = trials.filter(({ taken }) => taken === 'other' || taken === 'distractor').length;
-  const largest = (column: string): number | null => {
-    const values = numbers(column);
-    return values.length > 0 ? Math.max(...values) : null;
-  };
-  const middle = (column: string): number | null => {
-    const values = numbers(column);
-    return values.length > 0 ? median(values) : null;
-  };
-  const seconds = middle('prefill_seconds');
-  return {
-    trials: trials.length,
-    correct,
-    accuracy: correct / trials.length,
-    interval_low: low,
-    interval_high: high,
-    accuracy_contained: mean(numbers('contained')),
-    wrong_line: wrong / trials.length,
-    prefill_seconds: seconds,
-    prefill_tokens_per_second: seconds === null ? null : Number(trials[0]?.context) / seconds,
-    first_token_seconds: middle('first_token_seconds'),
-    decode_tokens_per_second: middle('decode_tokens_per_second'),
-    peak_bytes: largest('peak_bytes'),
-    peak_resident_bytes: largest('peak_resident_bytes'),
-  };
-}
-
-/** Where the needles of some trials stand. */
-export const placedDepth = (trials: readonly Row[]): Row => ({
-  placed_depth: mean(trials.map(({ placed_depth: depth }) => Number(depth))),
-});
-
-/** Trials in groups of equal keys of `schema`, in the order of their first rows. */
-export function groupTrials(schema: Schema, trials: readonly Row[]): { key: Row; trials: readonly Row[] }[] {
-  const names = schema.columns.filter(({ kind }) => kind === 'key').map(({ name }) => name);
-  const keyOf = (row: Row): Row => Object.fromEntries(names.map((name) => [name, row[name] ?? null]));
-  return [...groupRows(trials, (row) => JSON.stringify(keyOf(row))).values()].map((group) => ({
-    key: keyOf(group[0] ?? {}),
-    trials: group,
-  }));
-}
 
 /** Answers are told one by one when there are at most so many. */
 const FEW = 12;
 
 /** A line for every trial of a short run: what was expected and what was answered. */
-export function describeAnswers(trials: readonly Row[]): string[] {
-  const answered = trials.filter(({ status }) => status === 'ok');
+export function describeAnswers(trials: readonly NeedleTrial[]): string[] {
+  const answered = trials.filter(isMeasured);
   if (answered.length > FEW) return [];
   return answered.map(({ context, depth, exact, expected, answer }) => {
-    const verdict = exact === 1 ? 'right' : `wrong, it was ${String(expected)}`;
-    const place = `${formatTokenCount(Number(context))} tokens, needle at ${String(depth)} %`;
-    return `${place}: answered '${String(answer)}' (${verdict})`;
+    const verdict = exact === 1 ? 'right' : `wrong, it was ${expected}`;
+    return `${formatTokenCount(context)} tokens, needle at ${depth} %: answered '${answer}' (${verdict})`;
   });
 }

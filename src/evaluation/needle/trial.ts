@@ -6,11 +6,11 @@ import type { ModelCache } from '../../model/state/state-cache.js';
 import { defaultChunkSize } from '../../model/costs.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { peakResidentBytes } from '../../sweep/memory-budget.js';
-import type { Row } from '../../results/schema.js';
 import type * as tf from '../../tf.js';
 import { consume, consumeForLast } from '../scoring/consume.js';
 import { generateTokens } from '../generation/generation.js';
 import { greedySampler } from '../generation/sampling.js';
+import type { NeedleSpeed, TrialFigures } from './cells.js';
 
 /** Tokens of an answer at most, as in the official code. */
 export const ANSWER_TOKENS = 20;
@@ -23,8 +23,8 @@ export interface TrialTools {
   readonly onTokens?: (tokens: number) => void;
 }
 
-/** The result and timing columns of a trial. */
-export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise<Row> {
+/** The figures of a trial. */
+export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise<TrialFigures> {
   const { model, tokenizer, engine } = tools;
   const { context } = prompt.task;
   engine.resetPeak();
@@ -45,12 +45,12 @@ export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise
     const seconds = (performance.now() - first) / 1000;
     return {
       ...judge(prompt, tokenizer.decode(tokens)),
-      prefill_seconds: (prefilled - started) / 1000,
-      prefill_tokens_per_second: context / ((prefilled - started) / 1000),
-      first_token_seconds: (first - started) / 1000,
-      decode_tokens_per_second: tokens.length > 1 ? (tokens.length - 1) / seconds : null,
-      peak_bytes: engine.memory().peakBytes,
-      peak_resident_bytes: peakResidentBytes(),
+      prefillSeconds: (prefilled - started) / 1000,
+      prefillTokensPerSecond: context / ((prefilled - started) / 1000),
+      firstTokenSeconds: (first - started) / 1000,
+      decodeTokensPerSecond: tokens.length > 1 ? (tokens.length - 1) / seconds : null,
+      peakBytes: engine.memory().peakBytes,
+      peakResidentBytes: peakResidentBytes(),
     };
   } finally {
     cache.dispose();
@@ -67,19 +67,18 @@ function readPrompt(prompt: NeedlePrompt, cache: ModelCache, { model, onTokens }
   throw new Error(`the prompt ended before its ${context} tokens`);
 }
 
-function judge(prompt: NeedlePrompt, answer: string): Row {
+function judge(prompt: NeedlePrompt, answer: string): Omit<TrialFigures, keyof NeedleSpeed> {
   const given = firstNumber(answer);
-  const asked = prompt.lines.find(({ kind }) => kind === 'asked');
   // Of two lines with one number, the asked one is meant.
   const sameNumber = prompt.lines.filter(({ number }) => String(number) === given);
   const taken = sameNumber.find(({ kind }) => kind === 'asked') ?? sameNumber[0];
   return {
-    placed_depth: asked?.depth ?? null,
+    placedDepth: prompt.placedDepth,
     expected: prompt.answer,
     answer: JSON.stringify(answer).slice(1, -1),
     exact: isExactAnswer(answer, prompt.answer) ? 1 : 0,
     contained: answer.includes(prompt.answer) ? 1 : 0,
     taken: taken?.kind ?? 'none',
-    taken_depth: taken?.depth ?? null,
+    takenDepth: taken?.depth ?? null,
   };
 }

@@ -1,16 +1,21 @@
 /** Measures several models on several documents. */
-import type { RunContext } from '../../sweep/run-context.js';
-import { modelLabel } from '../../sweep/model-key.js';
+import { mean } from '../../sweep/statistics.js';
 import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import type { LanguageModel } from '../../model/language-model.js';
-import type { Row } from '../../results/schema.js';
+import { CellTable, cellOf, rowOf, type TableCell } from '../../results/typed.js';
 import { ResultWriter } from '../../results/writer.js';
 import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
 import { requireScoringMemory } from '../scoring/memory.js';
 import { loadDocuments, type TokenDocument } from './documents.js';
 import { documentLosses, doublingPositions, type PositionLoss } from './perplexity.js';
-import { MEAN, PERPLEXITY_SCHEMA } from './tables.js';
+import {
+  MEAN,
+  PERPLEXITY_SCHEMA,
+  type LossFigures,
+  type PerplexityFigures,
+  type PerplexityKey,
+} from './tables.js';
 import { engineIdentity, type Session } from '../session.js';
 
 export interface PerplexityRun extends Session {
@@ -18,8 +23,25 @@ export interface PerplexityRun extends Session {
   readonly files: readonly string[];
   /** Positions; null: doubling from 256 to each document's end. */
   readonly positions: readonly number[] | null;
+  /** Where the table is written. */
+  readonly directory: string;
+  /** Keep the positions that an earlier run has measured. */
   readonly resume: boolean;
+  readonly onProgress?: (progress: PerplexityProgress) => void;
+  /** A remark for the person who waits. */
+  readonly note: (line: string) => void;
 }
+
+/** How far a run is, in tokens; documents of an earlier run do not count. */
+export interface PerplexityProgress {
+  readonly candidate: Candidate;
+  /** The document at work. */
+  readonly document: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+type Table = CellTable<PerplexityKey, PerplexityFigures>;
 
 interface Job {
   readonly candidate: Candidate;
@@ -31,51 +53,54 @@ interface Job {
  * @throws UsageError for documents shorter than every position, RunError when none fits the memory. A document that does not
  *   fit beside others that do, or whose losses are not finite, is failed rows.
  */
-export async function runPerplexity(context: RunContext, run: PerplexityRun): Promise<ResultWriter> {
+export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
   const jobs = await planJobs(run);
-  const refusals = new Map(jobs.map((job) => [job, refusalOf(job, run.engine)]));
-  const [refusal] = refusals.values();
-  if (refusal && [...refusals.values()].every((reason) => reason !== null)) throw refusal;
-  for (const candidate of run.candidates) {
-    const own = jobs.filter((job) => job.candidate === candidate);
-    remarkContext(context.note, candidate, Math.max(...own.flatMap(({ positions }) => positions)));
-  }
-  const settings = new Map(jobs.map((job) => [jobName(keyOf(job, 0)), jobSettings(job, run.engine)]));
-  const { provenance, resume } = run;
-  const plan = run.candidates.flatMap((candidate) =>
-    planRows(jobs.filter((job) => job.candidate === candidate)),
-  );
-  const writer = ResultWriter.open(context.directory, PERPLEXITY_SCHEMA, {
-    settings: (row) => settings.get(jobName(row)) ?? [...settings.values()],
-    ...{ provenance, resume, plan },
-  });
-  const isMissing = (job: Job): boolean =>
-    !job.positions.every((position) => writer.has(keyOf(job, position)));
-  const missing = jobs.filter(isMissing);
-  const total = missing.reduce((sum, { positions }) => sum + (positions.at(-1) ?? 0), 0);
-  const progress = context.progress({ label: 'perplexity', total, unit: 'tokens' });
-  let done = 0;
   try {
-    for (const candidate of run.candidates) {
-      const own = missing.filter((job) => job.candidate === candidate);
-      if (own.length > 0) {
-        const measuring = new Measuring(refusals, writer, (job, tokens) => {
-          progress.note(`${modelLabel(candidate.choice)}, ${job.document.name}`);
-          progress.update(done + tokens);
-          if (tokens === job.positions.at(-1)) done += tokens;
-        });
-        await measuring.all(own);
-      }
-      addMeans(
-        jobs.filter((job) => job.candidate === candidate),
-        writer,
-      );
+    const refusals = new Map(jobs.map((job) => [job, refusalOf(job, run.engine)]));
+    const [refusal] = refusals.values();
+    if (refusal && [...refusals.values()].every((reason) => reason !== null)) throw refusal;
+    const jobsOf = run.candidates.map((candidate) => jobs.filter((job) => job.candidate === candidate));
+    for (const [index, candidate] of run.candidates.entries()) {
+      const positions = (jobsOf[index] ?? []).flatMap((job) => job.positions);
+      remarkContext(run.note, candidate, Math.max(...positions));
     }
+    const writer = openWriter(run, jobs, jobsOf.flatMap(planOf));
+    const table: Table = new CellTable(PERPLEXITY_SCHEMA, writer);
+    const isMissing = (job: Job): boolean =>
+      !job.positions.every((position) => table.has(keyOf(job, position)));
+    const missing = jobs.filter(isMissing);
+    const total = missing.reduce((sum, { positions }) => sum + (positions.at(-1) ?? 0), 0);
+    let done = 0;
+    for (const own of jobsOf) {
+      const measuring = new Measuring(refusals, table, (job, tokens) => {
+        const { candidate, document } = job;
+        run.onProgress?.({ candidate, document: document.name, done: done + tokens, total });
+        if (tokens === job.positions.at(-1)) done += tokens;
+      });
+      await measuring.all(own.filter((job) => missing.includes(job)));
+      addMeans(own, table);
+    }
+    return writer;
   } finally {
-    progress.stop();
     for (const { document } of jobs) document.tokens.dispose();
   }
-  return writer;
+}
+
+function openWriter(
+  { engine, directory, provenance, resume }: PerplexityRun,
+  jobs: readonly Job[],
+  plan: readonly PerplexityKey[],
+): ResultWriter {
+  const settings = new Map(jobs.map((job) => [documentText(keyOf(job, 0)), jobSettings(job, engine)]));
+  return ResultWriter.open(directory, PERPLEXITY_SCHEMA, {
+    settings: (row) =>
+      settings.get(documentText(cellOf<PerplexityKey, PerplexityFigures>(PERPLEXITY_SCHEMA, row))) ?? [
+        ...settings.values(),
+      ],
+    provenance,
+    resume,
+    plan: plan.map((key) => rowOf(PERPLEXITY_SCHEMA, key)),
+  });
 }
 
 async function planJobs(run: PerplexityRun): Promise<Job[]> {
@@ -98,7 +123,7 @@ function positionsOf({ name, length }: TokenDocument, wanted: readonly number[] 
   const within = [...wanted].filter((position) => position <= length).sort((a, b) => a - b);
   if (within.length > 0) return within;
   throw new UsageError(
-    `${name} has ${length} tokens, fewer than the shortest --ctx (${Math.min(...wanted)})`,
+    `${name} has ${length} tokens, fewer than the shortest position asked for, ${Math.min(...wanted)}`,
   );
 }
 
@@ -113,13 +138,13 @@ function refusalOf({ candidate, positions }: Job, engine: Engine): RunError | nu
   }
 }
 
-const keyOf = ({ candidate, document }: Job, position: number): Row => ({
+const keyOf = ({ candidate, document }: Job, position: number): PerplexityKey => ({
   ...candidate.key,
   document: document.name,
   position,
 });
 
-const jobName = ({ model, architecture, self_decoder: selfDecoder, document }: Row): string =>
+const documentText = ({ model, architecture, selfDecoder, document }: PerplexityKey): string =>
   JSON.stringify([model, architecture, selfDecoder, document]);
 
 const jobSettings = ({ candidate, document, positions }: Job, engine: Engine) => ({
@@ -129,12 +154,19 @@ const jobSettings = ({ candidate, document, positions }: Job, engine: Engine) =>
   engine: engineIdentity(engine),
 });
 
-/** The rows of one model: its documents', and their means when there are several. */
-function planRows(jobs: readonly Job[]): Row[] {
-  const rows = jobs.flatMap((job) => job.positions.map((position) => keyOf(job, position)));
-  const model = jobs[0]?.candidate.key ?? {};
-  return [...rows, ...sharedPositions(jobs).map((position) => ({ ...model, document: MEAN, position }))];
+/** The cells of one model: its documents', and their means when there are several. */
+function planOf(jobs: readonly Job[]): PerplexityKey[] {
+  const [first] = jobs;
+  if (first === undefined) return [];
+  const keys = jobs.flatMap((job) => job.positions.map((position) => keyOf(job, position)));
+  return [...keys, ...sharedPositions(jobs).map((position) => meanKey(first.candidate, position))];
 }
+
+const meanKey = ({ key }: Candidate, position: number): PerplexityKey => ({
+  ...key,
+  document: MEAN,
+  position,
+});
 
 /** Positions that at least two documents reach. */
 function sharedPositions(jobs: readonly Job[]): number[] {
@@ -151,7 +183,7 @@ class Measuring {
 
   constructor(
     private readonly refusals: ReadonlyMap<Job, RunError | null>,
-    private readonly writer: ResultWriter,
+    private readonly table: Table,
     private readonly onTokens: (job: Job, tokens: number) => void,
   ) {}
 
@@ -161,7 +193,7 @@ class Measuring {
         try {
           await this.one(job);
         } catch (error) {
-          for (const position of job.positions) this.writer.fail(keyOf(job, position), error);
+          for (const position of job.positions) this.table.fail(keyOf(job, position), error);
         }
       }
     } finally {
@@ -185,59 +217,71 @@ class Measuring {
     const skipped = begins ? 0 : (document.bytesAt(1) ?? 0);
     for (const [index, loss] of losses.entries()) {
       const bytes = document.bytesAt(loss.position);
-      this.writer.append({
-        ...{ ...keyOf(job, loss.position), ...weightsCell(candidate), documents: null },
-        ...lossCells(loss, losses[index - 1]),
-        bits_per_byte: bytes === null ? null : loss.nats / Math.LN2 / (bytes - skipped),
-        tokens_per_second: rate,
+      this.table.append({
+        ...keyOf(job, loss.position),
+        ...weightsCell(candidate),
+        ...lossFigures(loss, losses[index - 1]),
+        documents: null,
+        bitsPerByte: bytes === null ? null : loss.nats / Math.LN2 / (bytes - skipped),
+        tokensPerSecond: rate,
       });
     }
   }
 }
 
-function lossCells({ tokens, nats, hitTokens, hitNats }: PositionLoss, before?: PositionLoss): Row {
+function lossFigures({ tokens, nats, hitTokens, hitNats }: PositionLoss, before?: PositionLoss): LossFigures {
   const since = tokens - (before?.tokens ?? 0);
   return {
     tokens,
     loss: nats / tokens,
     perplexity: Math.exp(nats / tokens),
-    loss_since_last: (nats - (before?.nats ?? 0)) / since,
-    recall_tokens: hitTokens,
-    recall_loss: hitTokens === 0 ? null : hitNats / hitTokens,
-    first_loss: hitTokens === tokens ? null : (nats - hitNats) / (tokens - hitTokens),
+    lossSinceLast: (nats - (before?.nats ?? 0)) / since,
+    recallTokens: hitTokens,
+    recallLoss: hitTokens === 0 ? null : hitNats / hitTokens,
+    firstLoss: hitTokens === tokens ? null : (nats - hitNats) / (tokens - hitTokens),
   };
 }
 
 /** At each position the mean over the documents that reach it. */
-function addMeans(jobs: readonly Job[], writer: ResultWriter): void {
+function addMeans(jobs: readonly Job[], table: Table): void {
   const [first] = jobs;
   if (first === undefined) return;
   for (const position of sharedPositions(jobs)) {
-    const rows = jobs
+    const key = meanKey(first.candidate, position);
+    if (table.figures(key)) continue;
+    const cells = jobs
       .filter(({ positions }) => positions.includes(position))
-      .map((job) => writer.get(keyOf(job, position)))
-      .filter((row) => row !== undefined);
-    const key = { ...first.candidate.key, document: MEAN, position };
-    if (writer.get(key)?.status === 'ok') continue;
-    const failed = rows.find(({ status }) => status !== 'ok');
-    if (failed) {
-      writer.fail(key, new RunError(`${String(failed.document)}: ${String(failed.error)}`));
-      continue;
-    }
-    const mean = (column: string): number =>
-      rows.reduce((sum, row) => sum + Number(row[column]), 0) / rows.length;
-    const meanOf = (column: string): number | null =>
-      rows.every((row) => typeof row[column] === 'number') ? mean(column) : null;
-    writer.append({
-      ...{ ...key, ...weightsCell(first.candidate), documents: rows.length },
-      tokens: rows.reduce((sum, row) => sum + Number(row.tokens), 0),
-      loss: mean('loss'),
-      perplexity: Math.exp(mean('loss')),
-      loss_since_last: mean('loss_since_last'),
-      bits_per_byte: meanOf('bits_per_byte'),
-      recall_tokens: meanOf('recall_tokens') === null ? null : mean('recall_tokens') * rows.length,
-      recall_loss: meanOf('recall_loss'),
-      first_loss: meanOf('first_loss'),
-    });
+      .map((job) => table.get(keyOf(job, position)))
+      .filter((cell) => cell !== undefined);
+    const failed = cells.find(({ status }) => status !== 'ok');
+    if (failed) table.fail(key, new RunError(`${failed.document}: ${String(failed.error)}`));
+    else table.append({ ...key, ...weightsCell(first.candidate), ...meanFigures(cells.filter(isMeasured)) });
   }
+}
+
+type Measured = Extract<TableCell<PerplexityKey, PerplexityFigures>, { readonly status: 'ok' }>;
+
+const isMeasured = (cell: TableCell<PerplexityKey, PerplexityFigures>): cell is Measured =>
+  cell.status === 'ok';
+
+function meanFigures(cells: readonly Measured[]): Omit<PerplexityFigures, 'weights'> {
+  /** Null where a document has no such figure. */
+  const meanOf = (of: 'bitsPerByte' | 'recallTokens' | 'recallLoss' | 'firstLoss'): number | null => {
+    const values = cells.map((cell) => cell[of]).filter((value) => value !== null);
+    return values.length < cells.length ? null : mean(values);
+  };
+  const loss = mean(cells.map((cell) => cell.loss));
+  const recallTokens = meanOf('recallTokens');
+  return {
+    documents: cells.length,
+    tokens: cells.reduce((sum, { tokens }) => sum + tokens, 0),
+    loss,
+    perplexity: Math.exp(loss),
+    lossSinceLast: mean(cells.map((cell) => cell.lossSinceLast)),
+    bitsPerByte: meanOf('bitsPerByte'),
+    recallTokens: recallTokens === null ? null : recallTokens * cells.length,
+    recallLoss: meanOf('recallLoss'),
+    firstLoss: meanOf('firstLoss'),
+    tokensPerSecond: null,
+  };
 }

@@ -1,9 +1,37 @@
 /** The table of `yoco perplexity`. */
-import { MODEL_COLUMNS } from '../../sweep/model-key.js';
-import type { Schema } from '../../results/schema.js';
-import { WEIGHTS_COLUMN } from '../candidates.js';
+import { MODEL_COLUMNS, type ModelKey } from '../../sweep/model-key.js';
+import type { TableSchema } from '../../results/typed.js';
+import { WEIGHTS_COLUMN, type WeightsOrigin } from '../candidates.js';
 
-export const PERPLEXITY_SCHEMA: Schema = {
+export interface PerplexityKey extends ModelKey {
+  /** Name of the document, or `MEAN`. */
+  readonly document: string;
+  /** Tokens of the document read. */
+  readonly position: number;
+}
+
+/** Losses in nats per token. */
+export interface LossFigures {
+  readonly tokens: number;
+  readonly loss: number;
+  readonly perplexity: number;
+  readonly lossSinceLast: number;
+  /** Tokens that complete a bigram the document has shown before; null in a mean of documents some of which have none. */
+  readonly recallTokens: number | null;
+  readonly recallLoss: number | null;
+  readonly firstLoss: number | null;
+}
+
+export interface PerplexityFigures extends LossFigures {
+  readonly weights: WeightsOrigin;
+  /** In a mean. */
+  readonly documents: number | null;
+  readonly bitsPerByte: number | null;
+  /** Null in a mean. */
+  readonly tokensPerSecond: number | null;
+}
+
+export const PERPLEXITY_SCHEMA: TableSchema<PerplexityKey, PerplexityFigures> = {
   name: 'perplexity',
   columns: [
     ...MODEL_COLUMNS,

@@ -12,7 +12,7 @@ import { ResultWriter } from '../../results/writer.js';
 import { weightsCell, type Candidate } from '../candidates.js';
 import { requireScoringMemory } from '../scoring/memory.js';
 import { TOKENS_AT_ONCE } from '../scoring/padded-scoring.js';
-import { modelLabel } from '../../sweep/model-key.js';
+import { modelLabel, modelRow } from '../../sweep/model-key.js';
 import { engineIdentity, type Session } from '../session.js';
 import { TaskPrompts } from './prompts.js';
 import { scoreTask, type ItemResult } from './score.js';
@@ -85,7 +85,7 @@ const limitOf = <T extends Task>(
 ): number | undefined => maxContext ?? trainedContext ?? undefined;
 
 const keyOf = <T extends Task>({ tables }: TasksRun<T>, { key }: Candidate, task: T, index: number): Row => ({
-  ...key,
+  ...modelRow(key),
   ...tables.itemKey(task, index),
 });
 
@@ -255,7 +255,7 @@ function summarize<T extends Task>(
   baseline: OutcomesByTask | undefined,
 ): void {
   for (const line of run.tables.lines(run.tasks)) {
-    const key = { ...candidate.key, ...line.key };
+    const key = { ...modelRow(candidate.key), ...line.key };
     const reason = line.tasks.map(({ name }) => failed.get(name)).find((text) => text !== undefined);
     if (reason !== undefined) summary.fail(key, new RunError(reason));
     else summary.append({ ...key, ...weightsCell(candidate), ...summaryCells(line, known, baseline) });

@@ -10,7 +10,7 @@ import {
   buildNeedlePrompt,
   firstNumber,
   isExactAnswer,
-  type NeedleTask,
+  type NeedleSpec,
 } from '../../../src/data/needle/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 
@@ -33,7 +33,7 @@ test.after(() => {
   rmSync(directory, { recursive: true });
 });
 
-const task = (changes: Partial<NeedleTask> = {}): NeedleTask => ({
+const task = (changes: Partial<NeedleSpec> = {}): NeedleSpec => ({
   context: 4096,
   depth: 50,
   needles: 1,
@@ -43,7 +43,7 @@ const task = (changes: Partial<NeedleTask> = {}): NeedleTask => ({
   ...changes,
 });
 
-const textOf = (changes: Partial<NeedleTask> = {}, size = 1000): string => {
+const textOf = (changes: Partial<NeedleSpec> = {}, size = 1000): string => {
   const chunks = [...buildNeedlePrompt(task(changes), haystack, tokenizer).chunks(size)];
   return tokenizer.decode(chunks.flatMap((chunk) => [...chunk]));
 };
@@ -143,7 +143,7 @@ test('harder variants: distractors and other words hide the same answer', () => 
 });
 
 test('contexts and needles that cannot be are refused', () => {
-  const build = (changes: Partial<NeedleTask>) => () => buildNeedlePrompt(task(changes), haystack, tokenizer);
+  const build = (changes: Partial<NeedleSpec>) => () => buildNeedlePrompt(task(changes), haystack, tokenizer);
   assert.throws(build({ context: 200 }), /200 tokens is too short: .* take \d+/);
   assert.throws(build({ depth: 101 }), /not between 0 and 100/);
   assert.throws(build({ depth: NaN }), /not between 0 and 100/);

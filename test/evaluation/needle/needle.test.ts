@@ -9,7 +9,8 @@ import type { Candidate } from '../../../src/evaluation/candidates.js';
 import { parseDepths } from '../../../src/evaluation/needle/depths.js';
 import { needleOverview, writeNeedleFigures } from '../../../src/report/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../../src/evaluation/needle/run.js';
-import { NEEDLE_CONTEXTS, summarizeTrials } from '../../../src/evaluation/needle/tables.js';
+import { summarizeTrials, type MeasuredTrial } from '../../../src/evaluation/needle/cells.js';
+import { NEEDLE_CONTEXTS } from '../../../src/evaluation/needle/tables.js';
 import { writeDerived } from '../../../src/results/derived.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
@@ -57,34 +58,19 @@ async function run(
   changes: Partial<NeedleRun> = {},
 ): Promise<{ cells: Row[]; trials: Row[]; contexts: readonly Row[]; notes: string[] }> {
   const notes: string[] = [];
-  const none = {
-    update: () => undefined,
-    increment: () => undefined,
-    note: () => undefined,
-    stop: () => undefined,
-  };
-  const tables = await runNeedle(
-    {
-      command: ['needle'],
-      flags: {},
-      directory: join(directory, out),
-      progress: () => none,
-      note: (line) => notes.push(line),
-    },
-    {
-      ...{
-        engine: stubEngine,
-        candidates,
-        haystack,
-        provenance: collectProvenance({ command: [], flags: {} }),
-      },
-      ...{ contexts: [600, 900], depths: [0, 50, 100], needles: [1], variants: ['standard'], trials: 2 },
-      ...{ seed: 1, resume: true, ...changes },
-    },
-  );
-  tables.cells.close();
-  tables.trials.close();
-  return { cells: tables.cells.rows, trials: tables.trials.rows, contexts: tables.contexts.rows, notes };
+  const { contexts, writers } = await runNeedle({
+    engine: stubEngine,
+    candidates,
+    haystack,
+    provenance: collectProvenance({ command: [], flags: {} }),
+    directory: join(directory, out),
+    note: (line) => notes.push(line),
+    ...{ contexts: [600, 900], depths: [0, 50, 100], needles: [1], variants: ['standard'], trials: 2 },
+    ...{ seed: 1, resume: true, ...changes },
+  });
+  for (const writer of writers) writer.close();
+  const [cells, trials] = writers;
+  return { cells: cells.rows, trials: trials.rows, contexts: contexts.rows, notes };
 }
 
 test('a model that finds the needle is right everywhere, with intervals and timings', async () => {
@@ -105,16 +91,28 @@ test('a model that finds the needle is right everywhere, with intervals and timi
 });
 
 test('times are medians over trials, which the first one with its kernels to compile does not move', () => {
-  const trials = [9, 1, 2].map((seconds): Row => ({
-    ...{ context: 4096, exact: 1, contained: 1, peak_bytes: seconds * 100 },
-    ...{ prefill_seconds: seconds, first_token_seconds: seconds, decode_tokens_per_second: 1 / seconds },
+  const trials = [9, 1, 2].map((seconds, trial): MeasuredTrial => ({
+    ...{ model: 'm', architecture: 'yoco', selfDecoder: null, haystack: 'h', variant: 'standard' },
+    ...{ needles: 1, context: 4096, depth: 50, trial, status: 'ok', error: null },
+    ...{
+      placedDepth: 50,
+      expected: '7',
+      answer: '7',
+      exact: 1,
+      contained: 1,
+      taken: 'asked',
+      takenDepth: 50,
+    },
+    ...{ prefillSeconds: seconds, prefillTokensPerSecond: 4096 / seconds, firstTokenSeconds: seconds },
+    ...{ decodeTokensPerSecond: 1 / seconds, peakBytes: seconds * 100, peakResidentBytes: null },
   }));
   const summary = summarizeTrials(trials);
-  assert.is(summary.prefill_seconds, 2);
-  assert.is(summary.prefill_tokens_per_second, 2048);
-  assert.is(summary.first_token_seconds, 2);
-  assert.is(summary.decode_tokens_per_second, 0.5);
-  assert.is(summary.peak_bytes, 900);
+  assert.is(summary.prefillSeconds, 2);
+  assert.is(summary.prefillTokensPerSecond, 2048);
+  assert.is(summary.firstTokenSeconds, 2);
+  assert.is(summary.decodeTokensPerSecond, 0.5);
+  assert.is(summary.peakBytes, 900);
+  assert.is(summary.peakResidentBytes, null);
 });
 
 test('of several needles, the wrong one taken is told with its depth', async () => {

@@ -108,20 +108,9 @@ async function run(
   positions: number[] | null,
   out = 'out',
 ): Promise<Outcome> {
-  const none = {
-    update: () => undefined,
-    increment: () => undefined,
-    note: () => undefined,
-    stop: () => undefined,
-  };
-  const context = {
-    command: [],
-    flags: {},
+  const writer = await runPerplexity({
     directory: join(directory, out),
-    progress: () => none,
     note: () => undefined,
-  };
-  const writer = await runPerplexity(context, {
     engine: stubEngine,
     candidates: [stubCandidate('m', model, bytes)],
     provenance: collectProvenance({ command: [], flags: {} }),
@@ -239,7 +228,7 @@ test('documents shorter than every position are refused before the work starts',
   } catch (error) {
     assert.match(
       (error as Error).message,
-      /short\.txt has 100 tokens, fewer than the shortest --ctx \(200\)/,
+      /short\.txt has 100 tokens, fewer than the shortest position asked for, 200/,
     );
   }
   assert.is(model.consumed, 0);
