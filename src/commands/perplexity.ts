@@ -10,8 +10,8 @@ export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
   static override description =
     'Reads each document from its beginning behind one cache, so that every token sees all tokens before it, and gives the mean ' +
-    'loss of the tokens up to each position. Several documents have a mean over those that reach a position. Leaves in --out: ' +
-    'perplexity.csv and perplexity.svg.';
+    'loss of the tokens up to each position. Several documents have a mean over those that reach a position, with its ' +
+    'standard error. Leaves in --out: perplexity.csv, perplexity-fit.csv (a power law of loss against position) and perplexity.svg.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> novel.txt --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> "novels/*.txt" --ctx 1k,4k,16k,64k --checkpoint runs/yoco --checkpoint runs/transformer',
@@ -43,7 +43,7 @@ export default class Perplexity extends BaseCommand {
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
     const choices = chooseModels(modelSelection(flags));
-    const { startSession, runPerplexity } = await import('../library/evaluation.js');
+    const { perplexityFits, runPerplexity, startSession } = await import('../library/evaluation.js');
     const { directory, resume, record } = await this.output(flags);
     const { note, detail } = this.reports();
     const { seed, tokenizer, ctx: positions = null } = flags;
@@ -68,6 +68,6 @@ export default class Perplexity extends BaseCommand {
       (onProgress) => runPerplexity({ ...session, files, positions, directory, resume, note, onProgress }),
     );
     const { writePerplexityFigure } = await import('../library/report.js');
-    await this.finish(writer, flags, [], () => writePerplexityFigure(directory));
+    await this.finish(writer, flags, [perplexityFits(writer.rows)], () => writePerplexityFigure(directory));
   }
 }

@@ -17,6 +17,7 @@ export type {
 } from '../evaluation/needle/cells.js';
 export { runNeedle, type NeedleResults, type NeedleRun } from '../evaluation/needle/run.js';
 export { describeAnswers, NEEDLE_CELLS } from '../evaluation/needle/tables.js';
+export { perplexityFits } from '../evaluation/perplexity/fit.js';
 export { runPerplexity, type PerplexityProgress, type PerplexityRun } from '../evaluation/perplexity/run.js';
 export {
   PERPLEXITY_SCHEMA,

@@ -21,5 +21,4 @@ export {
   type ScoreOptions,
   type ScoreRequest,
 } from '../evaluation/scoring/likelihood.js';
-export { BigramMemory, recallHits, recallLosses, type RecallLosses } from '../evaluation/scoring/recall.js';
 export { Random } from '../random.js';

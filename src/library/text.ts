@@ -1,4 +1,5 @@
 /** Text: tokenizers and corpora. */
+export { BigramMemory, repeatedBigrams } from '../data/associative-recall.js';
 export { loadCorpus, type Corpus } from '../data/corpus.js';
 export { readStream, readText } from '../data/files.js';
 export {

@@ -1,19 +1,23 @@
 /** The picture of `yoco perplexity`. */
-import { drawPictures } from './pictures.js';
-import { rowsIn } from './tables.js';
+import { perplexityFits } from '../evaluation/perplexity/fit.js';
 import { MEAN } from '../evaluation/perplexity/tables.js';
 import { formatTokenCount } from '../results/display.js';
 import { groupRows } from '../results/group.js';
 import type { Row } from '../results/schema.js';
+import { valueAt } from '../sweep/power-law.js';
 import { lineChart } from './charts.js';
+import { drawPictures } from './pictures.js';
+import { barsOf, legendName, numberIn, pointsOf, rowsIn } from './tables.js';
 
-/** Cumulative loss against position: the means where there are some, else the documents. */
+/** Cumulative loss against position with the fitted power law: the means where there are some, else the documents. */
 export function perplexityFigure(rows: readonly Row[]): string {
   const means = rows.filter(({ document }) => document === MEAN);
   const shown = means.length > 0 ? means : rows;
   const several = new Set(shown.map(({ document }) => document)).size > 1;
-  const nameOf = ({ model, architecture, document }: Row): string =>
-    [String(architecture), String(model), ...(several ? [String(document)] : [])].join(' ');
+  const nameOf = (row: Row): string =>
+    [legendName(row, true), ...(several ? [String(row.document)] : [])].join(' ');
+  const drawn = perplexityFits(rows).rows.filter((fit) => shown.some((row) => row.document === fit.document));
+  const fits = new Map(drawn.map((fit) => [nameOf(fit), fit]));
   const positions = shown.map(({ position }) => Number(position));
   return lineChart({
     title: 'Cumulative loss against position',
@@ -25,7 +29,9 @@ export function perplexityFigure(rows: readonly Row[]): string {
     y: { label: 'loss (nats per token)' },
     series: [...groupRows(shown, nameOf)].map(([name, group]) => ({
       name,
-      points: group.map((row) => [Number(row.position), Number(row.loss)] as const),
+      points: pointsOf(group, 'position', 'loss'),
+      bars: barsOf(group, 'position', errorOf),
+      curve: curveOf(fits.get(name)),
     })),
   });
 }
@@ -35,4 +41,21 @@ export async function writePerplexityFigure(directory: string): Promise<string[]
   const rows = rowsIn(directory, 'perplexity');
   const pictures = new Map(rows.length === 0 ? [] : [['perplexity', perplexityFigure(rows)]]);
   return drawPictures(directory, pictures, { list: 'perplexity-figures.json' });
+}
+
+/** One standard error to each side. */
+function errorOf(row: Row): readonly [number | null, number | null] {
+  const [loss, error] = [numberIn(row, 'loss'), numberIn(row, 'loss_error')];
+  return loss === null || error === null ? [null, null] : [loss - error, loss + error];
+}
+
+/** The fitted law between its ends, which is a straight line in logarithms and bent in this picture. */
+function curveOf(fit: Row | undefined): [number, number][] | undefined {
+  if (fit === undefined) return undefined;
+  const [from, to] = [Math.log(Number(fit.from_position)), Math.log(Number(fit.to_position))];
+  const law = { exponent: Number(fit.exponent), coefficient: Number(fit.coefficient), floor: 0 };
+  return Array.from({ length: 30 }, (_, index): [number, number] => {
+    const position = Math.exp(from + ((to - from) * index) / 29);
+    return [position, valueAt(law, position)];
+  });
 }

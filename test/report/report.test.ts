@@ -86,6 +86,7 @@ test('needles, multiple choice, long documents and ratios each have their part',
     'model,architecture,self_decoder,document,position,loss,status,error',
     'small,yoco,gated-retention,a.txt,256,2.5,ok,',
     'small,yoco,gated-retention,a.txt,1024,2.25,ok,',
+    'small,yoco,gated-retention,a.txt,4096,2.025,ok,',
   ]);
   write('profile-memory.csv', [
     'model,architecture,self_decoder,context,kv_cache_bytes,total_bytes,status,error',
@@ -100,6 +101,7 @@ test('needles, multiple choice, long documents and ratios each have their part',
     '37.5 % ± 1.3',
     '50.0 % ± 1.3',
     'Long documents',
+    '<td>a.txt</td><td class="number">256</td><td class="number">4k</td><td class="number">0.076</td>',
     '80.0×',
     '9.40×',
   ];

@@ -48,6 +48,8 @@ test('a fit that the points do not determine is none', () => {
   assert.is(WITH_FLOOR.fit([[1, 3], [2, 2]]), null); // prettier-ignore
   // Losses that jump once and stay want an exponent without end.
   assert.is(WITH_FLOOR.fit([[1, 3], [10, 2], [100, 2], [1000, 2]]), null); // prettier-ignore
+  // Nor is there one for losses that grow.
+  assert.is(WITH_FLOOR.fit([[1, 1], [10, 2], [100, 2.5], [1000, 2.7]]), null); // prettier-ignore
   // A pure power law has its floor at 0.
   const law = WITH_FLOOR.fit(SIZES.map((n): Point => [n, (1e13 / n) ** 0.2]));
   near(law?.exponent, 0.2, 1e-3);

@@ -1,10 +1,10 @@
 /** Loss of long documents against position: what more context is worth (the long-sequence figure of the paper). */
+import { BigramMemory } from '../../data/associative-recall.js';
 import type { TokenStore } from '../../data/token-store.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { consumeForAll, scoringChunk } from '../scoring/consume.js';
 import { requireFinite } from '../scoring/finite.js';
-import { BigramMemory } from '../scoring/recall.js';
 import { scoreTokens } from '../scoring/token-scores.js';
 
 export interface PositionLoss {

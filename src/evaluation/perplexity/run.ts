@@ -7,6 +7,7 @@ import { CellTable, cellOf, rowOf, type TableCell } from '../../results/typed.js
 import { ResultWriter } from '../../results/writer.js';
 import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
 import { requireScoringMemory } from '../scoring/memory.js';
+import { estimateMean } from '../scoring/statistics.js';
 import { loadDocuments, type TokenDocument } from './documents.js';
 import { documentLosses, doublingPositions, type PositionLoss } from './perplexity.js';
 import {
@@ -222,6 +223,8 @@ class Measuring {
         ...weightsCell(candidate),
         ...lossFigures(loss, losses[index - 1]),
         documents: null,
+        lossError: null,
+        sinceLastError: null,
         bitsPerByte: bytes === null ? null : loss.nats / Math.LN2 / (bytes - skipped),
         tokensPerSecond: rate,
       });
@@ -270,14 +273,17 @@ function meanFigures(cells: readonly Measured[]): Omit<PerplexityFigures, 'weigh
     const values = cells.map((cell) => cell[of]).filter((value) => value !== null);
     return values.length < cells.length ? null : mean(values);
   };
-  const loss = mean(cells.map((cell) => cell.loss));
+  const { mean: loss, standardError: lossError } = estimateMean(cells.map((cell) => cell.loss));
+  const sinceLast = estimateMean(cells.map((cell) => cell.lossSinceLast));
   const recallTokens = meanOf('recallTokens');
   return {
     documents: cells.length,
     tokens: cells.reduce((sum, { tokens }) => sum + tokens, 0),
     loss,
+    lossError,
     perplexity: Math.exp(loss),
-    lossSinceLast: mean(cells.map((cell) => cell.lossSinceLast)),
+    lossSinceLast: sinceLast.mean,
+    sinceLastError: sinceLast.standardError,
     bitsPerByte: meanOf('bitsPerByte'),
     recallTokens: recallTokens === null ? null : recallTokens * cells.length,
     recallLoss: meanOf('recallLoss'),

@@ -1,5 +1,6 @@
 /** The table of `yoco perplexity`. */
 import { MODEL_COLUMNS, type ModelKey } from '../../sweep/model-key.js';
+import type { Column } from '../../results/schema.js';
 import type { TableSchema } from '../../results/typed.js';
 import { WEIGHTS_COLUMN, type WeightsOrigin } from '../candidates.js';
 
@@ -26,20 +27,25 @@ export interface PerplexityFigures extends LossFigures {
   readonly weights: WeightsOrigin;
   /** In a mean. */
   readonly documents: number | null;
+  /** Standard errors of a mean over documents. */
+  readonly lossError: number | null;
+  readonly sinceLastError: number | null;
   readonly bitsPerByte: number | null;
   /** Null in a mean. */
   readonly tokensPerSecond: number | null;
 }
 
+export const DOCUMENT_COLUMN: Column<'document'> = {
+  name: 'document',
+  kind: 'key',
+  description: 'file, or mean: the mean over the documents that are so long',
+};
+
 export const PERPLEXITY_SCHEMA: TableSchema<PerplexityKey, PerplexityFigures> = {
   name: 'perplexity',
   columns: [
     ...MODEL_COLUMNS,
-    {
-      name: 'document',
-      kind: 'key',
-      description: 'file, or mean: the mean over the documents that are so long',
-    },
+    DOCUMENT_COLUMN,
     { name: 'position', kind: 'key', description: 'tokens of the document read', display: 'count' },
     WEIGHTS_COLUMN,
     { name: 'documents', kind: 'result', description: 'documents in a mean' },
@@ -51,6 +57,12 @@ export const PERPLEXITY_SCHEMA: TableSchema<PerplexityKey, PerplexityFigures> = 
       digits: 6,
       better: 'lower',
     },
+    {
+      name: 'loss_error',
+      kind: 'result',
+      description: 'standard error of a mean over documents',
+      digits: 6,
+    },
     { name: 'perplexity', kind: 'result', description: 'exp of the loss', digits: 4, better: 'lower' },
     {
       name: 'loss_since_last',
@@ -58,6 +70,12 @@ export const PERPLEXITY_SCHEMA: TableSchema<PerplexityKey, PerplexityFigures> = 
       description: 'mean loss of the tokens after the position before, nats per token',
       digits: 6,
       better: 'lower',
+    },
+    {
+      name: 'since_last_error',
+      kind: 'result',
+      description: 'standard error of a mean over documents',
+      digits: 6,
     },
     {
       name: 'bits_per_byte',

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import { loadDocuments } from '../../../src/evaluation/perplexity/documents.js';
 import { runPerplexity } from '../../../src/evaluation/perplexity/run.js';
+import { perplexityFits } from '../../../src/evaluation/perplexity/fit.js';
 import { MEAN } from '../../../src/evaluation/perplexity/tables.js';
 import { perplexityFigure, writePerplexityFigure } from '../../../src/report/perplexity-figure.js';
 import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
@@ -139,6 +140,9 @@ test('rows for documents and their means; a second run measures nothing again', 
   near(second?.loss, (50 * Number(first?.loss) + 50 * Number(second?.loss_since_last)) / 100);
   near(third?.perplexity, Math.exp(Number(third?.loss)));
   near(rows[5]?.loss, (Number(first?.loss) + Number(rows[3]?.loss)) / 2);
+  // Of two values the standard error is half their difference.
+  near(rows[5]?.loss_error, Math.abs(Number(first?.loss) - Number(rows[3]?.loss)) / 2);
+  assert.is(first?.loss_error ?? null, null);
   const again = new StubModel(264);
   assert.is((await run(again, ['long.txt', 'short.txt'], [50, 100, 300])).csv, csv);
   assert.is(again.consumed, 0);
@@ -187,6 +191,46 @@ test('losses are divided by whether a token completes a bigram shown before; bit
   near(row?.recall_loss, hitNats / hits);
   near(row?.first_loss, (nats - hitNats) / (size - hits));
   near(row?.bits_per_byte, nats / Math.LN2 / size);
+});
+
+test('the power law of a document comes back, and that of the mean is of the same documents throughout', () => {
+  const cells = (document: string, exponent: number, positions: number[]): Row[] =>
+    positions.map((position) => ({
+      ...{ model: 'm', architecture: 'yoco', self_decoder: null, document, position },
+      ...{ documents: null, loss: 4 * position ** -exponent, status: 'ok' },
+    }));
+  const mean = (position: number, documents: number): Row => ({
+    ...{ model: 'm', architecture: 'yoco', self_decoder: null, document: MEAN, position, documents },
+    // Where a document is missing, its mean is another's.
+    ...{ loss: documents === 2 ? 4 * position ** -0.15 : 9, status: 'ok' },
+  });
+  const { rows } = perplexityFits([
+    ...cells('a', 0.1, [256, 512, 1024, 2048]),
+    ...cells('b', 0.2, [256, 512, 1024]),
+    ...cells('c', 0.2, [256, 512]),
+    ...[256, 512].map((position) => mean(position, 3)),
+    ...[1024, 2048].map((position) => mean(position, 2)),
+  ]);
+  assert.equal(
+    rows.map(({ document, positions, to_position: to }) => [document, positions, to]),
+    [
+      ['a', 4, 2048],
+      ['b', 3, 1024],
+    ],
+    'two positions are not fitted, nor means over other documents',
+  );
+  near(rows[0]?.exponent, 0.1);
+  near(rows[0]?.coefficient, 4);
+  near(rows[0]?.relative_error, 0);
+  const both = perplexityFits([
+    ...cells('a', 0.1, [256, 512, 1024]),
+    ...cells('b', 0.2, [256, 512, 1024]),
+    ...[256, 512, 1024].map((position) => mean(position, 2)),
+    { ...mean(2048, 1), loss: 9 },
+  ]).rows;
+  near(both[2]?.exponent, 0.15);
+  near(both[2]?.exponent_error, 0.05);
+  assert.is(both[2]?.to_position, 1024);
 });
 
 test('a tokenizer that does not give the text back has no bits per byte', async () => {
