@@ -1,6 +1,6 @@
 /** Reading files that others may have made: only regular files, and no more than a limit, known before a byte is read. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { describeSystemError, RunError, YocoError } from '../errors.js';
+import { describeSystemError, OutputError, RunError, YocoError } from '../errors.js';
 
 /** Opening a pipe waits for its other end unless told otherwise; Windows has no such flag. */
 const READ_AT_ONCE = constants.O_RDONLY | ((constants as Partial<typeof constants>).O_NONBLOCK ?? 0);
@@ -10,7 +10,8 @@ export function fileError(action: 'read' | 'write', path: string, cause: unknown
   if (cause instanceof YocoError || !(cause instanceof Error)) return cause as Error;
   delete (cause as NodeJS.ErrnoException).path;
   const reason = describeSystemError(cause);
-  return reason === null ? cause : new RunError(`cannot ${action} ${path}: ${reason}`, { cause });
+  if (reason === null) return cause;
+  return new (action === 'write' ? OutputError : RunError)(`cannot ${action} ${path}: ${reason}`, { cause });
 }
 
 /**

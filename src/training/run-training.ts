@@ -1,6 +1,6 @@
 /** The loop: steps, log, held-out loss, snapshots; left and taken up again without a trace in its results. */
 import { setImmediate } from 'node:timers/promises';
-import { RunError } from '../errors.js';
+import { asYocoError, OutputError, RunError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import type { ModelMeta } from '../checkpoint/load.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -139,6 +139,11 @@ class Loop {
     const moments = this.optimizer.state();
     try {
       if (communicator.rank === 0) await snapshots.write(progress, { model, moments }, meta);
+    } catch (error) {
+      const known = asYocoError(error);
+      if (known === null || this.checkpoint === '') throw error;
+      const saved = `${this.checkpoint} is complete, the same command resumes there`;
+      throw new OutputError(`${known.message}; ${saved}`, { cause: error });
     } finally {
       tf.dispose([...moments.values()]);
     }

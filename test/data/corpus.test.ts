@@ -116,4 +116,9 @@ test('what cannot be read is refused in one line', async () => {
   );
 });
 
+test('a line that is no document is refused before it is a text', async () => {
+  const path = write('long.jsonl', Buffer.alloc(2 ** 26 + 2 ** 20, 'a'));
+  assert.match((await failure(path)).message, /long\.jsonl:1: the line has more than 67108864 characters/);
+});
+
 test.run();

@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -102,6 +110,22 @@ test('Ctrl-C saves, and the run goes on as if nothing had happened', async () =>
     },
   });
   assert.equal([again.status, again.rows.length], ['finished', 10]);
+});
+
+test('a snapshot that cannot be written says from which one the run resumes', async () => {
+  const text = corpus();
+  const onProgress = ({ step }: TrainProgress): void => {
+    if (step.step !== 5) return;
+    // The directory of snapshots becomes a file, in which nothing can be made.
+    renameSync(at('run/checkpoints'), at('run/away'));
+    writeFileSync(at('run/checkpoints'), '');
+  };
+  const run = trainSmall(at('run'), text, { onProgress });
+  await rejects(run, /not a directory.*; .*step-00000003 is complete, the same command resumes there/);
+  rmSync(at('run/checkpoints'));
+  renameSync(at('run/away'), at('run/checkpoints'));
+  const { status, rows } = await trainSmall(at('run'), text);
+  assert.equal([status, rows.length], ['finished', 10]);
 });
 
 test('signals are heeded from the first step on, and between its micro-batches', async () => {

@@ -4,7 +4,7 @@ import { readJsonValue } from '../../files/json.js';
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** The largest `tokenizer.json` in use (Gemma 3, 262,144 tokens) has 33 MB. */
-const LARGEST_FILE = 256 * 2 ** 20;
+const LARGEST_FILE = 128 * 2 ** 20;
 
 export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -4,6 +4,8 @@ import { isFields, type Fields } from './json.js';
 import type { AddedToken } from './library/protocol.js';
 import { wholeCharacters } from './windows.js';
 
+/** The largest vocabularies in use have 262,144 tokens, some experiments a million. */
+const MOST_TOKENS = 2 ** 21;
 /** Ids may leave this many unused, and as many again as there are tokens. */
 const UNUSED_IDS = 65536;
 
@@ -99,6 +101,11 @@ function checkId(file: string, token: string, id: unknown): number {
 /** `vocab` is an object from tokens to ids or, for Unigram, a list of tokens with their scores. */
 function modelIds(file: string, { vocab }: Fields): Map<string, number> {
   const ids = new Map<string, number>();
+  const count = isFields(vocab) ? Object.keys(vocab).length : Array.isArray(vocab) ? vocab.length : 0;
+  if (count > MOST_TOKENS)
+    throw new RunError(
+      `${file}: refused: its vocabulary has ${count} tokens, at most ${MOST_TOKENS} are read`,
+    );
   if (Array.isArray(vocab)) {
     for (const [id, entry] of (vocab as readonly unknown[]).entries()) {
       const token: unknown = Array.isArray(entry) ? entry[0] : undefined;

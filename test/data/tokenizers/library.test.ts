@@ -1,10 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkVocabulary, loadTokenizer } from '../../../src/data/tokenizer.js';
 import { LibraryTokenizer } from '../../../src/data/tokenizers/library/library.js';
+import { Vocabulary } from '../../../src/data/tokenizers/vocabulary.js';
+import { rejects } from '../../checkpoint/scratch.js';
 import type { Description } from './files.js';
 import { addedToken, byteLevel, llamaLike, writeFiles } from './files.js';
 
@@ -39,6 +41,18 @@ test('ids that are none, huge or far apart, and random ids are refused', async (
     await refusal(byteLevel({ added_tokens: [addedToken(400, '<bos>')] })),
     /added token "<bos>" has id 400 in the file but \d+ in the vocabulary/,
   );
+});
+
+test('more tokens, or a larger file, than any vocabulary has are refused before they are read', async () => {
+  const many = { model: { type: 'Unigram', vocab: Array<unknown>(2 ** 21 + 1) } };
+  assert.throws(
+    () => Vocabulary.of('many.json', many),
+    /many\.json: refused: its vocabulary has 2097153 tokens/,
+  );
+  const file = join(directory, 'large.json');
+  writeFileSync(file, '{');
+  truncateSync(file, 2 ** 27 + 1);
+  await rejects(loadTokenizer(file), /large\.json: refused: it has 134217729 bytes/);
 });
 
 test('what the library does not know is refused with its reason', async () => {
