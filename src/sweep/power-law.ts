@@ -5,6 +5,7 @@
  * Hoffmann et al. (arXiv 2203.15556, "Chinchilla") add a floor: L(N) = E + A / N^alpha.
  */
 import type { Random } from '../random.js';
+import { growthExponent, mean } from './statistics.js';
 
 export type Point = readonly [x: number, y: number];
 
@@ -22,9 +23,6 @@ export interface PowerLawForm {
   readonly fit: (points: readonly Point[]) => PowerLaw | null;
 }
 
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
 const countX = (points: readonly Point[]): number => new Set(points.map(([x]) => x)).size;
 
 /**
@@ -32,15 +30,10 @@ const countX = (points: readonly Point[]): number => new Set(points.map(([x]) =>
  * @param points with x and y above 0
  */
 function fitPlain(points: readonly Point[]): PowerLaw | null {
-  if (countX(points) < 2) return null;
+  const growth = growthExponent(points);
+  if (growth === null) return null;
   const [x, y] = [mean(points.map(([at]) => Math.log(at))), mean(points.map(([, at]) => Math.log(at)))];
-  const spread = points.reduce((sum, [at]) => sum + (Math.log(at) - x) ** 2, 0);
-  const together = points.reduce(
-    (sum, point) => sum + (Math.log(point[0]) - x) * (Math.log(point[1]) - y),
-    0,
-  );
-  const exponent = -together / spread;
-  return { exponent, coefficient: Math.exp(y + exponent * x), floor: 0 };
+  return { exponent: -growth, coefficient: Math.exp(y - growth * x), floor: 0 };
 }
 
 /** Between these exponents the form with a floor is looked for. */

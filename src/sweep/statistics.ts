@@ -31,14 +31,29 @@ export function summarize(samples: readonly number[]): Summary {
   };
 }
 
+export interface Estimate {
+  readonly mean: number;
+  /** Standard error of the mean; null for fewer than two values. */
+  readonly standardError: number | null;
+}
+
+/** Mean of independent values and its standard error, the sample's standard deviation divided by √n. */
+export function estimateMean(values: ArrayLike<number>): Estimate {
+  const n = values.length;
+  const all = Array.from(values);
+  const center = mean(all);
+  if (n < 2) return { mean: center, standardError: null };
+  const squares = all.reduce((sum, value) => sum + (value - center) ** 2, 0);
+  return { mean: center, standardError: Math.sqrt(squares / (n - 1) / n) };
+}
+
 /**
  * The exponent p of y ≈ c·xᵖ by least squares on logarithms: 1 is linear growth, 2 quadratic. Null with fewer than
  * two different x.
  */
 export function growthExponent(points: readonly (readonly [x: number, y: number])[]): number | null {
   const logs = points.map(([x, y]) => [Math.log(x), Math.log(y)] as const);
-  const mean = (axis: 0 | 1): number => logs.reduce((sum, point) => sum + point[axis], 0) / logs.length;
-  const [meanX, meanY] = [mean(0), mean(1)];
+  const [meanX, meanY] = [mean(logs.map(([x]) => x)), mean(logs.map(([, y]) => y))];
   const spread = logs.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
   const together = logs.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
   return spread > 0 ? together / spread : null;

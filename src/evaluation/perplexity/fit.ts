@@ -4,7 +4,7 @@ import { groupRowsBy } from '../../results/group.js';
 import type { Column, Row, Schema } from '../../results/schema.js';
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { PLAIN, relativeError, type Point } from '../../sweep/power-law.js';
-import { estimateMean } from '../scoring/statistics.js';
+import { estimateMean } from '../../sweep/statistics.js';
 import { DOCUMENT_COLUMN, MEAN } from './tables.js';
 
 /** Two determine the law and say nothing of whether there is one. */

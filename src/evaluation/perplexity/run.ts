@@ -1,5 +1,5 @@
 /** Measures several models on several documents. */
-import { mean } from '../../sweep/statistics.js';
+import { estimateMean, mean } from '../../sweep/statistics.js';
 import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import type { LanguageModel } from '../../model/language-model.js';
@@ -7,7 +7,6 @@ import { CellTable, cellOf, rowOf, type TableCell } from '../../results/typed.js
 import { ResultWriter } from '../../results/writer.js';
 import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
 import { requireScoringMemory } from '../scoring/memory.js';
-import { estimateMean } from '../scoring/statistics.js';
 import { loadDocuments, type TokenDocument } from './documents.js';
 import { documentLosses, doublingPositions, type PositionLoss } from './perplexity.js';
 import {

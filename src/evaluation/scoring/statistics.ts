@@ -1,4 +1,5 @@
 /** Errors of measured shares and means. */
+import { estimateMean, type Estimate } from '../../sweep/statistics.js';
 
 /** 97.5 % quantile of the standard normal distribution: for 95 % intervals. */
 const Z95 = 1.959963984540054;
@@ -25,27 +26,11 @@ export function wilsonInterval(successes: number, trials: number, z = Z95): Inte
   };
 }
 
-export interface Estimate {
-  readonly mean: number;
-  /** Standard error of the mean; null for fewer than two values. */
-  readonly standardError: number | null;
-}
-
 /** The 95 % interval of an estimated share by the normal approximation; null without a standard error. */
 export function normalInterval({ mean, standardError }: Estimate): Interval | null {
   if (standardError === null) return null;
   const spread = Z95 * standardError;
   return { low: Math.max(0, mean - spread), high: Math.min(1, mean + spread) };
-}
-
-/** Mean of independent values and its standard error, the sample's standard deviation divided by √n. */
-export function estimateMean(values: ArrayLike<number>): Estimate {
-  const n = values.length;
-  const all = Array.from(values);
-  const mean = all.reduce((sum, value) => sum + value, 0) / n;
-  if (n < 2) return { mean, standardError: null };
-  const squares = all.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, standardError: Math.sqrt(squares / (n - 1) / n) };
 }
 
 /** The unweighted mean of independent estimates (a macro average) and its standard error. */

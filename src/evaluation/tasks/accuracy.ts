@@ -3,12 +3,11 @@ import type { Column, Row } from '../../results/schema.js';
 import {
   estimateDifference,
   estimateMacro,
-  estimateMean,
   normalInterval,
   wilsonInterval,
-  type Estimate,
   type Interval,
 } from '../scoring/statistics.js';
+import { estimateMean, type Estimate } from '../../sweep/statistics.js';
 
 export const ACCURACY_COLUMNS: readonly Column[] = [
   { name: 'questions', kind: 'result', description: 'questions asked', display: 'count' },

@@ -1,7 +1,7 @@
 /** From the answers of one model to the figures of a task, a group of tasks, or an average over tasks. */
 import type { Task } from '../../data/tasks/task.js';
 import type { Column, Row } from '../../results/schema.js';
-import { estimateMean } from '../scoring/statistics.js';
+import { estimateMean } from '../../sweep/statistics.js';
 import { accuracyCells, macroCells, type Outcomes } from './accuracy.js';
 
 /** How many of the examples asked for a prompt could hold. */

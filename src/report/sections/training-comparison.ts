@@ -2,7 +2,7 @@
 import { formatCount, formatNumber } from '../../results/display.js';
 import { groupRows, groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
-import { summarize } from '../../sweep/statistics.js';
+import { estimateMean } from '../../sweep/statistics.js';
 import { valueAt } from '../../sweep/power-law.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
@@ -137,12 +137,8 @@ function recipePoints(rows: readonly Row[]): Pick<LineSeries, 'points' | 'bars'>
   const recipes = groupRowsBy(rows, ['recipe', 'learning_rate'])
     .map((group) => {
       const losses = group.map((row) => numberIn(row, 'loss')).filter((loss) => loss !== null);
-      const { mean, deviation } = summarize(losses);
-      return {
-        rate: Number(group[0]?.learning_rate),
-        mean,
-        error: deviation === null ? null : deviation / Math.sqrt(losses.length),
-      };
+      const { mean, standardError: error } = estimateMean(losses);
+      return { rate: Number(group[0]?.learning_rate), mean, error };
     })
     .sort((a, b) => a.rate - b.rate);
   return {

@@ -1,5 +1,5 @@
 /** The best recipe of each architecture at each size, and its runs over seeds. */
-import { summarize } from '../../sweep/statistics.js';
+import { mean } from '../../sweep/statistics.js';
 import { ALL_SOURCES, type RunRow } from './runs-table.js';
 
 /** Runs of one architecture and size by its best recipe, on one text. */
@@ -51,7 +51,7 @@ export function chooseRecipes(rows: readonly RunRow[]): Choice[] {
     const most = Math.max(...recipes.map(({ losses }) => losses.length));
     const best = recipes
       .filter(({ losses }) => losses.length === most)
-      .map(({ recipe, losses }) => ({ recipe, loss: summarize(losses).mean }))
+      .map(({ recipe, losses }) => ({ recipe, loss: mean(losses) }))
       .reduce((least, other) => (other.loss < least.loss ? other : least));
     const chosen = group.filter(({ recipe }) => recipe === best.recipe);
     return groupBy(chosen, ({ source }) => source).flatMap((runs) => {
@@ -70,13 +70,13 @@ function overall(rows: readonly RunRow[]): RunRow[] {
 
 function bySeed(rows: readonly RunRow[]): SeedLosses[] {
   return groupBy(rows, ({ seed }) => seed).map((runs) => {
-    const mean = (values: readonly (number | null)[]): number | null =>
-      values.every((value) => value !== null) ? summarize(values).mean : null;
+    const meanOf = (values: readonly (number | null)[]): number | null =>
+      values.every((value) => value !== null) ? mean(values) : null;
     return {
-      loss: summarize(runs.map(({ loss }) => loss)).mean,
-      arHitLoss: mean(runs.map(({ arHitLoss }) => arHitLoss)),
-      firstOccurLoss: mean(runs.map(({ firstOccurLoss }) => firstOccurLoss)),
-      bitsPerByte: summarize(runs.map(({ bitsPerByte }) => bitsPerByte)).mean,
+      loss: mean(runs.map(({ loss }) => loss)),
+      arHitLoss: meanOf(runs.map(({ arHitLoss }) => arHitLoss)),
+      firstOccurLoss: meanOf(runs.map(({ firstOccurLoss }) => firstOccurLoss)),
+      bitsPerByte: mean(runs.map(({ bitsPerByte }) => bitsPerByte)),
     };
   });
 }

@@ -3,8 +3,8 @@ import type { DerivedTable } from '../../results/derived.js';
 import { roundCell } from '../../results/cells.js';
 import type { Column, Row } from '../../results/schema.js';
 import { rowOf, type TableSchema } from '../../results/typed.js';
-import { summarize } from '../../sweep/statistics.js';
-import { groupBy, settingOf, type Choice } from './choose-recipes.js';
+import { estimateMean, type Estimate } from '../../sweep/statistics.js';
+import { groupBy, settingOf, type Choice, type SeedLosses } from './choose-recipes.js';
 import {
   LOSS_COLUMNS,
   MODEL_FIGURE_COLUMNS,
@@ -80,21 +80,9 @@ export const COMPARISON_SCHEMA: Table = {
   ],
 };
 
-interface Estimate {
-  readonly mean: number;
-  readonly error: number | null;
-  readonly count: number;
-}
-
-export function estimate(values: readonly number[]): Estimate {
-  const { mean, deviation } = summarize(values);
-  const count = values.length;
-  return { mean, count, error: deviation === null ? null : deviation / Math.sqrt(count) };
-}
-
 /** Null where a seed has no such loss. */
 function estimateAll(values: readonly (number | null)[]): Estimate | null {
-  return values.every((value) => value !== null) ? estimate(values) : null;
+  return values.every((value) => value !== null) ? estimateMean(values) : null;
 }
 
 /**
@@ -137,30 +125,30 @@ function comparisonCell(
   const { data, length, tokens, size, source, variant } = row;
   const { parameters, nonEmbeddingParameters, trainFlops } = row;
   const { recipe, learningRate, initialValues, weightDecay, batchTokens } = row;
-  const loss = estimate(seeds.map((seed) => seed.loss));
+  const loss = estimateMean(seeds.map((seed) => seed.loss));
   const arHit = estimateAll(seeds.map(({ arHitLoss }) => arHitLoss));
   const firstOccur = estimateAll(seeds.map(({ firstOccurLoss }) => firstOccurLoss));
   return {
     ...{ data, length, tokens, size, source, variant },
     ...{ parameters, nonEmbeddingParameters, trainFlops, recipes },
     ...{ recipe, learningRate, initialValues, weightDecay, batchTokens, seeds: seeds.length },
-    ...{ loss: loss.mean, lossError: loss.error },
-    ...{ arHitLoss: arHit?.mean ?? null, arHitError: arHit?.error ?? null },
-    ...{ firstOccurLoss: firstOccur?.mean ?? null, firstOccurError: firstOccur?.error ?? null },
-    bitsPerByte: estimate(seeds.map((seed) => seed.bitsPerByte)).mean,
-    ...gapTo(loss, baseline && estimate(baseline.seeds.map((seed) => seed.loss)), variant),
+    ...{ loss: loss.mean, lossError: loss.standardError },
+    ...{ arHitLoss: arHit?.mean ?? null, arHitError: arHit?.standardError ?? null },
+    ...{ firstOccurLoss: firstOccur?.mean ?? null, firstOccurError: firstOccur?.standardError ?? null },
+    bitsPerByte: estimateMean(seeds.map((seed) => seed.bitsPerByte)).mean,
+    ...gapTo(seeds, variant === BASELINE ? undefined : baseline?.seeds),
   };
 }
 
-function gapTo(loss: Estimate, baseline: Estimate | undefined, variant: string): Gap {
-  if (baseline === undefined || variant === BASELINE) {
-    return { gap: null, gapError: null, gapLow: null, gapHigh: null };
-  }
-  const gap = loss.mean - baseline.mean;
-  if (loss.error === null || baseline.error === null) {
+function gapTo(seeds: readonly SeedLosses[], baseline: readonly SeedLosses[] | undefined): Gap {
+  if (baseline === undefined) return { gap: null, gapError: null, gapLow: null, gapHigh: null };
+  const own = estimateMean(seeds.map(({ loss }) => loss));
+  const other = estimateMean(baseline.map(({ loss }) => loss));
+  const gap = own.mean - other.mean;
+  if (own.standardError === null || other.standardError === null) {
     return { gap, gapError: null, gapLow: null, gapHigh: null };
   }
-  const gapError = Math.hypot(loss.error, baseline.error);
-  const spread = studentQuantile(Math.min(loss.count, baseline.count) - 1) * gapError;
+  const gapError = Math.hypot(own.standardError, other.standardError);
+  const spread = studentQuantile(Math.min(seeds.length, baseline.length) - 1) * gapError;
   return { gap, gapError, gapLow: gap - spread, gapHigh: gap + spread };
 }

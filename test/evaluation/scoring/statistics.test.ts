@@ -3,9 +3,9 @@ import * as assert from 'uvu/assert';
 import {
   estimateDifference,
   estimateMacro,
-  estimateMean,
   wilsonInterval,
 } from '../../../src/evaluation/scoring/statistics.js';
+import { estimateMean } from '../../../src/sweep/statistics.js';
 
 const test = suite('evaluation/statistics');
 
