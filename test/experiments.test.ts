@@ -9,7 +9,9 @@ const test = suite('experiments');
 
 /** The tables that a command leaves in its output directory. */
 const TABLES: Readonly<Record<string, readonly string[]>> = {
-  train: ['train'],
+  train: ['train', 'held-out'],
+  'compare-training': ['runs', 'comparison', 'scaling'],
+  perplexity: ['perplexity', 'perplexity-fit'],
   needle: ['needle', 'needle-contexts', 'needle-trials'],
   'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
   eval: ['eval', 'eval-items'],
