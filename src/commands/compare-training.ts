@@ -1,5 +1,4 @@
 import { Args, Flags } from '@oclif/core';
-import chalk from 'chalk';
 import { outputFlags } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import { FailedCellsError, UsageError } from '../library/basics.js';
@@ -49,9 +48,7 @@ export default class CompareTraining extends PlainCommand {
     });
     const isReadable = flags.format === 'table' || flags.format === 'md';
     const shown = [comparison, ...(isReadable && scaling.rows.length > 0 ? [scaling] : [])];
-    const texts = shown.map(({ schema, rows }) =>
-      printRows(schema, rows, flags.format, { color: chalk.level > 0 }),
-    );
+    const texts = shown.map(({ schema, rows }) => printRows(schema, rows, flags.format, this.tableOptions()));
     process.stdout.write(texts.join('\n'));
     this.note(`written: ${files.join(', ')}`);
     for (const { run, reason } of leftOut) this.caution(`${run} is left out: ${reason}`);

@@ -6,9 +6,8 @@ import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
 import { modelSelection } from '../cli/model-selection.js';
-import type { Row, Schema } from '../library/basics.js';
+import { FailedCellsError, modelLabel, type Row, type Schema } from '../library/basics.js';
 import type { RecipeInput, TrainProgress, TrainResult } from '../library/training.js';
-import { modelLabel } from '../library/basics.js';
 
 const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
@@ -181,7 +180,11 @@ export default class Train extends BaseCommand {
     this.note(`written: ${[...result.files, result.checkpoint].join(', ')}`);
     if (result.status === 'finished') {
       await this.compare(result.rows, flags);
-      return;
+      const failed = result.rows.filter(({ status }) => status === 'error');
+      if (failed.length === 0) return;
+      throw new FailedCellsError(
+        `${failed.length} of the steps have losses that are not finite: ${String(failed[0]?.error)}`,
+      );
     }
     const words = this.argv.filter((word) => word !== '--no-resume');
     const command = ['yoco', this.id ?? 'train', ...words].join(' ');

@@ -43,6 +43,7 @@ export function* readText(
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let position = 0;
   for (const bytes of readBytes(path, shownAs)) {
+    if (position === 0) refuseUtf16(bytes, shownAs);
     onBytes?.(bytes);
     const zero = bytes.indexOf(0);
     if (zero >= 0) throw new RunError(`${shownAs} is not a text file: byte ${position + zero} is zero`);
@@ -50,6 +51,12 @@ export function* readText(
     position += bytes.length;
   }
   yield decodeBytes(decoder, null, shownAs, position);
+}
+
+/** What spreadsheets call Unicode text begins so. */
+function refuseUtf16([first, second]: Uint8Array, path: string): void {
+  if (!((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff))) return;
+  throw new RunError(`${path} is UTF-16, but UTF-8 is read: convert it, as with 'iconv -f UTF-16 -t UTF-8'`);
 }
 
 function decodeBytes(decoder: TextDecoder, bytes: Uint8Array | null, path: string, position: number): string {

@@ -1,13 +1,13 @@
 /** Tokens of corpora that take long to encode, kept as files between runs. */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder } from '../files/cache.js';
 import { makeDirectory, temporaryBeside, writeWhole } from '../files/write.js';
 import { toolkitVersion } from '../results/provenance.js';
 import type { Corpus, Split } from './corpus.js';
 import { MemoryStore, tokenize, type TokenStore } from './token-store.js';
-import { isTokenizerName, type Tokenizer } from './tokenizer.js';
+import { tokenizerIdentity, type Tokenizer } from './tokenizer.js';
 
 /** Smaller corpora are encoded in seconds. */
 const WORTH_KEEPING_BYTES = 2 ** 24;
@@ -41,8 +41,8 @@ export function cachedTokens(
 
 /** Everything that determines the tokens. */
 function key(corpus: Corpus, split: Split, tokenizer: Tokenizer): string {
-  const { name, vocabSize, endOfText } = tokenizer;
-  const rules = isTokenizerName(name) ? name : createHash('sha256').update(readFileSync(name)).digest('hex');
+  const { vocabSize, endOfText } = tokenizer;
+  const rules = tokenizerIdentity(tokenizer);
   const identity = [toolkitVersion(), corpus.sha256, split, rules, vocabSize, endOfText];
   return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
 }

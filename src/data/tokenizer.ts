@@ -1,4 +1,7 @@
 /** Text to token ids and back. `loadTokenizer` is the only way the rest of the code gets one. */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { UsageError } from '../errors.js';
 import type { Tokenizer } from './tokenizers/base.js';
 
@@ -32,6 +35,18 @@ export async function loadTokenizer(spec: string): Promise<Tokenizer> {
     );
   }
   return HuggingFaceTokenizer.load(file);
+}
+
+/**
+ * What determines the ids of a tokenizer. Paths differ from machine to machine: one that is a file is known by its content,
+ * and by that of `tokenizer_config.json` beside it, which may change it.
+ */
+export function tokenizerIdentity({ name }: Tokenizer): string {
+  if (isTokenizerName(name) || !existsSync(name)) return name;
+  const hash = createHash('sha256').update(readFileSync(name));
+  const config = join(dirname(name), 'tokenizer_config.json');
+  if (existsSync(config)) hash.update(readFileSync(config));
+  return hash.digest('hex');
 }
 
 /** Rows of a model's vocabulary without a token; DeepSeek has 2,385. */

@@ -1,9 +1,14 @@
 /** The models an evaluation compares, each with the tokenizer that belongs to it. */
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
 import { modelKey, type ModelChoice, type ModelKey } from '../sweep/model-key.js';
 import { checkpointHash, distinctNames } from '../sweep/models.js';
-import { checkVocabulary, describeOrigins, loadTokenizer, type Tokenizer } from '../data/tokenizer.js';
+import {
+  checkVocabulary,
+  describeOrigins,
+  isTokenizerName,
+  loadTokenizer,
+  tokenizerIdentity,
+  type Tokenizer,
+} from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -90,7 +95,7 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
     settings: {
       config: { ...config },
       weights: weightsHash ?? { seed },
-      tokenizer: tokenizerIdentity(tokenizer),
+      tokenizer: tokenizerSettings(tokenizer),
     },
     weightsHash,
     trainedContext: checkpoint?.context ?? null,
@@ -101,14 +106,11 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
   };
 }
 
-/**
- * Paths differ from machine to machine: a tokenizer that is a file is known by its content, and by the tokens that the files
- * beside it make it put before and after a text.
- */
-function tokenizerIdentity({ name, beginOfText, endOfText, stopTokens }: Tokenizer): Json {
-  if (!existsSync(name)) return name;
-  const sha256 = createHash('sha256').update(readFileSync(name)).digest('hex');
-  return { sha256, beginOfText, endOfText, stopTokens: [...stopTokens] };
+/** Its ids, and the tokens that other files make it put before and after a text. */
+function tokenizerSettings(tokenizer: Tokenizer): Json {
+  const { name, beginOfText, endOfText, stopTokens } = tokenizer;
+  if (isTokenizerName(name)) return name;
+  return { ids: tokenizerIdentity(tokenizer), beginOfText, endOfText, stopTokens: [...stopTokens] };
 }
 
 /** What `loadTokenizer` is to be given for a model. @throws UsageError where nothing tells */

@@ -76,6 +76,8 @@ test('Mistral has its defaults where fields are absent, and no window where it i
 });
 
 test('what changes the computation is refused by name', async () => {
+  const untyped = await withFields({ rope_scaling: { factor: 8 } });
+  refuses(() => described(untyped), /rope_scaling has a factor but no type: add rope_type/);
   const cases: readonly (readonly [Readonly<Record<string, unknown>>, RegExp])[] = [
     [{ attention_bias: true }, /attention_bias is true/],
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0\.5/],

@@ -95,6 +95,8 @@ test('what cannot be read is refused in one line', async () => {
     (await failure(write('zero.txt', 'ab\0c'))).message,
     /zero\.txt is not a text file: byte 2 is zero/,
   );
+  const utf16 = write('utf16.txt', Uint8Array.of(0xff, 0xfe, 0x61, 0));
+  assert.match((await failure(utf16)).message, /utf16\.txt is UTF-16, but UTF-8 is read: convert it/);
   const latin1 = write('latin1.txt', Uint8Array.of(0x61, 0xe9, 0x61));
   assert.match((await failure(latin1)).message, /not a text file: invalid UTF-8/);
   assert.match(

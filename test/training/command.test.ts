@@ -171,4 +171,28 @@ test('--check holds the log to an earlier one', async () => {
   assert.is(tolerated.exitCode, 0, tolerated.stderr);
 });
 
+test('a held-out loss that is not finite ends training with status 1, with all steps kept', async () => {
+  const { text, config } = files();
+  const common = ['--steps', '1', '--batch', '1', '--length', '16', '--data', text, ...engine];
+  await runCli('train', '--config', config, ...common, '--out', at('run'));
+  await runCli('convert', at('run'), at('damaged'), '--to', 'yoco', '--quiet');
+  // The embedding of a byte that only the held-out text has.
+  const path = at('damaged/model.safetensors');
+  const bytes = readFileSync(path);
+  const headerBytes = Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerBytes)) as Record<
+    string,
+    { shape: number[]; data_offsets: number[] }
+  >;
+  const { shape = [], data_offsets: [from = 0] = [] } = header['embed_tokens.weight'] ?? {};
+  bytes.writeFloatLE(NaN, 8 + headerBytes + from + 'Z'.charCodeAt(0) * (shape[1] ?? 0) * 4);
+  writeFileSync(path, bytes);
+  writeFileSync(at('held.txt'), 'Zzz. '.repeat(40));
+  const damaged = ['--checkpoint', at('damaged'), '--held-out', at('held.txt'), '--out', at('again')];
+  const { stderr, exitCode } = await runCli('train', ...damaged, ...common);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /1 of the steps have losses that are not finite: held_out_loss is not finite/);
+  assert.match(readFileSync(at('again/train.csv'), 'utf8'), /\n1,.*,error,held_out_loss is not finite/);
+});
+
 test.run();

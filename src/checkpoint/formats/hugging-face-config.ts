@@ -58,7 +58,11 @@ function requireOneLayerType(file: string, fields: Fields): void {
 
 /** `rope_scaling` (or, since version 5 of transformers, `rope_parameters`): null where frequencies are as usual. */
 function ropeScaling(file: string, scaling: Fields): Fields | null {
-  const type = scaling.rope_type ?? scaling.type ?? 'default';
+  const given = scaling.rope_type ?? scaling.type;
+  const type = given ?? 'default';
+  if (typeof given !== 'string' && typeof scaling.factor === 'number') {
+    throw new RunError(`${file}: its rope_scaling has a factor but no type: add rope_type, linear or llama3`);
+  }
   if (type === 'default') return null;
   if (type === 'linear') return { type, factor: scaling.factor };
   if (type === 'llama3') {

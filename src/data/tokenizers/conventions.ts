@@ -48,6 +48,68 @@ const USUAL_END_TOKENS = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
 const GENERATION = 'generation_config.json';
 const MODEL = 'config.json';
 
+/**
+ * What `tokenizer_config.json` changes in a `tokenizer.json` when transformers loads both: `add_prefix_space` is that of the
+ * byte-level pre-tokenizer, and tokens that only `added_tokens_decoder` lists are added.
+ * @throws RunError where the two contradict each other in a way that leaves open which holds
+ */
+export function amendDescription(file: string, description: Fields): Fields {
+  const config = readBeside(dirname(file), 'tokenizer_config.json');
+  return addTokens(file, withPrefixSpace(file, description, config), config);
+}
+
+function withPrefixSpace(file: string, description: Fields, { add_prefix_space: wanted }: Fields): Fields {
+  if (typeof wanted !== 'boolean') return description;
+  const { pre_tokenizer: splitter } = description;
+  if (isFields(splitter) && splitter.type === 'ByteLevel') {
+    return { ...description, pre_tokenizer: { ...splitter, add_prefix_space: wanted } };
+  }
+  if (wanted || !prepends(description)) return description;
+  throw new RunError(
+    `${file} puts a space before a text, tokenizer_config.json beside it says add_prefix_space false: remove what does not hold`,
+  );
+}
+
+/** Whether the normalizer or the pre-tokenizer puts a space before every text. */
+function prepends({ normalizer, pre_tokenizer: splitter }: Fields): boolean {
+  const steps = [normalizer, splitter].filter(isFields).flatMap((step) => {
+    const inner: unknown = step.normalizers ?? step.pretokenizers;
+    return Array.isArray(inner) ? inner.filter(isFields) : [step];
+  });
+  return steps.some(
+    ({ type, prepend_scheme: scheme, add_prefix_space: added }) =>
+      type === 'Prepend' ||
+      (type === 'Metaspace' && (scheme ?? (added === false ? 'never' : 'always')) !== 'never'),
+  );
+}
+
+function addTokens(file: string, description: Fields, { added_tokens_decoder: decoder }: Fields): Fields {
+  if (!isFields(decoder)) return description;
+  const known = Array.isArray(description.added_tokens) ? description.added_tokens.filter(isFields) : [];
+  const { model } = description;
+  const vocabulary = isFields(model) && isFields(model.vocab) ? model.vocab : {};
+  const has = (content: unknown): boolean =>
+    (typeof content === 'string' && content in vocabulary) ||
+    known.some((token) => token.content === content);
+  const missing = Object.entries(decoder)
+    .map(([id, token]): Fields & { id: number } => ({
+      ...(isFields(token) ? token : {}),
+      id: Number(id),
+    }))
+    .filter(({ content }) => !has(content))
+    .sort((a, b) => a.id - b.id);
+  const bad = missing.find(
+    ({ id, content }) => typeof content !== 'string' || !Number.isSafeInteger(id) || id < 0,
+  );
+  if (bad !== undefined) {
+    throw new RunError(
+      `${join(dirname(file), 'tokenizer_config.json')}: its added_tokens_decoder is no list of tokens by id`,
+    );
+  }
+  if (missing.length === 0 || (isFields(model) && Array.isArray(model.vocab))) return description;
+  return { ...description, added_tokens: [...known, ...missing] };
+}
+
 function readBeside(directory: string, name: string): Fields {
   const file = join(directory, name);
   return existsSync(file) ? readFields(file) : {};
@@ -176,11 +238,13 @@ class IdFields {
     for (const [file, fields] of this.sources) {
       const value = fields[name];
       if (value === null || value === undefined) continue;
-      const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
-      const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) >= 0;
-      if (!ids.every(isId)) {
+      const all: readonly unknown[] = Array.isArray(value) ? value : [value];
+      const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) >= -1;
+      if (!all.every(isId)) {
         throw new RunError(`${join(this.directory, file)}: its '${name}' is not an id or a list of ids`);
       }
+      // The first conversions of Llama write -1 for none.
+      const ids = all.filter((id) => id >= 0);
       if (ids.length > 0) return { ids, from: `${file}: ${name}` };
     }
     return null;

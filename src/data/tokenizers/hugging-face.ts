@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError } from '../../errors.js';
 import { BaseTokenizer } from './base.js';
-import { resolveConventions, type Origin, type TokenConventions } from './conventions.js';
+import { amendDescription, resolveConventions, type Origin, type TokenConventions } from './conventions.js';
 import { readFields } from './json.js';
 import { LibraryTokenizer } from './library/library.js';
 import { concatenate, divideBySizes, wholeParts } from './parts.js';
@@ -41,7 +41,7 @@ export class HuggingFaceTokenizer extends BaseTokenizer {
    * @throws RunError when the file is no tokenizer, or one that is not supported
    */
   static load(file: string, sizes = WINDOW_SIZES): HuggingFaceTokenizer {
-    const description = readFields(file);
+    const description = amendDescription(file, readFields(file));
     const vocabulary = Vocabulary.of(file, description);
     // Begin tokens are put before a text by whoever builds a prompt; texts are never cut or padded.
     const json = JSON.stringify({ ...description, post_processor: null, truncation: null, padding: null });

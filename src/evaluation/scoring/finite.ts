@@ -23,9 +23,21 @@ export function requireFinite(value: number, what: string): number {
  * @throws RunError when one is NaN or infinite
  */
 export async function requireFiniteLogits(logits: tf.Tensor): Promise<void> {
+  const check = finiteCheck(logits);
+  try {
+    await requireFiniteCheck(check);
+  } finally {
+    check.dispose();
+  }
+}
+
+/** A scalar that is 0 where all logits are finite, else NaN; the caller's. */
+export const finiteCheck = (logits: tf.Tensor): tf.Tensor =>
   // Zero times a finite value is zero; times NaN or infinity it is NaN, which every sum keeps.
-  const check = tf.tidy(() => tf.sum(tf.mul(logits, 0)));
+  tf.tidy(() => tf.sum(tf.mul(logits, 0)));
+
+/** @param check what `finiteCheck` gave. @throws RunError when a logit is NaN or infinite */
+export async function requireFiniteCheck(check: tf.Tensor): Promise<void> {
   const [value = NaN] = await check.data();
-  check.dispose();
   if (!Number.isFinite(value)) throw notFinite('');
 }

@@ -1,5 +1,6 @@
 import { crossEntropy } from '../../ops/index.js';
 import * as tf from '../../tf.js';
+import { finiteCheck, requireFiniteCheck } from './finite.js';
 
 export interface TokenScore {
   /** log p(token), in nats. */
@@ -12,6 +13,7 @@ export interface TokenScore {
  * How likely tokens are under given logits.
  * @param logits [R, V]; stays the caller's
  * @param wanted pairs of a row of `logits` and the token asked for
+ * @throws RunError when one of these rows holds a value that is NaN or infinite, be it of another token
  */
 export async function scoreTokens(
   logits: tf.Tensor2D,
@@ -19,7 +21,7 @@ export async function scoreTokens(
   greedy: boolean,
 ): Promise<TokenScore[]> {
   if (wanted.length === 0) return [];
-  const [losses, likeliest] = tf.tidy(() => {
+  const [losses, check, likeliest] = tf.tidy(() => {
     const identity = wanted.length === logits.shape[0] && wanted.every(({ row }, index) => row === index);
     const rows = tf.tensor1d(
       wanted.map(({ row }) => row),
@@ -30,14 +32,14 @@ export async function scoreTokens(
       wanted.map(({ token }) => token),
       'int32',
     );
-    const results: tf.Tensor[] = [crossEntropy(chosen, targets)];
+    const results: tf.Tensor[] = [crossEntropy(chosen, targets), finiteCheck(chosen)];
     if (greedy) results.push(tf.argMax(chosen, 1));
     return results;
   });
+  if (check) await requireFiniteCheck(check);
   const nats = (await losses?.data()) ?? [];
   const best = (await likeliest?.data()) ?? null;
-  losses?.dispose();
-  likeliest?.dispose();
+  tf.dispose([losses, check, likeliest].filter((tensor) => tensor !== undefined));
   return wanted.map(({ token }, index) => ({
     logProbability: -(nats[index] ?? NaN),
     greedy: best === null ? null : best[index] === token,

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { describeOrigins, loadTokenizer } from '../../../src/data/tokenizer.js';
 import type { Tokenizer } from '../../../src/data/tokenizer.js';
 import type { Description } from './files.js';
-import { byteLevel, template, writeFiles } from './files.js';
+import { addedToken, byteLevel, llamaLike, template, writeFiles } from './files.js';
 
 const test = suite('data/tokenizers/conventions');
 const directory = mkdtempSync(join(tmpdir(), 'yoco-conventions-'));
@@ -89,9 +89,12 @@ test('stop ids: generation_config.json, else config.json, else the end token', a
     /config\.json: its 'eos_token_id' is not an id/,
   );
   await rejects(
-    load(byteLevel(), { 'config.json': { eos_token_id: [-1] } }),
+    load(byteLevel(), { 'config.json': { eos_token_id: [-2] } }),
     /is not an id or a list of ids/,
   );
+  const none = { eos_token_id: 70, pad_token_id: -1 };
+  const { padding, stopTokens } = await load(byteLevel(), { 'config.json': none });
+  assert.equal([padding, ...stopTokens], [null, 70], 'the first conversions of Llama write -1 for none');
 });
 
 test('special_tokens_map.json comes first unless tokenizer_config.json lists added tokens', async () => {
@@ -113,6 +116,48 @@ test('a file with a byte-order mark is read; a name that the vocabulary lacks is
   await rejects(
     load(byteLevel(), { 'tokenizer_config.json': { eos_token: 7 } }),
     /its 'eos_token' is not a token/,
+  );
+});
+
+test('add_prefix_space of tokenizer_config.json holds, or is refused where the other file contradicts it', async () => {
+  const config = (add: boolean | null): Record<string, unknown> => ({
+    'tokenizer_config.json': { add_prefix_space: add },
+  });
+  const ids = async (add: boolean | null): Promise<number[]> => [
+    ...(await load(byteLevel(), config(add))).encode('a dog'),
+  ];
+  const plain = await ids(null);
+  assert.equal(await ids(false), plain);
+  assert.equal(await ids(true), [...(await load(byteLevel())).encode(' a dog')]);
+  assert.not.equal(await ids(true), plain);
+  await rejects(
+    load(llamaLike(), config(false)),
+    /puts a space before a text, tokenizer_config\.json .* false/,
+  );
+  assert.equal(
+    [...(await load(llamaLike(), config(true))).encode('a')],
+    [...(await load(llamaLike())).encode('a')],
+  );
+});
+
+test('tokens that only tokenizer_config.json lists are tokens', async () => {
+  const next = EOT + 1;
+  const listed = (id: number, content: unknown): Record<string, unknown> => ({
+    'tokenizer_config.json': {
+      eos_token: '<|im_end|>',
+      added_tokens_decoder: {
+        '0': { content: '<|endoftext|>' },
+        [String(id)]: addedToken(id, String(content)),
+      },
+    },
+  });
+  const tokenizer = await load(byteLevel(), listed(next, '<|im_end|>'));
+  assert.is(tokenizer.vocabSize, next + 1);
+  assert.is(tokenizer.endOfText, next);
+  assert.equal([...tokenizer.encode('a<|im_end|>')].at(-1), next);
+  await rejects(
+    load(byteLevel(), listed(next + 5, '<|im_end|>')),
+    /<\|im_end\|>.* has id \d+ in the file but/,
   );
 });
 

@@ -255,6 +255,14 @@ test('losses that are not finite are failed rows; other documents are measured',
       return super.row(context).map((value) => (context.length > 150 ? NaN : value));
     }
   })(264);
+  // An infinite logit of a token that is not asked for leaves the loss finite.
+  const overflowing = new (class extends StubModel {
+    override row(context: readonly number[]): number[] {
+      return super.row(context).map((value, token) => (token === 0 ? -Infinity : value));
+    }
+  })(264);
+  const infinite = await run(overflowing, ['short.txt'], [50], 'infinite');
+  assert.match(String(infinite.rows[0]?.error), /not finite/);
   const { rows } = await run(broken, ['long.txt', 'short.txt'], [50, 100, 300], 'nan');
   const status = (document: string): unknown[] =>
     rows.filter((row) => row.document === document).map((row) => row.status);
