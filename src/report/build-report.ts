@@ -5,6 +5,7 @@ import { RunError, UsageError } from '../errors.js';
 import { writeDerived } from '../results/derived.js';
 import { readResultRows } from '../results/read.js';
 import { formatBytes } from '../results/display.js';
+import { lockDirectory } from '../files/lock.js';
 import { writeFileAtomic } from '../files/write.js';
 import { escapeHtml, htmlPage } from './html.js';
 import { notesSection } from './notes.js';
@@ -80,13 +81,23 @@ export interface ReportOptions {
  * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.timings.csv`.
  *
  * @returns the page's path
- * @throws UsageError when the directory does not exist, RunError when it holds no results or a reference cannot be read
+ * @throws UsageError when the directory does not exist, RunError when it holds no results, a reference cannot be read, or
+ *   another process makes its report
  */
 export async function buildReport(
   directory: string,
   { references = [], png = false }: ReportOptions = {},
 ): Promise<string> {
   if (!existsSync(directory)) throw new UsageError(`there is no directory ${directory}`);
+  const unlock = lockDirectory(directory, 'report', { doing: 'making the report', reentrant: true });
+  try {
+    return await writeReport(directory, references, png);
+  } finally {
+    unlock();
+  }
+}
+
+async function writeReport(directory: string, references: readonly string[], png: boolean): Promise<string> {
   const source: ReportSource = {
     directory,
     references: [...findRows(directory, 'reference'), ...references.flatMap(readResultRows)],

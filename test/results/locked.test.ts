@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -63,6 +63,20 @@ test('a command refuses a directory where another is at work, and leaves none of
   const { exitCode, stderr } = await runCli(...PREFILL, '--out', at('out'));
   assert.is(exitCode, 1);
   assert.match(stderr, /yoco: .*process \d+ is writing results there/);
+});
+
+test('derived tables and reports are written by one process at a time', async () => {
+  const profile = [...PREFILL, '--arch', 'yoco,transformer', '--out', at('out')];
+  mkdirSync(at('out'));
+  leave('out/profile-memory-ratio.lock', process.ppid);
+  assert.match((await runCli(...profile)).stderr, /yoco: .*process \d+ is writing results there/);
+  rmSync(at('out/profile-memory-ratio.lock'));
+  assert.is((await runCli(...profile)).exitCode, 0);
+  leave('out/report.lock', process.ppid);
+  const { exitCode, stderr } = await runCli('report', at('out'));
+  assert.is(exitCode, 1);
+  assert.match(stderr, /yoco: .*process \d+ is making the report there/);
+  assert.not(existsSync(at('out/report.html')));
 });
 
 test.run();
