@@ -1,16 +1,24 @@
 /** Nothing is sent, and nothing is written but results: what docs/engines.md promises. */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/package-root.js';
 import { skipBecause } from '../skip.js';
+import { writeInputs } from './commands.js';
 import { isOffence, watch, watcher, yoco } from './trace.js';
 
 const test = suite('nothing is sent');
 
 const SOFTWARE_DRIVER = '/usr/lib/chromium/vk_swiftshader_icd.json';
 const checkpoint = join(packageRoot, 'checkpoints/needle');
+
+const inputs = mkdtempSync(join(tmpdir(), 'yoco-inputs-'));
+writeInputs(inputs);
+test.after(() => {
+  rmSync(inputs, { recursive: true });
+});
 
 /** Commands by what they show; each may write into `out`. */
 const RUNS: Readonly<Record<string, readonly string[]>> = {
@@ -25,6 +33,10 @@ const RUNS: Readonly<Record<string, readonly string[]>> = {
   'generate on the CPU engine': [
     ...['generate', 'The whale', '-n', '2', '--checkpoint', checkpoint],
     ...['--engine', 'cpu', '--threads', '2'],
+  ],
+  "generate with Hugging Face's library, in a process of its own": [
+    ...['generate', 'whale', '-n', '2', '--config', join(inputs, 'model.json')],
+    ...['--tokenizer', join(inputs, 'tokenizer.json'), '--engine', 'cpu', '--threads', '2'],
   ],
   'the choice of an engine': ['generate', 'The whale', '-n', '1', '--checkpoint', checkpoint],
   'the help of a command': ['needle', '--help'],

@@ -12,6 +12,7 @@ import { makeCheckpoint, SMALL } from '../checkpoint/checkpoints.js';
 import { Random } from '../../src/random.js';
 
 export interface KillResult {
+  readonly runs: number;
   /** Runs that ended by the kill; the others were done before. */
   readonly killed: number;
   /** Kills after which the bytes were others. */
@@ -47,6 +48,7 @@ function bytesOf(directory: string): string {
     .join('\n');
 }
 
+/** Goes on until so many runs were killed at random moments, and so many at single file operations. */
 export async function killLoop(options: {
   random: number;
   renames: number;
@@ -80,14 +82,14 @@ export async function killLoop(options: {
         differences.push(`${task}, operation ${crashAt}, ${after} ms`);
       options.onKill?.((done += 1));
     };
-    for (let kill = 0; kill < options.random; kill++) {
+    for (let kill = 0; killed < options.random; kill++) {
       await trial(kill % 2 === 0 ? 'train' : 'convert', 0, 1 + random.below(Math.ceil(duration)));
     }
-    for (let kill = 0; kill < options.renames; kill++) {
+    for (let kill = 0; killed < options.random + options.renames; kill++) {
       const train = kill % 2 === 0;
       await trial(train ? 'train' : 'convert', train ? 1 + random.below(250) : 1 + (kill % 26), 0);
     }
-    return { killed, differences };
+    return { runs: done, killed, differences };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

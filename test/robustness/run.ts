@@ -32,9 +32,9 @@ const LONG: Readonly<Record<string, () => Promise<boolean>>> = {
   },
   async kill() {
     const [random = 100, renames = 50] = numbers;
-    const { killed, differences } = await killLoop({ random, renames });
+    const { runs, killed, differences } = await killLoop({ random, renames });
     for (const difference of differences) say(`other bytes: ${difference}`);
-    say(`${random + renames} runs, ${killed} killed, ${differences.length} with other bytes after resume`);
+    say(`${runs} runs, ${killed} killed, ${differences.length} with other bytes after resume`);
     return differences.length === 0;
   },
   async endings() {

@@ -16,11 +16,16 @@ const LIMIT_PER_ELEMENT = 1;
 const IS_SOURCE = import.meta.url.endsWith('.ts');
 const moduleUrl = (name: string): URL => new URL(`./${name}${IS_SOURCE ? '.ts' : '.js'}`, import.meta.url);
 
+/** A script that loads a module of the sources, wherever the program was started. */
+function loading(url: URL): string {
+  const [loader, module] = [import.meta.resolve('tsx/esm/api'), url.href].map((name) => JSON.stringify(name));
+  return `import(${loader}).then(({ register }) => { register(); return import(${module}); })`;
+}
+
 function startBridge(workerData: BridgeData): void {
   const url = moduleUrl('bridge');
   const options = { workerData, transferList: [workerData.port], execArgv: [] };
-  const load = `import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(url)}); })`;
-  const worker = IS_SOURCE ? new Worker(load, { ...options, eval: true }) : new Worker(url, options);
+  const worker = IS_SOURCE ? new Worker(loading(url), { ...options, eval: true }) : new Worker(url, options);
   worker.unref();
 }
 
@@ -36,7 +41,7 @@ class LibraryProcess {
       port: port2,
       signal: this.signal,
       child: fileURLToPath(moduleUrl('child')),
-      execArgv: IS_SOURCE ? ['--import', 'tsx'] : [],
+      execArgv: IS_SOURCE ? ['--import', import.meta.resolve('tsx')] : [],
     });
   }
 
