@@ -5,6 +5,7 @@ import { sourceBatch } from '../../../src/engines/cuda/kernels/matmul.js';
 import * as tf from '../../../src/tf.js';
 
 const test = suite('cuda matmul without a GPU');
+test.before(() => tf.setBackend('cpu').then(() => undefined));
 
 test('a broadcast batch is made of the matrices that broadcasting names', () => {
   const extents = fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.boolean()), { maxLength: 4 });
