@@ -21,6 +21,9 @@ export class RunError extends YocoError {
   override readonly exitCode = 1;
 }
 
+/** Memory of a device that could not be had. */
+export class OutOfMemoryError extends RunError {}
+
 /** A sweep that ran to its end although some of its cells could not be measured. */
 export class FailedCellsError extends RunError {}
 
@@ -77,6 +80,11 @@ export function describeMemoryError(error: unknown): string | null {
   const { code = '' } = error as NodeJS.ErrnoException;
   if (!NO_MEMORY_CODES.includes(code) && !NO_MEMORY.test(error.message)) return null;
   return 'not enough memory for an array of this run; make the model, the context or the batch smaller';
+}
+
+/** Whether memory could not be had, on the device or in this process. */
+export function isMemoryError(error: unknown): boolean {
+  return error instanceof OutOfMemoryError || describeMemoryError(error) !== null;
 }
 
 /** An error for the person at the terminal, as far as this one can be told to them; null for a fault of the program. */

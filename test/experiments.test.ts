@@ -17,7 +17,10 @@ const TABLES: Readonly<Record<string, readonly string[]>> = {
   eval: ['eval', 'eval-items'],
   'profile-memory': ['profile-memory', 'profile-memory-ratio', 'profile-memory-breakdown'],
   'profile-prefill': ['profile-prefill', 'profile-prefill-ratio', 'profile-prefill-growth'],
-  'profile-throughput': ['profile-throughput', 'profile-throughput-ratio'],
+  'profile-throughput': [
+    ...['profile-throughput', 'profile-throughput-ratio'],
+    ...['profile-throughput-end-to-end', 'profile-throughput-end-to-end-ratio'],
+  ],
   report: ['ratios'],
   'bench/cuda/decoding.ts': ['decoding-modes'],
   'bench/cuda/training.ts': ['training-rate'],

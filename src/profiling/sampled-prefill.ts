@@ -36,25 +36,33 @@ export interface SampledPrefill {
   readonly prefilledTokens: number;
 }
 
+/** Which chunks are timed, and how often. */
+export interface SamplingWork extends Pick<
+  PrefillWork,
+  'chunkSize' | 'earlyExit' | 'repetitions' | 'onProgress'
+> {
+  readonly samples: number;
+}
+
 /**
- * Times sampled chunks of the prompt; the warm-up is the caller's.
- * @param tokens the whole prompt, int32 [1, context]
+ * Times sampled chunks of the prompts; the warm-up is the caller's.
+ * @param tokens the whole prompts, int32 [B, context]
  */
 export async function timeSampledPrefill(
   model: LanguageModel,
   engine: Engine,
   tokens: tf.Tensor2D,
-  { chunkSize, earlyExit, repetitions, samples, onProgress }: PrefillWork & { samples: number },
+  { chunkSize, earlyExit, repetitions, samples, onProgress }: SamplingWork,
 ): Promise<SampledPrefill> {
-  const [, context] = tokens.shape;
+  const [batch, context] = tokens.shape;
   const last = Math.ceil(context / chunkSize) - 1;
-  const cache = model.createCache({ maxTokens: context });
+  const cache = model.createCache({ batch, maxTokens: context });
   const timed: [index: number, seconds: number[]][] = [];
   let prefilledTokens = 0;
   for (const index of sampledChunks(last + 1, samples)) {
     const start = index * chunkSize;
     const count = Math.min(chunkSize, context - start);
-    const chunk = tf.slice(tokens, [0, start], [1, count]);
+    const chunk = tf.slice(tokens, [0, start], [batch, count]);
     const extend = (target: ModelCache): void => {
       const logits = index === last ? 'last' : 'none';
       tf.dispose(model.extend(chunk, target, { logits, earlyExit }) ?? []);

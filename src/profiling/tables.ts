@@ -96,7 +96,7 @@ export const EARLY_EXIT_COLUMN: Column<'early_exit'> = {
 };
 
 /** Statistics of repeated timings. */
-const SECONDS_COLUMNS: readonly Column<SnakeCase<keyof SecondsFigures>>[] = [
+export const SECONDS_COLUMNS: readonly Column<SnakeCase<keyof SecondsFigures>>[] = [
   { name: 'repetitions', kind: 'timing', description: 'runs counted' },
   {
     name: 'seconds_median',

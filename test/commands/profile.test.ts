@@ -170,6 +170,47 @@ test('decoding continues after each context of the sweep, whatever its order', a
   assert.ok(rows.every((row) => Number(row.tokens_per_second) > 0));
 });
 
+test('end to end: generated tokens over the whole time, at every batch; samples are called estimates', async () => {
+  const argv = ['profile-throughput', '--phase', 'end-to-end', ...common(), '--arch', 'yoco,transformer'];
+  const rows = await json(...argv, '--ctx', '64', '--generate', '4', '--batch', '1,2');
+  assert.equal(
+    rows.map(({ architecture, batch, sequences }) => [architecture, batch, sequences]),
+    [
+      ['yoco', 1, 1],
+      ['yoco', 2, 2],
+      ['transformer', 1, 1],
+      ['transformer', 2, 2],
+    ],
+  );
+  for (const row of rows) {
+    assert.equal([row.prompt_tokens, row.generated_tokens, row.estimated], [60, 4, false]);
+    const rate = (4 * Number(row.sequences)) / Number(row.seconds_median);
+    assert.ok(Math.abs(Number(row.tokens_per_second) / rate - 1) < 0.01);
+  }
+  assert.match(
+    text('profile-throughput-end-to-end-ratio.timings.csv'),
+    /^model,transformer,self_decoder,context,batch,throughput_ratio/,
+  );
+  const sampled = await runCli(...argv, '--ctx', '128', '--generate', '8', '--sample-steps', '2');
+  assert.is(sampled.exitCode, 0, sampled.stderr);
+});
+
+test('flags of the other phase are refused with the phase they are for', async () => {
+  const cases: [string[], RegExp][] = [
+    [['--batch', 'auto'], /^yoco: --batch is for --phase end-to-end/],
+    [['--generate', '8'], /^yoco: --generate is for --phase end-to-end/],
+    [['--phase', 'end-to-end', '--tokens', '8'], /^yoco: --tokens is for --phase decode/],
+    [['--phase', 'end-to-end', '--fill-cache'], /^yoco: --fill-cache is for --phase decode/],
+    [['--phase', 'end-to-end', '--batch', '1,none'], /'none' is not a number of sequences/],
+    [['--phase', 'end-to-end', '--ctx', '64', '--generate', '64'], /64 generated tokens leave no prompt/],
+  ];
+  for (const [argv, line] of cases) {
+    const { stderr, exitCode } = await runCli('profile-throughput', ...common(), ...argv);
+    assert.match(stderr, line);
+    assert.is(exitCode, 2, stderr);
+  }
+});
+
 test('a filled cache takes the memory of a computed one, and is decoded after', async () => {
   const models = ['--arch', 'yoco,transformer', '--ctx', '512,1k', '--fill-cache'];
   const argv = ['profile-memory', ...common(), '--chunk', '256', ...models];

@@ -1,4 +1,4 @@
-import { RunError } from '../../errors.js';
+import { OutOfMemoryError } from '../../errors.js';
 import type { EngineMemory } from '../engine.js';
 
 /** Where segments come from: the driver, or a stand-in for tests. */
@@ -202,7 +202,7 @@ export class CachingAllocator {
     if (pointer === null) {
       const needed = (bytes / 2 ** 30).toFixed(2);
       const held = (this.live / 2 ** 30).toFixed(2);
-      throw new RunError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
+      throw new OutOfMemoryError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
     }
     this.reserved += bytes;
     this.reservedPeak = Math.max(this.reservedPeak, this.reserved);

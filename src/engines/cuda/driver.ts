@@ -1,5 +1,5 @@
 import koffi from 'koffi';
-import { RunError } from '../../errors.js';
+import { OutOfMemoryError, RunError } from '../../errors.js';
 import { type NativeFunction, openLibrary } from './libraries.js';
 
 /** The part of the CUDA driver API the engine uses; every call throws on a non-zero result. */
@@ -89,7 +89,7 @@ export function openDriver(device = 0): Driver {
   const library = openLibrary('libcuda', [1], 'it comes with the NVIDIA driver');
   const check = (code: number, what: string): void => {
     if (code === 0) return;
-    if (code === OUT_OF_MEMORY) throw new RunError(`out of GPU memory in ${what}`);
+    if (code === OUT_OF_MEMORY) throw new OutOfMemoryError(`out of GPU memory in ${what}`);
     throw new RunError(`CUDA error ${code} in ${what}`);
   };
   const checked = (name: string, types: string[]): NativeFunction => {

@@ -3,7 +3,7 @@ import * as tf from '../../tf.js';
 import { PagedMemory } from './pages.js';
 import { type ModelCache, StateCache } from './state-cache.js';
 
-/** Positions appended at a time, and how many of them differ. */
+/** Positions of all sequences appended at a time, and how many of a sequence differ. */
 const [BLOCK, DISTINCT] = [8192, 256];
 
 /** Appends random keys and values until the cache holds `length` tokens; states and windows stay as they are. */
@@ -13,10 +13,10 @@ export function fillCache(cache: ModelCache, length: number): void {
   const pages = cache.memories.filter((memory) => memory instanceof PagedMemory);
   const [first] = pages;
   tf.tidy(() => {
-    const most = Math.min(BLOCK, length - cache.length);
+    const most = Math.min(Math.max(DISTINCT, Math.floor(BLOCK / cache.batch)), length - cache.length);
     const block = first && randomBlock(cache.batch, most, first);
     while (cache.length < length) {
-      const count = Math.min(BLOCK, length - cache.length);
+      const count = Math.min(most, length - cache.length);
       for (const memory of pages) memory.fill(block as tf.Tensor4D, count);
       cache.length += count;
     }
