@@ -76,6 +76,10 @@ test('Mistral has its defaults where fields are absent, and no window where it i
 });
 
 test('what changes the computation is refused by name', async () => {
+  const bare = await withFields({ model_type: undefined });
+  refuses(() => described(bare), /it has no model_type, .* add llama or mistral/);
+  const partial = await withFields({ rope_scaling: { rope_type: 'llama3', factor: 8 } });
+  refuses(() => described(partial), /rope_scaling of type llama3 has no number low_freq_factor/);
   const untyped = await withFields({ rope_scaling: { factor: 8 } });
   refuses(() => described(untyped), /rope_scaling has a factor but no type: add rope_type/);
   const cases: readonly (readonly [Readonly<Record<string, unknown>>, RegExp])[] = [

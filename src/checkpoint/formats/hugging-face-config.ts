@@ -66,6 +66,10 @@ function ropeScaling(file: string, scaling: Fields): Fields | null {
   if (type === 'default') return null;
   if (type === 'linear') return { type, factor: scaling.factor };
   if (type === 'llama3') {
+    const fields = ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'];
+    const absent = fields.find((name) => typeof scaling[name] !== 'number');
+    if (absent !== undefined)
+      throw new RunError(`${file}: its rope_scaling of type llama3 has no number ${absent}`);
     return {
       type,
       factor: scaling.factor,
@@ -80,6 +84,11 @@ function ropeScaling(file: string, scaling: Fields): Fields | null {
 /** Our configuration. @throws RunError naming file and field where the model is no plain Llama */
 export function readHuggingFaceConfig(file: string, fields: Fields): TransformerConfig {
   requireSame(file, fields, 'model_type', ...MODEL_TYPES);
+  if (typeof fields.model_type !== 'string') {
+    throw new RunError(
+      `${file}: it has no model_type, which says what the model computes: add llama or mistral`,
+    );
+  }
   requireSame(file, fields, 'hidden_act', 'silu');
   for (const name of ['attention_bias', 'mlp_bias', 'use_qk_norm', 'qk_norm']) {
     requireSame(file, fields, name, false);
