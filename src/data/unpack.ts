@@ -2,17 +2,8 @@
  * Compressed sources: each is unpacked once into a temporary file, as a stream, so that a corpus may be larger than
  * memory and is then read as if it had been unpacked all along. The files go away with the process.
  */
-import {
-  createReadStream,
-  createWriteStream,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  closeSync,
-  writeSync,
-} from 'node:fs';
+import { createReadStream, createWriteStream, openSync, rmSync, closeSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import type { TransformCallback } from 'node:stream';
@@ -20,6 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import type * as Xz from 'xz-decompress';
 import { RunError } from '../errors.js';
+import { temporaryDirectory } from '../files/temporary.js';
 import type { Packing, Source } from './sources.js';
 
 /** Rows of a Parquet file that are held at once. */
@@ -45,13 +37,7 @@ let directory: string | null = null;
 let count = 0;
 
 function temporaryFile(): string {
-  if (directory === null) {
-    const made = mkdtempSync(join(tmpdir(), 'yoco-corpus-'));
-    process.once('exit', () => {
-      rmSync(made, { recursive: true, force: true });
-    });
-    directory = made;
-  }
+  directory ??= temporaryDirectory('yoco-corpus');
   return join(directory, String(count++));
 }
 

@@ -41,6 +41,24 @@ export function openTemporary(prefix: string): TemporaryFile {
   });
 }
 
+/**
+ * Makes a directory in the system's temporary directory, for files that are opened by name. It is removed when the process ends
+ * or, where that is killed, by the next process that makes one of this prefix.
+ * @throws RunError where it cannot be made
+ */
+export function temporaryDirectory(prefix: string): string {
+  return writing(tmpdir(), () => {
+    removeAbandoned(prefix);
+    const directory = mkdtempSync(join(tmpdir(), `${prefix}-${process.pid}-`));
+    process.once('exit', () => {
+      tryTo(() => {
+        rmSync(directory, { recursive: true, force: true });
+      });
+    });
+    return directory;
+  });
+}
+
 /** Removes directories of this prefix whose process is gone. */
 function removeAbandoned(prefix: string): void {
   for (const name of readdirSync(tmpdir())) {

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openTemporary } from '../../src/files/temporary.js';
+import { openTemporary, temporaryDirectory } from '../../src/files/temporary.js';
 import { writeFileAtomic } from '../../src/files/write.js';
 import { writeTokenizer } from '../../src/data/tokenizers/write-tokenizer.js';
 import { scratchDirectory } from '../checkpoint/scratch.js';
@@ -49,6 +49,23 @@ test('a temporary file has no name, holds what is written, and removes those of 
     if (process.platform !== 'win32') assert.equal(readdirSync(at()).sort(), others.sort());
     file.close();
     assert.not(existsSync(at(dead)));
+  } finally {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  }
+});
+
+test('unpacked corpora of dead processes go when another is unpacked', () => {
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = at();
+  try {
+    mkdirSync(at('yoco-corpus-123456-AbCdEf.kept'));
+    const dead = `yoco-corpus-${deadPid()}-AbCdEf`;
+    mkdirSync(at(dead));
+    writeFileSync(at(`${dead}/0`), 'gigabytes');
+    assert.ok(existsSync(temporaryDirectory('yoco-corpus')));
+    assert.not(existsSync(at(dead)));
+    assert.ok(existsSync(at('yoco-corpus-123456-AbCdEf.kept')));
   } finally {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
