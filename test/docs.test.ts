@@ -30,14 +30,22 @@ test('links and pictures lead to files', () => {
 
 test('the commands and flags that documents show exist', async () => {
   const { commands } = await loadConfig({ development: true });
+  const isShown = (name: string, rest: string): boolean => {
+    const command = commands.find(({ id }) => id === name);
+    const flags = [...rest.matchAll(/ --([a-z][\w-]*)/g)];
+    return (
+      command !== undefined &&
+      flags.every(([, flag = '']) => flag in command.flags || flag.replace(/^no-/, '') in command.flags)
+    );
+  };
   const unknown = documents.flatMap((path) =>
     [...read(path).matchAll(/^(?:\$ )?(?:npx )?yoco ([a-z][\w-]*)(.*(?:\\\n.*)*)/gm)].flatMap(
       ([line = '', name = '', rest = '']) => {
-        const command = commands.find(({ id }) => id === name);
-        const flags = [...rest.replace(/\s#.*$/gm, '').matchAll(/ --([a-z][\w-]*)/g)];
-        const isKnown = ([, flag = '']: RegExpMatchArray): boolean =>
-          command !== undefined && (flag in command.flags || flag.replace(/^no-/, '') in command.flags);
-        return command && flags.every(isKnown) ? [] : [`${path}: ${line}`];
+        // What follows -- is another command.
+        const [own = '', inner] = rest.replace(/\s#.*$/gm, '').split(' -- ');
+        const [, innerName = '', innerRest = ''] = /^(\S+)(.*)$/s.exec(inner ?? '') ?? [];
+        const isKnown = isShown(name, own) && (inner === undefined || isShown(innerName, innerRest));
+        return isKnown ? [] : [`${path}: ${line}`];
       },
     ),
   );
