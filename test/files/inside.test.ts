@@ -88,7 +88,9 @@ test('convert copies no file that is not the checkpoint’s', async () => {
 test('the links of a download cache are read and copied', async () => {
   await makeCheckpoint(at('model'), SMALL.transformer ?? {});
   await convertCheckpoint(at('model'), at('hf'), { to: 'huggingface' });
-  writeFileSync(at('hf/tokenizer.json'), '{}');
+  const vocab = Object.fromEntries(Array.from({ length: 264 }, (_, id) => [`t${id}`, id]));
+  const tokenizer = { model: { type: 'BPE', vocab, merges: [] } };
+  writeFileSync(at('hf/tokenizer.json'), JSON.stringify(tokenizer));
   const snapshot = at('cache/models--a--b/snapshots/0123');
   mkdirSync(snapshot, { recursive: true });
   mkdirSync(at('cache/models--a--b/blobs'));
