@@ -82,7 +82,7 @@ function writeFully(descriptor: number, bytes: Uint8Array, position: number): vo
 /**
  * Writes a file so that at any moment, a crash included, `path` is either what it was or complete: the content goes
  * to a temporary file beside it, is flushed to the disk and renamed. Directories are made as needed. On failure
- * (`RunError`: disk full, no permission) nothing is left behind.
+ * (`RunError`: disk full, no permission) nothing is left there.
  */
 export async function writeAtomically(
   path: string,

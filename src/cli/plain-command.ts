@@ -90,7 +90,7 @@ export abstract class PlainCommand extends Command {
     };
   }
 
-  /** Something the person should know although the work goes on: stderr, always. */
+  /** Something the person should know although the work continues: stderr, always. */
   protected caution(line: string): void {
     process.stderr.write(`${chalkStderr.yellow(`warning: ${printable(line)}`)}\n`);
   }

@@ -51,7 +51,7 @@ export default class Generate extends PlainCommand {
       description: 'draw among the fewest tokens that have probability P together',
       helpValue: 'P',
     }),
-    'ignore-end': Flags.boolean({ description: 'go on after the end-of-text token' }),
+    'ignore-end': Flags.boolean({ description: 'continue after the end-of-text token' }),
   };
 
   async run(): Promise<void> {

@@ -9,7 +9,7 @@ import type { PerplexityProgress } from '../library/evaluation.js';
 export default class Perplexity extends BaseCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
   static override description =
-    'Reads each document from its beginning behind one cache, so that every token sees all tokens before it, and gives the mean ' +
+    'Reads each document from its beginning with one cache, so that every token sees all tokens before it, and gives the mean ' +
     'loss of the tokens up to each position. Several documents have a mean over those that reach a position, with its ' +
     'standard error. Leaves in --out: perplexity.csv, perplexity-fit.csv (a power law of loss against position) and perplexity.svg.';
   static override examples = [

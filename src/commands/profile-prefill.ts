@@ -15,7 +15,7 @@ export default class ProfilePrefill extends BaseCommand {
     'Prefills random prompts, batch 1, after a warm-up, and reports median, mean, standard deviation, extremes, tokens/s and ' +
     'FLOP/s (matrix products, by formula), and the exponent with which time grows with context. With both architectures, a ' +
     'further table divides the Transformer by YOCO. Contexts that do not fit in memory are refused before they start, and ' +
-    'the sweep goes on. Where a prefill takes too long, --sample-chunks times some of its chunks behind random keys and values ' +
+    'the sweep continues. Where a prefill takes too long, --sample-chunks times some of its chunks after random keys and values ' +
     'and sums up all of them, interpolated; such rows have fewer prefilled_tokens than context.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --arch yoco,transformer --ctx 1k,4k,16k',

@@ -14,7 +14,7 @@ export interface Ranks {
   readonly size: number;
   /** Place among the processes of this machine: the device to take. */
   readonly localRank: number;
-  /** Where rank 0 listens, when the launcher says so. */
+  /** Where rank 0 listens, when the launcher names it. */
   readonly master: { readonly host: string; readonly port: number } | null;
 }
 

@@ -56,7 +56,7 @@ export function remarkContext(
   );
 }
 
-/** For `--verbose`: the tokens that begin, end and pad a text of each tokenizer, and which files say so. */
+/** For `--verbose`: the tokens that begin, end and pad a text of each tokenizer, and which files name them. */
 export function describeTokens(candidates: readonly Candidate[]): string[] {
   const tokenizers = [...new Set(candidates.map(({ tokenizer }) => tokenizer))];
   return tokenizers.flatMap(describeOrigins);

@@ -42,7 +42,7 @@ const held = new Map<string, { readonly id: string; count: number }>();
 let cleansAtExit = false;
 
 /**
- * Locks `DIRECTORY/NAME.lock`, making the directory where needed. The lock of a process that is gone is taken over.
+ * Locks `DIRECTORY/NAME.lock`, making the directory where needed. The lock of a process that has ended is replaced.
  * It is released when the process ends, if not before.
  * @returns what releases it
  * @throws RunError where another process holds it

@@ -126,7 +126,7 @@ export interface LayoutPart {
 
 export interface Layout {
   readonly parts: readonly LayoutPart[];
-  /** Parts that a prompt token needs: up to the last one that remembers anything. Those after it run where logits are wanted. */
+  /** Parts that a prompt token needs: up to the last one that remembers anything. Those after it run where logits are asked for. */
   readonly exit: number;
   /** Layers among them. */
   readonly exitLayers: number;

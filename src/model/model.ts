@@ -100,7 +100,7 @@ export class Model implements LanguageModel {
   private advance(
     tokens: tf.Tensor2D,
     { memories, length: start }: StateCache,
-    wanted: LogitsWanted,
+    logits: LogitsWanted,
     earlyExit: boolean,
   ): tf.Tensor3D | null {
     const { exit, list } = this.parts;
@@ -108,17 +108,17 @@ export class Model implements LanguageModel {
     const rows: Rows = { start, positions: null };
     const all: Pass = { rows, memories, recompute: false, embed: () => this.embed(tokens) };
     const encoded = this.through(this.embed(tokens), 0, exit, all);
-    if (leavesEarly && wanted === 'none') return null;
-    if (leavesEarly && wanted === 'last') {
+    if (leavesEarly && logits === 'none') return null;
+    if (leavesEarly && logits === 'last') {
       const last: Rows = { start: start + tokens.shape[1] - 1, positions: null };
       const embed = (): tf.Tensor3D => this.embed(lastToken(tokens));
       return this.through(lastRow(encoded), exit, Infinity, { ...all, rows: last, embed });
     }
     const decoded = this.through(encoded, exit, Infinity, all);
-    return wanted === 'all' ? decoded : wanted === 'last' ? lastRow(decoded) : null;
+    return logits === 'all' ? decoded : logits === 'last' ? lastRow(decoded) : null;
   }
 
-  /** The parts from `from` up to `to`, one after the other; x is taken over. */
+  /** The parts from `from` up to `to`, one after the other; x is disposed of. */
   private through(x: tf.Tensor3D, from: number, to: number, pass: Pass): tf.Tensor3D {
     return this.parts.list.slice(from, to).reduce((current, part) => step(part, current, pass), x);
   }
@@ -142,8 +142,8 @@ export class Model implements LanguageModel {
 
   loss(tokens: tf.Tensor2D, targets: tf.Tensor2D, options: LossOptions = {}): tf.Tensor2D {
     return tf.tidy(() => {
-      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
-      return reshape<tf.Rank.R2>(linearCrossEntropy(x, this.outputWeight, wanted), shape);
+      const { x, flatTargets, shape } = this.lossRows(tokens, targets, options);
+      return reshape<tf.Rank.R2>(linearCrossEntropy(x, this.outputWeight, flatTargets), shape);
     });
   }
 
@@ -154,9 +154,9 @@ export class Model implements LanguageModel {
     options: LossOptions = {},
   ): Objective {
     return tf.tidy(() => {
-      const { x, wanted, shape } = this.lossRows(tokens, targets, options);
-      const factors = weights && tf.reshape<tf.Rank.R1>(weights, [wanted.size]);
-      const { total, losses } = weightedCrossEntropy(x, this.outputWeight, wanted, factors);
+      const { x, flatTargets, shape } = this.lossRows(tokens, targets, options);
+      const factors = weights && tf.reshape<tf.Rank.R1>(weights, [flatTargets.size]);
+      const { total, losses } = weightedCrossEntropy(x, this.outputWeight, flatTargets, factors);
       return { total, losses: tf.reshape<tf.Rank.R2>(losses, shape) };
     });
   }
@@ -227,14 +227,14 @@ export class Model implements LanguageModel {
     tokens: tf.Tensor2D,
     targets: tf.Tensor2D,
     { positions, recompute = false }: LossOptions,
-  ): { x: tf.Tensor2D; wanted: tf.Tensor1D; shape: [number, number] } {
+  ): { x: tf.Tensor2D; flatTargets: tf.Tensor1D; shape: [number, number] } {
     const hidden = this.hidden(tokens, positions ? flatten(positions) : null, recompute);
     const [batch, rows, dim] = hidden.shape;
     if (targets.shape[0] !== batch || targets.shape[1] !== rows) {
       throw new RangeError(`targets have shape [${targets.shape.join(', ')}], expected [${batch}, ${rows}]`);
     }
     const x = reshape<tf.Rank.R2>(this.finalNorm(hidden), [batch * rows, dim]);
-    return { x, wanted: tf.reshape<tf.Rank.R1>(targets, [batch * rows]), shape: [batch, rows] };
+    return { x, flatTargets: tf.reshape<tf.Rank.R1>(targets, [batch * rows]), shape: [batch, rows] };
   }
 
   private finalNorm(hidden: tf.Tensor3D): tf.Tensor3D {
@@ -246,7 +246,7 @@ export class Model implements LanguageModel {
   }
 }
 
-/** One part; x is taken over. */
+/** One part; x is disposed of. */
 function step({ work, memory, isRead, remembers }: Part, x: tf.Tensor3D, pass: Pass): tf.Tensor3D {
   const { rows, memories, recompute } = pass;
   if (work.kind === 'embeddings') {

@@ -4,7 +4,7 @@
  * other inputs, without the host's work of finding it out again.
  *
  * A step qualifies if nothing in it depends on its inputs but through kernels, and on its position but through `Rotary` and
- * `RotatedRetention` (start), `PageWrite` (position, which begins again behind the end of the page) and `PagedAttention`
+ * `RotatedRetention` (start), `PageWrite` (position, which starts again at 0 after the end of the page) and `PagedAttention`
  * (length, start of the rotation).
  */
 import * as tf from '../tf.js';

@@ -2,7 +2,7 @@ import * as tf from '../tf.js';
 import { differentiable } from './dispatch.js';
 
 /**
- * `tf.reshape` as a step that lets go of its gradient: tfjs' own keeps the memory until the backward pass ends.
+ * `tf.reshape` as a step that releases its gradient: tfjs' own keeps the memory until the backward pass ends.
  */
 export function reshape<R extends tf.Rank>(x: tf.Tensor, shape: tf.ShapeMap[R]): tf.Tensor<R> {
   const before = x.shape;

@@ -32,9 +32,9 @@ function readTable(directory: string, place: string, name: string): Table {
 
 /** All tables called `name` in the directory and below it, in the order of their places. */
 export function findTables(directory: string, name: string): Table[] {
-  const wanted = [`${name}.csv`, `${name}.timings.csv`];
+  const names = [`${name}.csv`, `${name}.timings.csv`];
   const places = readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    .filter((path) => wanted.includes(basename(path)))
+    .filter((path) => names.includes(basename(path)))
     .map((path) => (dirname(path) === '.' ? '' : dirname(path)));
   return [...new Set(places)].sort().map((place) => readTable(directory, place, name));
 }
@@ -53,7 +53,7 @@ export function findRows(directory: string, name: string): Row[] {
 /** A sentence where contexts were not computed whole; empty where all were. */
 export const filledNote = (rows: readonly Row[]): string =>
   rows.some((row) => (numberIn(row, 'prefilled_tokens') ?? Infinity) < Number(row.context))
-    ? 'Of long contexts only the last chunks were computed, behind random keys and values. '
+    ? 'Of long contexts only the last chunks were computed, after random keys and values. '
     : '';
 
 /** Whether a row of the table profile-prefill is the sum of interpolated chunks. */

@@ -122,7 +122,7 @@ export class ResultWriter {
     else this.fail(keyOf(this.schema, row), failure);
   }
 
-  /** Writes that this cell could not be measured; a later run tries again. The sweep goes on. */
+  /** Writes that this cell could not be measured; a later run tries again. The sweep continues. */
   fail(key: Row, error: unknown): void {
     this.record(failedCell(key, error));
   }

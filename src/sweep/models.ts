@@ -52,8 +52,8 @@ export function chooseModels(selection: ModelSelection, defaultPreset = DEFAULT_
   if (configs) return only(architectures, configs.map(fromFile), checkNames);
   return checkNames(
     presets.flatMap((name) => {
-      const wanted = layouts?.map(layoutRequest) ?? architectureRequests(name, architectures);
-      return fromPreset(name, wanted, selfDecoders);
+      const requested = layouts?.map(layoutRequest) ?? architectureRequests(name, architectures);
+      return fromPreset(name, requested, selfDecoders);
     }),
   );
 }
@@ -90,14 +90,14 @@ export function chooseModel(selection: ModelSelection, defaultPreset = DEFAULT_P
 }
 
 function only(
-  wanted: readonly Architecture[] | undefined,
+  requested: readonly Architecture[] | undefined,
   choices: ModelChoice[],
   check: (choices: ModelChoice[]) => ModelChoice[],
 ): ModelChoice[] {
   for (const { name, config } of choices) {
-    if (wanted && !wanted.includes(config.architecture)) {
+    if (requested && !requested.includes(config.architecture)) {
       throw new UsageError(
-        `'${name}' is a ${config.architecture}, not a ${wanted.join(' or ')}: leave the architecture out (--arch)`,
+        `'${name}' is a ${config.architecture}, not a ${requested.join(' or ')}: leave the architecture out (--arch)`,
       );
     }
   }
@@ -115,12 +115,13 @@ function layoutRequest(text: string): LayoutRequest {
   return name ? { architecture: name } : { architecture: 'custom', layout: text };
 }
 
-/** Those of the wanted architectures that the preset has; its first where none are named. */
-function architectureRequests(name: string, wanted: readonly Architecture[] | undefined): LayoutRequest[] {
+/** Those of the requested architectures that the preset has; its first where none are named. */
+function architectureRequests(name: string, requested: readonly Architecture[] | undefined): LayoutRequest[] {
   const available = presetArchitectures(name);
-  const found = wanted?.filter((architecture) => available.includes(architecture)) ?? available.slice(0, 1);
-  // An unknown name or one without the wanted architecture is refused by the presets themselves.
-  const [first = wanted?.[0] ?? 'yoco'] = found;
+  const found =
+    requested?.filter((architecture) => available.includes(architecture)) ?? available.slice(0, 1);
+  // An unknown name or one without the requested architecture is refused by the presets themselves.
+  const [first = requested?.[0] ?? 'yoco'] = found;
   return (found.length > 0 ? found : [first]).map((architecture) => ({ architecture }));
 }
 

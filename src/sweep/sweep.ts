@@ -90,7 +90,7 @@ class LazyModel<Key> {
   }
 }
 
-/** Runs the sweep. A cell that fails is noted with its reason, and the sweep goes on to the next. */
+/** Runs the sweep. A cell that fails is noted with its reason, and the sweep continues with the next. */
 export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figures>): Promise<void> {
   const { parts, table, unitsOf, measure, onProgress } = options;
   const total = planOf(parts)

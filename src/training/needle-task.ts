@@ -140,9 +140,9 @@ function answerBatch(windows: Int32Array, texts: readonly NeedleText[]): Batch {
   const weights = new Float32Array(rows * count);
   texts.forEach((text, row) => {
     const predicted = text.answers.map((position) => position - 1);
-    const wanted = new Set(predicted);
-    for (let position = (predicted[0] ?? length) - 1; wanted.size < count; position--) wanted.add(position);
-    const sorted = Int32Array.from(wanted).sort();
+    const chosen = new Set(predicted);
+    for (let position = (predicted[0] ?? length) - 1; chosen.size < count; position--) chosen.add(position);
+    const sorted = Int32Array.from(chosen).sort();
     positions.push(sorted);
     sorted.forEach((position, column) => {
       const isAnswer = position >= (predicted[0] ?? length) && predicted.includes(position);

@@ -36,8 +36,8 @@ interface Question {
 function opening(tokens: number, tokenizer: Tokenizer, random: Random): Int32Array {
   const begin = tokenizer.beginOfText === null ? [] : [tokenizer.beginOfText];
   const instruction = tokenizer.encode(INSTRUCTION);
-  const wanted = random.uniform() < 0.5 && instruction.length <= LARGEST_OPENING * tokens;
-  return Int32Array.from([...begin, ...(wanted ? instruction : [])]);
+  const hasInstruction = random.uniform() < 0.5 && instruction.length <= LARGEST_OPENING * tokens;
+  return Int32Array.from([...begin, ...(hasInstruction ? instruction : [])]);
 }
 
 function total(parts: readonly Int32Array[]): number {
@@ -95,10 +95,10 @@ export function needleText(
     .map((city) => ({ city, number: drawNumber('standard', random) }))
     .map((fact) => ({ ...fact, ids: tokenizer.encode(`\n${needleLine(fact.city, fact.number)}\n`) }));
   const hidden = fitting(facts, ({ ids }) => ids.length, budget / 2);
-  const wanted = MIN_QUESTIONS + random.below(MAX_QUESTIONS - MIN_QUESTIONS + 1);
-  const asked = random.shuffle([...hidden]).slice(0, wanted);
+  const count = MIN_QUESTIONS + random.below(MAX_QUESTIONS - MIN_QUESTIONS + 1);
+  const asked = random.shuffle([...hidden]).slice(0, count);
   const questions = fitting(
-    // What follows the number ends it: a model that goes on with digits is wrong.
+    // What follows the number ends it: a model that continues with digits is wrong.
     asked.map(({ city, number }): Question => ({
       question: tokenizer.encode(`\n${questionLine(city)}`),
       answer: tokenizer.encode(`${number} .`),

@@ -1,4 +1,4 @@
-/** The loop: steps, log, held-out loss, snapshots; left and taken up again without a trace in its results. */
+/** The loop: steps, log, held-out loss, snapshots; a run that is stopped and resumed has the same results. */
 import { setImmediate } from 'node:timers/promises';
 import { asYocoError, OutputError, RunError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';

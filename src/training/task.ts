@@ -31,7 +31,7 @@ export interface HeldOutSource {
 }
 
 /**
- * A part of a run with sequences of one length. A run has one or several; the learning rate goes on over all of them.
+ * A part of a run with sequences of one length. A run has one or several; the learning rate schedule spans all of them.
  */
 export interface Stage {
   readonly steps: number;

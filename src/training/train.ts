@@ -34,7 +34,7 @@ export interface TrainOptions {
   readonly communicator?: Communicator;
   /** Weights to begin with, and their hash; without them they are drawn from the recipe's seed. */
   readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
-  /** Go on where an earlier run in the directory was left (default true); false starts over and removes it. */
+  /** Resume where an earlier run in the directory stopped (default true); false starts over and removes it. */
   readonly resume?: boolean;
   readonly record?: RunRecord;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
@@ -56,7 +56,7 @@ export interface TrainResult extends LoopResult {
 }
 
 /**
- * Trains a model, or goes on with one. The same options on the same engine give the same train.csv and the same
+ * Trains a model, or resumes its training. The same options on the same engine give the same train.csv and the same
  * weights, however often the run is left, killed included, and taken up again.
  * @throws UsageError for data or a tokenizer that do not fit, or another run's directory
  * @throws RunError where another process trains in the directory, memory does not suffice, training diverges, or files cannot be read or written

@@ -88,8 +88,8 @@ function findPrefix(source: TensorSource, first: string, stateDict: string | und
   const prefixes = names.map((name) => name.slice(0, -first.length));
   const shown = prefixes.map((prefix) => quote(prefix.replace(/\.$/, ''))).join(', ');
   if (stateDict !== undefined) {
-    const wanted = stateDict === '' ? '' : `${stateDict}.`;
-    if (prefixes.includes(wanted)) return wanted;
+    const prefix = stateDict === '' ? '' : `${stateDict}.`;
+    if (prefixes.includes(prefix)) return prefix;
     throw new UsageError(`${source.path} has no state dict ${quote(stateDict)}; it has ${shown}`);
   }
   if (prefixes.length > 1) {

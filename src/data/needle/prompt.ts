@@ -181,8 +181,8 @@ function drawLines({ depth, needles, variant }: NeedleSpec, random: Random): Hid
 
 /** Tokens of filler before a line that is to be at `depth` percent. */
 function placeOf(depth: number, filler: Filler, haystack: Haystack): number {
-  const wanted = Math.round((depth / 100) * filler.length);
-  const boundary = haystack.boundaryBefore(filler.from + wanted) - filler.from;
+  const target = Math.round((depth / 100) * filler.length);
+  const boundary = haystack.boundaryBefore(filler.from + target) - filler.from;
   return Math.max(0, boundary);
 }
 

@@ -79,7 +79,7 @@ function* segments({ text, spaced }: Sentence): Generator<Sentence> {
     const isLast = from + WINDOW >= text.length;
     const end = isLast ? text.length : boundaryBefore(text, from + WINDOW);
     const found = [...sentenceSegmenter.segment(text.slice(from, end))];
-    // The last sentence of a window may go on after it.
+    // The last sentence of a window may continue after it.
     for (const { segment } of isLast || found.length === 1 ? found : found.slice(0, -1)) {
       yield { text: segment.trim(), spaced: isSpaced };
       isSpaced = segment.endsWith(' ');

@@ -31,7 +31,7 @@ export interface QuestionSet {
 }
 
 export interface MmluOptions {
-  /** Subjects wanted; default all. */
+  /** Subjects to ask; default all. */
   readonly subjects?: readonly string[];
   readonly split?: MmluSplit;
   /** Questions of each subject, from the first; default all. */
@@ -84,18 +84,18 @@ function findRoot(directory: string, split: string): string {
   );
 }
 
-function chooseSubjects(root: string, split: string, wanted: readonly string[] | undefined): string[] {
+function chooseSubjects(root: string, split: string, named: readonly string[] | undefined): string[] {
   const suffix = `_${split}.csv`;
   const present = readdirSync(join(root, split))
     .filter((file) => file.endsWith(suffix))
     .map((file) => file.slice(0, -suffix.length))
     .sort();
   if (present.length === 0) throw new UsageError(`${join(root, split)} holds no file <subject>${suffix}`);
-  const unknown = wanted?.find((name) => !present.includes(name));
+  const unknown = named?.find((name) => !present.includes(name));
   if (unknown !== undefined) {
     throw new UsageError(`no subject '${unknown}' in ${root}: the subjects are ${present.join(', ')}`);
   }
-  return wanted ? [...new Set(wanted)] : present;
+  return named ? [...new Set(named)] : present;
 }
 
 /** Categories of the 57 subjects, and those a `subjects.json` (subject → category) adds for others. */

@@ -1,5 +1,5 @@
 /**
- * Which tokens begin and end a text, pad it, and stop generation. Several files beside a tokenizer say so; they are read
+ * Which tokens begin and end a text, pad it, and stop generation. Several files beside a tokenizer name them; they are read
  * in the order in which transformers (version 4, which wrote most published files) reads them:
  *
  * - the names of tokens: `tokenizer_config.json`; where that has no `added_tokens_decoder`, `special_tokens_map.json` first;
@@ -13,7 +13,7 @@ import { RunError } from '../../errors.js';
 import { isFields, readFields, type Fields } from './json.js';
 import { surroundings } from './template.js';
 
-/** A token, or several, and the file and field that say so. */
+/** A token, or several, and the file and field that name it. */
 export interface Origin {
   readonly what: 'begin of text' | 'end of text' | 'padding' | 'stop';
   readonly ids: readonly number[];

@@ -21,7 +21,7 @@ const started = new Map<string, Engine>();
 
 /**
  * Starts the engine and makes it tfjs' current backend. Where ONNX Runtime has no binary for this platform, the
- * same backend runs on tfjs' plain kernels, and says so on stderr.
+ * same backend runs on tfjs' plain kernels, and reports it on stderr.
  * @throws UsageError for a storage type other than float32, or a number of threads below 1
  */
 export async function startCpu(options: EngineOptions = {}): Promise<Engine> {

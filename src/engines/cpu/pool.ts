@@ -98,7 +98,7 @@ export class BufferPool {
   }
 
   /**
-   * A new buffer. Free ones of other sizes are let go where the pool would outgrow its peak use by more than it takes to
+   * A new buffer. Free ones of other sizes are released where the pool would outgrow its peak use by more than it takes to
    * serve phases that need different sizes in turn without a new buffer (and its page faults) every time.
    */
   private create(size: number): ArrayBuffer {

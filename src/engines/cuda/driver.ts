@@ -222,7 +222,7 @@ export function openDriver(device = 0): Driver {
       return launch(...args);
     },
     launchEarly(kernel, [x = 1, y = 1, z = 1], threads, shared, parameters) {
-      // Behind a copy there is no kernel to wait for.
+      // After a copy there is no kernel to wait for.
       if (isBehindKernel) launchWith(earlyConfiguration(x, y, z, threads, shared), kernel, parameters, null);
       else launch(kernel, x, y, z, threads, 1, 1, shared, stream, parameters, null);
       isBehindKernel = true;

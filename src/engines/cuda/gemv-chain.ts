@@ -65,7 +65,7 @@ export class GemvChain {
   }
 
   /**
-   * Takes a norm, for the product behind it.
+   * Takes a norm, for the matmul after it.
    * @param launch launches it, if what follows is something else
    */
   addNorm(norm: ChainedNorm, launch: () => void): void {

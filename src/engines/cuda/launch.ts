@@ -15,7 +15,7 @@ const TWO_32 = 2 ** 32;
 
 const MOST_ARGUMENTS = 24;
 const SLOT_BYTES = 8;
-/** Where structs lie, behind the slots of scalar arguments. */
+/** Where structs lie, after the slots of scalar arguments. */
 const STRUCTS_AT = MOST_ARGUMENTS * SLOT_BYTES;
 const BLOCK_BYTES = 4096;
 

@@ -26,10 +26,10 @@ export interface CaptureContext {
 const CONSTANT_BYTES = 2 ** 18;
 /** That of tensor maps. */
 const ALIGNMENT = 128;
-/** The position of a step, and the counter of its chains, 8 bytes behind it. */
+/** The position of a step, and the counter of its chains, 8 bytes after it. */
 const WORDS_BYTES = 16;
 
-/** Host memory that kernels of a recorded step read: collected first, uploaded at once behind the recording. */
+/** Host memory that kernels of a recorded step read: collected first, uploaded at once after the recording. */
 class Constants {
   private readonly bytes = new Uint8Array(CONSTANT_BYTES);
   private used = 0;

@@ -14,7 +14,7 @@ export interface GenerateOptions {
   readonly sampler: Sampler;
   /** Tokens to generate at most. */
   readonly limit: number;
-  /** Go on after the end-of-text token. */
+  /** Continue after the end-of-text token. */
   readonly ignoreEnd: boolean;
   readonly onText: (text: string) => void;
   /** Called with the tokens of the prompt read so far. */

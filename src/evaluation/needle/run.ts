@@ -74,7 +74,7 @@ interface Part extends SweepPart<NeedleTrialKey> {
 
 /**
  * @throws UsageError for a context that is too short for the prompt, RunError when no cell fits the memory; both before
- *   any work. Cells that do not fit beside others that do are rows that say so.
+ *   any work. Cells that do not fit beside others that do are failed rows.
  */
 export async function runNeedle(run: NeedleRun): Promise<NeedleResults> {
   checkSize(run);

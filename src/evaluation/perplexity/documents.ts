@@ -12,7 +12,7 @@ export interface TokenDocument {
   readonly sha256: string;
   /** Tokens of its text. */
   readonly length: number;
-  /** Its tokens, perhaps with an end-of-text token behind them. */
+  /** Its tokens, perhaps followed by an end-of-text token. */
   readonly tokens: TokenStore;
   /**
    * Bytes of the text of its first tokens, up to the last whole character; null where the tokenizer does not give the text

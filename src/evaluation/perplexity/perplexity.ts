@@ -28,7 +28,7 @@ export function doublingPositions(end: number, smallest = 256): number[] {
 
 /**
  * Losses of a document from its beginning, summed up to each of the ascending `positions`. The document is read in pieces
- * of bounded size behind one cache: every token sees all tokens before it.
+ * of bounded size with one cache: every token sees all tokens before it.
  * @param onTokens called with the tokens done
  * @throws RunError for a loss that is not finite
  */
@@ -53,8 +53,8 @@ export async function documentLosses(
       const count = Math.min(size, end + offset - 1 - at);
       const ids = window(document, begin, at, count + 1);
       const logits = consumeForAll(model, cache, ids.subarray(0, count));
-      const wanted = Array.from({ length: count }, (_, row) => ({ row, token: ids[row + 1] as number }));
-      const scores = await scoreTokens(logits, wanted, false);
+      const targets = Array.from({ length: count }, (_, row) => ({ row, token: ids[row + 1] as number }));
+      const scores = await scoreTokens(logits, targets, false);
       logits.dispose();
       for (const [row, { logProbability }] of scores.entries()) {
         const loss = requireFinite(-logProbability, 'a loss');

@@ -118,12 +118,12 @@ async function planJobs(run: PerplexityRun): Promise<Job[]> {
   return jobs;
 }
 
-function positionsOf({ name, length }: TokenDocument, wanted: readonly number[] | null): number[] {
-  if (wanted === null) return doublingPositions(length);
-  const within = [...wanted].filter((position) => position <= length).sort((a, b) => a - b);
+function positionsOf({ name, length }: TokenDocument, asked: readonly number[] | null): number[] {
+  if (asked === null) return doublingPositions(length);
+  const within = [...asked].filter((position) => position <= length).sort((a, b) => a - b);
   if (within.length > 0) return within;
   throw new UsageError(
-    `${name} has ${length} tokens, fewer than the shortest position asked for, ${Math.min(...wanted)}`,
+    `${name} has ${length} tokens, fewer than the shortest position asked for, ${Math.min(...asked)}`,
   );
 }
 

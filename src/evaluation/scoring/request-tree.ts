@@ -8,7 +8,7 @@ export interface RequestTree {
   readonly to: number;
   /** Indices of all requests below, in the order of their tokens. */
   readonly requests: readonly number[];
-  /** Requests that go on after `to`, one tree for each next token. */
+  /** Requests that continue after `to`, one tree for each next token. */
   readonly children: readonly RequestTree[];
 }
 

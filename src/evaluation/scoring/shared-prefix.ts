@@ -16,7 +16,7 @@ export class SharedPrefix {
     return new SharedPrefix(tokens, cache);
   }
 
-  /** Do these tokens begin with the prefix and go on? */
+  /** Do these tokens begin with the prefix and continue? */
   begins(tokens: Int32Array): boolean {
     return tokens.length > this.tokens.length && this.tokens.every((token, at) => tokens[at] === token);
   }

@@ -12,24 +12,24 @@ export interface TokenScore {
 /**
  * How likely tokens are under given logits.
  * @param logits [R, V]; stays the caller's
- * @param wanted pairs of a row of `logits` and the token asked for
+ * @param asked pairs of a row of `logits` and the token asked for
  * @throws RunError when one of these rows holds a value that is NaN or infinite, be it of another token
  */
 export async function scoreTokens(
   logits: tf.Tensor2D,
-  wanted: readonly { readonly row: number; readonly token: number }[],
+  asked: readonly { readonly row: number; readonly token: number }[],
   greedy: boolean,
 ): Promise<TokenScore[]> {
-  if (wanted.length === 0) return [];
+  if (asked.length === 0) return [];
   const [losses, check, likeliest] = tf.tidy(() => {
-    const identity = wanted.length === logits.shape[0] && wanted.every(({ row }, index) => row === index);
+    const identity = asked.length === logits.shape[0] && asked.every(({ row }, index) => row === index);
     const rows = tf.tensor1d(
-      wanted.map(({ row }) => row),
+      asked.map(({ row }) => row),
       'int32',
     );
     const chosen = identity ? logits : tf.gather(logits, rows);
     const targets = tf.tensor1d(
-      wanted.map(({ token }) => token),
+      asked.map(({ token }) => token),
       'int32',
     );
     const results: tf.Tensor[] = [crossEntropy(chosen, targets), finiteCheck(chosen)];
@@ -40,7 +40,7 @@ export async function scoreTokens(
   const nats = (await losses?.data()) ?? [];
   const best = (await likeliest?.data()) ?? null;
   tf.dispose([losses, check, likeliest].filter((tensor) => tensor !== undefined));
-  return wanted.map(({ token }, index) => ({
+  return asked.map(({ token }, index) => ({
     logProbability: -(nats[index] ?? NaN),
     greedy: best === null ? null : best[index] === token,
   }));

@@ -15,7 +15,7 @@ interface Sum {
 }
 
 /** A token that follows row `row` of some logits: position `position` of all these requests. */
-interface Wanted {
+interface RowTargets {
   readonly row: number;
   readonly position: number;
   readonly requests: readonly number[];
@@ -101,8 +101,8 @@ class Walk {
       const stop = Math.min(at + size, end);
       const logits = consumeForAll(this.model, cache, tokens.subarray(at, stop));
       const rows = Array.from({ length: Math.min(stop, to - 1) - at }, (_, row) => row);
-      const wanted = rows.map((row) => ({ row, position: at + row + 1, requests }));
-      await this.add(logits, wanted);
+      const targets = rows.map((row) => ({ row, position: at + row + 1, requests }));
+      await this.add(logits, targets);
       if (stop === to) last = logits.slice([stop - at - 1, 0], [1, -1]);
       logits.dispose();
     }
@@ -117,8 +117,8 @@ class Walk {
   }
 
   /** Adds log-probabilities of tokens to those of their requests that score these positions. */
-  private async add(logits: tf.Tensor2D, wanted: readonly Wanted[]): Promise<void> {
-    const scored = wanted.filter(({ position, requests }) =>
+  private async add(logits: tf.Tensor2D, targets: readonly RowTargets[]): Promise<void> {
+    const scored = targets.filter(({ position, requests }) =>
       requests.some((index) => position >= this.startOf(index)),
     );
     const pairs = scored.map(({ row, position, requests }) => ({

@@ -29,7 +29,7 @@ export class Layer {
     return [...this.mixer.weights, mixerNorm, activated, gate, out, feedForwardNorm];
   }
 
-  /** @param x [B, T, dim]; taken over, and disposed of when the mixer has added to it: before the widest moment. */
+  /** @param x [B, T, dim]; disposed of when the mixer has added to it, before the feed-forward network, which needs the most memory */
   forward(x: tf.Tensor3D, rows: Rows, memory: Memory): tf.Tensor3D {
     return tf.tidy(() => {
       const mixed = tf.tidy(() =>

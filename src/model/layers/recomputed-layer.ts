@@ -15,7 +15,7 @@ export interface RecomputedMemory {
   readonly isRead: boolean;
 }
 
-/** @param x [B, T, dim]; taken over */
+/** @param x [B, T, dim]; disposed of */
 export function recomputedLayer(
   layer: Layer,
   x: tf.Tensor3D,

@@ -1,4 +1,4 @@
-/** What stands behind the names of `list.ts`. */
+/** The definitions of the names of `list.ts`. */
 import { attention } from './attention.js';
 import { cross } from './cross.js';
 import { gatedRetention } from './gated-retention.js';

@@ -1,6 +1,6 @@
 /**
  * The mixers by name, and what each remembers of earlier positions: one line a mixer. Flags, layouts and help texts read
- * this list, which loads no engine; `index.ts` has what stands behind the names.
+ * this list, which loads no engine; `index.ts` has their definitions.
  *
  * - `context`: keys and values of all positions, which grow and which later layers may read;
  * - `state`: something of constant size;

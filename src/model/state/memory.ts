@@ -42,7 +42,7 @@ export interface Memory {
 export interface SelfMemory extends Memory {
   /**
    * Appends the keys and values of the next rows, and attends to what their queries see.
-   * @param q [B, T, Hq, D], @param k, @param v [B, T, Hkv, D]; q and k are not rotated yet, and are taken over
+   * @param q [B, T, Hq, D], @param k, @param v [B, T, Hkv, D]; q and k are not rotated yet, and are disposed of
    * @returns [B, T, Hq, D]
    */
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
@@ -54,7 +54,7 @@ export interface KeyValueMemory extends SelfMemory {
   append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void;
   /**
    * Attends to everything appended.
-   * @param q [B, T, Hq, D], not rotated yet; taken over
+   * @param q [B, T, Hq, D], not rotated yet; disposed of
    */
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
 }

@@ -29,7 +29,7 @@ function turned(x: tf.Tensor4D, start: number): tf.Tensor4D {
 /**
  * The ring of the last `window` positions, or as many as there are.
  * @param latest oldest first
- * @param end the position behind the last one
+ * @param end the position after the last one
  */
 export function ringOf(latest: KeysAndValues, end: number, window: number): KeysAndValues {
   const held = latest[0].shape[1];

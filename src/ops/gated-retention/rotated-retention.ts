@@ -17,7 +17,7 @@ export interface RotatedRetentionOptions {
 
 /**
  * `gatedRetention` of `rotaryPair` of q and k, with the `logDecay` of `gate`.
- * @param q [B, T, H, Dk], @param k of the same shape; both are taken over, and let go when they have been rotated: before
+ * @param q [B, T, H, Dk], @param k of the same shape; both are disposed of when they have been rotated: before
  *   the widest moment
  * @param v [B, T, H, Dv]
  * @param gate [B, T, H], logits of the decay

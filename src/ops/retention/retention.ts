@@ -21,7 +21,7 @@ export function logDecays(heads: number): Float32Array {
 
 /**
  * Retention of q and k rotated by `rotaryPair`.
- * @param q [B, T, H, Dk], @param k of the same shape; both are taken over
+ * @param q [B, T, H, Dk], @param k of the same shape; both are disposed of
  * @param v [B, T, H, Dv]
  */
 export function retention(

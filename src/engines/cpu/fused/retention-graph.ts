@@ -32,7 +32,7 @@ interface Decays {
   readonly states: string;
 }
 
-/** @param pairs whether `pairs` and `fromStart` are wanted: their inputs exist only then */
+/** @param pairs whether `pairs` and `fromStart` are computed: their inputs exist only then */
 function decays(g: GraphBuilder, pairs = true): Decays {
   const axis = (value: number) => g.integers(value);
   const gates = g.op('Transpose', [g.op('Max', [g.input('logDecay', 4), g.scalar(LEAST_LOG_DECAY)])], {

@@ -45,8 +45,8 @@ function slice(call: KernelCall): TensorInfo | undefined {
   const attrs = call.attrs as { begin: number | number[]; size: number | number[] };
   const begin = x.shape.map((_, i) => [attrs.begin].flat()[i] ?? 0);
   const size = x.shape.map((length, i) => {
-    const wanted = [attrs.size].flat()[i] ?? -1;
-    return wanted === -1 ? length - (begin[i] ?? 0) : wanted;
+    const extent = [attrs.size].flat()[i] ?? -1;
+    return extent === -1 ? length - (begin[i] ?? 0) : extent;
   });
   if (!isFloat(x) || sizeOf(size) < WORTH_A_CALL) return undefined;
   const inBounds = size.every((length, i) => length >= 0 && (begin[i] ?? 0) + length <= (x.shape[i] ?? 0));

@@ -58,8 +58,8 @@ const LEAST_SLICE = 2 ** 14;
  */
 export function sliceLength(rows: number, extent: number, multiprocessors: number): number | null {
   if (extent < LONG_ROW || rows >= 2 * multiprocessors) return null;
-  const wanted = Math.ceil((4 * multiprocessors) / rows);
-  return Math.ceil(Math.max(LEAST_SLICE, extent / wanted) / 8) * 8;
+  const slices = Math.ceil((4 * multiprocessors) / rows);
+  return Math.ceil(Math.max(LEAST_SLICE, extent / slices) / 8) * 8;
 }
 
 /** Long rows in two passes; the result is kept in float32, as a sum of so many deserves. */
