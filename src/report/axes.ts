@@ -7,6 +7,7 @@ import {
   formatTokenCount,
 } from '../results/display.js';
 import { GRID_LINE, INK } from './colors.js';
+import { greatest, least } from '../sweep/statistics.js';
 
 export interface Axis {
   /** With its unit where the tick labels do not show one: `loss (nats per byte)`. */
@@ -35,8 +36,8 @@ const logBase = (axis: Axis): number => (axis.unit === 'tokens' || axis.unit ===
 function logBounds(values: readonly number[], base: number): { min?: number; max?: number } {
   if (values.length === 0) return {};
   const power = (value: number): number => Math.log(value) / Math.log(base);
-  const low = Math.floor(power(Math.min(...values)) + 1e-9);
-  const high = Math.ceil(power(Math.max(...values)) - 1e-9);
+  const low = Math.floor(power(least(values)) + 1e-9);
+  const high = Math.ceil(power(greatest(values)) - 1e-9);
   return { min: base ** low, max: base ** Math.max(high, low + 1) };
 }
 

@@ -9,6 +9,7 @@ import { stackCharts } from './stack.js';
 import { barsOf, legendName, numberIn, pointsOf, rowsIn } from './tables.js';
 import { groupRows, groupRowsBy } from '../results/group.js';
 import type { Row } from '../results/schema.js';
+import { greatest } from '../sweep/statistics.js';
 
 /** Columns that tell one heat map from another. */
 const MAP_COLUMNS = ['model', 'architecture', 'self_decoder', 'haystack', 'variant', 'needles'] as const;
@@ -156,7 +157,7 @@ function draw(rows: readonly Row[]): string {
     return typeof cell?.accuracy === 'number' ? cell.accuracy : null;
   };
   const needles = Number(row.needles);
-  const trials = Math.max(...rows.map((one) => Number(one.trials ?? 0)));
+  const trials = greatest(rows.map((one) => Number(one.trials ?? 0)));
   const mixer = row.self_decoder ? `, ${String(row.self_decoder)}` : '';
   const variant = row.variant === 'standard' ? '' : `, ${String(row.variant)}`;
   return heatMap({

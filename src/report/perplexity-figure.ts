@@ -8,6 +8,7 @@ import { valueAt } from '../sweep/power-law.js';
 import { lineChart } from './charts.js';
 import { drawPictures } from './pictures.js';
 import { barsOf, legendName, numberIn, pointsOf, rowsIn } from './tables.js';
+import { greatest } from '../sweep/statistics.js';
 
 /** Cumulative loss against position with the fitted power law: the means where there are some, else the documents. */
 export function perplexityFigure(rows: readonly Row[]): string {
@@ -23,7 +24,7 @@ export function perplexityFigure(rows: readonly Row[]): string {
     title: 'Cumulative loss against position',
     subtitle:
       means.length > 0
-        ? `mean over the documents that reach a position, up to ${formatTokenCount(Math.max(...positions))} tokens`
+        ? `mean over the documents that reach a position, up to ${formatTokenCount(greatest(positions))} tokens`
         : [...new Set(shown.map(({ document }) => String(document)))].join(', '),
     x: { label: 'position (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'loss (nats per token)' },

@@ -11,6 +11,13 @@ export interface Summary {
 export const mean = (samples: readonly number[]): number =>
   samples.reduce((sum, value) => sum + value, 0) / samples.length;
 
+/** The least of any number of values: spread into `Math.min`, more than 120,000 overflow the stack. Infinity for none. */
+export const least = (values: readonly number[]): number => values.reduce((a, b) => Math.min(a, b), Infinity);
+
+/** The greatest of any number of values; -Infinity for none. */
+export const greatest = (values: readonly number[]): number =>
+  values.reduce((a, b) => Math.max(a, b), -Infinity);
+
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -26,8 +33,8 @@ export function summarize(samples: readonly number[]): Summary {
     median: median(samples),
     mean: center,
     deviation: n > 1 ? Math.sqrt(squares / (n - 1)) : null,
-    min: Math.min(...samples),
-    max: Math.max(...samples),
+    min: least(samples),
+    max: greatest(samples),
   };
 }
 

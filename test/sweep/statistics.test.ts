@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { growthExponent, median, summarize } from '../../src/sweep/statistics.js';
+import { greatest, growthExponent, least, median, summarize } from '../../src/sweep/statistics.js';
 
 const test = suite('statistics');
 
@@ -26,6 +26,13 @@ test('the growth exponent tells linear from quadratic', () => {
   assert.ok(Math.abs((growthExponent(at(1)) ?? 0) - 1) < 1e-12);
   assert.ok(Math.abs((growthExponent(at(2)) ?? 0) - 2) < 1e-12);
   assert.is(growthExponent([[1, 2]]), null);
+});
+
+test('any number of measurements can be summed up', () => {
+  const samples = Array.from({ length: 300_000 }, (_, index) => index);
+  const { min, max, median: middle } = summarize(samples);
+  assert.equal([min, max, middle], [0, 299_999, 149_999.5]);
+  assert.equal([least([]), greatest([])], [Infinity, -Infinity]);
 });
 
 test.run();

@@ -4,7 +4,7 @@ import type { NeedleVariant } from '../../data/needle/templates.js';
 import { groupRows } from '../../results/group.js';
 import type { TableCell } from '../../results/typed.js';
 import type { ModelKey } from '../../sweep/model-key.js';
-import { mean, median } from '../../sweep/statistics.js';
+import { greatest, mean, median } from '../../sweep/statistics.js';
 import type { WeightsOrigin } from '../candidates.js';
 import { wilsonInterval } from '../scoring/statistics.js';
 
@@ -84,7 +84,7 @@ export function summarizeTrials(trials: readonly MeasuredTrial[]): Omit<NeedleAc
     trials.map((trial) => trial[of]).filter((value) => value !== null);
   const largest = (of: keyof NeedleSpeed): number | null => {
     const values = known(of);
-    return values.length > 0 ? Math.max(...values) : null;
+    return values.length > 0 ? greatest(values) : null;
   };
   const middle = (of: keyof NeedleSpeed): number | null => {
     const values = known(of);

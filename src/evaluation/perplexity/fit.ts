@@ -4,7 +4,7 @@ import { groupRowsBy } from '../../results/group.js';
 import type { Column, Row, Schema } from '../../results/schema.js';
 import { MODEL_COLUMNS } from '../../sweep/model-key.js';
 import { PLAIN, relativeError, type Point } from '../../sweep/power-law.js';
-import { estimateMean } from '../../sweep/statistics.js';
+import { estimateMean, greatest, least } from '../../sweep/statistics.js';
 import { DOCUMENT_COLUMN, MEAN } from './tables.js';
 
 /** Two determine the law and say nothing of whether there is one. */
@@ -80,8 +80,8 @@ function fitOf(rows: readonly Row[], error: number | null): Row[] {
     {
       ...Object.fromEntries(keys),
       positions: points.length,
-      from_position: Math.min(...positions),
-      to_position: Math.max(...positions),
+      from_position: least(positions),
+      to_position: greatest(positions),
       exponent: law.exponent,
       exponent_error: error,
       coefficient: law.coefficient,

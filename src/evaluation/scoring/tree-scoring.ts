@@ -7,6 +7,7 @@ import type { Score, ScoreRequest } from './likelihood.js';
 import type { RequestTree } from './request-tree.js';
 import type { SharedPrefix } from './shared-prefix.js';
 import { scoreTokens } from './token-scores.js';
+import { least } from '../../sweep/statistics.js';
 
 interface Sum {
   logLikelihood: number;
@@ -72,7 +73,7 @@ class Walk {
   private async consumeEdge(tree: RequestTree, cache: ModelCache): Promise<tf.Tensor2D | null> {
     const { from, to, requests, children } = tree;
     const ids = this.tokensOf(requests[0] ?? 0).subarray(from, to);
-    const scoredFrom = Math.min(...requests.map((index) => this.startOf(index)));
+    const scoredFrom = least(requests.map((index) => this.startOf(index)));
     // Logits of position p predict token p + 1: those from the first scored token of this stretch on are needed.
     const first = Math.max(from, scoredFrom - 1);
     const needsLast = children.length > 0 && scoredFrom <= to;

@@ -1,6 +1,7 @@
 import { promptOpening, type Task, type TaskItem } from '../../data/tasks/task.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import { encodeRequest, type EncodedRequest } from '../scoring/likelihood.js';
+import { greatest } from '../../sweep/statistics.js';
 
 export interface ItemPrompt {
   readonly item: TaskItem;
@@ -40,7 +41,7 @@ export class TaskPrompts {
 
   /** Tokens of the longest option of an item without examples. */
   bareLength(item: TaskItem): number {
-    return Math.max(...this.requests(item, 0, Infinity).map(({ tokens }) => tokens.length));
+    return greatest(this.requests(item, 0, Infinity).map(({ tokens }) => tokens.length));
   }
 
   /** Tokens with which all prompts of so many examples begin, the begin token included. */

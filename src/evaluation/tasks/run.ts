@@ -17,6 +17,7 @@ import { engineIdentity, type Session } from '../session.js';
 import { TaskPrompts } from './prompts.js';
 import { scoreTask, type ItemResult } from './score.js';
 import { summaryCells, type ItemOutcome, type OutcomesByTask, type SummaryLine } from './summary.js';
+import { greatest } from '../../sweep/statistics.js';
 
 /** How the answers of a kind of tasks are written down. */
 export interface TaskTables<T extends Task> {
@@ -113,9 +114,9 @@ function refusalOf<T extends Task>(run: TasksRun<T>, candidate: Candidate): RunE
   const lengths = run.tasks.map((task) => {
     const prompts = new TaskPrompts(task, tokenizer, limitOf(run, candidate) ?? Infinity);
     const size = ({ options }: (typeof task.items)[number]): number =>
-      Math.max(...options.map(({ context, continuation }) => context.length + continuation.length));
+      greatest(options.map(({ context, continuation }) => context.length + continuation.length));
     const longest = task.items.reduce((a, b) => (size(b) > size(a) ? b : a));
-    return Math.max(...prompts.prompt(longest).requests.map(({ tokens }) => tokens.length));
+    return greatest(prompts.prompt(longest).requests.map(({ tokens }) => tokens.length));
   });
   try {
     // Short texts are scored together, side by side.
@@ -264,7 +265,7 @@ function summarize<T extends Task>(
 
 /** Few shots that did not fit are no few-shot figure: says how many did. */
 function noteShots<T extends Task>(run: TasksRun<T>, { choice }: Candidate, known: OutcomesByTask): void {
-  const asked = Math.max(...run.tasks.map(({ examples }) => examples.length));
+  const asked = greatest(run.tasks.map(({ examples }) => examples.length));
   const shots = [...known.values()].flat().map((outcome) => outcome.shots);
   if (asked === 0 || shots.length === 0) return;
   const mean = shots.reduce((sum, count) => sum + count, 0) / shots.length;

@@ -2,7 +2,7 @@
 import { formatCount, formatNumber } from '../../results/display.js';
 import { groupRows, groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
-import { estimateMean } from '../../sweep/statistics.js';
+import { estimateMean, greatest, least } from '../../sweep/statistics.js';
 import { valueAt } from '../../sweep/power-law.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
@@ -38,7 +38,7 @@ function curveOf(fit: Row | undefined, xs: readonly number[]): [number, number][
     fit === undefined ? null : numberIn(fit, name),
   );
   if (typeof exponent !== 'number' || typeof coefficient !== 'number') return undefined;
-  const [from, to] = [Math.log(Math.min(...xs)), Math.log(Math.max(...xs))];
+  const [from, to] = [Math.log(least(xs)), Math.log(greatest(xs))];
   return Array.from({ length: 30 }, (_, index): [number, number] => {
     const x = Math.exp(from + ((to - from) * index) / 29);
     return [x, valueAt({ exponent, coefficient, floor: floor ?? 0 }, x)];
@@ -89,7 +89,7 @@ const errorsOf = (rows: readonly Row[]): [number, number, number][] =>
 /** A little more than the points take, so that a ladder of one decade fills the picture. */
 function bounds(series: readonly LineSeries[]): [number, number] {
   const xs = series.flatMap(({ points }) => points.map(([x]) => x));
-  return [Math.min(...xs) / 1.25, Math.max(...xs) * 1.25];
+  return [least(xs) / 1.25, greatest(xs) * 1.25];
 }
 
 /** More lines than this are divided by architecture. */

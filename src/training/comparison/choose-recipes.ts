@@ -1,5 +1,5 @@
 /** The best recipe of each architecture at each size, and its runs over seeds. */
-import { mean } from '../../sweep/statistics.js';
+import { greatest, mean } from '../../sweep/statistics.js';
 import { ALL_SOURCES, type RunRow } from './runs-table.js';
 
 /** Runs of one architecture and size by its best recipe, on one text. */
@@ -48,7 +48,7 @@ export function chooseRecipes(rows: readonly RunRow[]): Choice[] {
       recipe: runs[0]?.recipe,
       losses: bySeed(runs).map(({ loss }) => loss),
     }));
-    const most = Math.max(...recipes.map(({ losses }) => losses.length));
+    const most = greatest(recipes.map(({ losses }) => losses.length));
     const best = recipes
       .filter(({ losses }) => losses.length === most)
       .map(({ recipe, losses }) => ({ recipe, loss: mean(losses) }))
