@@ -3,7 +3,9 @@ import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import type { createProgress } from '../cli/progress.js';
-import type { GenerateSpeed, Sampler } from '../library/generation.js';
+import type { Engine } from '../library/engines.js';
+import type { Tokenizer } from '../library/text.js';
+import type { Candidate, GenerateSpeed, Sampler } from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { isRead } from '../cli/streams.js';
@@ -18,15 +20,28 @@ function parseDecimal(text: string): number {
   return value;
 }
 
+/** What continues prompts. */
+interface Loaded {
+  readonly model: Awaited<ReturnType<Candidate['open']>>;
+  readonly tokenizer: Tokenizer;
+  readonly engine: Engine;
+}
+
+interface Request {
+  readonly prompt: string;
+  readonly ids: Int32Array;
+}
+
 export default class Generate extends PlainCommand {
   static override summary = 'Continue a text.';
   static override description =
     'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature says otherwise. The prompt is an ' +
-    'argument, a file (--prompt-file), or stdin.';
+    'argument, a file (--prompt-file), or stdin; --prompts takes several and answers in JSON lines.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> "Once upon a time" --checkpoint TinyStories-656K',
     '<%= config.bin %> <%= command.id %> "The state of the Union is" --checkpoint runs/books --temperature 0.8 --top-p 0.95 --seed 7',
     '<%= config.bin %> <%= command.id %> --prompt-file chapter.txt --checkpoint runs/books --tokens 500',
+    '<%= config.bin %> <%= command.id %> --prompts prompts.txt --checkpoint runs/books --format json',
     'echo "Call me" | <%= config.bin %> <%= command.id %> --checkpoint runs/books',
   ];
   static override args = {
@@ -40,6 +55,15 @@ export default class Generate extends PlainCommand {
   static override flags = {
     ...evaluationFlags,
     'prompt-file': Flags.string({ description: 'file that holds the prompt', helpValue: 'FILE' }),
+    prompts: Flags.string({
+      description:
+        'file of several prompts, one a line; each is continued as if it were alone, and answered as a JSON line',
+      helpValue: 'FILE',
+    }),
+    format: Flags.option({
+      options: ['text', 'json'] as const,
+      description: 'the text as it comes, or a JSON line per prompt (default: text; json with --prompts)',
+    })(),
     tokens: Flags.integer({ char: 'n', description: 'tokens to generate at most', default: 200, min: 1 }),
     temperature: decimal({
       description: 'above 0: draw tokens at random, the flatter the higher; 0: always the likeliest',
@@ -56,10 +80,12 @@ export default class Generate extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Generate);
-    const prompt = await this.prompt(args.prompt, flags['prompt-file']);
-    const sampler = await this.sampler(flags);
+    const prompts = await this.prompts(args.prompt, flags);
+    const isJson = this.isJson(flags);
+    // What cannot be meant is known before anything is loaded.
+    await this.sampler(flags);
     const { chooseModel } = await import('../library/models.js');
-    const { describeTokens, generate, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
+    const { describeTokens, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
       await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const choice = chooseModel(modelSelection(flags));
@@ -73,11 +99,28 @@ export default class Generate extends PlainCommand {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }
     const { tokenizer } = candidate;
-    const ids = promptTokens(tokenizer, prompt);
-    requireGenerationMemory(engine, choice, ids.length + flags.tokens);
-    remarkContext(note, candidate, ids.length + flags.tokens);
+    const requests = prompts.map((prompt) => ({ prompt, ids: promptTokens(tokenizer, prompt) }));
+    const longest = Math.max(...requests.map(({ ids }) => ids.length)) + flags.tokens;
+    requireGenerationMemory(engine, choice, longest);
+    remarkContext(note, candidate, longest);
     const model = await candidate.open();
+    for (const request of requests) {
+      await this.answer({ model, tokenizer, engine }, request, flags, isJson);
+    }
+    model.dispose();
+  }
+
+  /** Continues one prompt. Each has a sampler of its own, so that its text does not depend on the other prompts. */
+  private async answer(
+    { model, tokenizer, engine }: Loaded,
+    { prompt, ids }: Request,
+    flags: FlagsOf<typeof Generate>,
+    isJson: boolean,
+  ): Promise<void> {
+    const { generate } = await import('../library/generation.js');
+    const sampler = await this.sampler(flags);
     let progress: ReturnType<typeof createProgress> | null = null;
+    let whole = '';
     const speed = await generate(model, tokenizer, engine, {
       ...{ prompt: ids, sampler, limit: flags.tokens, ignoreEnd: flags['ignore-end'] },
       onPrompt: (tokens) => {
@@ -88,12 +131,37 @@ export default class Generate extends PlainCommand {
         progress?.stop();
         progress = null;
         if (!isRead()) this.exit(0);
-        process.stdout.write(text);
+        if (isJson) whole += text;
+        else process.stdout.write(text);
       },
     });
-    process.stdout.write('\n');
+    const { promptTokens: read, generatedTokens } = speed;
+    const line = { prompt, text: whole, prompt_tokens: read, generated_tokens: generatedTokens };
+    process.stdout.write(isJson ? `${JSON.stringify(line)}\n` : '\n');
     this.reportSpeed(speed);
-    model.dispose();
+  }
+
+  /** @throws UsageError for several prompts as plain text: nothing would tell their texts apart */
+  private isJson({ format, prompts }: FlagsOf<typeof Generate>): boolean {
+    if (prompts !== undefined && format === 'text') {
+      throw new UsageError('several prompts (--prompts) are answered as JSON lines: give --format json');
+    }
+    return format === 'json' || prompts !== undefined;
+  }
+
+  private async prompts(argument: string | undefined, flags: FlagsOf<typeof Generate>): Promise<string[]> {
+    const { prompts: file, 'prompt-file': single } = flags;
+    if (file === undefined) return [await this.prompt(argument, single)];
+    if (argument !== undefined || single !== undefined) {
+      throw new UsageError('give one prompt, or several with --prompts, not both');
+    }
+    const { readText } = await import('../library/text.js');
+    const lines = [...readText(file)]
+      .join('')
+      .split(/\r?\n/)
+      .filter((line) => line.trim() !== '');
+    if (lines.length === 0) throw new UsageError(`--prompts ${file} holds no prompt: write one a line`);
+    return lines;
   }
 
   private async prompt(argument: string | undefined, file: string | undefined): Promise<string> {

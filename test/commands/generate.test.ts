@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { runCli } from '../cli/run.js';
+import { usePlainBackend } from '../plain-backend.js';
+
+const test = suite('generate command');
+let directory = '';
+test.before.each(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-generate-'));
+});
+test.after.each(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+test.after(usePlainBackend);
+
+const common = ['--preset', 'pico', '--engine', 'cpu', '--threads', '1', '--quiet', '--tokens', '6'];
+const file = (text: string): string => {
+  const path = join(directory, 'prompts.txt');
+  writeFileSync(path, text);
+  return path;
+};
+
+interface Answer {
+  prompt: string;
+  text: string;
+  prompt_tokens: number;
+  generated_tokens: number;
+}
+
+async function answers(...argv: string[]): Promise<Answer[]> {
+  const { stdout, stderr, exitCode } = await runCli('generate', ...common, ...argv);
+  assert.is(exitCode, 0, stderr);
+  const lines = stdout.trimEnd().split('\n');
+  return lines.map((line) => JSON.parse(line) as Answer);
+}
+
+test('several prompts are answered one a line, each as if it were alone', async () => {
+  const random = ['--temperature', '1', '--seed', '3'];
+  const all = await answers('--prompts', file('one\n\ntwo words\r\nthree\n'), ...random);
+  assert.equal(
+    all.map(({ prompt, prompt_tokens: tokens }) => [prompt, tokens]),
+    [
+      ['one', 3],
+      ['two words', 9],
+      ['three', 5],
+    ],
+  );
+  for (const answer of all) {
+    const alone = await answers(answer.prompt, '--format', 'json', ...random);
+    assert.equal(alone, [answer]);
+    const { stdout } = await runCli('generate', ...common, answer.prompt, ...random);
+    assert.is(stdout, `${answer.text}\n`);
+  }
+});
+
+test('prompts that cannot be meant are refused in one line', async () => {
+  const cases: [string[], RegExp][] = [
+    [['--prompts', file('one\n'), '--format', 'text'], /JSON lines: give --format json/],
+    [['--prompts', file('one\n'), 'two'], /one prompt, or several with --prompts, not both/],
+    [['--prompts', join(directory, 'absent.txt')], /no such file: .*absent\.txt/],
+  ];
+  for (const [argv, line] of cases) {
+    const { stderr, exitCode } = await runCli('generate', ...common, ...argv);
+    assert.match(stderr, line);
+    assert.is(stderr.trimEnd().split('\n').length, 1, stderr);
+    assert.ok(exitCode > 0);
+  }
+  const empty = await runCli('generate', ...common, '--prompts', file('\n \n'));
+  assert.match(empty.stderr, /prompts\.txt holds no prompt: write one a line/);
+  assert.is(empty.exitCode, 2);
+});
+
+test.run();
