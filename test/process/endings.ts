@@ -51,7 +51,18 @@ interface Process {
   readonly pid: number;
   /** User and system time in clock ticks. */
   readonly ticks: number;
+  /** One of its threads would work if it had a core: on a loaded machine that may take seconds. */
+  readonly isWaiting: boolean;
 }
+
+/** Running or about to (R), or waiting for a disk (D). */
+const WAITING = /^[RD]/;
+
+/** What follows the name in parentheses begins with the state. */
+const statOf = (path: string): string => {
+  const stat = readFileSync(path, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2);
+};
 
 /** In the environment of a command, and so of all that it starts: those of `launch` are in sessions of their own. */
 const MARK = 'YOCO_ENDING';
@@ -62,10 +73,11 @@ function processesOf(mark: string): Process[] {
     if (!/^\d+$/.test(name)) return [];
     try {
       if (!readFileSync(`/proc/${name}/environ`, 'latin1').includes(`${MARK}=${mark}\0`)) return [];
-      // What follows the name in parentheses begins with the state; times are 12th and 13th.
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
-      const words = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return words[0] === 'Z' ? [] : [{ pid: Number(name), ticks: Number(words[11]) + Number(words[12]) }];
+      const words = statOf(`/proc/${name}/stat`).split(' ');
+      if (words[0] === 'Z') return [];
+      const threads = readdirSync(`/proc/${name}/task`);
+      const isWaiting = threads.some((thread) => WAITING.test(statOf(`/proc/${name}/task/${thread}/stat`)));
+      return [{ pid: Number(name), ticks: Number(words[11]) + Number(words[12]), isWaiting }];
     } catch {
       return [];
     }
@@ -132,7 +144,8 @@ async function outlive(mark: string, hasEnded: () => boolean): Promise<boolean> 
     const processes = processesOf(mark);
     if (processes.length === 0 && hasEnded()) return false;
     const now = processes.reduce((sum, { ticks }) => sum + ticks, 0);
-    if (now !== before) [before, since] = [now, performance.now()];
+    const atWork = now !== before || processes.some(({ isWaiting }) => isWaiting);
+    if (atWork) [before, since] = [now, performance.now()];
     if (performance.now() - since < IDLE_MS) continue;
     for (const { pid } of processes) kill(pid);
     return true;
