@@ -1,15 +1,12 @@
 import type { Task } from '../data/tasks/task.js';
-import type { EngineFlags } from '../engines/start.js';
 import type { TaskTables } from '../evaluation/tasks/run.js';
 import type { Json } from '../results/canonical.js';
 import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
-import { BaseCommand, type FinishOptions } from './base-command.js';
+import type { FinishOptions } from './base-command.js';
+import { EvaluationCommand, type EvaluationFlags } from './evaluation-command.js';
 
 /** The parsed flags of a command that asks tasks. */
-export interface TaskFlags extends EngineFlags, FinishOptions {
-  readonly seed: number;
-  readonly tokenizer?: string;
-  readonly out?: string;
+export interface TaskFlags extends EvaluationFlags, FinishOptions {
   readonly resume: boolean;
   readonly 'max-context'?: number;
 }
@@ -28,26 +25,19 @@ export interface TaskQuestions<T extends Task> {
 }
 
 /** Parent of the commands that ask models multiple-choice and cloze tasks. */
-export abstract class TaskCommand extends BaseCommand {
+export abstract class TaskCommand extends EvaluationCommand {
   protected async ask<T extends Task>(flags: TaskFlags, questions: TaskQuestions<T>): Promise<void> {
     const { choices, tasks, tables, inputs, settings, label, unit } = questions;
-    const { runTasks, startSession } = await import('../library/evaluation.js');
-    const { directory, resume, record } = await this.output({ ...flags });
-    const { note, detail } = this.reports();
-    const { seed, tokenizer } = flags;
-    const about = { choices, inputs, record, seed, tokenizer };
-    const session = await startSession({ ...about, engine: flags, note, detail });
+    const { runTasks } = await import('../library/evaluation.js');
+    const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const items = tasks.reduce((sum, task) => sum + task.items.length, 0);
     const progress = this.progress({ label, total: items * choices.length, unit });
     const writers = await runTasks({
-      ...session,
+      ...evaluation,
       tasks,
       tables,
       settings,
       maxContext: flags['max-context'],
-      directory,
-      resume,
-      note,
       onItem: ({ choice }, task) => {
         progress.note(`${modelLabel(choice)}, ${task}`);
         progress.increment();

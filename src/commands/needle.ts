@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { BaseCommand } from '../cli/base-command.js';
+import { EvaluationCommand } from '../cli/evaluation-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
@@ -10,7 +10,7 @@ import type { SweepProgress } from '../library/profiling.js';
 /** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
 const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
 
-export default class Needle extends BaseCommand {
+export default class Needle extends EvaluationCommand {
   static override summary = 'Needle in a haystack: find a number hidden in a long text.';
   static override description =
     'The protocol of the official code: a line "The special magic CITY number is NUMBER ." between the sentences of a long text, ' +
@@ -56,16 +56,9 @@ export default class Needle extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
-    const {
-      parseDepths,
-      parseVariant,
-      parseNeedles,
-      chooseNeedleModels,
-      startSession,
-      runNeedle,
-      describeAnswers,
-    } = await import('../library/evaluation.js');
-    const { seed, tokenizer, trials } = flags;
+    const { parseDepths, parseVariant, parseNeedles, chooseNeedleModels, runNeedle, describeAnswers } =
+      await import('../library/evaluation.js');
+    const { seed, trials } = flags;
     const grid = {
       contexts: flags.ctx,
       depths: parseDepths(flags.depths),
@@ -75,19 +68,8 @@ export default class Needle extends BaseCommand {
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
     const choices = chooseNeedleModels(modelSelection(flags));
-    const { directory, resume, record } = await this.output(flags);
-    const { note, detail } = this.reports();
     const inputs = { [haystack.name]: haystack.sha256 };
-    const session = await startSession({
-      choices,
-      inputs,
-      record,
-      seed,
-      tokenizer,
-      engine: flags,
-      note,
-      detail,
-    });
+    const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const results = await this.withProgress(
       {
         label: 'needle',
@@ -95,14 +77,13 @@ export default class Needle extends BaseCommand {
         describe: ({ choice, key }: SweepProgress<NeedleTrialKey>) =>
           `${modelLabel(choice)}, ${formatTokenCount(key.context)}, depth ${key.depth} %`,
       },
-      (onProgress) =>
-        runNeedle({ ...session, ...grid, haystack, trials, seed, directory, resume, note, onProgress }),
+      (onProgress) => runNeedle({ ...evaluation, ...grid, haystack, trials, seed, onProgress }),
     );
     const [cells, answers] = results.writers;
     answers.close();
     for (const line of describeAnswers(results.trials)) this.note(line);
     this.note(`written: ${answers.files.join(', ')}`);
     const { writeNeedleFigures } = await import('../library/report.js');
-    await this.finish(cells, flags, [results.contexts], () => writeNeedleFigures(directory));
+    await this.finish(cells, flags, [results.contexts], () => writeNeedleFigures(evaluation.directory));
   }
 }

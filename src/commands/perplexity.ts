@@ -1,12 +1,12 @@
 import { Args } from '@oclif/core';
-import { BaseCommand } from '../cli/base-command.js';
+import { EvaluationCommand } from '../cli/evaluation-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel, type Schema } from '../library/basics.js';
 import type { PerplexityProgress } from '../library/evaluation.js';
 
-export default class Perplexity extends BaseCommand {
+export default class Perplexity extends EvaluationCommand {
   static override summary = 'Loss of long documents against position: what more context is worth.';
   static override description =
     'Reads each document from its beginning with one cache, so that every token sees all tokens before it, and gives the mean ' +
@@ -43,21 +43,10 @@ export default class Perplexity extends BaseCommand {
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
     const choices = chooseModels(modelSelection(flags));
-    const { perplexityFits, runPerplexity, startSession } = await import('../library/evaluation.js');
-    const { directory, resume, record } = await this.output(flags);
-    const { note, detail } = this.reports();
-    const { seed, tokenizer, ctx: positions = null } = flags;
+    const { perplexityFits, runPerplexity } = await import('../library/evaluation.js');
+    const { ctx: positions = null } = flags;
     const inputs = { [corpus.name]: corpus.sha256 };
-    const session = await startSession({
-      choices,
-      inputs,
-      record,
-      seed,
-      tokenizer,
-      engine: flags,
-      note,
-      detail,
-    });
+    const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const writer = await this.withProgress(
       {
         label: 'perplexity',
@@ -65,9 +54,11 @@ export default class Perplexity extends BaseCommand {
         describe: ({ candidate, document }: PerplexityProgress) =>
           `${modelLabel(candidate.choice)}, ${document}`,
       },
-      (onProgress) => runPerplexity({ ...session, files, positions, directory, resume, note, onProgress }),
+      (onProgress) => runPerplexity({ ...evaluation, files, positions, onProgress }),
     );
     const { writePerplexityFigure } = await import('../library/report.js');
-    await this.finish(writer, flags, [perplexityFits(writer.rows)], () => writePerplexityFigure(directory));
+    await this.finish(writer, flags, [perplexityFits(writer.rows)], () =>
+      writePerplexityFigure(evaluation.directory),
+    );
   }
 }
