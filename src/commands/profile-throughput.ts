@@ -106,7 +106,8 @@ export default class ProfileThroughput extends BaseCommand {
       { label: 'profile-throughput', unit: 'tokens', describe: cellName },
       (onProgress) =>
         profileThroughput({
-          ...{ ...common, onProgress },
+          ...common,
+          onProgress,
           tokens: flags.tokens,
           fillCache: flags['fill-cache'],
         }),
@@ -121,7 +122,8 @@ export default class ProfileThroughput extends BaseCommand {
       { label: 'profile-throughput', unit: 'tokens', describe: cellName },
       (onProgress) =>
         profileEndToEnd({
-          ...{ ...common, onProgress },
+          ...common,
+          onProgress,
           batches: flags.batch,
           generate: flags.generate,
           repetitions: flags.repetitions,

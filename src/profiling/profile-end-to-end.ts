@@ -82,7 +82,9 @@ export async function profileEndToEnd(
         const work = { warmUp, repetitions, sampleChunks, sampleSteps, seed, onProgress: onTokens };
         const measure = (sequences: number): Promise<EndToEndFigures> =>
           measureEndToEnd(open.model, engine, {
-            ...{ ...work, generatedTokens, batch: sequences },
+            ...work,
+            generatedTokens,
+            batch: sequences,
             promptTokens: context - generatedTokens,
           });
         const asked = batch === 'auto' ? undefined : batch;

@@ -202,7 +202,9 @@ export class CachingAllocator {
     if (pointer === null) {
       const needed = (bytes / 2 ** 30).toFixed(2);
       const held = (this.live / 2 ** 30).toFixed(2);
-      throw new OutOfMemoryError(`out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`);
+      throw new OutOfMemoryError(
+        `out of GPU memory: ${needed} GiB more needed, ${held} GiB in use by tensors`,
+      );
     }
     this.reserved += bytes;
     this.reservedPeak = Math.max(this.reservedPeak, this.reserved);
