@@ -4,6 +4,7 @@ import { RunError, UsageError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { Engine, EngineOptions } from '../engine.js';
 import { tensorBytes } from '../tensor-bytes.js';
+import { replaceCumsum } from './cumulative.js';
 import { interceptDawnEvents } from './dawn-events.js';
 
 const BACKEND = 'yoco-webgpu';
@@ -55,6 +56,7 @@ async function createEngine(hardwareOnly: boolean): Promise<Engine> {
   kept.push(gpu, adapter, device);
   const backend = withNavigator(gpu, () => new NodeWebgpuBackend(device, info));
   tf.copyRegisteredKernels('webgpu', BACKEND);
+  replaceCumsum(BACKEND);
   tf.registerBackend(BACKEND, () => backend);
   const bytes = tensorBytes();
   return {

@@ -39,6 +39,9 @@ function inBlocks<T>(logitElements: number | undefined, work: () => T): T {
 /** [rows, width, vocabulary, logits at once]: few words and many, logits of training in float32 and in storage. */
 const LINEAR = [[1, 1, 2], [37, 9, 50], [37, 9, 50, 500], [37, 40, 501], [37, 40, 5001]] as const; // prettier-ignore
 
+/** tfjs adds up rows of WebGPU in whatever order they come. */
+const UNORDERED = { except: { webgpu: 'a second run differs in the last bits' } } as const;
+
 const FROM_STATES: readonly KernelCase[] = LINEAR.flatMap(
   ([rows, width, vocabulary, atOnce]): KernelCase[] => {
     const targets = targetsOf(rows, vocabulary);
@@ -51,6 +54,7 @@ const FROM_STATES: readonly KernelCase[] = LINEAR.flatMap(
           inBlocks(atOnce, () => [linearCrossEntropy(x as T2, weight as T2, tf.tensor1d(targets, 'int32'))]),
         reference: (x, weight) => [reference.crossEntropy(reference.linear(x, weight), targets)],
         gradients: true,
+        ...(vocabulary > 5000 && UNORDERED),
       },
       {
         name: `weightedCrossEntropy and its gradients, ${sizes}`,
@@ -66,6 +70,7 @@ const FROM_STATES: readonly KernelCase[] = LINEAR.flatMap(
             const { value, grads } = tf.valueAndGrads(total)([x as T2, weight as T2], tf.scalar(1.5));
             return [value, ...grads];
           }),
+        ...(vocabulary > 5000 && UNORDERED),
       },
     ];
   },
