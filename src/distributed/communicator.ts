@@ -6,6 +6,17 @@ import type * as tf from '../tf.js';
 
 export type Reduction = 'sum' | 'max';
 
+export interface Outgoing {
+  readonly x: tf.Tensor;
+  readonly to: number;
+}
+
+export interface Incoming {
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'int32';
+  readonly from: number;
+}
+
 export interface Communicator {
   readonly rank: number;
   readonly size: number;
@@ -28,14 +39,7 @@ export interface Communicator {
    * Sends a tensor to one rank and receives one from another, at the same time; either may be null. The receiver must know
    * shape and type.
    */
-  exchange(
-    send: { readonly x: tf.Tensor; readonly to: number } | null,
-    receive: {
-      readonly shape: readonly number[];
-      readonly dtype: 'float32' | 'int32';
-      readonly from: number;
-    } | null,
-  ): tf.Tensor | null;
+  exchange(send: Outgoing | null, receive: Incoming | null): tf.Tensor | null;
 
   /** Returns when every rank has called it. */
   barrier(): void;

@@ -1,7 +1,7 @@
 /** Ranks on CPUs, which talk by MPI. Tensors live in the host's memory; every call returns when its data has arrived. */
 import { RunError } from '../errors.js';
 import * as tf from '../tf.js';
-import type { Communicator } from './communicator.js';
+import type { Communicator, Incoming, Outgoing } from './communicator.js';
 import { loadMpi, type Mpi } from './mpi-library.js';
 import type { Ranks } from './ranks.js';
 
@@ -84,14 +84,7 @@ class MpiCommunicator implements Communicator {
     return tf.tensor(values, x.shape, x.dtype) as T;
   }
 
-  exchange(
-    send: { readonly x: tf.Tensor; readonly to: number } | null,
-    receive: {
-      readonly shape: readonly number[];
-      readonly dtype: 'float32' | 'int32';
-      readonly from: number;
-    } | null,
-  ): tf.Tensor | null {
+  exchange(send: Outgoing | null, receive: Incoming | null): tf.Tensor | null {
     const { call, types, world, nobody } = this.mpi;
     const sent = send === null ? new Float32Array(0) : valuesOf(send.x);
     const size = receive === null ? 0 : tf.util.sizeFromShape([...receive.shape]);

@@ -58,13 +58,13 @@ export function amendDescription(file: string, description: Fields): Fields {
   return addTokens(file, withPrefixSpace(file, description, config), config);
 }
 
-function withPrefixSpace(file: string, description: Fields, { add_prefix_space: wanted }: Fields): Fields {
-  if (typeof wanted !== 'boolean') return description;
+function withPrefixSpace(file: string, description: Fields, { add_prefix_space: prefix }: Fields): Fields {
+  if (typeof prefix !== 'boolean') return description;
   const { pre_tokenizer: splitter } = description;
   if (isFields(splitter) && splitter.type === 'ByteLevel') {
-    return { ...description, pre_tokenizer: { ...splitter, add_prefix_space: wanted } };
+    return { ...description, pre_tokenizer: { ...splitter, add_prefix_space: prefix } };
   }
-  if (wanted || !prepends(description)) return description;
+  if (prefix || !prepends(description)) return description;
   throw new RunError(
     `${file} puts a space before a text, tokenizer_config.json beside it says add_prefix_space false: remove what does not hold`,
   );

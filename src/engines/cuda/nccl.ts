@@ -3,7 +3,7 @@
  * called, and what is queued afterwards waits for them. The host never waits.
  */
 import koffi from 'koffi';
-import type { Communicator, Reduction } from '../../distributed/communicator.js';
+import type { Communicator, Incoming, Outgoing, Reduction } from '../../distributed/communicator.js';
 import { shareFromRank0 } from '../../distributed/rendezvous.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { RunError } from '../../errors.js';
@@ -172,14 +172,7 @@ class NcclCommunicator implements Communicator {
     return found as T;
   }
 
-  exchange(
-    send: { readonly x: tf.Tensor; readonly to: number } | null,
-    receive: {
-      readonly shape: readonly number[];
-      readonly dtype: 'float32' | 'int32';
-      readonly from: number;
-    } | null,
-  ): tf.Tensor | null {
+  exchange(send: Outgoing | null, receive: Incoming | null): tf.Tensor | null {
     // Both ends must agree on the bytes: always 32 bits, whatever the sender holds.
     const found = receive && this.output(receive.shape, receive.dtype, 'float32');
     const source = send && this.address(send.x, 'float32');
