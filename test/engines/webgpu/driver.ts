@@ -6,7 +6,8 @@ import koffi from 'koffi';
 const SOFTWARE_DRIVER = '/usr/lib/chromium/vk_swiftshader_icd.json';
 const SOFTWARE_LOADER = '/usr/lib/chromium/libvulkan.so.1';
 const hasGpu = existsSync('/dev/dri');
-const isSoftware = !hasGpu && existsSync(SOFTWARE_DRIVER);
+/** Whether only a driver that runs on the CPU is there. */
+export const isSoftware = !hasGpu && existsSync(SOFTWARE_DRIVER);
 
 /** Why the engine cannot be tested here, or null. */
 export const whyNoWebgpu =

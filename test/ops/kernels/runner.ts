@@ -27,6 +27,8 @@ export interface Target {
   readonly missing: string | null;
   /** Where the engine is less precise than its storage allows. */
   readonly tolerance?: number;
+  /** Elements of inputs that a case may have where a driver only emulates a GPU; default: any number. */
+  readonly mostElements?: number;
 }
 
 interface Result {
@@ -184,7 +186,7 @@ function isWanted({ name }: KernelCase): boolean {
 
 /** A test of every case on the engine. Nothing may be left behind, and a second run must give the same. */
 export function testKernels(target: Target): void {
-  const { engine, storage, start, missing } = target;
+  const { engine, storage, start, missing, mostElements = Infinity } = target;
   const test = suite(`kernels on ${engine}, ${storage}`);
   const errors = new Errors();
   let stop: unknown;
@@ -206,6 +208,11 @@ export function testKernels(target: Target): void {
     const { name } = item;
     const reason = item.except?.[engine];
     if (reason !== undefined || (item.large && engine !== 'cuda')) return;
+    const elements = inputsOf(item).reduce((sum, { values }) => sum + values.length, 0);
+    if (elements > mostElements) {
+      skipBecause(`large cases take long without a GPU for ${engine}`, test, name);
+      return;
+    }
     test(name, async () => {
       const expected = await expectedOf(item);
       await tf.setBackend(backend);

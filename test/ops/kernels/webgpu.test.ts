@@ -1,5 +1,5 @@
 import { startWebgpu } from '../../../src/engines/webgpu/index.js';
-import { useDriver, whyNoWebgpu } from '../../engines/webgpu/driver.js';
+import { isSoftware, useDriver, whyNoWebgpu } from '../../engines/webgpu/driver.js';
 import { testKernels } from './runner.js';
 
 testKernels({
@@ -11,6 +11,7 @@ testKernels({
     return release;
   },
   missing: whyNoWebgpu,
+  ...(isSoftware && { mostElements: 4_000 }),
   // The sine of a software driver.
   tolerance: 2e-4,
 });
