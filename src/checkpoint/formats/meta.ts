@@ -20,6 +20,7 @@ import { configFrom } from './config-from.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
 import { copyTokenizer, tokenizerIn } from './tokenizer-files.js';
+import { TRANSFORMER_PARAMS } from './params.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -44,19 +45,6 @@ function openTensors(directory: string): TensorSource {
 function sizeOf(source: TensorSource, name: string, axis: number): number | undefined {
   return source.has(name) ? source.info(name).shape[axis] : undefined;
 }
-
-/** What params.json calls our fields. */
-const PARAMS = {
-  layers: 'n_layers',
-  hiddenDim: 'hidden_dim',
-  heads: 'n_heads',
-  kvHeads: 'n_kv_heads',
-  headDim: 'head_dim',
-  vocabSize: 'vocab_size',
-  ropeTheta: 'rope_theta',
-  normEps: 'norm_eps',
-  slidingWindow: 'sliding_window',
-} as const;
 
 /**
  * Factors by width and depth of the models whose params.json says `use_scaled_rope` alone: 8 for Llama 3.1 and 3.3, 32
@@ -137,7 +125,7 @@ function readConfig(file: string, params: Fields, source: TensorSource): Transfo
       tieEmbeddings: !source.has('output.weight'),
       ropeScaling: scaling(file, params),
     },
-    PARAMS,
+    TRANSFORMER_PARAMS,
   );
   if (config.architecture !== 'transformer') throw new RunError(`${file}: not a Transformer`);
   return config;

@@ -20,6 +20,7 @@ import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat } from './format.js';
 import { configFrom } from './config-from.js';
 import { copyTokenizer, tokenizerIn } from './tokenizer-files.js';
+import { TRANSFORMER_PARAMS } from './params.js';
 
 type Params = Readonly<Record<string, unknown>>;
 
@@ -58,18 +59,6 @@ function transformerInput(params: Params): Params {
     normEps: params.norm_eps,
   };
 }
-
-const TRANSFORMER_PARAMS = {
-  layers: 'n_layers',
-  hiddenDim: 'hidden_dim',
-  heads: 'n_heads',
-  kvHeads: 'n_kv_heads',
-  headDim: 'head_dim',
-  vocabSize: 'vocab_size',
-  ropeTheta: 'rope_theta',
-  normEps: 'norm_eps',
-  slidingWindow: 'sliding_window',
-} as const;
 
 const YOCO_PARAMS = {
   ...TRANSFORMER_PARAMS,
