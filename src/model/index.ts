@@ -26,6 +26,7 @@ export type {
   LogitsWanted,
   LossOptions,
   Objective,
+  PackedSequence,
   PrefillOptions,
 } from './language-model.js';
 export { parameterSpecs, type ParameterSpec } from './parameters.js';

@@ -51,6 +51,15 @@ export interface ExtendOptions {
   readonly earlyExit?: boolean;
 }
 
+/** A sequence of a packed batch: its next tokens, and the cache that they continue. */
+export interface PackedSequence {
+  /** At least one. */
+  readonly tokens: Int32Array;
+  /** Of one sequence. */
+  readonly cache: ModelCache;
+  readonly logits: LogitsWanted;
+}
+
 export interface LanguageModel {
   readonly config: ModelConfig;
   /** Trainable tensors by the name they have in official checkpoints, in their order. */
@@ -83,6 +92,15 @@ export interface LanguageModel {
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'last' }): tf.Tensor2D;
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'all' }): tf.Tensor3D;
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions): tf.Tensor2D | tf.Tensor3D | null;
+
+  /**
+   * Appends tokens to several caches in one pass, any number to each, without padding: sequences share the matrix products, and
+   * mixers see each sequence by itself. What a sequence gets does not depend on the others, but for rounding where an
+   * engine's matrix product rounds by the number of rows.
+   * @returns logits [R, V]: the rows that each sequence asks for (the last, all, or none), sequence after sequence; null for none
+   * @throws RangeError for a sequence without tokens, a cache of several sequences, or one that is given twice
+   */
+  extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null;
 
   /** Appends a prompt in chunks; the logits [B, V] of its last position. */
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options?: PrefillOptions): tf.Tensor2D;

@@ -27,11 +27,14 @@ import type {
   LogitsWanted,
   LossOptions,
   Objective,
+  PackedSequence,
   PrefillOptions,
 } from './language-model.js';
 import { FROM_START, type Rows } from './layers/heads.js';
 import { recomputedLayer } from './layers/recomputed-layer.js';
+import { PackedBatch, type PackedRows } from './packed-batch.js';
 import { buildParts, type Part, type Parts } from './parts.js';
+import { flatten, lastRow, lastToken, pickRows } from './rows.js';
 import type { KeyValueMemory, Memory } from './state/memory.js';
 import { type ModelCache, StateCache } from './state/state-cache.js';
 import type { Weights } from './weights.js';
@@ -186,6 +189,27 @@ export class Model implements LanguageModel {
     return result ?? null;
   }
 
+  extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
+    const batch = new PackedBatch(sequences, (cache) => StateCache.of(cache, this.kind));
+    const { exit } = this.parts;
+    const [result] = tf.tidy((): tf.Tensor2D[] => {
+      const encoded = this.through(this.embed(batch.all.ids()), 0, exit, this.packedPass(batch.all));
+      batch.advance();
+      const { wanted } = batch;
+      const count = wanted.indices.length;
+      if (count === 0) return [];
+      const picked = count === encoded.shape[1] ? encoded : pickRows(encoded, wanted.indices);
+      const scores = this.logits(this.through(picked, exit, Infinity, this.packedPass(wanted)));
+      return [tf.reshape<tf.Rank.R2>(scores, [count, this.config.vocabSize])];
+    });
+    return result ?? null;
+  }
+
+  private packedPass(packed: PackedRows): Pass {
+    const { rows } = packed;
+    return { rows, memories: packed.memories(), recompute: false, embed: () => this.embed(packed.ids()) };
+  }
+
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
     const { chunkSize = defaultChunkSize(this.config), onProgress, earlyExit = true } = options;
     const [batch, count] = tokens.shape;
@@ -260,32 +284,4 @@ function step({ work, memory, isRead, remembers }: Part, x: tf.Tensor3D, pass: P
   }
   if (recompute) return recomputedLayer(work.layer, x, rows, { memory: own, isRead, remembers });
   return work.layer.forward(x, rows, own);
-}
-
-/** The last row of [B, T, dim], [B, 1, dim]: x itself where it has no other. */
-function lastRow(x: tf.Tensor3D): tf.Tensor3D {
-  const [batch, count, dim] = x.shape;
-  return count === 1 ? x : tf.slice(x, [0, count - 1, 0], [batch, 1, dim]);
-}
-
-function lastToken(tokens: tf.Tensor2D): tf.Tensor2D {
-  const [batch, count] = tokens.shape;
-  return count === 1 ? tokens : tf.slice(tokens, [0, count - 1], [batch, 1]);
-}
-
-/** The rows of x [B, T, dim] at `positions` ([B, P] row-major), [B, P, dim]. */
-function pickRows(x: tf.Tensor3D, positions: Int32Array): tf.Tensor3D {
-  const [batch, time, dim] = x.shape;
-  const perSequence = positions.length / batch;
-  const rows = positions.map((position, i) => Math.floor(i / perSequence) * time + position);
-  const ids = tf.tensor2d(rows, [batch, perSequence], 'int32');
-  return embedding(reshape(x, [batch * time, dim]), ids) as tf.Tensor3D;
-}
-
-function flatten(lists: readonly ArrayLike<number>[]): Int32Array {
-  const length = lists[0]?.length ?? 0;
-  if (lists.some((list) => list.length !== length)) {
-    throw new RangeError('every sequence must have the same number of positions');
-  }
-  return Int32Array.from(lists.flatMap((list) => Array.from(list)));
 }

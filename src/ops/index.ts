@@ -26,7 +26,7 @@ export {
   type StepRecorder,
   stepRecorder,
 } from './recording.js';
-export { reshape } from './reshape.js';
+export { reshape, sliceAxis } from './reshape.js';
 export { logDecays, retention, type FixedRetentionOptions } from './retention/retention.js';
 export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, rotaryPair, type RotaryOptions } from './rotary/rotary.js';

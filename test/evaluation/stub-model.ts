@@ -8,7 +8,7 @@ import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { Engine } from '../../src/engines/engine.js';
 import type { ModelCache } from '../../src/model/state/state-cache.js';
 import { createConfig } from '../../src/model/config.js';
-import type { LanguageModel, LogitsWanted } from '../../src/model/language-model.js';
+import type { LanguageModel, LogitsWanted, PackedSequence } from '../../src/model/language-model.js';
 import { crossEntropy } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 
@@ -60,6 +60,8 @@ export class StubModel implements LanguageModel {
   lossTokens = 0;
   forks = 0;
   openCaches = 0;
+  /** Sequences of every packed pass. */
+  readonly packed: number[] = [];
 
   /** @param next overrides the table: the token that shall follow `token` after `before` with certainty, if any */
   constructor(
@@ -126,6 +128,15 @@ export class StubModel implements LanguageModel {
     return logits === 'all'
       ? tf.tensor3d(rows.flat(), [1, rows.length, this.vocabSize])
       : tf.tensor2d(rows.at(-1) ?? [], [1, this.vocabSize]);
+  }
+
+  extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
+    this.packed.push(sequences.length);
+    const rows = sequences.map(({ tokens, cache, logits }) =>
+      this.extend(tf.tensor2d(tokens, [1, tokens.length], 'int32'), cache, { logits } as { logits: 'all' }),
+    ) as (tf.Tensor | null)[];
+    const wanted = rows.filter((tensor) => tensor !== null).map((x) => x.reshape([-1, this.vocabSize]));
+    return wanted.length === 0 ? null : (tf.concat(wanted, 0) as tf.Tensor2D);
   }
 
   prefill(tokens: tf.Tensor2D, cache: ModelCache): tf.Tensor2D {

@@ -26,6 +26,8 @@ interface RetentionWeights {
   readonly out: tf.Variable;
 }
 
+/** What mixes positions; all [B, T, ...]. */
+type RetentionInputs = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, logits: tf.Tensor3D];
 type Projections = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, gate: tf.Tensor3D, logits: tf.Tensor3D];
 
 class GatedRetention implements Mixer<StateMemory> {
@@ -56,12 +58,14 @@ class GatedRetention implements Mixer<StateMemory> {
         const split = (x: tf.Tensor): tf.Tensor4D => splitHeads(x, this.heads);
         return [split(q), split(k), split(v), g, logits];
       });
-      const [state] = memory.read();
-      const rotation = rotationAt(rows, this.rotation);
-      const options = { rotation, normalizer: GATE_NORMALIZER, state };
-      const retained = rotatedRetention(q, k, v, logits, options);
-      memory.append([retained.state]);
-      return mergeHeads(gatedRmsNorm(retained.output, g, this.normEps));
+      const inputs: RetentionInputs = [q, k, v, logits];
+      const retained = memory.advance(inputs, rows, ([q, k, v, logits], [state], rows) => {
+        const rotation = rotationAt(rows, this.rotation);
+        const options = { rotation, normalizer: GATE_NORMALIZER, state };
+        const after = rotatedRetention(q, k, v, logits, options);
+        return { output: after.output, state: [after.state] };
+      }) as tf.Tensor4D;
+      return mergeHeads(gatedRmsNorm(retained, g, this.normEps));
     });
     return linear(gated, out, residual) as tf.Tensor3D;
   }

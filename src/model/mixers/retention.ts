@@ -21,6 +21,8 @@ interface RetentionWeights {
   readonly out: tf.Variable;
 }
 
+/** What mixes positions; all [B, T, H, D]. */
+type RetentionInputs = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D];
 type Projections = [q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, gate: tf.Tensor3D];
 
 class Retention implements Mixer<StateMemory> {
@@ -48,10 +50,12 @@ class Retention implements Mixer<StateMemory> {
         ];
         return [splitHeads(q, this.heads), splitHeads(k, this.heads), splitHeads(v, this.heads), g];
       });
-      const [state] = memory.read();
-      const retained = retain(q, k, v, { rotation: rotationAt(rows, this.rotation), state });
-      memory.append([retained.state]);
-      return mergeHeads(gatedRmsNorm(retained.output, g, this.normEps));
+      const inputs: RetentionInputs = [q, k, v];
+      const retained = memory.advance(inputs, rows, ([q, k, v], [state], rows) => {
+        const after = retain(q, k, v, { rotation: rotationAt(rows, this.rotation), state });
+        return { output: after.output, state: [after.state] };
+      }) as tf.Tensor4D;
+      return mergeHeads(gatedRmsNorm(retained, g, this.normEps));
     });
     return linear(gated, out, residual) as tf.Tensor3D;
   }

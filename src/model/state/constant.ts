@@ -11,7 +11,7 @@ import {
 } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
-import type { Memory, SelfMemory, StateMemory } from './memory.js';
+import type { Memory, SelfMemory, StateMemory, StateStep } from './memory.js';
 
 /** Tensors that are replaced as positions come; empty before the first. */
 abstract class ConstantMemory implements Memory {
@@ -109,12 +109,14 @@ export class RecurrentState extends ConstantMemory implements StateMemory {
     return new RecurrentState();
   }
 
-  read(): readonly tf.Tensor4D[] {
-    return this.tensors;
-  }
-
-  append(tensors: readonly tf.Tensor4D[]): void {
-    this.replace(tensors);
+  advance<Inputs extends readonly tf.Tensor[]>(
+    inputs: Inputs,
+    rows: Rows,
+    step: StateStep<Inputs>,
+  ): tf.Tensor {
+    const { output, state } = step(inputs, this.tensors, rows);
+    this.replace(state);
+    return output;
   }
 }
 

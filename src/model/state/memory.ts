@@ -59,12 +59,36 @@ export interface KeyValueMemory extends SelfMemory {
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
 }
 
+/** What rows make of a state: their output [B, T, ...], and the state after them. */
+export interface StateChange {
+  readonly output: tf.Tensor;
+  readonly state: readonly tf.Tensor4D[];
+}
+
+/**
+ * Mixes rows that follow a state.
+ * @param inputs each [B, T, ...], with B and T as the state's memory is called with; may be disposed of
+ * @param state the tensors after the last position; none before the first
+ */
+export type StateStep<Inputs extends readonly tf.Tensor[]> = (
+  inputs: Inputs,
+  state: readonly tf.Tensor4D[],
+  rows: Rows,
+) => StateChange;
+
 /** Tensors that summarise all earlier positions. */
 export interface StateMemory extends Memory {
-  /** The tensors after the last position; none before the first. */
-  read(): readonly tf.Tensor4D[];
-  /** Takes over the tensors that follow from the next rows: they outlive the surrounding tidy. */
-  append(tensors: readonly tf.Tensor4D[]): void;
+  /**
+   * Mixes the next rows by `step` and takes over the state after them, which outlives the surrounding tidy. Everything that
+   * mixes positions belongs into the step: several sequences may be packed into the rows, and each is then a step of its own.
+   * @param inputs each [B, T, ...], one row per position
+   * @returns the output of the step, [B, T, ...]
+   */
+  advance<Inputs extends readonly tf.Tensor[]>(
+    inputs: Inputs,
+    rows: Rows,
+    step: StateStep<Inputs>,
+  ): tf.Tensor;
 }
 
 /** What a memory is made for. */

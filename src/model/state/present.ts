@@ -5,13 +5,14 @@
 import { causalAttention, rotary, rotaryPair } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
-import type { KeyValueMemory, Memory, StateMemory } from './memory.js';
+import type { KeyValueMemory, Memory, StateMemory, StateStep } from './memory.js';
 
 const refuse = (): never => {
   throw new TypeError('the memory of a pass has no earlier positions');
 };
 
-abstract class PresentMemory implements Memory {
+/** A memory of one pass: it cannot be forked, marked or returned to. */
+export abstract class PresentMemory implements Memory {
   readonly grows = false;
   readonly bytes = 0;
   readonly isWritable = false;
@@ -29,12 +30,13 @@ abstract class PresentMemory implements Memory {
 
 /** No state: a pass begins with the first position and keeps nothing. */
 export class PresentState extends PresentMemory implements StateMemory {
-  read(): readonly tf.Tensor4D[] {
-    return [];
-  }
-
-  append(): void {
-    // The tidy around disposes of them.
+  advance<Inputs extends readonly tf.Tensor[]>(
+    inputs: Inputs,
+    rows: Rows,
+    step: StateStep<Inputs>,
+  ): tf.Tensor {
+    // The tidy around disposes of the last state.
+    return step(inputs, [], rows).output;
   }
 
   dispose(): void {
