@@ -20,11 +20,13 @@ export default class Train extends BaseCommand {
     'held-out.csv (each held-out text apart: loss, loss of tokens that repeat a bigram or do not, bits per byte), ' +
     'train.run.json, and checkpoints/ (the newest two). Run again, it resumes where it stopped, even after kill -9, and ends with ' +
     'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the current step and saves. ' +
-    '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length}.';
+    '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length, ropeTheta, ' +
+    'learningRate, minLearningRate, warmup, decay}; a stage with a learningRate begins a schedule of its own.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --preset nano --steps 300',
     '<%= config.bin %> <%= command.id %> --arch transformer --preset tiny --data "books/*.txt" --out runs/books',
     '<%= config.bin %> <%= command.id %> --checkpoint runs/books --data notes.jsonl --lr 1e-4 --out runs/notes',
+    '<%= config.bin %> <%= command.id %> --checkpoint runs/books --length 64k --rope-theta 640000 --lr 8e-5 --out runs/books-64k',
     '<%= config.bin %> <%= command.id %> --task needle --preset nano',
   ];
   static override flags = {
@@ -77,9 +79,13 @@ export default class Train extends BaseCommand {
       min: 0,
     }),
     decay: Flags.option({
-      options: ['cosine', 'linear'] as const,
+      options: ['cosine', 'linear', 'constant'] as const,
       description: 'course of the learning rate after the peak (default: cosine; needle: linear)',
     })(),
+    'rope-theta': number({
+      description: "θ of rotary positions (default: the model's); the checkpoint keeps it",
+      helpValue: 'THETA',
+    }),
     'weight-decay': number({
       description: 'decay of matrices (default: 0.1; needle: 0.05)',
       helpValue: 'RATE',
@@ -203,6 +209,7 @@ function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
     ...{ beta1, beta2, epsilon },
     heldOut: flags['held-out'],
     initialValues: flags['initial-values'],
+    ropeTheta: flags['rope-theta'],
     learningRate: flags.lr,
     minLearningRate: flags['min-lr'],
     weightDecay: flags['weight-decay'],

@@ -8,6 +8,7 @@ export interface FieldReader {
   /** An integer from 0 on. */
   count(name: string, fallback?: number): number;
   positiveNumber(name: string, fallback?: number): number;
+  nonNegativeNumber(name: string, fallback?: number): number;
   text(name: string): string;
   boolean(name: string, fallback: boolean): boolean;
   choice<T extends string>(name: string, allowed: readonly T[], fallback?: T): T;
@@ -46,6 +47,11 @@ export function readFields(input: object, path = ''): FieldReader {
       const value = number(name, fallback);
       if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
       return fail(name, 'a positive number');
+    },
+    nonNegativeNumber(name, fallback) {
+      const value = number(name, fallback);
+      if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value;
+      return fail(name, 'a number from 0 up');
     },
     boolean(name, fallback) {
       const value = has(name) ? values[name] : fallback;

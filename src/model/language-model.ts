@@ -109,6 +109,12 @@ export interface LanguageModel {
   decode(tokens: tf.Tensor1D, cache: ModelCache): tf.Tensor2D;
 
   /**
+   * The same model with another θ of rotary positions, on the same parameters: what changes those of one changes the other's,
+   * and either's `dispose` frees them.
+   */
+  withTheta(ropeTheta: number): LanguageModel;
+
+  /**
    * Sets a parameter from values in row-major order.
    * @throws RunError for an unknown name or another number of values than the parameter has
    */

@@ -17,7 +17,7 @@ import {
   weightedCrossEntropy,
 } from '../ops/index.js';
 import * as tf from '../tf.js';
-import type { ModelConfig } from './config.js';
+import { createConfig, type ModelConfig } from './config.js';
 import { conventionsOf } from './conventions.js';
 import { defaultChunkSize } from './costs.js';
 import type {
@@ -232,6 +232,10 @@ export class Model implements LanguageModel {
     const compute = (tokens: tf.Tensor1D): tf.Tensor2D =>
       tf.tidy(() => this.extend(tf.reshape<tf.Rank.R2>(tokens, [-1, 1]), cache, { logits: 'last' }));
     return StateCache.of(cache, this.kind).step(tokens, this.weights.list, compute);
+  }
+
+  withTheta(ropeTheta: number): LanguageModel {
+    return new Model(createConfig({ ...this.config, ropeTheta }), this.weights);
   }
 
   load(name: string, values: Float32Array): void {

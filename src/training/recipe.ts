@@ -3,24 +3,15 @@ import { UsageError } from '../errors.js';
 import { readFields } from '../model/config-fields.js';
 import type { FieldReader } from '../model/config-fields.js';
 import { INITIAL_VALUE_NAMES, type InitialValues } from '../model/index.js';
-import { DECAYS } from './schedule.js';
-import type { Decay } from './schedule.js';
-import type { Stage } from './task.js';
-import { totalSteps } from './task.js';
+import { completeStages, firstSpan, readSchedule } from './stages.js';
+import type { RecipeStage, StageDefaults, StageInput, StageSchedule } from './stages.js';
 
 export const TASKS = ['text', 'needle'] as const;
 export type TaskName = (typeof TASKS)[number];
 
-/** A stage of either task; the needle fields are those of `--task needle`. */
-export interface RecipeStage extends Stage {
-  /** Needles hidden in a sequence, drawn uniformly from minNeedles to maxNeedles. */
-  readonly minNeedles: number;
-  readonly maxNeedles: number;
-  /** Loss on the answers only: the cross-decoder then runs at a few positions, whatever the length. */
-  readonly answersOnly: boolean;
-}
+export type { RecipeStage } from './stages.js';
 
-export interface Recipe {
+export interface Recipe extends StageSchedule {
   readonly task: TaskName;
   /** `sotu`, `moby-dick`, files, globs or directories. */
   readonly data: readonly string[];
@@ -31,10 +22,6 @@ export interface Recipe {
   readonly stages: readonly RecipeStage[];
   /** How weights start that no checkpoint brings. */
   readonly initialValues: InitialValues;
-  readonly learningRate: number;
-  readonly minLearningRate: number;
-  readonly warmup: number;
-  readonly decay: Decay;
   readonly weightDecay: number;
   readonly beta1: number;
   readonly beta2: number;
@@ -53,9 +40,13 @@ export interface Recipe {
   readonly recompute: boolean;
 }
 
-/** A recipe as a person writes it: all fields have defaults. `steps`, `batch`, `length` stand for one stage. */
+/**
+ * A recipe as a person writes it: all fields have defaults. `steps`, `batch`, `length` stand for one stage; `ropeTheta` is that of
+ * the first.
+ */
 export type RecipeInput = Partial<Omit<Recipe, 'stages'>> & {
-  readonly stages?: readonly Partial<RecipeStage>[];
+  readonly stages?: readonly StageInput[];
+  readonly ropeTheta?: number;
   readonly steps?: number;
   readonly batch?: number;
   readonly length?: number;
@@ -71,6 +62,7 @@ const FIELDS = [
   'steps',
   'batch',
   'length',
+  'ropeTheta',
   'learningRate',
   'minLearningRate',
   'warmup',
@@ -89,13 +81,9 @@ const FIELDS = [
 ] as const;
 
 /** What differs between the tasks when nothing is said. */
-interface TaskDefaults {
-  readonly steps: number;
-  readonly batch: number;
-  readonly length: number;
+interface TaskDefaults extends StageDefaults {
   readonly learningRate: number;
   readonly weightDecay: number;
-  readonly decay: Decay;
 }
 
 const DEFAULTS: Readonly<Record<TaskName, TaskDefaults>> = {
@@ -107,7 +95,7 @@ const DEFAULTS: Readonly<Record<TaskName, TaskDefaults>> = {
  * The stages by which a small model learned to retrieve: the circuit forms on short sequences with few needles and
  * then carries over; long sequences from the start had not formed it after 1,500 steps.
  */
-function needleStages(steps: number): Partial<RecipeStage>[] {
+function needleStages(steps: number): StageInput[] {
   const half = Math.ceil(steps / 2);
   const stages = [
     { steps: half, batch: 64, length: 768, minNeedles: 2, maxNeedles: 4 },
@@ -116,58 +104,38 @@ function needleStages(steps: number): Partial<RecipeStage>[] {
   return stages.filter((stage) => stage.steps > 0);
 }
 
-function readStage(fields: FieldReader, defaults: TaskDefaults): RecipeStage {
-  const stage = {
-    steps: fields.positiveInteger('steps', defaults.steps),
-    batch: fields.positiveInteger('batch', defaults.batch),
-    length: fields.positiveInteger('length', defaults.length),
-    minNeedles: fields.positiveInteger('minNeedles', 1),
-    maxNeedles: fields.positiveInteger('maxNeedles', Math.max(12, fields.positiveInteger('minNeedles', 1))),
-    answersOnly: fields.boolean('answersOnly', false),
-  };
-  fields.rejectUnknown(Object.keys(stage));
-  if (stage.minNeedles > stage.maxNeedles) {
-    throw new UsageError(`minNeedles (${stage.minNeedles}) must not exceed maxNeedles (${stage.maxNeedles})`);
-  }
-  return stage;
-}
-
 function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults): RecipeStage[] {
-  const { stages, steps, batch, length } = input;
+  const { stages, steps, batch, length, ropeTheta } = input;
+  const shared = readFields({ ropeTheta });
+  const theta = shared.has('ropeTheta') ? { ropeTheta: shared.positiveNumber('ropeTheta') } : {};
   if (stages === undefined) {
     const sized = batch !== undefined || length !== undefined;
     if (task === 'needle' && !sized) {
-      return needleStages(readFields({ steps }).positiveInteger('steps', defaults.steps)).map((stage) =>
-        readStage(readFields(stage), defaults),
-      );
+      const count = readFields({ steps }).positiveInteger('steps', defaults.steps);
+      return completeStages(needleStages(count), defaults, theta);
     }
-    return [readStage(readFields({ steps, batch, length }), defaults)];
+    return completeStages([{ steps, batch, length }], defaults, theta, () => '');
   }
   if (steps !== undefined || batch !== undefined || length !== undefined) {
     throw new UsageError('steps, batch and length are given by the stages: leave them out');
   }
   if (!Array.isArray(stages) || stages.length === 0)
     throw new UsageError('stages must be a list of at least one stage');
-  return stages.map((stage: unknown, index) => {
-    if (typeof stage !== 'object' || stage === null)
-      throw new UsageError(`stages.${index} must be an object`);
-    return readStage(readFields(stage, `stages.${index}.`), defaults);
+  const objects = stages.map((stage: unknown, index) => {
+    if (typeof stage === 'object' && stage !== null) return stage;
+    throw new UsageError(`stages.${index} must be an object`);
   });
+  return completeStages(objects, defaults, theta);
 }
 
-function nonNegative(name: string, value: unknown, fallback: number, integer = false): number {
+function wholeNumber(name: string, value: unknown, fallback: number): number {
   const found = value ?? fallback;
-  const valid = typeof found === 'number' && Number.isFinite(found) && found >= 0;
-  if (!valid || (integer && !Number.isSafeInteger(found))) {
-    throw new UsageError(
-      `${name} must be ${integer ? 'a whole number' : 'a number'} from 0 up, found ${JSON.stringify(found)}`,
-    );
-  }
-  return found;
+  if (typeof found === 'number' && Number.isSafeInteger(found) && found >= 0) return found;
+  throw new UsageError(`${name} must be a whole number from 0 up, found ${JSON.stringify(found)}`);
 }
 
-function below1(name: string, value: unknown, fallback: number): number {
-  const found = nonNegative(name, value, fallback);
+function below1(fields: FieldReader, name: string, fallback: number): number {
+  const found = fields.nonNegativeNumber(name, fallback);
   if (found >= 1) throw new UsageError(`${name} must be below 1, found ${found}`);
   return found;
 }
@@ -203,19 +171,8 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
   const task = fields.choice('task', TASKS, 'text');
   const defaults = DEFAULTS[task];
   const stages = readStages(input, task, defaults);
-  const steps = totalSteps(stages);
   const accumulate = fields.positiveInteger('accumulate', 1);
   requireCountable(stages, accumulate);
-  const learningRate = fields.positiveNumber('learningRate', defaults.learningRate);
-  const minLearningRate = nonNegative('minLearningRate', input.minLearningRate, learningRate / 10);
-  if (minLearningRate > learningRate) {
-    throw new UsageError(
-      `minLearningRate (${minLearningRate}) must not exceed learningRate (${learningRate})`,
-    );
-  }
-  const warmup = nonNegative('warmup', input.warmup, Math.min(100, Math.floor(steps / 10)), true);
-  if (warmup > steps)
-    throw new UsageError(`warmup (${warmup}) must not exceed the ${steps} steps of the run`);
   return {
     task,
     data: texts('data', input.data, ['sotu']),
@@ -223,20 +180,17 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
     initialValues: fields.choice('initialValues', INITIAL_VALUE_NAMES, 'official'),
     tokenizer: text('tokenizer', input.tokenizer, 'bytes'),
     stages,
-    learningRate,
-    minLearningRate,
-    warmup,
-    decay: fields.choice('decay', DECAYS, defaults.decay),
-    weightDecay: nonNegative('weightDecay', input.weightDecay, defaults.weightDecay),
-    beta1: below1('beta1', input.beta1, 0.9),
-    beta2: below1('beta2', input.beta2, 0.95),
+    ...readSchedule(fields, '', firstSpan(stages), defaults),
+    weightDecay: fields.nonNegativeNumber('weightDecay', defaults.weightDecay),
+    beta1: below1(fields, 'beta1', 0.9),
+    beta2: below1(fields, 'beta2', 0.95),
     epsilon: fields.positiveNumber('epsilon', 1e-8),
-    clip: nonNegative('clip', input.clip, 1),
+    clip: fields.nonNegativeNumber('clip', 1),
     accumulate,
-    evalEvery: nonNegative('evalEvery', input.evalEvery, 50, true),
+    evalEvery: wholeNumber('evalEvery', input.evalEvery, 50),
     evalTokens: fields.positiveInteger('evalTokens', 16384),
-    checkpointEvery: nonNegative('checkpointEvery', input.checkpointEvery, 100, true),
-    seed: nonNegative('seed', input.seed, 1, true),
+    checkpointEvery: wholeNumber('checkpointEvery', input.checkpointEvery, 100),
+    seed: wholeNumber('seed', input.seed, 1),
     recompute: fields.boolean('recompute', false),
   };
 }

@@ -11,7 +11,7 @@ import type { StepLog, TrainStep } from './log.js';
 import { Optimizer, type TrainingOptimizer } from './optimizer.js';
 import { dealtLosses, gatherStep, requireEvenRows, rowsOfRank } from './rank-share.js';
 import type { Recipe } from './recipe.js';
-import { learningRateAt } from './schedule.js';
+import { stageLearningRate, stageTheta } from './stages.js';
 import type { Progress, Snapshots } from './snapshots.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
 import { GradientSum, addSums, meanLosses, measureLosses, noLosses, type Gradients } from './step.js';
@@ -33,6 +33,7 @@ export interface LoopOptions {
   readonly communicator?: Communicator;
   readonly log: StepLog;
   readonly snapshots: Snapshots;
+  /** Of the model at the start; its context grows with the sequences. */
   readonly meta: ModelMeta;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
   readonly signal?: AbortSignal;
@@ -81,12 +82,15 @@ class Loop {
   private step = 0;
   private tokens = 0;
   private checkpoint = '';
+  /** Of the present stage: on the parameters of the model that was given, with the θ of the stage. */
+  private model: LanguageModel;
 
   constructor(
     private readonly options: LoopOptions & { readonly communicator: Communicator },
     private readonly optimizer: TrainingOptimizer,
   ) {
     this.steps = totalSteps(options.task.stages);
+    this.model = options.model;
   }
 
   async run(): Promise<LoopResult> {
@@ -95,6 +99,7 @@ class Loop {
     onBegin?.();
     while (this.step < this.steps) {
       this.step += 1;
+      this.enter(stageOf(this.options.task.stages, this.step));
       const { step, heldOut, stopping } = await this.advance();
       this.options.log.append(step, heldOut);
       const due = recipe.checkpointEvery > 0 && this.step % recipe.checkpointEvery === 0;
@@ -105,6 +110,13 @@ class Loop {
       await setImmediate();
     }
     return this.result('finished');
+  }
+
+  /** Rotates as the stage asks for. */
+  private enter(stage: number): void {
+    const theta = stageTheta(this.options.recipe.stages, stage);
+    if (theta === null || theta === this.model.config.ropeTheta) return;
+    this.model = this.options.model.withTheta(theta);
   }
 
   private result(status: LoopResult['status']): LoopResult {
@@ -134,7 +146,9 @@ class Loop {
   }
 
   private async save(): Promise<void> {
-    const { snapshots, model, task, meta, communicator } = this.options;
+    const { snapshots, task, communicator } = this.options;
+    const { model } = this;
+    const meta = this.meta();
     const progress: Progress = { step: this.step, tokens: this.tokens, task: task.state() };
     const moments = this.optimizer.state();
     try {
@@ -151,13 +165,20 @@ class Loop {
     this.checkpoint = snapshots.pathOf(this.step);
   }
 
+  /** With the longest sequences up to here. */
+  private meta(): ModelMeta {
+    const { meta, task } = this.options;
+    const past = task.stages.slice(0, stageOf(task.stages, this.step) + 1);
+    return { ...meta, context: Math.max(meta.context ?? 0, ...past.map(({ length }) => length)) };
+  }
+
   /** One step of the optimizer, and the held-out loss where it is due. */
   private async advance(): Promise<Advance> {
     const { task, recipe, engine, signal, communicator } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
     const { gradients, losses, tokens } = await this.gradients(stage);
-    const learningRate = learningRateAt(this.step, { ...recipe, steps: this.steps });
+    const learningRate = stageLearningRate(recipe, this.step);
     const norm = this.optimizer.apply(gradients, this.step, learningRate);
     tf.dispose([...gradients.values()]);
     if (!Number.isFinite(norm)) throw this.divergence();
@@ -184,9 +205,9 @@ class Loop {
 
   /** Of the micro-batches of a step, and how many tokens they have on all ranks. */
   private async gradients(stage: number): Promise<Gradients & { readonly tokens: number }> {
-    const { model, task, recipe, communicator } = this.options;
+    const { task, recipe, communicator } = this.options;
     const { accumulate, recompute } = recipe;
-    const sum = new GradientSum(model, { batches: accumulate, recompute, ranks: communicator.size });
+    const sum = new GradientSum(this.model, { batches: accumulate, recompute, ranks: communicator.size });
     let tokens = 0;
     for (let done = 0; done < accumulate; done++) {
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
@@ -200,13 +221,13 @@ class Loop {
 
   /** Mean losses of all held-out batches, and those of each text; nothing where it is not due. */
   private async heldOut(): Promise<HeldOutLosses> {
-    const { model, task, recipe, communicator } = this.options;
+    const { task, recipe, communicator } = this.options;
     const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
     if (!due && this.step < this.steps) return { text: null, answer: null, cells: [] };
     const batches = [...task.heldOut()];
     const measured = await dealtLosses(communicator, batches, async (batch) => {
       await setImmediate();
-      return measureLosses(model, batch);
+      return measureLosses(this.model, batch);
     });
     const all = noLosses();
     for (const sums of measured) addSums(all, sums);

@@ -1,7 +1,7 @@
-/** The learning rate over a run: linear warm-up to the peak, then a decay to the minimum at the last step. */
-export type Decay = 'cosine' | 'linear';
+/** The learning rate over a run: linear warm-up to the peak, then a decay to the minimum at the last step, or none. */
+export type Decay = 'cosine' | 'linear' | 'constant';
 
-export const DECAYS: readonly Decay[] = ['cosine', 'linear'];
+export const DECAYS: readonly Decay[] = ['cosine', 'linear', 'constant'];
 
 export interface Schedule {
   readonly steps: number;
@@ -15,6 +15,7 @@ export interface Schedule {
 export function learningRateAt(step: number, schedule: Schedule): number {
   const { steps, warmup, learningRate, minLearningRate, decay } = schedule;
   if (step <= warmup) return (learningRate * step) / warmup;
+  if (decay === 'constant') return learningRate;
   const done = (step - warmup) / Math.max(1, steps - warmup);
   const share = decay === 'linear' ? 1 - done : (1 + Math.cos(Math.PI * done)) / 2;
   return minLearningRate + (learningRate - minLearningRate) * share;

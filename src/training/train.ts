@@ -130,7 +130,7 @@ async function trainOn(
     snapshots.list();
   }
   const log = isFirst ? TrainLog.open(directory, sources, { settings, provenance, resume }) : NO_LOG;
-  const meta = metaOf(options, task, tokenizer, provenance);
+  const meta = metaOf(options, tokenizer, provenance);
   try {
     const result = await runTraining({
       model,
@@ -170,7 +170,17 @@ function settingsOf(
       accumulate: recipe.accumulate,
     },
     evalEvery: recipe.evalEvery,
+    ...stageSettings(recipe),
   };
+}
+
+/** What stages change beside their sequences; nothing where they change nothing. */
+function stageSettings({ stages }: Recipe): Record<string, Json> {
+  const changes = stages.map(({ ropeTheta, learningRate, minLearningRate, warmup, decay }): Json => {
+    const given = { ropeTheta, learningRate, minLearningRate, warmup, decay };
+    return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  });
+  return changes.every((change) => Object.keys(change as object).length === 0) ? {} : { stages: changes };
 }
 
 /** The official values go without saying, as they did before there were others. */
@@ -198,14 +208,12 @@ function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {
 /** What the checkpoint tells whoever finds it. */
 function metaOf(
   { recipe, initial }: TrainOptions,
-  task: TrainingTask,
   tokenizer: Tokenizer,
   { command, versions, git, engine, inputs }: Provenance,
 ): ModelMeta {
-  const longest = Math.max(...task.stages.map(({ length }) => length), initial?.checkpoint.context ?? 0);
   return {
     tokenizer: tokenizer.name,
-    context: longest,
+    context: initial?.checkpoint.context ?? null,
     provenance: {
       command,
       seed: recipe.seed,

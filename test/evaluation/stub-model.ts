@@ -150,6 +150,10 @@ export class StubModel implements LanguageModel {
     return logits;
   }
 
+  withTheta(): this {
+    return this;
+  }
+
   load(): void {
     throw new Error('a stub has no parameters');
   }

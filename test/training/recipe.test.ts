@@ -5,6 +5,7 @@ import { costs, createConfig } from '../../src/model/index.js';
 import { trainingBytes } from '../../src/training/memory.js';
 import { createRecipe } from '../../src/training/recipe.js';
 import { learningRateAt } from '../../src/training/schedule.js';
+import { stageLearningRate, stageTheta } from '../../src/training/stages.js';
 import { stageOf, totalSteps } from '../../src/training/task.js';
 
 const test = suite('training/recipe');
@@ -62,7 +63,7 @@ test('what cannot be meant is refused by name', () => {
     [{ learningRate: -1 }, /learningRate must be a positive number/],
     [{ minLearningRate: 1 }, /minLearningRate \(1\) must not exceed/],
     [{ warmup: 600 }, /warmup \(600\) must not exceed the 500 steps/],
-    [{ warmup: 0.5 }, /warmup must be a whole number from 0 up/],
+    [{ warmup: 0.5 }, /warmup must be an integer from 0 on/],
     [{ decay: 'step' }, /decay must be one of cosine, linear/],
     [{ beta2: 1 }, /beta2 must be below 1/],
     [{ clip: -1 }, /clip must be a number from 0 up/],
@@ -75,6 +76,26 @@ test('what cannot be meant is refused by name', () => {
     [{ stages: [{}, { batch: 0 }] }, /stages\.1\.batch must be a positive integer/],
     [{ stages: [{ minNeedles: 5, maxNeedles: 4 }] }, /minNeedles \(5\) must not exceed maxNeedles \(4\)/],
     [{ stages: [{}], steps: 5 }, /given by the stages/],
+    [
+      { decay: 'constant', minLearningRate: 1e-4 },
+      /minLearningRate \(0\.0001\) needs a decay other than constant/,
+    ],
+    [{ ropeTheta: 0 }, /ropeTheta must be a positive number/],
+    [{ stages: [{ ropeTheta: 'wide' }] }, /stages\.0\.ropeTheta must be a positive number/],
+    [
+      { stages: [{ learningRate: 1 }] },
+      /stages\.0\.learningRate: the schedule of the first stage is that of the recipe/,
+    ],
+    [{ stages: [{}, { warmup: 3 }] }, /stages\.1\.warmup needs a learningRate of the stage/],
+    [
+      { stages: [{}, { learningRate: 1, minLearningRate: 2 }] },
+      /stages\.1\.minLearningRate \(2\) must not exceed/,
+    ],
+    [
+      { stages: [{}, { learningRate: 1, warmup: 9, steps: 8 }] },
+      /stages\.1\.warmup \(9\) must not exceed the 8 steps/,
+    ],
+    [{ warmup: 5, stages: [{ steps: 4 }, { learningRate: 1 }] }, /warmup \(5\) must not exceed the 4 steps/],
     [{ seed: -1 }, /seed must be a whole number/],
     [{ recompute: 1 }, /recompute must be true or false/],
   ];
@@ -95,6 +116,30 @@ test('the learning rate rises to its peak and decays to its end', () => {
   for (const decay of ['linear', 'cosine'] as const) assert.ok(Math.abs(rate(110, decay) - 0.1) < 1e-12);
   assert.is(learningRateAt(5, { ...schedule, steps: 5, warmup: 5, decay: 'cosine' }), 1);
   assert.is(learningRateAt(1, { ...schedule, steps: 1, warmup: 0, decay: 'linear' }), 0.1);
+});
+
+test('a stage with a learning rate begins a schedule, which the stages after it share', () => {
+  const recipe = createRecipe({
+    ...{ learningRate: 1, minLearningRate: 0, warmup: 0, decay: 'linear', ropeTheta: 500 },
+    stages: [
+      { steps: 2, length: 8 },
+      { steps: 2, length: 16, ropeTheta: 2000 },
+      { steps: 2, length: 32, learningRate: 0.5, minLearningRate: 0.1, warmup: 2 },
+      { steps: 2, length: 64 },
+      { steps: 3, ropeTheta: 9000, learningRate: 0.25, decay: 'constant' },
+    ],
+  });
+  const rates = Array.from({ length: 11 }, (_, step) => stageLearningRate(recipe, step + 1));
+  const expected = [0.75, 0.5, 0.25, 0, 0.25, 0.5, 0.3, 0.1, 0.25, 0.25, 0.25];
+  rates.forEach((rate, step) => {
+    assert.ok(Math.abs(rate - (expected[step] ?? NaN)) < 1e-12, `step ${step + 1}: ${rate}`);
+  });
+  assert.equal(
+    recipe.stages.map((_, index) => stageTheta(recipe.stages, index)),
+    [500, 2000, 2000, 2000, 9000],
+  );
+  assert.is(stageTheta(createRecipe().stages, 0), null);
+  assert.equal(createRecipe({ ...recipe, heldOut: undefined }), recipe, 'a complete recipe is one');
 });
 
 test('more tokens than a number counts are refused', () => {

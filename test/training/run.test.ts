@@ -169,6 +169,51 @@ test('runs of other layouts resume as if nothing had happened', async () => {
   }
 });
 
+test('stages of other lengths, thetas and schedules resume exactly; the checkpoint has the last theta', async () => {
+  const text = corpus();
+  const recipe = {
+    ...{ steps: undefined, batch: undefined, length: undefined },
+    stages: [
+      { steps: 4, batch: 2, length: 16 },
+      { steps: 3, batch: 1, length: 32, ropeTheta: 640_000, learningRate: 5e-3, warmup: 1 },
+      { steps: 3, batch: 1, length: 48, ropeTheta: 5e6, learningRate: 1e-3, decay: 'constant' as const },
+    ],
+  };
+  await trainSmall(at('whole'), text, { recipe });
+  for (const stop of [3, 4, 6]) {
+    rmSync(at('run'), { recursive: true, force: true });
+    const controller = new AbortController();
+    const onProgress = ({ step }: TrainProgress): void => {
+      if (step.step === stop) controller.abort();
+    };
+    await trainSmall(at('run'), text, { recipe, signal: controller.signal, onProgress });
+    const left = openCheckpoint(at('run'));
+    left.tensors.close();
+    assert.equal([left.config.ropeTheta, left.context], stop === 3 ? [10_000, 16] : [640_000, 32]);
+    await trainSmall(at('run'), text, { recipe });
+    assert.equal(results(at('run')), results(at('whole')), `stopped after ${stop + 1}`);
+  }
+  const { config, context, tensors } = openCheckpoint(at('run'));
+  tensors.close();
+  assert.equal([config.ropeTheta, context], [5e6, 48]);
+  const changed = recipe.stages.map((stage) => ({
+    ...stage,
+    ...(stage.length === 48 && { ropeTheta: 6e6 }),
+  }));
+  await rejects(trainSmall(at('run'), text, { recipe: { ...recipe, stages: changed } }), /stages .*6000000/);
+});
+
+test('a theta of the recipe changes what is computed', async () => {
+  const text = corpus();
+  const losses = async (ropeTheta?: number): Promise<unknown[]> =>
+    (await trainSmall(at(`theta-${String(ropeTheta)}`), text, { recipe: { steps: 2, ropeTheta } })).rows.map(
+      ({ loss }) => loss,
+    );
+  const usual = await losses();
+  assert.equal(await losses(10_000), usual);
+  assert.not.equal(await losses(50), usual);
+});
+
 test('killed at any file operation it goes on as if nothing had happened', async () => {
   const text = corpus();
   await trainSmall(at('whole'), text);

@@ -1,0 +1,166 @@
+/** The stages of a recipe: sequences of one length each, and what may change from one to the next. */
+import { UsageError } from '../errors.js';
+import { readFields, type FieldReader } from '../model/config-fields.js';
+import { DECAYS, learningRateAt, type Decay } from './schedule.js';
+import { stageOf, totalSteps, type Stage } from './task.js';
+
+/**
+ * A stage with a learning rate begins a schedule of its own, which spans it and the stages after it up to the next one with a
+ * learning rate. It has all of these fields or none; the first stage has none: its schedule is that of the recipe.
+ */
+export interface StageSchedule {
+  readonly learningRate: number;
+  readonly minLearningRate: number;
+  readonly warmup: number;
+  readonly decay: Decay;
+}
+
+/** A stage of either task; the needle fields are those of `--task needle`. */
+export interface RecipeStage extends Stage, Partial<StageSchedule> {
+  /** Needles hidden in a sequence, drawn uniformly from minNeedles to maxNeedles. */
+  readonly minNeedles: number;
+  readonly maxNeedles: number;
+  /** Loss on the answers only: the cross-decoder then runs at a few positions, whatever the length. */
+  readonly answersOnly: boolean;
+  /** θ of rotary positions from this stage on; absent: as before it. */
+  readonly ropeTheta?: number;
+}
+
+export type StageInput = Partial<RecipeStage>;
+
+/** What differs between the tasks when nothing is said. */
+export interface StageDefaults {
+  readonly steps: number;
+  readonly batch: number;
+  readonly length: number;
+  readonly decay: Decay;
+}
+
+const SCHEDULE_FIELDS = ['learningRate', 'minLearningRate', 'warmup', 'decay'] as const;
+
+/** Defaults of fields that a stage may have or not, from the recipe itself. */
+export interface SharedFields {
+  readonly ropeTheta?: number;
+}
+
+/**
+ * Completes stages as a person writes them.
+ * @param path of the fields in errors, of stage `index`
+ * @throws UsageError naming the field and what it may be
+ */
+export function completeStages(
+  inputs: readonly object[],
+  defaults: StageDefaults,
+  shared: SharedFields,
+  path: (index: number) => string = (index) => `stages.${index}.`,
+): RecipeStage[] {
+  const readers = inputs.map((input, index) => readFields(input, path(index)));
+  const sizes = readers.map((fields) => readSizes(fields, defaults));
+  return readers.map((fields, index) => {
+    const size = sizes[index] as Stage;
+    const next = readers.findIndex((other, at) => at > index && other.has('learningRate'));
+    const span = sizes.slice(index, next < 0 ? undefined : next).reduce((sum, { steps }) => sum + steps, 0);
+    if (index === 0 && fields.has('learningRate')) {
+      throw new UsageError(`${path(0)}learningRate: the schedule of the first stage is that of the recipe`);
+    }
+    const stage = {
+      ...size,
+      ...readNeedles(fields),
+      ...readTheta(fields, index === 0 ? shared.ropeTheta : undefined),
+      ...readOwnSchedule(fields, path(index), span, defaults.decay),
+    };
+    fields.rejectUnknown([...Object.keys(stage), 'ropeTheta', ...SCHEDULE_FIELDS]);
+    return stage;
+  });
+}
+
+function readSizes(fields: FieldReader, defaults: StageDefaults): Stage {
+  return {
+    steps: fields.positiveInteger('steps', defaults.steps),
+    batch: fields.positiveInteger('batch', defaults.batch),
+    length: fields.positiveInteger('length', defaults.length),
+  };
+}
+
+function readNeedles(fields: FieldReader): Pick<RecipeStage, 'minNeedles' | 'maxNeedles' | 'answersOnly'> {
+  const minNeedles = fields.positiveInteger('minNeedles', 1);
+  const maxNeedles = fields.positiveInteger('maxNeedles', Math.max(12, minNeedles));
+  if (minNeedles > maxNeedles) {
+    throw new UsageError(`minNeedles (${minNeedles}) must not exceed maxNeedles (${maxNeedles})`);
+  }
+  return { minNeedles, maxNeedles, answersOnly: fields.boolean('answersOnly', false) };
+}
+
+function readTheta(fields: FieldReader, shared: number | undefined): Pick<RecipeStage, 'ropeTheta'> {
+  const given = fields.has('ropeTheta') || shared !== undefined;
+  return given ? { ropeTheta: fields.positiveNumber('ropeTheta', shared) } : {};
+}
+
+function readOwnSchedule(
+  fields: FieldReader,
+  path: string,
+  span: number,
+  decay: Decay,
+): Partial<StageSchedule> {
+  if (fields.has('learningRate')) return readSchedule(fields, path, span, { decay });
+  const lonely = SCHEDULE_FIELDS.find((name) => fields.has(name));
+  if (lonely === undefined) return {};
+  throw new UsageError(`${path}${lonely} needs a learningRate of the stage, which begins a schedule`);
+}
+
+/**
+ * @param path of the fields in errors
+ * @param span steps of the schedule
+ * @throws UsageError naming the field and what it may be
+ */
+export function readSchedule(
+  fields: FieldReader,
+  path: string,
+  span: number,
+  defaults: { readonly learningRate?: number; readonly decay: Decay },
+): StageSchedule {
+  const learningRate = fields.positiveNumber('learningRate', defaults.learningRate);
+  const decay = fields.choice('decay', DECAYS, defaults.decay);
+  const lowest = decay === 'constant' ? learningRate : learningRate / 10;
+  const minLearningRate = fields.nonNegativeNumber('minLearningRate', lowest);
+  if (minLearningRate > learningRate) {
+    throw new UsageError(
+      `${path}minLearningRate (${minLearningRate}) must not exceed learningRate (${learningRate})`,
+    );
+  }
+  if (decay === 'constant' && minLearningRate < learningRate) {
+    throw new UsageError(`${path}minLearningRate (${minLearningRate}) needs a decay other than constant`);
+  }
+  // A tenth of the steps, 100 at most.
+  const warmup = fields.count('warmup', Math.min(100, Math.floor(span / 10)));
+  if (warmup > span) throw new UsageError(`${path}warmup (${warmup}) must not exceed the ${span} steps`);
+  return { learningRate, minLearningRate, warmup, decay };
+}
+
+/** Steps of the schedule that the recipe itself gives: up to the first stage with a learning rate. */
+export function firstSpan(stages: readonly RecipeStage[]): number {
+  const next = stages.findIndex(({ learningRate }) => learningRate !== undefined);
+  return totalSteps(next < 0 ? stages : stages.slice(0, next));
+}
+
+/** The learning rate of `step` of a run, counted from 1. */
+export function stageLearningRate(
+  recipe: StageSchedule & { readonly stages: readonly RecipeStage[] },
+  step: number,
+): number {
+  const { stages } = recipe;
+  const current = stageOf(stages, step);
+  const begins = ({ learningRate }: RecipeStage): boolean => learningRate !== undefined;
+  const own = stages.slice(0, current + 1).findLastIndex(begins);
+  const first = Math.max(own, 0);
+  const next = stages.findIndex((stage, index) => index > current && begins(stage));
+  const spanned = stages.slice(first, next < 0 ? undefined : next);
+  const schedule = own < 0 ? recipe : (stages[own] as StageSchedule);
+  const before = totalSteps(stages.slice(0, first));
+  return learningRateAt(step - before, { ...schedule, steps: totalSteps(spanned) });
+}
+
+/** θ of a stage: the last one given up to it; null: that of the model. */
+export function stageTheta(stages: readonly RecipeStage[], index: number): number | null {
+  return stages.slice(0, index + 1).findLast(({ ropeTheta }) => ropeTheta !== undefined)?.ropeTheta ?? null;
+}
