@@ -30,5 +30,10 @@ export { reshape, sliceAxis } from './reshape.js';
 export { logDecays, retention, type FixedRetentionOptions } from './retention/retention.js';
 export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, rotaryPair, type RotaryOptions } from './rotary/rotary.js';
+export {
+  shortConvolution,
+  type ConvolutionOptions,
+  type ConvolutionResult,
+} from './short-convolution/short-convolution.js';
 export { storedBytes } from './stored-bytes.js';
 export { linearSwiglu, swiglu } from './swiglu/swiglu.js';

@@ -189,6 +189,18 @@ export interface Kernels {
     RotationAttributes & { readonly normalizer: number }
   >;
 
+  /**
+   * Causal depthwise convolution of K taps, y_t = f(bias + Σ_j weight_j x_{t-K+1+j}), f the identity or silu. x [B,T,D], weight
+   * [D,1,K], bias [D], state [B,K-1,D], the inputs before the first (absent: zeros). Outputs: y [B,T,D]; the last K - 1
+   * inputs [B,K-1,D].
+   */
+  ShortConvolution: Kernel<Tensors<'x' | 'weight', 'bias' | 'state'>, { readonly silu: boolean }>;
+  /** dOutput [B,T,D], dState [B,K-1,D] of the last inputs. Outputs dx, dWeight, always dState, and dBias where there is a bias. */
+  ShortConvolutionGrad: Kernel<
+    Tensors<'dOutput' | 'dState' | 'x' | 'weight', 'bias' | 'state'>,
+    { readonly silu: boolean }
+  >;
+
   /** logits [N,V], targets int32 [N]. Outputs: loss [N] = logSumExp - logits[target], in nats; logSumExp [N]. */
   CrossEntropy: Kernel<Tensors<'logits' | 'targets'>>;
   /** dy [N]. Output dLogits. */

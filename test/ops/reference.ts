@@ -148,6 +148,29 @@ export function logDecay(x: Array64, normalizer: number): Array64 {
   return { shape: x.shape, data: x.data.map((value) => Math.log(sigmoid(value)) / normalizer) };
 }
 
+/** x [B,T,D], weight [D,1,K], bias [D], state [B,K-1,D]: the outputs and the last K - 1 inputs. */
+export function shortConvolution(
+  x: Array64,
+  weight: Array64,
+  { bias, state, silu }: { bias?: Array64; state?: Array64; silu: boolean },
+): { output: Array64; state: Array64 } {
+  const [batch, time, width] = x.shape as [number, number, number];
+  const taps = weight.shape[2] as number;
+  const input = (b: number, t: number, d: number): number => {
+    if (t >= 0) return at(x, b, t, d);
+    return state ? at(state, b, t + taps - 1, d) : 0;
+  };
+  const output = build(x.shape, (b = 0, t = 0, d = 0) => {
+    const z =
+      (bias ? at(bias, d) : 0) + sumOver(taps, (j) => at(weight, d, 0, j) * input(b, t - taps + 1 + j, d));
+    return silu ? z * sigmoid(z) : z;
+  });
+  return {
+    output,
+    state: build([batch, taps - 1, width], (b = 0, i = 0, d = 0) => input(b, time - taps + 1 + i, d)),
+  };
+}
+
 /** The recurrence: q, k [B,T,H,Dk], v [B,T,H,Dv], decay (logarithms) [B,T,H], state [B,H,Dk,Dv]. */
 export function retention(
   q: Array64,

@@ -17,6 +17,7 @@ import { registerNorms } from './kernels/norm.js';
 import { registerOptimizer } from './kernels/optimizer.js';
 import { registerReductions } from './kernels/reduce.js';
 import { registerRetention } from './kernels/retention.js';
+import { registerShortConvolution } from './kernels/short-convolution.js';
 
 /**
  * Starts the CUDA engine and makes it the current tfjs backend. Storage defaults to bfloat16: logical float32
@@ -71,6 +72,7 @@ function registerKernels(storage: StorageType): void {
     registerFallbacks();
     registerNorms();
     registerFused();
+    registerShortConvolution();
     registerCrossEntropy();
     registerOptimizer();
   }

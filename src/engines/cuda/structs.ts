@@ -224,5 +224,14 @@ export const RETENTION_STEP_SHAPE = new Struct({
   inverse: 'float32',
 });
 
+/** `Shape` of short_convolution.cu. */
+export const CONVOLUTION_SHAPE = new Struct({
+  batch: 'int32',
+  time: 'int32',
+  width: 'int32',
+  taps: 'int32',
+  silu: 'int32',
+});
+
 /** `Turned` of rotary.cu: one or two tensors. */
 export const TURNED = new Struct({ x: ['pointer', 2], y: ['pointer', 2], heads: ['int64', 2] });

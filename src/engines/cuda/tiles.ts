@@ -83,6 +83,8 @@ export const TILES = {
     COLUMNS: 32,
     PARTS: 8,
   },
+  /** Positions that a thread of the short convolution takes one after the other. */
+  short_convolution: { STRIP: 16 },
 } as const;
 
 /** Keys (dQ) or queries (dK, dV) per step of attention's general gradient, so that wide heads fit: `SHORT` there. */

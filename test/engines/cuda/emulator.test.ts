@@ -124,6 +124,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
       'loss', 'loss: a NaN shows', 'loss: float32', 'norm: any width', 'norm: gated', 'norm: narrow', 'norm: wide',
     ], // prettier-ignore
   },
+  convolution: {
+    title: 'the short convolution and its gradient agree with their definitions',
+    sources: ['short_convolution'],
+    compared: ['bias', 'inputs', 'output', 'slope', 'state', 'taps'],
+  },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',
     sources: ['optimizer'],

@@ -22,6 +22,7 @@ const DESCRIBED = [
   ['page', 'Written', structs.WRITTEN],
   ['retention', 'Shape', structs.RETENTION_SHAPE],
   ['retention_step', 'Shape', structs.RETENTION_STEP_SHAPE],
+  ['short_convolution', 'Shape', structs.CONVOLUTION_SHAPE],
   ['rotary', 'Turned', structs.TURNED],
 ] as const;
 

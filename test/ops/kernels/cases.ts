@@ -1,6 +1,7 @@
 /** All kernel cases. */
 import type { KernelCase } from './contract.js';
 import { ATTENTION_CASES } from './attention.cases.js';
+import { CONVOLUTION_CASES } from './convolution.cases.js';
 import { ELEMENTWISE_CASES } from './elementwise.cases.js';
 import { LAYOUT_CASES } from './layout.cases.js';
 import { LOSS_CASES } from './loss.cases.js';
@@ -18,6 +19,7 @@ export const CASES: readonly KernelCase[] = [
   ...ATTENTION_CASES,
   ...PAGE_CASES,
   ...RETENTION_CASES,
+  ...CONVOLUTION_CASES,
   ...LOSS_CASES,
   ...OPTIMIZER_CASES,
 ];

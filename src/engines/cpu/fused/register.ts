@@ -11,6 +11,7 @@ import { pagedAttention } from './paged-attention.js';
 import { pageWrite } from './pages.js';
 import { gatedRetention, gatedRetentionGrad } from './retention.js';
 import { rotary } from './rotary.js';
+import { shortConvolution, shortConvolutionGrad } from './short-convolution.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
 
 /** Registers the engine's fused kernels, whose names and meanings are in `ops/kernels.ts`. */
@@ -35,6 +36,8 @@ export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'RmsNorm', rmsNorm);
   registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad);
   registerFusedKernel(backend, 'Rotary', rotary);
+  registerFusedKernel(backend, 'ShortConvolution', shortConvolution);
+  registerFusedKernel(backend, 'ShortConvolutionGrad', shortConvolutionGrad);
   registerFusedKernel(backend, 'SwiGlu', swiGlu);
   registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad);
 }
