@@ -18,6 +18,7 @@ const LAYERS = [
   ['engines'],
   ['data', 'ops'],
   ['results'],
+  ['hub'],
   ['distributed', 'files'],
   ['package-root.ts', 'printable.ts', 'random.ts', 'tf.ts'],
   ['errors.ts'],

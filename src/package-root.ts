@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,4 +18,9 @@ export function packageDirectory(name: string): string | null {
     .map((folder) => join(folder, name))
     .find((path) => existsSync(join(path, 'package.json')));
   return found ?? null;
+}
+
+/** The version of this toolkit. */
+export function toolkitVersion(): string {
+  return (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
 }

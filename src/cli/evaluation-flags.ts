@@ -4,7 +4,7 @@ import { modelFlags, tokenCountFlag } from './flags.js';
 
 export const tokenizerFlag = Flags.string({
   description:
-    "bytes, cl100k_base, or a tokenizer.json (default: the checkpoint's, or by size of the vocabulary)",
+    "bytes, cl100k_base, a tokenizer.json, or hf:owner/name (default: the checkpoint's, or by size of the vocabulary)",
   helpGroup: 'MODEL',
 });
 

@@ -124,7 +124,7 @@ export const modelFlags = {
     helpGroup: 'MODEL',
   }),
   checkpoint: Flags.string({
-    description: 'checkpoint directory; may be repeated',
+    description: 'checkpoint directory, or hf:owner/name[@revision]; may be repeated',
     helpValue: 'DIR',
     multiple: true,
     multipleNonGreedy: true,

@@ -1,6 +1,7 @@
 import { Command } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
 import { printable } from '../printable.js';
+import { observeHub } from '../hub/observer.js';
 import { ranksOf } from '../distributed/ranks.js';
 import { UsageError } from '../errors.js';
 import { quietFlag } from './flags.js';
@@ -8,6 +9,9 @@ import { createProgress, type Progress, type ProgressOptions } from './progress.
 
 /** Lines that belong to the one before are indented. */
 const indentation = (line: string): string => /^ */.exec(line)?.[0] ?? '';
+
+/** Less is fetched at once. */
+const WORTH_SHOWING_BYTES = 1e6;
 
 /** How far some work is, of how much. */
 interface Done {
@@ -30,6 +34,32 @@ export abstract class PlainCommand extends Command {
     this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
     this.isVerbose = this.argv.some((word) => word === '--verbose' || word === '-v');
     this.refuseRanks();
+    this.showDownloads();
+  }
+
+  protected override async finally(error: Error | undefined): Promise<void> {
+    observeHub(null);
+    await super.finally(error);
+  }
+
+  /** Whatever is fetched from a hub is shown, wherever in a command that happens. */
+  private showDownloads(): void {
+    let progress: Progress | undefined;
+    observeHub({
+      progress: ({ done, total, file }) => {
+        if (total < WORTH_SHOWING_BYTES) return;
+        progress ??= this.progress({ label: 'download', total: Math.ceil(total / 1e6), unit: 'MB' });
+        progress.note(file);
+        progress.update(done / 1e6);
+      },
+      end: () => {
+        progress?.stop();
+        progress = undefined;
+      },
+      note: (line) => {
+        this.note(line);
+      },
+    });
   }
 
   /** Several processes that each believe to be alone would do the same work and write the same files. */

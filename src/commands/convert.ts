@@ -40,10 +40,14 @@ export default class Convert extends PlainCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> runs/tiny-yoco released --to official',
     '<%= config.bin %> <%= command.id %> TinyStories-656K baseline --to yoco',
+    '<%= config.bin %> <%= command.id %> hf:owner/name baseline --to yoco',
     '<%= config.bin %> <%= command.id %> baseline for-transformers --to huggingface --dtype bfloat16',
   ];
   static override args = {
-    source: Args.string({ description: 'checkpoint directory, or a training run', required: true }),
+    source: Args.string({
+      description: 'checkpoint directory, a training run, or hf:owner/name',
+      required: true,
+    }),
     destination: Args.string({ description: 'directory to write', required: true }),
   };
   static override flags = {
@@ -66,9 +70,10 @@ export default class Convert extends PlainCommand {
     const { args, flags } = await this.parse(Convert);
     const { source, destination } = args;
     const { convertCheckpoint } = await import('../library/models.js');
+    const { localCheckpoint } = await import('../library/hub.js');
     const { printRows } = await import('../library/results.js');
     let progress: Progress | undefined;
-    const done = await convertCheckpoint(source, destination, {
+    const done = await convertCheckpoint(await localCheckpoint(source), destination, {
       to: flags.to,
       dtype: flags.dtype && DATA_TYPES[flags.dtype],
       maxShardBytes: flags['max-shard'],

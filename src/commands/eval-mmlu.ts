@@ -58,7 +58,7 @@ export default class EvalMmlu extends TaskCommand {
     const { chooseModels } = await import('../library/models.js');
     const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
     await this.ask(flags, {
-      choices: chooseModels(modelSelection(flags)),
+      choices: chooseModels(await modelSelection(flags)),
       ...{ tasks: set.subjects, tables: mmluTables(set), label: set.name, unit: 'questions' },
       inputs: { [set.name]: set.sha256 },
       settings: { shots: flags.shots },

@@ -65,7 +65,7 @@ export default class Eval extends TaskCommand {
     const names = [...new Set(flags.tasks ?? present)];
     const tasks = names.map((name) => loadChoiceTask(name, flags.data, { limit, shots, seed }));
     await this.ask(flags, {
-      choices: chooseModels(modelSelection(flags)),
+      choices: chooseModels(await modelSelection(flags)),
       ...{ tasks, tables: choiceTables, label: 'eval', unit: 'items' },
       inputs: Object.fromEntries(tasks.map(({ name, sha256 }) => [name, sha256])),
       settings: shots > 0 ? { shots, seed } : { shots },

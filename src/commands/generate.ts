@@ -88,7 +88,7 @@ export default class Generate extends PlainCommand {
     const { describeTokens, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
       await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
-    const choice = chooseModel(modelSelection(flags));
+    const choice = chooseModel(await modelSelection(flags));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     for (const line of describeTokens([candidate])) this.reports().detail(line);

@@ -37,7 +37,8 @@ export default class Needle extends EvaluationCommand {
     }),
     trials: Flags.integer({ description: 'trials of each cell', default: 1, min: 1 }),
     haystack: Flags.string({
-      description: 'filler text: moby-dick (default), sotu, or files, globs and directories; may be repeated',
+      description:
+        'filler text: moby-dick (default), sotu, hf:owner/name:split, or files, globs and directories; may be repeated',
       multiple: true,
       multipleNonGreedy: true,
       default: ['moby-dick'],
@@ -67,7 +68,7 @@ export default class Needle extends EvaluationCommand {
     };
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
-    const choices = chooseNeedleModels(modelSelection(flags));
+    const choices = chooseNeedleModels(await modelSelection(flags));
     const inputs = { [haystack.name]: haystack.sha256 };
     const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const results = await this.withProgress(

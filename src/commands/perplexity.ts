@@ -19,7 +19,8 @@ export default class Perplexity extends EvaluationCommand {
   ];
   static override args = {
     file: Args.string({
-      description: 'corpus (moby-dick, sotu), file, glob or directory; several may be given',
+      description:
+        'corpus (moby-dick, sotu), hf:owner/name:split, file, glob or directory; several may be given',
       required: true,
       ignoreStdin: true,
     }),
@@ -42,7 +43,7 @@ export default class Perplexity extends EvaluationCommand {
     const { loadCorpus } = await import('../library/text.js');
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
-    const choices = chooseModels(modelSelection(flags));
+    const choices = chooseModels(await modelSelection(flags));
     const { perplexityFits, runPerplexity } = await import('../library/evaluation.js');
     const { ctx: positions = null } = flags;
     const inputs = { [corpus.name]: corpus.sha256 };

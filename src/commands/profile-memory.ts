@@ -97,7 +97,7 @@ export default class ProfileMemory extends BaseCommand {
     const { startChosenEngine } = await import('../library/engines.js');
     const { formatBytes } = await import('../library/basics.js');
     const output = await this.output(flags);
-    const models = chooseModels(modelSelection(flags));
+    const models = chooseModels(await modelSelection(flags));
     const engine = flags.analytic ? undefined : await startChosenEngine(flags, this.reports());
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     this.note(

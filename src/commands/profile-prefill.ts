@@ -64,7 +64,7 @@ export default class ProfilePrefill extends BaseCommand {
     const { profilePrefill } = await import('../library/profiling.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const output = await this.output(flags);
-    const models = chooseModels(modelSelection(flags));
+    const models = chooseModels(await modelSelection(flags));
     const engine = await startChosenEngine(flags, this.reports());
     const profile = await this.withProgress(
       { label: 'profile-prefill', unit: 'tokens', describe: cellName },

@@ -148,7 +148,7 @@ export default class ProfileThroughput extends BaseCommand {
     const { chooseModels } = await import('../library/models.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const output = await this.output(flags);
-    const models = chooseModels(modelSelection(flags));
+    const models = chooseModels(await modelSelection(flags));
     const engine = await startChosenEngine(flags, this.reports());
     return { models, engine, output, contexts: flags.ctx, warmUp: flags.warmup, seed: flags.seed };
   }

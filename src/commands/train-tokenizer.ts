@@ -22,7 +22,7 @@ export default class TrainTokenizer extends PlainCommand {
     size: Flags.integer({ description: 'tokens of the vocabulary, 512 to 32768', default: 4096 }),
     data: Flags.string({
       description:
-        'sotu (default), moby-dick, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst) and .parquet; may be repeated',
+        'sotu (default), moby-dick, hf:owner/name:split, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst), .json and .parquet; may be repeated',
       multiple: true,
       multipleNonGreedy: true,
       default: ['sotu'],

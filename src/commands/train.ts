@@ -43,7 +43,7 @@ export default class Train extends BaseCommand {
     })(),
     data: Flags.string({
       description:
-        'sotu (default), moby-dick, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst) and .parquet; may be repeated',
+        'sotu (default), moby-dick, hf:owner/name:split, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst), .json and .parquet; may be repeated',
       multiple: true,
       multipleNonGreedy: true,
       helpGroup: 'DATA',
@@ -55,7 +55,7 @@ export default class Train extends BaseCommand {
       helpGroup: 'DATA',
     }),
     tokenizer: Flags.string({
-      description: "bytes (default, or the checkpoint's), cl100k_base, or a tokenizer.json",
+      description: "bytes (default, or the checkpoint's), cl100k_base, a tokenizer.json, or hf:owner/name",
       helpGroup: 'DATA',
     }),
     recipe: Flags.string({ description: 'JSON file of settings; flags go before it', helpValue: 'FILE' }),
@@ -125,7 +125,7 @@ export default class Train extends BaseCommand {
     const { chooseModel } = await import('../library/models.js');
     const { createRecipe, trainModel } = await import('../library/training.js');
     const inputs = await import('../library/training.js');
-    const choice = chooseModel(modelSelection(flags));
+    const choice = chooseModel(await modelSelection(flags));
     const recipe = createRecipe({
       ...(choice.checkpoint?.tokenizer ? { tokenizer: choice.checkpoint.tokenizer } : {}),
       ...(flags.recipe === undefined ? {} : inputs.readRecipe(flags.recipe)),

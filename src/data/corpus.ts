@@ -26,7 +26,7 @@ const CHAPTER_BREAK = '\n\n';
 export async function loadCorpus(spec: string | readonly string[]): Promise<Corpus> {
   const { findSources } = await import('./sources.js');
   const specs = typeof spec === 'string' ? [spec] : spec;
-  return new Corpus(specs.join(' '), await unpackSources(findSources(specs)));
+  return new Corpus(specs.join(' '), await unpackSources(await findSources(specs)));
 }
 
 export class Corpus {

@@ -4,13 +4,14 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { globSync } from 'tinyglobby';
 import { UsageError } from '../errors.js';
+import { isReference, parseReference } from '../hub/reference.js';
 
 /** English text that npm packages carry. */
 export const CORPUS_NAMES = ['sotu', 'moby-dick'] as const;
 export type CorpusName = (typeof CORPUS_NAMES)[number];
 
 /** How files are compressed, by the end of their names. */
-const PACKINGS = { gz: 'gzip', xz: 'xz', zst: 'zstd', parquet: 'parquet' } as const;
+const PACKINGS = { gz: 'gzip', xz: 'xz', zst: 'zstd', parquet: 'parquet', json: 'json' } as const;
 export type Packing = (typeof PACKINGS)[keyof typeof PACKINGS];
 
 /** Names of files that are read from directories. */
@@ -32,27 +33,33 @@ const isCorpusName = (spec: string): spec is CorpusName => CORPUS_NAMES.some((na
 /** Bytewise order, the same in every locale. */
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** @throws UsageError when nothing matches or a directory holds no text */
-export function findSources(specs: readonly string[]): Source[] {
-  return specs.flatMap((spec) => {
-    if (isCorpusName(spec)) return packageSources(spec);
-    return filesOf(spec).map((file) => fileSource(file));
-  });
+/**
+ * Files of a data set on a hub (`hf:owner/name:split`) are fetched.
+ * @throws UsageError when nothing matches or a directory holds no text
+ */
+export async function findSources(specs: readonly string[]): Promise<Source[]> {
+  const sources: Source[] = [];
+  for (const spec of specs) {
+    if (isCorpusName(spec)) sources.push(...packageSources(spec));
+    else sources.push(...(await filesOf(spec)).map((file) => fileSource(file)));
+  }
+  return sources;
 }
 
 function fileSource(file: string): Source {
   const [, plain = file, end] = /^(.*)\.(gz|xz|zst)$/i.exec(file) ?? [];
-  const isParquet = /\.parquet$/i.test(file);
-  const suffix = isParquet ? 'parquet' : (end?.toLowerCase() as keyof typeof PACKINGS | undefined);
+  const [, rows] = /\.(parquet|json)$/i.exec(file) ?? [];
+  const suffix = (rows ?? end)?.toLowerCase() as keyof typeof PACKINGS | undefined;
   return {
-    kind: isParquet || /\.(jsonl|ndjson)$/i.test(plain) ? 'jsonl' : 'text',
+    kind: /\.(parquet|json|jsonl|ndjson)$/i.test(plain) ? 'jsonl' : 'text',
     name: basename(file),
     files: [file],
     packing: suffix === undefined ? null : PACKINGS[suffix],
   };
 }
 
-function filesOf(spec: string): string[] {
+async function filesOf(spec: string): Promise<string[]> {
+  if (isReference(spec)) return (await import('./hub/text-files.js')).fetchTextFiles(parseReference(spec));
   if (existsSync(spec)) return statSync(spec).isDirectory() ? directoryFiles(spec) : [spec];
   const isGlob = /[*?[\]{}]/.test(spec);
   const found = isGlob ? globSync(spec.replaceAll('\\', '/'), { expandDirectories: false }).sort(byName) : [];

@@ -4,7 +4,7 @@ import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync } from 'no
 import { join } from 'node:path';
 import { cacheFolder } from '../files/cache.js';
 import { makeDirectory, temporaryBeside, writeWhole } from '../files/write.js';
-import { toolkitVersion } from '../results/provenance.js';
+import { toolkitVersion } from '../package-root.js';
 import type { Corpus, Split } from './corpus.js';
 import { MemoryStore, tokenize, type TokenStore } from './token-store.js';
 import { tokenizerIdentity, type Tokenizer } from './tokenizer.js';

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../errors.js';
+import { isReference } from '../hub/reference.js';
 import type { Tokenizer } from './tokenizers/base.js';
 
 export type { Tokenizer } from './tokenizers/base.js';
@@ -20,18 +21,21 @@ export const TOKENIZER_NAMES = ['bytes', 'cl100k_base'] as const;
 export const isTokenizerName = (text: string): boolean => TOKENIZER_NAMES.some((name) => name === text);
 
 /**
- * @param spec `bytes`, `cl100k_base`, a `tokenizer.json` file or a directory that holds one
+ * @param spec `bytes`, `cl100k_base`, a `tokenizer.json` file or a directory that holds one, or `hf:owner/name`, which is fetched
  * @throws UsageError for another name, RunError for a file that cannot be read
  */
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   if (spec === 'bytes') return new (await import('./tokenizers/bytes.js')).BytesTokenizer();
   if (spec === 'cl100k_base') return (await import('./tokenizers/cl100k.js')).Cl100kTokenizer.load();
   const { HuggingFaceTokenizer, findTokenizerFile } = await import('./tokenizers/hugging-face.js');
-  const file = findTokenizerFile(spec);
+  const place = isReference(spec)
+    ? await (await import('./hub/tokenizer-files.js')).fetchTokenizer(spec)
+    : spec;
+  const file = findTokenizerFile(place);
   if (file === null) {
     const known = TOKENIZER_NAMES.join(', ');
     throw new UsageError(
-      `unknown tokenizer '${spec}': use ${known}, or the path of a tokenizer.json or of a directory with one`,
+      `unknown tokenizer '${spec}': use ${known}, the path of a tokenizer.json or of a directory with one, or hf:owner/name`,
     );
   }
   return HuggingFaceTokenizer.load(file);

@@ -45,6 +45,7 @@ async function unpack(file: string, packing: Packing): Promise<string> {
   const target = temporaryFile();
   try {
     if (packing === 'parquet') await unpackParquet(file, target);
+    else if (packing === 'json') await unpackJson(file, target);
     else await unpackStream(file, packing, target);
     return target;
   } catch (error) {
@@ -53,6 +54,12 @@ async function unpack(file: string, packing: Packing): Promise<string> {
     const reason = error instanceof Error ? error.message : String(error);
     throw new RunError(`cannot unpack ${file} (${packing}): ${reason}`, { cause: error });
   }
+}
+
+/** The objects of a JSON list as lines; a file that is no list has lines already. */
+async function unpackJson(file: string, target: string): Promise<void> {
+  const { listElements } = await import('./json-list.js');
+  await pipeline(createReadStream(file, 'utf8'), listElements, createWriteStream(target));
 }
 
 async function unpackStream(file: string, packing: 'gzip' | 'xz' | 'zstd', target: string): Promise<void> {
@@ -103,7 +110,8 @@ async function unpackParquet(file: string, target: string): Promise<void> {
   const buffer = await asyncBufferFromFile(file);
   const metadata = await parquetMetadataAsync(buffer);
   if (!metadata.schema.some(({ name }) => name === 'text')) {
-    throw new RunError(`${file}: it has no column 'text'`);
+    const columns = metadata.schema.slice(1).map(({ name }) => name);
+    throw new RunError(`${file}: it has no column 'text', but ${columns.join(', ')}`);
   }
   const descriptor = openSync(target, 'w');
   try {

@@ -10,6 +10,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { closeSync, linkSync, openSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { RunError } from '../errors.js';
 import { checkShape } from './json.js';
@@ -29,6 +30,11 @@ export interface LockOptions {
   /** Let this process take the lock again while it holds it (default: refuse). */
   readonly reentrant?: boolean;
 }
+
+/** Another process has it. */
+class LockedError extends RunError {}
+
+const WAIT_MILLISECONDS = 200;
 
 interface Found {
   /** Tells this lock from every other that had its name. */
@@ -60,11 +66,31 @@ export function lockDirectory(directory: string, name: string, options: LockOpti
   };
 }
 
+/**
+ * Locks like `lockDirectory`, and waits while another process holds it.
+ * @param options.onWait called once, with who holds it
+ */
+export async function lockWhenFree(
+  directory: string,
+  name: string,
+  { onWait, ...options }: LockOptions & { readonly onWait: (line: string) => void },
+): Promise<() => void> {
+  for (let waits = 0; ; waits += 1) {
+    try {
+      return lockDirectory(directory, name, options);
+    } catch (error) {
+      if (!(error instanceof LockedError)) throw error;
+      if (waits === 0) onWait(`waiting: ${error.message}`);
+      await sleep(WAIT_MILLISECONDS);
+    }
+  }
+}
+
 function take(file: string, doing: string, directory: string, shown: string): void {
   const owner = acquire(file);
   if (owner !== null) {
     const where = owner.host === hostname() ? '' : ` on ${owner.host}`;
-    throw new RunError(
+    throw new LockedError(
       `${directory}: process ${owner.pid}${where} is ${doing} there: wait for it, or choose another directory (if it is gone, remove ${shown})`,
     );
   }

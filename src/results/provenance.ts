@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { arch, cpus, homedir, platform, release, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Communicator } from '../distributed/communicator.js';
-import { packageDirectory, packageRoot } from '../package-root.js';
+import { hubInputs, type HubInput } from '../hub/repository.js';
+import { packageDirectory, packageRoot, toolkitVersion } from '../package-root.js';
 import type { Json } from './canonical.js';
 
 export interface Provenance {
@@ -35,6 +36,8 @@ export interface Provenance {
   configuration: Json;
   /** SHA-256 of what was read (corpora, checkpoints), by name. */
   inputs: Readonly<Record<string, string>>;
+  /** What was taken from a hub: commits and hashes of files, by the reference (`hf:owner/name`); absent where nothing was. */
+  hub?: Readonly<Record<string, readonly HubInput[]>>;
 }
 
 /** What a record says of an engine. */
@@ -66,10 +69,6 @@ interface PackageJson {
 }
 
 const versionIn = (file: string): string => (JSON.parse(readFileSync(file, 'utf8')) as PackageJson).version;
-
-export function toolkitVersion(): string {
-  return versionIn(`${packageRoot}package.json`);
-}
 
 function libraryVersion(name: string): string | null {
   const directory = packageDirectory(name);
@@ -153,6 +152,18 @@ function describeRanks({ engine, communicator }: RunDescription): Pick<Provenanc
   return { ranks: { transport: communicator.description, devices } };
 }
 
+/** All texts in a value, at any depth. */
+function* textsIn(value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value;
+  else if (typeof value === 'object' && value !== null)
+    for (const part of Object.values(value)) yield* textsIn(part);
+}
+
+function hubOf({ command, flags, configuration }: RunDescription): Pick<Provenance, 'hub'> {
+  const hub = hubInputs(new Set(textsIn([command, flags, configuration])));
+  return Object.keys(hub).length > 0 ? { hub } : {};
+}
+
 export function collectProvenance(run: RunDescription): Provenance {
   return {
     command: [...(run.program ?? ['yoco']), ...run.command.map(neutralPath)],
@@ -164,5 +175,6 @@ export function collectProvenance(run: RunDescription): Provenance {
     flags: plain(run.flags),
     configuration: run.configuration ?? null,
     inputs: run.inputs ?? {},
+    ...hubOf(run),
   };
 }

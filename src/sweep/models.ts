@@ -7,6 +7,7 @@ import { openCheckpoint } from '../checkpoint/open.js';
 import { PIECE_BYTES } from '../checkpoint/tensor-source.js';
 import { readJson } from '../checkpoint/files.js';
 import { RunError, UsageError } from '../errors.js';
+import { snapshotOf } from '../hub/cache.js';
 import { createConfig, type Architecture, type SelfDecoderKind } from '../model/config.js';
 import { LAYOUT_NAMES, LAYOUTS, type LayoutDefinition } from '../model/layouts.js';
 import { presetArchitectures, presetConfig } from '../model/presets.js';
@@ -180,7 +181,8 @@ function fromFile(file: string): ModelChoice {
 
 function fromCheckpoint(directory: string): ModelChoice {
   const checkpoint = openCheckpoint(directory);
-  return { name: basename(resolve(directory)), config: checkpoint.config, checkpoint };
+  const name = snapshotOf(checkpoint.directory)?.repository ?? directory;
+  return { name: basename(resolve(name)), config: checkpoint.config, checkpoint };
 }
 
 /** SHA-256 over the names and bytes of all tensors: the same for the same weights in any layout of files. */
@@ -205,6 +207,13 @@ export function distinctNames(choices: readonly ModelChoice[]): ModelChoice[] {
   return choices.map((choice) => {
     const alike = choices.filter((other) => text(other) === text(choice));
     if (alike.length === 1 || !choice.checkpoint) return choice;
-    return { ...choice, name: relative(process.cwd(), choice.checkpoint.directory) || '.' };
+    return { ...choice, name: distinctName(choice.checkpoint.directory) };
   });
+}
+
+/** `owner/name@1234abc` of a snapshot from a hub, else the path. */
+function distinctName(directory: string): string {
+  const snapshot = snapshotOf(directory);
+  if (snapshot === null) return relative(process.cwd(), directory) || '.';
+  return `${snapshot.repository}@${snapshot.commit.slice(0, 7)}`;
 }

@@ -9,13 +9,15 @@ import { createModel } from '../model/index.js';
 import type { ModelConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
-import { collectProvenance, toolkitVersion } from '../results/provenance.js';
+import { toolkitVersion } from '../package-root.js';
+import { collectProvenance } from '../results/provenance.js';
 import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
 import type { RunRecord } from '../sweep/table.js';
 import { buildTask } from './build-task.js';
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { lockDirectory } from '../files/lock.js';
+import { describeDirectory } from '../hub/cache.js';
 import { NO_LOG, TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
 import { checkTrainingMemory } from './memory.js';
@@ -200,7 +202,7 @@ function provenanceOf(options: TrainOptions, task: TrainingTask): Provenance {
     },
     inputs: {
       ...task.inputs,
-      ...(initial === undefined ? {} : { [initial.checkpoint.directory]: initial.sha256 }),
+      ...(initial === undefined ? {} : { [describeDirectory(initial.checkpoint.directory)]: initial.sha256 }),
     },
   });
 }

@@ -31,7 +31,7 @@ export async function loadDocuments(
   tokenizer: Tokenizer,
   maxTokens = Infinity,
 ): Promise<TokenDocument[]> {
-  const sources = await unpackSources(findSources(specs));
+  const sources = await unpackSources(await findSources(specs));
   return sources.flatMap((source) => {
     const corpus = new Corpus(source.name, [source]);
     if (source.kind === 'text')

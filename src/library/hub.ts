@@ -1,0 +1,5 @@
+/** Models and data sets of a Hugging Face hub. */
+export { localCheckpoint } from '../checkpoint/hub.js';
+export { fetchDirectory, fetchTextFiles } from '../data/hub/text-files.js';
+export { observeHub, type HubObserver } from '../hub/observer.js';
+export { isReference, parseReference, type Reference } from '../hub/reference.js';
