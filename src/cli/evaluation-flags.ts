@@ -1,6 +1,7 @@
 /** Flags the evaluating commands share. Light: every command imports it at start-up. */
 import { Flags } from '@oclif/core';
 import { modelFlags, tokenCountFlag } from './flags.js';
+import { parseBatch } from './sizes.js';
 
 export const tokenizerFlag = Flags.string({
   description:
@@ -13,6 +14,14 @@ export const evaluationFlags = { ...modelFlags, tokenizer: tokenizerFlag };
 export const maxContextFlag = tokenCountFlag({
   description: 'longest prompt in tokens (default: what the checkpoint was trained on, if it says)',
   helpValue: '2k',
+});
+
+/** Sequences computed together. */
+export const batchFlag = Flags.custom<number | 'auto'>({
+  description: 'sequences computed in one pass at most, packed without padding; auto: as many as fit',
+  default: 'auto',
+  helpValue: 'N|auto',
+  parse: (text) => Promise.resolve(parseBatch(text)),
 });
 
 /** `a,b,c`, without empty parts. */

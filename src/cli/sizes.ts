@@ -31,3 +31,14 @@ export function parseByteCount(text: string): number {
   }
   return count;
 }
+
+/** A number of sequences, or `auto`. @throws UsageError for anything else */
+export function parseBatch(text: string): number | 'auto' {
+  const word = text.trim();
+  if (word === 'auto') return word;
+  const count = Number(word);
+  if (!/^\d+$/.test(word) || !Number.isSafeInteger(count) || count < 1) {
+    throw new UsageError(`'${word}' is not a number of sequences: write a whole number from 1, or auto`);
+  }
+  return count;
+}

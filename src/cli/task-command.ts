@@ -9,6 +9,7 @@ import { EvaluationCommand, type EvaluationFlags } from './evaluation-command.js
 export interface TaskFlags extends EvaluationFlags, FinishOptions {
   readonly resume: boolean;
   readonly 'max-context'?: number;
+  readonly batch: number | 'auto';
 }
 
 export interface TaskQuestions<T extends Task> {
@@ -38,6 +39,7 @@ export abstract class TaskCommand extends EvaluationCommand {
       tables,
       settings,
       maxContext: flags['max-context'],
+      batch: flags.batch === 'auto' ? undefined : flags.batch,
       onItem: ({ choice }, task) => {
         progress.note(`${modelLabel(choice)}, ${task}`);
         progress.increment();

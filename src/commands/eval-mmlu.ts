@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
+import { batchFlag, evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { TaskCommand } from '../cli/task-command.js';
 import type { Schema } from '../library/basics.js';
@@ -47,6 +47,7 @@ export default class EvalMmlu extends TaskCommand {
       helpGroup: 'DATA',
     }),
     'max-context': maxContextFlag,
+    batch: batchFlag(),
   };
 
   protected override mainTable = async (): Promise<Schema> =>

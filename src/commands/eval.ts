@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
+import { batchFlag, evaluationFlags, listFlag, maxContextFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { TaskCommand } from '../cli/task-command.js';
 import { UsageError, type Schema } from '../library/basics.js';
@@ -24,6 +24,7 @@ export default class Eval extends TaskCommand {
     '<%= config.bin %> <%= command.id %> --data data/tasks --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --tasks arc-easy,piqa --limit 200 --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --tasks hellaswag,arc-easy --shots 5 --checkpoint runs/books',
+    '<%= config.bin %> <%= command.id %> --data data/tasks --batch 16 --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --checkpoint runs/yoco --checkpoint runs/transformer --format md',
   ];
   static override flags = {
@@ -48,6 +49,7 @@ export default class Eval extends TaskCommand {
       helpGroup: 'DATA',
     }),
     'max-context': maxContextFlag,
+    batch: batchFlag(),
   };
 
   protected override mainTable = async (): Promise<Schema> =>

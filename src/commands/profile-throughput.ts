@@ -3,6 +3,7 @@ import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
 import { BaseCommand, type FlagsOf } from '../cli/base-command.js';
 import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
+import { parseBatch } from '../cli/sizes.js';
 import { modelSelection } from '../cli/model-selection.js';
 import type { Schema } from '../library/basics.js';
 import type { BatchChange } from '../library/profiling.js';
@@ -20,16 +21,7 @@ const FLAGS_OF_PHASE: Readonly<Record<Phase, readonly string[]>> = {
 
 /** `1`, `1,8`, `auto` or `1,auto`. */
 function parseBatches(text: string): (number | 'auto')[] {
-  const batches = text.split(',').map((part) => {
-    const word = part.trim();
-    if (word === 'auto') return word;
-    const count = Number(word);
-    if (!/^\d+$/.test(word) || !Number.isSafeInteger(count) || count < 1) {
-      throw new UsageError(`'${word}' is not a number of sequences: write a whole number from 1, or auto`);
-    }
-    return count;
-  });
-  return [...new Set(batches)];
+  return [...new Set(text.split(',').map(parseBatch))];
 }
 
 export default class ProfileThroughput extends BaseCommand {

@@ -8,6 +8,11 @@ export interface CacheOptions {
   readonly batch?: number;
   /** Positions the cache is going to hold at most, when known: small caches get small pages. */
   readonly maxTokens?: number;
+  /**
+   * Positions per page of keys and values; default 4,096, or fewer where `maxTokens` is less. A fork copies the last page when
+   * it continues, so that caches with many forks want small ones.
+   */
+  readonly pageSize?: number;
 }
 
 export interface LossOptions {
@@ -57,7 +62,8 @@ export interface PackedSequence {
   readonly tokens: Int32Array;
   /** Of one sequence. */
   readonly cache: ModelCache;
-  readonly logits: LogitsWanted;
+  /** How many of the last tokens' logits are asked for: 0 for none. */
+  readonly logits: number;
 }
 
 export interface LanguageModel {
@@ -97,7 +103,7 @@ export interface LanguageModel {
    * Appends tokens to several caches in one pass, any number to each, without padding: sequences share the matrix products, and
    * mixers see each sequence by itself. What a sequence gets does not depend on the others, but for rounding where an
    * engine's matrix product rounds by the number of rows.
-   * @returns logits [R, V]: the rows that each sequence asks for (the last, all, or none), sequence after sequence; null for none
+   * @returns logits [R, V]: the rows that each sequence asks for, sequence after sequence; null for none
    * @throws RangeError for a sequence without tokens, a cache of several sequences, or one that is given twice
    */
   extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null;

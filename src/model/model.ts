@@ -134,8 +134,8 @@ export class Model implements LanguageModel {
     return embedding(this.embedding, tokens, this.embeddingScale) as tf.Tensor3D;
   }
 
-  createCache({ batch = 1, maxTokens }: CacheOptions = {}): ModelCache {
-    const memories = this.parts.memories({ batch, maxTokens });
+  createCache({ batch = 1, ...size }: CacheOptions = {}): ModelCache {
+    const memories = this.parts.memories({ batch, ...size });
     return new StateCache({ batch, memories, kind: this.kind });
   }
 

@@ -1,6 +1,6 @@
 /** Several sequences of different lengths in one pass: their rows lie one after the other, without padding. */
 import * as tf from '../tf.js';
-import type { LogitsWanted, PackedSequence } from './language-model.js';
+import type { PackedSequence } from './language-model.js';
 import type { Rows } from './layers/heads.js';
 import type { Memory } from './state/memory.js';
 import { PackedMemory } from './state/packed.js';
@@ -22,15 +22,14 @@ interface Member {
   readonly tokens: Int32Array;
   readonly state: StateCache;
   readonly start: number;
-  readonly logits: LogitsWanted;
+  readonly logits: number;
 }
 
 /** Rows of a member to be computed: the last `count`. */
 type CountOf = (member: Member) => number;
 
 const everyRow: CountOf = ({ tokens }) => tokens.length;
-const wantedRows: CountOf = ({ tokens, logits }) =>
-  logits === 'all' ? tokens.length : logits === 'last' ? 1 : 0;
+const wantedRows: CountOf = ({ logits }) => logits;
 
 export class PackedBatch {
   private readonly members: readonly Member[];
@@ -60,9 +59,12 @@ function checkMembers(members: readonly Member[]): void {
   if (new Set(members.map(({ state }) => state)).size < members.length) {
     throw new RangeError('a cache can be extended by one sequence of a batch only');
   }
-  for (const { state, tokens } of members) {
+  for (const { state, tokens, logits } of members) {
     if (state.batch !== 1) throw new RangeError(`a packed cache is of one sequence, found ${state.batch}`);
     if (tokens.length === 0) throw new RangeError('no tokens to extend a cache by');
+    if (!Number.isInteger(logits) || logits < 0 || logits > tokens.length) {
+      throw new RangeError(`${tokens.length} tokens have no ${logits} rows of logits`);
+    }
   }
 }
 

@@ -113,16 +113,7 @@ export class StubModel implements LanguageModel {
     cache: ModelCache,
     { logits }: { logits: LogitsWanted },
   ): tf.Tensor2D | tf.Tensor3D | null {
-    if (!(cache instanceof StubCache)) throw new Error("another model's cache");
-    const stub = cache;
-    if (stub.disposed) throw new Error('the cache has been disposed');
-    const rows: number[][] = [];
-    const ids = tokens.dataSync();
-    for (const [at, id] of ids.entries()) {
-      stub.tokens.push(id);
-      if (logits === 'all' || (logits === 'last' && at === ids.length - 1)) rows.push(this.row(stub.tokens));
-    }
-    this.consumed += ids.length;
+    const rows = this.consume(cache, [...tokens.dataSync()]);
     if (logits === 'none') return null;
     this.logitsComputed += logits === 'all' ? rows.length : 1;
     return logits === 'all'
@@ -130,13 +121,24 @@ export class StubModel implements LanguageModel {
       : tf.tensor2d(rows.at(-1) ?? [], [1, this.vocabSize]);
   }
 
+  /** The rows of logits after each of some tokens. */
+  private consume(cache: ModelCache, ids: readonly number[]): number[][] {
+    if (!(cache instanceof StubCache)) throw new Error("another model's cache");
+    if (cache.disposed) throw new Error('the cache has been disposed');
+    this.consumed += ids.length;
+    return ids.map((id) => {
+      cache.tokens.push(id);
+      return this.row(cache.tokens);
+    });
+  }
+
   extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
     this.packed.push(sequences.length);
-    const rows = sequences.map(({ tokens, cache, logits }) =>
-      this.extend(tf.tensor2d(tokens, [1, tokens.length], 'int32'), cache, { logits } as { logits: 'all' }),
-    ) as (tf.Tensor | null)[];
-    const wanted = rows.filter((tensor) => tensor !== null).map((x) => x.reshape([-1, this.vocabSize]));
-    return wanted.length === 0 ? null : (tf.concat(wanted, 0) as tf.Tensor2D);
+    const rows = sequences.flatMap(({ tokens, cache, logits }) =>
+      this.consume(cache, [...tokens]).slice(tokens.length - logits),
+    );
+    this.logitsComputed += rows.length;
+    return rows.length === 0 ? null : tf.tensor2d(rows.flat(), [rows.length, this.vocabSize]);
   }
 
   prefill(tokens: tf.Tensor2D, cache: ModelCache): tf.Tensor2D {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { LogitsWanted, ModelCache, PackedSequence } from '../../src/model/index.js';
+import type { ModelCache, PackedSequence } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { close } from '../ops/compare.js';
 import { usePlainBackend } from '../plain-backend.js';
@@ -11,10 +11,12 @@ import { CASES, ids, randomTokens, testModel } from './cases.js';
 const test = suite('model: packed sequences');
 test.before(usePlainBackend);
 
-/** What one sequence appends in each pass: a count of tokens, and the logits it asks for; 0 tokens: it is absent. */
-type Turn = readonly [count: number, logits: LogitsWanted];
+/** What one sequence appends in each pass: a count of tokens, and the rows of logits it asks for; 0 tokens: it is absent. */
+type Turn = readonly [count: number, logits: number];
 
-const turn = fc.tuple(fc.nat({ max: 4 }), fc.constantFrom<LogitsWanted>('none', 'last', 'all'));
+const turn: fc.Arbitrary<Turn> = fc
+  .tuple(fc.nat({ max: 4 }), fc.nat({ max: 4 }))
+  .map(([count, logits]) => [count, Math.min(count, logits)]);
 const batches: fc.Arbitrary<Turn[][]> = fc
   .integer({ min: 1, max: 4 })
   .chain((sequences) =>
@@ -38,8 +40,7 @@ for (const [name, input] of Object.entries(CASES)) {
           const sequences = present.map(({ turn: [count, logits], i }): PackedSequence => {
             const cache = caches[i] as ModelCache;
             const end = cache.length + count;
-            const first = logits === 'all' ? cache.length : logits === 'last' ? end - 1 : end;
-            for (let position = first; position < end; position++) expected.push([i, position]);
+            for (let position = end - logits; position < end; position++) expected.push([i, position]);
             return { tokens: Int32Array.from(texts[i]?.slice(cache.length, end) ?? []), cache, logits };
           });
           const found = model.extendPacked(sequences);
@@ -71,8 +72,8 @@ test('forks of one prefix, packed, are independent of each other', () => {
     model.extend(ids([tokens.slice(0, 5)]), prefix, { logits: 'none' });
     const [a, b] = [prefix.fork(), prefix.fork()];
     const sequences: PackedSequence[] = [
-      { tokens: Int32Array.from(tokens.slice(5)), cache: a, logits: 'last' },
-      { tokens: Int32Array.of(1, 2), cache: b, logits: 'last' },
+      { tokens: Int32Array.from(tokens.slice(5)), cache: a, logits: 1 },
+      { tokens: Int32Array.of(1, 2), cache: b, logits: 1 },
     ];
     const found = model.extendPacked(sequences) as tf.Tensor2D;
     const other = [...tokens.slice(0, 5), 1, 2];
@@ -100,7 +101,7 @@ test('what cannot be packed is refused before anything has changed', () => {
   const sequence = (cache: ModelCache, tokens: number[]): PackedSequence => ({
     tokens: Int32Array.from(tokens),
     cache,
-    logits: 'last',
+    logits: 1,
   });
   assert.throws(() => model.extendPacked([]), /no sequences/);
   assert.throws(() => model.extendPacked([sequence(one, [])]), /no tokens/);
@@ -109,6 +110,7 @@ test('what cannot be packed is refused before anything has changed', () => {
     () => model.extendPacked([sequence(one, [1]), sequence(one, [2])]),
     /one sequence of a batch/,
   );
+  assert.throws(() => model.extendPacked([{ ...sequence(one, [1]), logits: 2 }]), /1 tokens have no 2 rows/);
   assert.is(one.length, 0);
   for (const cache of [one, pair]) cache.dispose();
   model.dispose();

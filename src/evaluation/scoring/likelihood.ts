@@ -1,14 +1,13 @@
 /**
  * The one scorer of all likelihood tasks: log-likelihoods of continuations under a model, with what prompts share
- * computed once.
+ * computed once and the rest packed into passes of many sequences.
  */
 import type { LanguageModel } from '../../model/language-model.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import { requireFinite } from './finite.js';
-import { requestTree, treeTokens, type RequestTree } from './request-tree.js';
-import { scorePadded } from './padded-scoring.js';
+import { MOST_SEQUENCES, scoreTrees } from './packed-scoring.js';
+import { requestTree } from './request-tree.js';
 import type { SharedPrefix } from './shared-prefix.js';
-import { scoreTree } from './tree-scoring.js';
 
 /** The likelihood of `tokens[start …]` given `tokens[0 … start - 1]` is asked; start is at least 1. */
 export interface ScoreRequest {
@@ -36,32 +35,50 @@ export interface ScoreOptions {
   readonly prefix?: SharedPrefix;
   /** Also find out whether each continuation is what greedy decoding gives. */
   readonly greedy?: boolean;
+  /**
+   * Sequences computed in one pass at most; default 128. Scores do not depend on it, but for rounding in the last digits where
+   * an engine's matrix product rounds by the number of rows.
+   */
+  readonly batch?: number;
 }
 
-/** Sharing prefixes pays when it saves at least this share of the tokens; else requests run side by side, padded. */
-const SAVING_WORTH_FORKS = 0.3;
-
 /**
- * Scores in the order of the requests. Which route is taken depends on the requests alone.
+ * Scores in the order of the requests; what they have in common is computed once.
  * @throws RunError when a log-likelihood is not finite: no answer can be read off it
  */
 export async function scoreRequests(
   model: LanguageModel,
   requests: readonly ScoreRequest[],
-  { greedy = false, prefix }: ScoreOptions = {},
+  { prefix, ...options }: ScoreOptions = {},
 ): Promise<Score[]> {
-  checkRequests(requests, prefix);
-  const tree = requestTree(requests, prefix?.tokens.length);
-  const scores = await (greedy || prefix !== undefined || sharingPays(requests, tree)
-    ? scoreTree(model, requests, tree, { greedy, prefix })
-    : scorePadded(model, requests));
-  for (const { logLikelihood } of scores) requireFinite(logLikelihood, 'a log-likelihood');
+  const [scores = []] = await scoreGroups(model, [{ requests, prefix }], options);
   return scores;
 }
 
-function sharingPays(requests: readonly ScoreRequest[], tree: RequestTree): boolean {
-  const all = requests.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  return treeTokens(tree) <= (1 - SAVING_WORTH_FORKS) * all;
+/** Requests that may have something in common. */
+export interface ScoreGroup {
+  readonly requests: readonly ScoreRequest[];
+  readonly prefix?: SharedPrefix;
+}
+
+/**
+ * `scoreRequests` of several groups together. How a group is scored does not depend on the others.
+ * @throws RunError when a log-likelihood is not finite
+ */
+export async function scoreGroups(
+  model: LanguageModel,
+  groups: readonly ScoreGroup[],
+  { greedy = false, batch = MOST_SEQUENCES }: Omit<ScoreOptions, 'prefix'> = {},
+): Promise<Score[][]> {
+  for (const { requests, prefix } of groups) checkRequests(requests, prefix);
+  const trees = groups.map(({ requests, prefix }) => ({
+    requests,
+    prefix,
+    tree: requestTree(requests, prefix?.tokens.length),
+  }));
+  const scores = await scoreTrees(model, trees, { greedy, batch });
+  for (const { logLikelihood } of scores.flat()) requireFinite(logLikelihood, 'a log-likelihood');
+  return scores;
 }
 
 function checkRequests(requests: readonly ScoreRequest[], prefix: SharedPrefix | undefined): void {

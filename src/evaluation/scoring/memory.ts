@@ -5,6 +5,8 @@ import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-
 import { modelLabel, type ModelChoice } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import { scoringChunk } from './consume.js';
+import { forkedPageSize } from './lent-caches.js';
+import { MOST_SEQUENCES, PASS_TOKENS } from './packed-scoring.js';
 
 /** Bytes that scoring every token of a text takes beside the weights: cache, activations and the logits of a chunk. */
 function scoringBytes(config: ModelConfig, engine: Engine, tokens: number): number {
@@ -30,6 +32,40 @@ export function requireScoringMemory(engine: Engine, choice: ModelChoice, tokens
     engine,
     weightBytes(choice, engine) + scoringBytes(choice.config, engine, tokens),
     `${modelLabel(choice)} with a text of ${formatTokenCount(tokens)} tokens`,
+  );
+}
+
+/** Share of the memory that caches of sequences beyond the first may take: pools and workspaces take some that no formula knows. */
+const CACHE_SHARE = 0.8;
+
+/**
+ * How many sequences of at most `tokens` tokens a pass may have.
+ * @param batch as asked for; undefined: as many as fit, at most `MOST_SEQUENCES`
+ * @throws RunError when the model and the sequences do not fit the memory; call it before the model is loaded
+ */
+export function scoringBatch(engine: Engine, choice: ModelChoice, tokens: number, batch?: number): number {
+  const { config } = choice;
+  const texts = (count: number): string =>
+    `${modelLabel(choice)} with ${count === 1 ? 'a text' : `${count} texts`} of ${formatTokenCount(tokens)} tokens`;
+  const fixed = weightBytes(choice, engine) + scoringBytes(config, engine, Math.max(PASS_TOKENS, tokens));
+  const sequence = sequenceBytes(config, engine, tokens);
+  requireMemory(engine, fixed, texts(1));
+  if (batch !== undefined) {
+    requireMemory(engine, fixed + (batch - 1) * sequence, texts(batch));
+    return batch;
+  }
+  const room = CACHE_SHARE * (engine.availableBytes() - fixed);
+  return Math.max(1, Math.min(MOST_SEQUENCES, 1 + Math.floor(room / sequence)));
+}
+
+/** Bytes of the caches of one more sequence in a pass: its own, and the one it was forked from. */
+function sequenceBytes(config: ModelConfig, engine: Engine, tokens: number): number {
+  const bytesPerElement = ELEMENT_BYTES[engine.storage];
+  const formulas = costs(config);
+  const page = forkedPageSize(tokens);
+  const allocated = Math.ceil(tokens / page) * page;
+  return (
+    2 * (allocated * formulas.keyValueBytesPerToken(bytesPerElement) + formulas.stateBytes(bytesPerElement))
   );
 }
 

@@ -2,6 +2,7 @@
 import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { consume } from './consume.js';
+import { forkedPageSize } from './lent-caches.js';
 
 export class SharedPrefix {
   private constructor(
@@ -11,7 +12,7 @@ export class SharedPrefix {
 
   /** Consumes `tokens`; `dispose` gives the memory back. */
   static prefill(model: LanguageModel, tokens: Int32Array): SharedPrefix {
-    const cache = model.createCache();
+    const cache = model.createCache({ pageSize: forkedPageSize(tokens.length) });
     consume(model, cache, tokens);
     return new SharedPrefix(tokens, cache);
   }

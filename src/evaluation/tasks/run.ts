@@ -10,8 +10,7 @@ import { keyText } from '../../results/cells.js';
 import type { Row, Schema } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';
 import { weightsCell, type Candidate } from '../candidates.js';
-import { requireScoringMemory } from '../scoring/memory.js';
-import { TOKENS_AT_ONCE } from '../scoring/padded-scoring.js';
+import { scoringBatch } from '../scoring/memory.js';
 import { modelLabel, modelRow } from '../../sweep/model-key.js';
 import { engineIdentity, type Session } from '../session.js';
 import { TaskPrompts } from './prompts.js';
@@ -39,6 +38,8 @@ export interface TasksRun<T extends Task> extends Session {
   readonly settings: Json;
   /** Tokens of a prompt at most; undefined: what each model was trained on, where that is known. */
   readonly maxContext?: number;
+  /** Sequences computed in one pass at most; undefined: as many as fit. Answers do not depend on it. */
+  readonly batch?: number;
   readonly directory: string;
   /** Keep the items that an earlier run has answered. */
   readonly resume: boolean;
@@ -56,9 +57,9 @@ export async function runTasks<T extends Task>(
   run: TasksRun<T>,
 ): Promise<[summary: ResultWriter, items: ResultWriter]> {
   for (const candidate of run.candidates) requireFit(run, candidate);
-  const refusals = run.candidates.map((candidate) => refusalOf(run, candidate));
-  const [first] = refusals;
-  if (first && refusals.every((refusal) => refusal !== null)) throw first;
+  const batches = run.candidates.map((candidate) => batchOf(run, candidate));
+  const [first] = batches;
+  if (first instanceof RunError && batches.every((batch) => batch instanceof RunError)) throw first;
   const items = openItems(run);
   // What is derived from the items is derived anew each time.
   const summary = ResultWriter.open(run.directory, run.tables.summary, {
@@ -69,9 +70,9 @@ export async function runTasks<T extends Task>(
   });
   let baseline: OutcomesByTask | undefined;
   for (const [index, candidate] of run.candidates.entries()) {
-    const refusal = refusals[index] ?? null;
-    if (refusal) run.note(`left out: ${refusal.message}`);
-    await new Answering(run, candidate, items).all(refusal);
+    const batch = batches[index] as number | RunError;
+    if (batch instanceof RunError) run.note(`left out: ${batch.message}`);
+    await new Answering(run, candidate, items, batch).all();
     const outcomes = outcomesOf(run, candidate, items);
     summarize(run, candidate, summary, outcomes, baseline);
     noteShots(run, candidate, outcomes.known);
@@ -108,8 +109,8 @@ function requireFit<T extends Task>(run: TasksRun<T>, candidate: Candidate): voi
   );
 }
 
-/** Why a model cannot be asked at all; null if it can. */
-function refusalOf<T extends Task>(run: TasksRun<T>, candidate: Candidate): RunError | null {
+/** Sequences that a model is given in one pass, or why it cannot be asked at all. */
+function batchOf<T extends Task>(run: TasksRun<T>, candidate: Candidate): number | RunError {
   const { tokenizer } = candidate;
   const lengths = run.tasks.map((task) => {
     const prompts = new TaskPrompts(task, tokenizer, limitOf(run, candidate) ?? Infinity);
@@ -119,9 +120,7 @@ function refusalOf<T extends Task>(run: TasksRun<T>, candidate: Candidate): RunE
     return greatest(prompts.prompt(longest).requests.map(({ tokens }) => tokens.length));
   });
   try {
-    // Short texts are scored together, side by side.
-    requireScoringMemory(run.engine, candidate.choice, Math.max(TOKENS_AT_ONCE, ...lengths));
-    return null;
+    return scoringBatch(run.engine, candidate.choice, greatest(lengths), run.batch);
   } catch (error) {
     if (error instanceof RunError) return error;
     throw error;
@@ -162,15 +161,16 @@ class Answering<T extends Task> {
     private readonly run: TasksRun<T>,
     private readonly candidate: Candidate,
     private readonly table: ResultWriter,
+    /** Sequences of a pass, or why nothing can be answered. */
+    private readonly batch: number | RunError,
   ) {}
 
-  /** @param refusal why nothing can be answered, if so */
-  async all(refusal: RunError | null): Promise<void> {
+  async all(): Promise<void> {
     try {
       for (const task of this.run.tasks) {
         try {
-          if (refusal) throw refusal;
-          await this.answer(task);
+          if (this.batch instanceof RunError) throw this.batch;
+          await this.answer(task, this.batch);
         } catch (error) {
           this.fail(task, error);
         }
@@ -185,7 +185,7 @@ class Answering<T extends Task> {
     }
   }
 
-  private async answer(task: T): Promise<void> {
+  private async answer(task: T, batch: number): Promise<void> {
     const { run, candidate, table } = this;
     const missing = this.missing(task);
     for (let known = missing.size; known < task.items.length; known++) run.onItem(candidate, task.name);
@@ -193,7 +193,8 @@ class Answering<T extends Task> {
     this.model ??= await candidate.open();
     const limit = limitOf(run, candidate) ?? Infinity;
     const isKnown = (index: number): boolean => !missing.has(index);
-    for await (const result of scoreTask(this.model, candidate.tokenizer, task, { limit, isKnown })) {
+    const options = { limit, isKnown, batch };
+    for await (const result of scoreTask(this.model, candidate.tokenizer, task, options)) {
       const { index } = result.item;
       if (isKnown(index)) continue;
       if (result.isCut) this.cut += 1;

@@ -5,12 +5,12 @@
 import type { Task, TaskItem } from '../../data/tasks/task.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { LanguageModel } from '../../model/language-model.js';
-import { scoreRequests, type Score } from '../scoring/likelihood.js';
+import { scoreGroups, type Score } from '../scoring/likelihood.js';
 import { SharedPrefix } from '../scoring/shared-prefix.js';
 import { TaskPrompts, type ItemPrompt } from './prompts.js';
 
-/** Items scored in one go; cut at fixed places so that a resumed run computes what an unbroken one does. */
-const GROUP = 32;
+/** Items scored in one go at least; cut at fixed places so that a resumed run computes what an unbroken one does. */
+const GROUP = 64;
 
 export interface ItemResult {
   readonly item: TaskItem;
@@ -36,6 +36,8 @@ export interface TaskScoring {
   readonly limit: number;
   /** Items whose result is known: groups of them are left out. */
   readonly isKnown: (index: number) => boolean;
+  /** Sequences computed in one pass at most; default: `scoreRequests` has one. Results do not depend on it. */
+  readonly batch?: number;
 }
 
 /**
@@ -46,17 +48,20 @@ export async function* scoreTask(
   model: LanguageModel,
   tokenizer: Tokenizer,
   task: Task,
-  { limit, isKnown }: TaskScoring,
+  { limit, isKnown, batch }: TaskScoring,
 ): AsyncGenerator<ItemResult> {
   const prompts = new TaskPrompts(task, tokenizer, limit);
   const openings = new Openings(model, prompts);
   try {
-    for (let from = 0; from < task.items.length; from += GROUP) {
-      const group = task.items.slice(from, from + GROUP);
+    const size = Math.max(GROUP, batch ?? 0);
+    for (let from = 0; from < task.items.length; from += size) {
+      const group = task.items.slice(from, from + size);
       if (group.every(({ index }) => isKnown(index))) continue;
       const written = group.map((item) => prompts.prompt(item));
-      const scores = await scoreGroup(model, task, written, openings);
-      for (const prompt of written) yield resultOf(task, prompt, scores.get(prompt) ?? []);
+      // An item's options share what they begin with, items only the opening: so no score depends on the group.
+      const groups = written.map((prompt) => ({ requests: prompt.requests, prefix: openings.of(prompt) }));
+      const scores = await scoreGroups(model, groups, { greedy: task.kind === 'cloze', batch });
+      for (const [i, prompt] of written.entries()) yield resultOf(task, prompt, scores[i] ?? []);
     }
   } finally {
     openings.dispose();
@@ -91,31 +96,6 @@ class Openings {
     const tokens = this.prompts.openingTokens(shots).subarray(0, -1);
     return tokens.length === 0 ? undefined : SharedPrefix.prefill(this.model, tokens);
   }
-}
-
-/** Scores of the options of each prompt. */
-async function scoreGroup(
-  model: LanguageModel,
-  { kind }: Task,
-  group: readonly ItemPrompt[],
-  openings: Openings,
-): Promise<Map<ItemPrompt, Score[]>> {
-  const routes = new Map<SharedPrefix | undefined, ItemPrompt[]>();
-  for (const prompt of group) {
-    const prefix = openings.of(prompt);
-    routes.set(prefix, [...(routes.get(prefix) ?? []), prompt]);
-  }
-  const results = new Map<ItemPrompt, Score[]>();
-  for (const [prefix, prompts] of routes) {
-    const requests = prompts.flatMap((prompt) => prompt.requests);
-    const scores = await scoreRequests(model, requests, { prefix, greedy: kind === 'cloze' });
-    let at = 0;
-    for (const prompt of prompts) {
-      results.set(prompt, scores.slice(at, at + prompt.requests.length));
-      at += prompt.requests.length;
-    }
-  }
-  return results;
 }
 
 function resultOf(

@@ -97,4 +97,6 @@ export interface MemoryOptions {
   readonly batch: number;
   /** Positions it is going to hold at most, when known. */
   readonly maxTokens?: number;
+  /** Positions per page of keys and values; default: chosen by `maxTokens`. */
+  readonly pageSize?: number;
 }

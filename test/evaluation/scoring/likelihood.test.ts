@@ -7,10 +7,9 @@ import {
   scoreRequests,
   type ScoreRequest,
 } from '../../../src/evaluation/scoring/likelihood.js';
-import { scorePadded } from '../../../src/evaluation/scoring/padded-scoring.js';
 import { requestTree, treeTokens } from '../../../src/evaluation/scoring/request-tree.js';
 import { SharedPrefix } from '../../../src/evaluation/scoring/shared-prefix.js';
-import { scoreTree } from '../../../src/evaluation/scoring/tree-scoring.js';
+import type { PackedSequence } from '../../../src/model/index.js';
 import * as tf from '../../../src/tf.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { StubModel } from '../stub-model.js';
@@ -43,22 +42,56 @@ const arbitraryRequests = fc.array(
   { minLength: 1, maxLength: 8 },
 );
 
-test('both routes give the definition, whatever the requests share', async () => {
+test('batches of any size give the definition, whatever the requests share', async () => {
   await fc.assert(
-    fc.asyncProperty(arbitraryRequests, async (requests) => {
+    fc.asyncProperty(arbitraryRequests, fc.integer({ min: 1, max: 9 }), async (requests, batch) => {
       const model = new StubModel(5);
-      const tree = await scoreTree(model, requests, requestTree(requests), { greedy: true });
-      const padded = await scorePadded(model, requests);
+      const scores = await scoreRequests(model, requests, { greedy: true, batch });
       for (const [index, one] of requests.entries()) {
-        close(tree[index]?.logLikelihood, expected(model, one));
-        close(padded[index]?.logLikelihood, expected(model, one));
-        assert.is(tree[index]?.tokens, one.tokens.length - one.start);
-        assert.is(padded[index]?.tokens, one.tokens.length - one.start);
+        close(scores[index]?.logLikelihood, expected(model, one));
+        assert.is(scores[index]?.tokens, one.tokens.length - one.start);
       }
       assert.is(model.openCaches, 0);
+      assert.ok(model.packed.every((count) => count <= batch));
     }),
     { seed: 7, numRuns: 60 },
   );
+});
+
+test('a batch takes fewer passes and computes the same tokens', async () => {
+  const requests = Array.from({ length: 10 }, (_, i) =>
+    request([i, 1, 2, 3, 4].slice(0, 3 + (i % 3)), 1 + (i % 2)),
+  );
+  const run = async (batch: number): Promise<StubModel> => {
+    const model = new StubModel(12);
+    await scoreRequests(model, requests, { batch });
+    return model;
+  };
+  const [one, four, many] = [await run(1), await run(4), await run(64)];
+  assert.equal(one.packed, Array<number>(10).fill(1));
+  assert.equal(four.packed, [4, 4, 2]);
+  assert.equal(many.packed, [10]);
+  for (const model of [four, many]) {
+    assert.equal([model.consumed, model.logitsComputed], [one.consumed, one.logitsComputed]);
+  }
+});
+
+test('caches are released when a pass fails', async () => {
+  class Failing extends StubModel {
+    override extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
+      if (this.packed.length === 1) throw new Error('out of memory');
+      return super.extendPacked(sequences);
+    }
+  }
+  const model = new Failing(12);
+  const requests = [request([1, 2, 3, 4], 1), request([1, 2, 5, 6], 1), request([1, 2, 7, 8], 1)];
+  try {
+    await scoreRequests(model, requests, { batch: 2 });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /out of memory/);
+  }
+  assert.is(model.openCaches, 0);
 });
 
 test('a shared prefix is consumed once and leaves no tensors behind', async () => {
@@ -86,7 +119,7 @@ test('a shared prefix is consumed once and leaves no tensors behind', async () =
   assert.is(model.forks, 2);
 });
 
-test('requests that share little run side by side', async () => {
+test('requests that share nothing are packed into one pass', async () => {
   const model = new StubModel(12);
   const requests = [request([1, 2, 3], 1), request([4, 5, 6, 7], 2), request([8, 9], 1)];
   const before = tf.memory().numTensors;
@@ -95,8 +128,7 @@ test('requests that share little run side by side', async () => {
   requests.forEach((one, index) => {
     close(scores[index]?.logLikelihood, expected(model, one));
   });
-  assert.is(model.consumed, 0);
-  assert.ok(model.lossTokens > 0);
+  assert.equal([model.packed, model.consumed, model.logitsComputed], [[3], 6, 5]);
   assert.ok(scores.every(({ greedy }) => greedy === null));
 });
 

@@ -3,7 +3,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../../src/random.js';
 import { scoreRequests, type ScoreRequest } from '../../../src/evaluation/scoring/likelihood.js';
-import { scorePadded } from '../../../src/evaluation/scoring/padded-scoring.js';
 import { SharedPrefix } from '../../../src/evaluation/scoring/shared-prefix.js';
 import { createConfig, createModel, type ConfigInput, type LanguageModel } from '../../../src/model/index.js';
 import * as tf from '../../../src/tf.js';
@@ -33,7 +32,7 @@ function byForward(model: LanguageModel, { tokens, start }: ScoreRequest): numbe
 }
 
 for (const [name, config] of Object.entries(configs)) {
-  test(`${name}: shared prefixes, forks and padding agree with the whole forward pass`, async () => {
+  test(`${name}: shared prefixes, forks and batches of any size agree with the whole forward pass`, async () => {
     const model = createModel(createConfig(config), { seed: 3 });
     const random = new Random(name);
     const draw = (count: number): number[] => Array.from({ length: count }, () => random.below(VOCABULARY));
@@ -50,7 +49,8 @@ for (const [name, config] of Object.entries(configs)) {
     const routes = [
       await scoreRequests(model, requests, { greedy: true }),
       await scoreRequests(model, requests, { prefix: shared }),
-      await scorePadded(model, requests),
+      await scoreRequests(model, requests, { batch: 1 }),
+      await scoreRequests(model, requests, { batch: 3 }),
     ];
     shared.dispose();
     assert.is(tf.memory().numTensors, before, 'nothing is left behind');
