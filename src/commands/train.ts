@@ -11,6 +11,9 @@ import type { RecipeInput, TrainProgress, TrainResult } from '../library/trainin
 
 const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
+const longDocuments = Flags.custom<number | 'only'>({
+  parse: async (text) => (text === 'only' ? text : parseNumber(text)),
+});
 
 export default class Train extends BaseCommand {
   static override readonly runsOnRanks = true;
@@ -27,6 +30,7 @@ export default class Train extends BaseCommand {
     '<%= config.bin %> <%= command.id %> --arch transformer --preset tiny --data "books/*.txt" --out runs/books',
     '<%= config.bin %> <%= command.id %> --checkpoint runs/books --data notes.jsonl --lr 1e-4 --out runs/notes',
     '<%= config.bin %> <%= command.id %> --checkpoint runs/books --length 64k --rope-theta 640000 --lr 8e-5 --out runs/books-64k',
+    '<%= config.bin %> <%= command.id %> --data "books=novels/*.txt:2" --data docs=manuals.jsonl:1 --documents apart --preset tiny',
     '<%= config.bin %> <%= command.id %> --task needle --preset nano',
   ];
   static override flags = {
@@ -43,15 +47,31 @@ export default class Train extends BaseCommand {
     })(),
     data: Flags.string({
       description:
-        'sotu (default), moby-dick, hf:owner/name:split, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst), .json and .parquet; may be repeated',
+        'sotu (default), moby-dick, hf:owner/name:split, or files, globs and directories of .txt and .jsonl (also .gz, .xz, .zst), ' +
+        '.json and .parquet; may be repeated. NAME=PATH:WEIGHT is a source of a mixture: of all tokens it gives WEIGHT over the sum ' +
+        'of the weights',
       multiple: true,
       multipleNonGreedy: true,
       helpGroup: 'DATA',
     }),
     'held-out': Flags.string({
-      description: 'text to measure on, named like --data; may be repeated (default: a part of the data)',
+      description:
+        'text to measure on, named like --data, or NAME=PATH; may be repeated (default: a part of the data)',
       multiple: true,
       multipleNonGreedy: true,
+      helpGroup: 'DATA',
+    }),
+    documents: Flags.option({
+      options: ['joined', 'apart'] as const,
+      description:
+        'joined (default): sequences are windows of all documents one after the other; apart: each is of one document, padded, so ' +
+        'that nothing is seen of another',
+      helpGroup: 'DATA',
+    })(),
+    'long-documents': longDocuments({
+      description:
+        'how often an epoch reads documents of at least --length tokens; only: no others (default: 1, as all)',
+      helpValue: '1|N|only',
       helpGroup: 'DATA',
     }),
     tokenizer: Flags.string({
@@ -207,6 +227,8 @@ function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
   const given: RecipeInput = {
     ...{ task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute },
     ...{ beta1, beta2, epsilon },
+    documents: flags.documents,
+    longDocuments: flags['long-documents'],
     heldOut: flags['held-out'],
     initialValues: flags['initial-values'],
     ropeTheta: flags['rope-theta'],

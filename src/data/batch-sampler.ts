@@ -1,6 +1,7 @@
-/** Batches to train on, in an order that can be left and taken up again exactly. */
+/** Sequences to train on, in an order that can be left and taken up again exactly. */
 import { UsageError } from '../errors.js';
 import { Random } from '../random.js';
+import type { DocumentRange, LongDocuments } from './document-ends.js';
 import { requireTokens, type TokenStore } from './token-store.js';
 
 export interface BatchOptions {
@@ -10,6 +11,11 @@ export interface BatchOptions {
   /** Tokens predicted in each sequence; a window has one more. */
   readonly length: number;
   readonly seed: number | string;
+  /**
+   * How often an epoch reads documents of at least `length` tokens: the windows of the text have them once; each time more adds
+   * windows that lie wholly in one such document. `only`: once, and none of the others.
+   */
+  readonly longDocuments?: { readonly ranges: readonly DocumentRange[]; readonly times: LongDocuments };
 }
 
 /** Where a sampler is; plain JSON. */
@@ -24,30 +30,35 @@ export interface BatchCursor {
  * every epoch. The cuts are shifted by a random amount each epoch so that no token is always the first of its window.
  */
 export class BatchSampler {
-  readonly windowsPerEpoch: number;
   private epoch = 0;
   private window = 0;
-  private order = new Uint32Array(0);
-  private shift = 0;
+  /** First tokens of the windows. */
+  private starts: number[] = [];
 
   constructor(private readonly options: BatchOptions) {
     const { tokens, length } = options;
     requireTokens(tokens, length + 1, 'the training text');
-    this.windowsPerEpoch = Math.max(1, Math.floor((tokens.length - 1) / length) - 1);
     this.begin(0);
+  }
+
+  get windowsPerEpoch(): number {
+    return this.starts.length;
   }
 
   /** The next batch: shape [batch, length + 1], row-major. */
   next(): Int32Array {
-    const { batch, length, tokens } = this.options;
+    const { batch, length } = this.options;
     const rows = new Int32Array(batch * (length + 1));
-    for (let row = 0; row < batch; row++) {
-      if (this.window === this.windowsPerEpoch) this.begin(this.epoch + 1);
-      const start = this.shift + (this.order[this.window] as number) * length;
-      tokens.read(start, rows.subarray(row * (length + 1), (row + 1) * (length + 1)));
-      this.window += 1;
-    }
+    for (let row = 0; row < batch; row++)
+      this.fill(rows.subarray(row * (length + 1), (row + 1) * (length + 1)));
     return rows;
+  }
+
+  /** The next window. @param target of `length` + 1 tokens */
+  fill(target: Int32Array): void {
+    if (this.window === this.starts.length) this.begin(this.epoch + 1);
+    this.options.tokens.read(this.starts[this.window] as number, target);
+    this.window += 1;
   }
 
   cursor(): BatchCursor {
@@ -55,29 +66,65 @@ export class BatchSampler {
   }
 
   /** Goes to where `cursor` was taken by a sampler with the same options. */
-  seek(cursor: BatchCursor): void {
-    const { epoch, window } = cursor;
-    if (!Number.isSafeInteger(epoch) || epoch < 0 || !Number.isSafeInteger(window) || window < 0) {
-      throw new UsageError(`invalid data cursor: epoch ${epoch}, window ${window}`);
-    }
-    if (window > this.windowsPerEpoch) {
+  seek({ epoch, window }: BatchCursor): void {
+    requireCursor(epoch, window);
+    this.begin(epoch);
+    if (window > this.starts.length) {
       throw new UsageError(
-        `the data cursor is at window ${window} of ${this.windowsPerEpoch}: the text or the sequence length has changed`,
+        `the data cursor is at window ${window} of ${this.starts.length}: the text or the sequence length has changed`,
       );
     }
-    this.begin(epoch);
     this.window = window;
   }
 
   private begin(epoch: number): void {
-    const { seed, tokens, length } = this.options;
+    const { seed, longDocuments } = this.options;
     const random = new Random(seed).fork(`epoch ${epoch}`);
     this.epoch = epoch;
     this.window = 0;
-    const spare = tokens.length - 1 - this.windowsPerEpoch * length;
-    this.shift = random.below(Math.min(spare, length) + 1);
-    this.order = random.shuffle(Uint32Array.from({ length: this.windowsPerEpoch }, (_, index) => index));
+    const times = longDocuments?.times ?? 1;
+    const starts = times === 'only' ? [] : this.textWindows(random);
+    for (let more = times === 'only' ? 1 : times - 1; more > 0; more--) {
+      for (const start of this.documentWindows(random)) starts.push(start);
+    }
+    this.starts = random.shuffle(starts);
   }
+
+  private textWindows(random: Random): number[] {
+    const { tokens, length } = this.options;
+    const count = Math.max(1, Math.floor((tokens.length - 1) / length) - 1);
+    const shift = random.below(Math.min(tokens.length - 1 - count * length, length) + 1);
+    return Array.from({ length: count }, (_, index) => shift + index * length);
+  }
+
+  /** Of long documents, as many as fit, from a random place on. */
+  private *documentWindows(random: Random): Generator<number> {
+    const { length, longDocuments } = this.options;
+    const { ranges } = requireLong(length, longDocuments);
+    for (const { start, end } of ranges) {
+      const count = Math.floor((end - 1 - start) / length);
+      if (count === 0) continue;
+      const shift = random.below(end - 1 - start - count * length + 1);
+      for (let index = 0; index < count; index++) yield start + shift + index * length;
+    }
+  }
+}
+
+/** @throws UsageError where no document is long: to read them more often would do nothing */
+function requireLong(
+  length: number,
+  longDocuments: BatchOptions['longDocuments'],
+): Exclude<BatchOptions['longDocuments'], undefined> {
+  if (longDocuments?.ranges.some(({ start, end }) => end - start > length)) return longDocuments;
+  throw new UsageError(
+    `no document has ${length} tokens: use longer documents or shorter sequences, or leave longDocuments out`,
+  );
+}
+
+/** @throws UsageError for what is no cursor */
+export function requireCursor(epoch: number, place: number): void {
+  if (Number.isSafeInteger(epoch) && epoch >= 0 && Number.isSafeInteger(place) && place >= 0) return;
+  throw new UsageError(`invalid data cursor: epoch ${epoch}, window ${place}`);
 }
 
 /**

@@ -1,12 +1,12 @@
 /** The tokens of a corpus, read by position: in memory, or in a temporary file when there are very many. */
 import { readSync, writeSync } from 'node:fs';
 import { UsageError } from '../errors.js';
-import { openTemporary } from '../files/temporary.js';
+import { openTemporary, type TemporaryFile } from '../files/temporary.js';
 import type { TextPiece } from './corpus.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** Tokens beyond this many are kept on disk. */
-const TOKENS_IN_MEMORY = 2 ** 27;
+export const TOKENS_IN_MEMORY = 2 ** 27;
 
 export interface TokenStore {
   readonly length: number;
@@ -86,7 +86,9 @@ type Ids = Uint16Array | Int32Array;
 class StoreBuilder {
   private blocks: Ids[] = [];
   private length = 0;
-  private file: FileStore | null = null;
+  /** A temporary file, which goes away with the process. */
+  private file: TemporaryFile | null = null;
+  private inFile = 0;
   /** Tokens so far. */
   total = 0;
 
@@ -99,17 +101,30 @@ class StoreBuilder {
     this.blocks.push(this.narrow ? Uint16Array.from(ids) : ids);
     this.length += ids.length;
     this.total += ids.length;
-    if (this.length < this.tokensInMemory) return;
-    this.file ??= new FileStore();
-    this.file.append(this.merged());
-    this.blocks = [];
-    this.length = 0;
+    if (this.length >= this.tokensInMemory) this.store();
   }
 
   finish(): TokenStore {
     if (this.file === null) return new MemoryStore(this.merged());
-    this.file.append(this.merged());
-    return this.file;
+    this.store();
+    return new IdFile(this.file, { width: this.width, length: this.inFile, from: 0 });
+  }
+
+  private get width(): number {
+    return this.narrow ? 2 : 4;
+  }
+
+  private store(): void {
+    this.file ??= openTemporary('yoco-tokens');
+    const ids = this.merged();
+    const bytes = new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength);
+    for (let done = 0; done < bytes.length;) {
+      const at = this.inFile * this.width + done;
+      done += writeSync(this.file.descriptor, bytes, done, bytes.length - done, at);
+    }
+    this.inFile += ids.length;
+    this.blocks = [];
+    this.length = 0;
   }
 
   private merged(): Ids {
@@ -139,31 +154,54 @@ export class MemoryStore implements TokenStore {
   }
 }
 
-/** Tokens as 32-bit integers in a temporary file, which goes away with the process. */
-class FileStore implements TokenStore {
-  length = 0;
-  private readonly file = openTemporary('yoco-tokens');
+/** A file that is open. */
+interface OpenFile {
+  readonly descriptor: number;
+  close(): void;
+}
 
-  append(ids: Ids): void {
-    const bytes = Buffer.from(Int32Array.from(ids).buffer);
-    for (let done = 0; done < bytes.length;) {
-      done += writeSync(this.file.descriptor, bytes, done, bytes.length - done, this.length * 4 + done);
-    }
-    this.length += ids.length;
+/** How ids stand in a file: `length` of them, of `width` bytes each, from the byte `from` on. */
+interface IdLayout {
+  readonly width: number;
+  readonly length: number;
+  readonly from: number;
+}
+
+/** Tokens in a file, read by position: more than memory holds. */
+export class IdFile implements TokenStore {
+  constructor(
+    private readonly file: OpenFile,
+    private readonly layout: IdLayout,
+  ) {}
+
+  get length(): number {
+    return this.layout.length;
   }
 
   read(start: number, target: Int32Array): void {
-    const bytes = Buffer.from(target.buffer, target.byteOffset, target.byteLength);
-    for (let done = 0; done < bytes.length;) {
-      const count = readSync(this.file.descriptor, bytes, done, bytes.length - done, start * 4 + done);
-      if (count === 0) throw new Error(`tokens ${start} to ${start + target.length} are outside the store`);
-      done += count;
+    const { width, from } = this.layout;
+    const ids = width === 2 ? new Uint16Array(target.length) : target;
+    const bytes = new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength);
+    if (!readFully(this.file.descriptor, bytes, from + start * width)) {
+      throw new Error(`tokens ${start} to ${start + target.length} are outside the store`);
     }
+    if (ids !== target) target.set(ids);
   }
 
   dispose(): void {
     this.file.close();
   }
+}
+
+/** Fills `target` from `position` on; whether the file had enough. */
+export function readFully(descriptor: number, target: Uint8Array, position: number): boolean {
+  for (let done = 0; done < target.length;) {
+    const size = Math.min(target.length - done, 2 ** 30);
+    const count = readSync(descriptor, target, done, size, position + done);
+    if (count === 0) return false;
+    done += count;
+  }
+  return true;
 }
 
 /** @throws UsageError when a corpus is shorter than one window */

@@ -71,6 +71,10 @@ export class NeedleTask implements TrainingTask {
     return this.make(stage, this.train, this.random('batch', this.batches++));
   }
 
+  progress(): readonly [] {
+    return [];
+  }
+
   /** Every batch has random numbers of its own, named by its index: that is all there is to remember. */
   state(): Json {
     return { batches: this.batches };

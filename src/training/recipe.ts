@@ -4,7 +4,7 @@ import { readFields } from '../model/config-fields.js';
 import type { FieldReader } from '../model/config-fields.js';
 import { INITIAL_VALUE_NAMES, type InitialValues } from '../model/index.js';
 import { completeStages, firstSpan, readSchedule } from './stages.js';
-import type { RecipeStage, StageDefaults, StageInput, StageSchedule } from './stages.js';
+import type { RecipeStage, SharedFields, StageDefaults, StageInput, StageSchedule } from './stages.js';
 
 export const TASKS = ['text', 'needle'] as const;
 export type TaskName = (typeof TASKS)[number];
@@ -13,9 +13,9 @@ export type { RecipeStage } from './stages.js';
 
 export interface Recipe extends StageSchedule {
   readonly task: TaskName;
-  /** `sotu`, `moby-dick`, files, globs or directories. */
+  /** `sotu`, `moby-dick`, files, globs or directories, or sources of a mixture, `NAME=PATH:WEIGHT`. */
   readonly data: readonly string[];
-  /** Texts to measure on, each apart; none: a part of the data. Named as the data are. */
+  /** Texts to measure on, each apart; none: a part of the data. Named as the data are, without weights. */
   readonly heldOut: readonly string[];
   /** What `loadTokenizer` takes. */
   readonly tokenizer: string;
@@ -42,15 +42,15 @@ export interface Recipe extends StageSchedule {
 
 /**
  * A recipe as a person writes it: all fields have defaults. `steps`, `batch`, `length` stand for one stage; `ropeTheta` is that of
- * the first.
+ * the first, `documents` and `longDocuments` are those of all stages that do not have their own.
  */
-export type RecipeInput = Partial<Omit<Recipe, 'stages'>> & {
-  readonly stages?: readonly StageInput[];
-  readonly ropeTheta?: number;
-  readonly steps?: number;
-  readonly batch?: number;
-  readonly length?: number;
-};
+export type RecipeInput = Partial<Omit<Recipe, 'stages'>> &
+  SharedFields & {
+    readonly stages?: readonly StageInput[];
+    readonly steps?: number;
+    readonly batch?: number;
+    readonly length?: number;
+  };
 
 const FIELDS = [
   'task',
@@ -63,6 +63,8 @@ const FIELDS = [
   'batch',
   'length',
   'ropeTheta',
+  'documents',
+  'longDocuments',
   'learningRate',
   'minLearningRate',
   'warmup',
@@ -105,16 +107,16 @@ function needleStages(steps: number): StageInput[] {
 }
 
 function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults): RecipeStage[] {
-  const { stages, steps, batch, length, ropeTheta } = input;
-  const shared = readFields({ ropeTheta });
-  const theta = shared.has('ropeTheta') ? { ropeTheta: shared.positiveNumber('ropeTheta') } : {};
+  const { stages, steps, batch, length, ropeTheta, documents, longDocuments } = input;
+  if (ropeTheta !== undefined) readFields({ ropeTheta }).positiveNumber('ropeTheta');
+  const shared = { ropeTheta, documents, longDocuments };
   if (stages === undefined) {
     const sized = batch !== undefined || length !== undefined;
     if (task === 'needle' && !sized) {
       const count = readFields({ steps }).positiveInteger('steps', defaults.steps);
-      return completeStages(needleStages(count), defaults, theta);
+      return completeStages(needleStages(count), defaults, shared);
     }
-    return completeStages([{ steps, batch, length }], defaults, theta, () => '');
+    return completeStages([{ steps, batch, length }], defaults, shared, () => '');
   }
   if (steps !== undefined || batch !== undefined || length !== undefined) {
     throw new UsageError('steps, batch and length are given by the stages: leave them out');
@@ -125,7 +127,7 @@ function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults):
     if (typeof stage === 'object' && stage !== null) return stage;
     throw new UsageError(`stages.${index} must be an object`);
   });
-  return completeStages(objects, defaults, theta);
+  return completeStages(objects, defaults, shared);
 }
 
 function wholeNumber(name: string, value: unknown, fallback: number): number {
@@ -171,6 +173,11 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
   const task = fields.choice('task', TASKS, 'text');
   const defaults = DEFAULTS[task];
   const stages = readStages(input, task, defaults);
+  if (task === 'needle' && stages.some((stage) => stage.documents ?? stage.longDocuments)) {
+    throw new UsageError(
+      'documents and longDocuments are of the task text: needles are hidden in running text',
+    );
+  }
   const accumulate = fields.positiveInteger('accumulate', 1);
   requireCountable(stages, accumulate);
   return {

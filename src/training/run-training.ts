@@ -214,7 +214,7 @@ class Loop {
       if (done > 0) await setImmediate();
       const batch = task.next(stage);
       sum.add(rowsOfRank(batch, communicator));
-      tokens += batch.rows * batch.length;
+      tokens += batch.filled ?? batch.rows * batch.length;
     }
     return { gradients: sum.gradients, losses: sum.losses, tokens };
   }

@@ -1,4 +1,5 @@
 /** The stages of a recipe: sequences of one length each, and what may change from one to the next. */
+import type { LongDocuments } from '../data/document-ends.js';
 import { UsageError } from '../errors.js';
 import { readFields, type FieldReader } from '../model/config-fields.js';
 import { DECAYS, learningRateAt, type Decay } from './schedule.js';
@@ -15,8 +16,16 @@ export interface StageSchedule {
   readonly decay: Decay;
 }
 
+/** What a stage of text may ask for beside its size. */
+export interface TextStage extends Stage {
+  /** `apart`: each sequence is of one document, and nothing reaches over from another; absent: windows of the joined documents. */
+  readonly documents?: 'apart';
+  /** How often an epoch reads documents of at least `length` tokens, others once, or with `only` never; absent: once. */
+  readonly longDocuments?: LongDocuments;
+}
+
 /** A stage of either task; the needle fields are those of `--task needle`. */
-export interface RecipeStage extends Stage, Partial<StageSchedule> {
+export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   /** Needles hidden in a sequence, drawn uniformly from minNeedles to maxNeedles. */
   readonly minNeedles: number;
   readonly maxNeedles: number;
@@ -26,7 +35,9 @@ export interface RecipeStage extends Stage, Partial<StageSchedule> {
   readonly ropeTheta?: number;
 }
 
-export type StageInput = Partial<RecipeStage>;
+export type StageInput = Partial<Omit<RecipeStage, 'documents'>> & SharedFields;
+
+export const DOCUMENT_MODES = ['joined', 'apart'] as const;
 
 /** What differs between the tasks when nothing is said. */
 export interface StageDefaults {
@@ -36,11 +47,15 @@ export interface StageDefaults {
   readonly decay: Decay;
 }
 
+const OPTIONAL_FIELDS = ['documents', 'longDocuments', 'ropeTheta'] as const;
+
 const SCHEDULE_FIELDS = ['learningRate', 'minLearningRate', 'warmup', 'decay'] as const;
 
-/** Defaults of fields that a stage may have or not, from the recipe itself. */
+/** Fields that a recipe has for its stages: the documents for all of them, θ for the first. */
 export interface SharedFields {
   readonly ropeTheta?: number;
+  readonly documents?: (typeof DOCUMENT_MODES)[number];
+  readonly longDocuments?: LongDocuments;
 }
 
 /**
@@ -66,10 +81,11 @@ export function completeStages(
     const stage = {
       ...size,
       ...readNeedles(fields),
+      ...readDocuments(fields, inputs[index] ?? {}, shared, path(index)),
       ...readTheta(fields, index === 0 ? shared.ropeTheta : undefined),
       ...readOwnSchedule(fields, path(index), span, defaults.decay),
     };
-    fields.rejectUnknown([...Object.keys(stage), 'ropeTheta', ...SCHEDULE_FIELDS]);
+    fields.rejectUnknown([...Object.keys(stage), ...OPTIONAL_FIELDS, ...SCHEDULE_FIELDS]);
     return stage;
   });
 }
@@ -89,6 +105,26 @@ function readNeedles(fields: FieldReader): Pick<RecipeStage, 'minNeedles' | 'max
     throw new UsageError(`minNeedles (${minNeedles}) must not exceed maxNeedles (${maxNeedles})`);
   }
   return { minNeedles, maxNeedles, answersOnly: fields.boolean('answersOnly', false) };
+}
+
+function readDocuments(
+  fields: FieldReader,
+  input: { readonly longDocuments?: unknown },
+  shared: SharedFields,
+  path: string,
+): Pick<TextStage, 'documents' | 'longDocuments'> {
+  const documents = fields.choice('documents', DOCUMENT_MODES, shared.documents ?? 'joined');
+  const times = input.longDocuments ?? shared.longDocuments ?? 1;
+  const isCount = typeof times === 'number' && Number.isSafeInteger(times) && times > 0;
+  if (!isCount && times !== 'only') {
+    throw new UsageError(
+      `${path}longDocuments must be a positive integer or 'only', found ${JSON.stringify(times)}`,
+    );
+  }
+  return {
+    ...(documents === 'apart' ? { documents } : {}),
+    ...(times === 1 ? {} : { longDocuments: times }),
+  };
 }
 
 function readTheta(fields: FieldReader, shared: number | undefined): Pick<RecipeStage, 'ropeTheta'> {

@@ -14,6 +14,10 @@ export interface Batch {
   readonly weights: Float32Array | null;
   /** 1 where the target is part of an answer, 0 in running text, [rows, P]; null: all running text. */
   readonly answers: Uint8Array | null;
+  /** Tokens that are no padding; absent: all. */
+  readonly filled?: number;
+  /** Bytes of text that these stand for, about; absent where nobody asks. */
+  readonly bytes?: number;
   /** 1 where the target completes a bigram that its row has shown before, [rows, P]; absent where nobody asks. */
   readonly repeated?: Uint8Array;
 }
@@ -30,8 +34,19 @@ export interface HeldOutSource {
   readonly bytesPerToken: number;
 }
 
+/** How far training is in one of its texts. */
+export interface SourceProgress {
+  readonly source: string;
+  /** Tokens trained on. */
+  readonly tokens: number;
+  /** Share of the tokens that the recipe asks for. */
+  readonly share: number;
+  /** Tokens trained on over the tokens that the text has. */
+  readonly epochs: number;
+}
+
 /**
- * A part of a run with sequences of one length. A run has one or several; the learning rate schedule spans all of them.
+ * A part of a run with sequences of one length. A run has one or several; its schedule may span several.
  */
 export interface Stage {
   readonly steps: number;
@@ -51,6 +66,8 @@ export interface TrainingTask {
   readonly inputs: Readonly<Record<string, string>>;
   /** The next batch of a stage. */
   next(stage: number): Batch;
+  /** How far it is in each of its texts; none where batches are made up. */
+  progress(): readonly SourceProgress[];
   /** Where the task is in its data and its random numbers. */
   state(): Json;
   /** Goes to where `state` was taken by an equal task. @throws UsageError for what is no such state */

@@ -1,93 +1,120 @@
 import { basename } from 'node:path';
+import { checkShape } from '../files/json.js';
 import * as v from 'valibot';
 import { UsageError } from '../errors.js';
-import { checkShape } from '../files/json.js';
-import { BatchSampler, sequentialBatches } from '../data/batch-sampler.js';
+import { sequentialBatches } from '../data/batch-sampler.js';
 import { repeatedBigrams } from '../data/associative-recall.js';
-import type { Corpus, Split, TextPiece } from '../data/corpus.js';
-import { cachedTokens } from '../data/token-cache.js';
-import { tokenize } from '../data/token-store.js';
-import type { TokenStore } from '../data/token-store.js';
+import type { Corpus, Split } from '../data/corpus.js';
+import { cachedTokens, type EncodedText } from '../data/token-cache.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
+import type { TextStage } from './stages.js';
 import { windowBatch } from './task.js';
-import type { Batch, HeldOutBatch, HeldOutSource, Stage, TrainingTask } from './task.js';
+import type { Batch, HeldOutBatch, HeldOutSource, SourceProgress, TrainingTask } from './task.js';
+import { stageSampler, type EncodedSource, type StageSampler } from './text-sampler.js';
 
-const COUNT = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0));
-const CURSORS = v.array(v.object({ epoch: COUNT, window: COUNT }));
+/** A text to train on or to measure on. */
+export interface TextSource {
+  /** Of a source of a mixture; null: it is called after its files. */
+  readonly name: string | null;
+  readonly corpus: Corpus;
+  /** Share of the tokens trained on, against the sum of all; null: as many as the text has. */
+  readonly weight: number | null;
+}
 
 export interface TextTaskOptions {
-  readonly corpus: Corpus;
-  /** Texts to measure on; none: what the corpus itself holds out. */
-  readonly heldOut?: readonly Corpus[];
+  readonly sources: readonly TextSource[];
+  /** Texts to measure on; none: what the sources themselves hold out. */
+  readonly heldOut?: readonly Omit<TextSource, 'weight'>[];
   readonly tokenizer: Tokenizer;
-  readonly stages: readonly Stage[];
+  readonly stages: readonly TextStage[];
   readonly seed: number;
   /** Held-out tokens the loss is measured on, at most, of each text. */
   readonly evalTokens: number;
 }
 
-/** Next-token prediction on a corpus: every window once per epoch, in a fresh random order. */
+const STATES = v.array(v.unknown());
+
+/** Next-token prediction on texts: every window of a text once per epoch, in a fresh random order. */
 export class TextTask implements TrainingTask {
   readonly name = 'text';
-  readonly stages: readonly Stage[];
+  readonly stages: readonly TextStage[];
   readonly identity: Json;
   readonly inputs: Readonly<Record<string, string>>;
-  private readonly train: TokenStore;
   readonly sources: readonly HeldOutSource[];
-  private readonly tests: readonly TokenStore[];
-  private readonly samplers: readonly BatchSampler[];
+  private readonly texts: readonly EncodedSource[];
+  private readonly tests: readonly EncodedText[];
+  private readonly samplers: readonly StageSampler[];
 
-  /** Encodes the corpus. @throws UsageError where it is shorter than one sequence */
+  /** Encodes the texts. @throws UsageError where one is shorter than one sequence, or two held-out texts have one name */
   constructor(private readonly options: TextTaskOptions) {
-    const { corpus, heldOut = [], tokenizer, stages, seed, evalTokens } = options;
+    const { sources, heldOut = [], tokenizer, stages, seed } = options;
+    const measured = heldOut.length > 0 ? heldOut : sources;
+    const testSplit: Split = heldOut.length > 0 ? 'all' : 'held-out';
+    requireOwnNames(measured.map(nameOf));
     this.stages = stages;
-    this.inputs = Object.fromEntries([corpus, ...heldOut].map(({ name, sha256 }) => [name, sha256]));
-    this.identity = {
-      task: this.name,
-      corpus: corpus.sha256,
-      tokenizer: tokenizer.name,
-      stages: stages.map(({ steps, batch, length }) => ({ steps, batch, length })),
-      seed,
-      evalTokens,
-      ...(heldOut.length > 0 ? { heldOut: heldOut.map(({ sha256 }) => sha256) } : {}),
-    };
-    this.train = cachedTokens(corpus, heldOut.length > 0 ? 'all' : 'train', tokenizer);
-    const tests = (heldOut.length > 0 ? heldOut : [corpus]).map((text) =>
-      encoded(text, heldOut.length > 0 ? 'all' : 'held-out', tokenizer),
+    this.inputs = Object.fromEntries(
+      [...sources, ...heldOut].map(({ name, corpus }) => [
+        name === null ? corpus.name : `${name}: ${corpus.name}`,
+        corpus.sha256,
+      ]),
     );
-    this.tests = tests.map(({ tokens }) => tokens);
-    this.sources = tests.map(({ source }) => source);
-    requireOwnNames(this.sources);
-    this.samplers = stages.map(
-      ({ batch, length }, index) =>
-        new BatchSampler({ tokens: this.train, batch, length, seed: `${seed}/text/${index}` }),
+    this.identity = identityOf(options);
+    const split = heldOut.length > 0 ? 'all' : 'train';
+    const texts = sources.map(({ corpus }) => cachedTokens(corpus, split, tokenizer));
+    this.texts = texts.map((text, index) => {
+      const { weight } = sources[index] as TextSource;
+      const share = weight ?? text.tokens.length;
+      return {
+        name: nameOf(sources[index] as TextSource),
+        ...text,
+        share,
+        bytesPerToken: bytesPerToken(text),
+      };
+    });
+    this.tests = measured.map(({ corpus }) => cachedTokens(corpus, testSplit, tokenizer));
+    this.sources = measured.map((source, index) => ({
+      name: nameOf(source),
+      bytesPerToken: bytesPerToken(this.tests[index] as EncodedText),
+    }));
+    this.samplers = stages.map((stage, index) =>
+      stageSampler({ stage, sources: this.texts, tokenizer, seed: `${seed}/text/${index}` }),
     );
   }
 
   next(stage: number): Batch {
     const sampler = this.samplers[stage];
     if (sampler === undefined) throw new RangeError(`there is no stage ${stage}`);
-    return windowBatch(sampler.next(), this.options.stages[stage]?.batch ?? 1);
+    return sampler.next();
+  }
+
+  progress(): SourceProgress[] {
+    const total = this.texts.reduce((sum, { share }) => sum + share, 0);
+    return this.texts.map(({ name, tokens, share }, index) => {
+      const drawn = this.samplers.reduce((sum, sampler) => sum + (sampler.drawn[index] ?? 0), 0);
+      return { source: name, tokens: drawn, share: share / total, epochs: drawn / tokens.length };
+    });
   }
 
   state(): Json {
-    return this.samplers.map((sampler) => ({ ...sampler.cursor() }));
+    return this.samplers.map((sampler) => sampler.state());
   }
 
   restore(state: Json): void {
-    const cursors = checkShape('the data cursor of the checkpoint', state, CURSORS);
-    if (cursors.length !== this.samplers.length) {
+    const states = checkShape('the data cursor of the checkpoint', state, STATES);
+    if (states.length !== this.samplers.length) {
       throw new UsageError('the data cursor of the checkpoint is not one of this task');
     }
-    for (const [index, cursor] of cursors.entries()) this.samplers[index]?.seek(cursor);
+    this.samplers.forEach((sampler, index) => {
+      sampler.restore(states[index] as Json);
+    });
   }
 
   *heldOut(): Generator<HeldOutBatch> {
     const last = this.stages.at(-1);
     if (last === undefined) return;
     const { batch } = last;
-    for (const [source, tokens] of this.tests.entries()) {
+    for (const [source, { tokens }] of this.tests.entries()) {
       // A held-out text shorter than the training sequences is still worth measuring on.
       const length = Math.min(last.length, tokens.length - 1);
       const limit = Math.max(1, Math.floor(this.options.evalTokens / length));
@@ -99,34 +126,40 @@ export class TextTask implements TrainingTask {
   }
 
   dispose(): void {
-    this.train.dispose();
-    for (const tokens of this.tests) tokens.dispose();
+    for (const { tokens } of [...this.texts, ...this.tests]) tokens.dispose();
   }
+}
+
+const nameOf = ({ name, corpus }: Pick<TextSource, 'name' | 'corpus'>): string =>
+  name ?? basename(corpus.name);
+
+/** Of UTF-8 text, end-of-text tokens included among the tokens. */
+const bytesPerToken = ({ tokens, bytes }: EncodedText): number => bytes / Math.max(1, tokens.length);
+
+/** Everything that determines the batches. */
+function identityOf({ sources, heldOut = [], tokenizer, stages, seed, evalTokens }: TextTaskOptions): Json {
+  const [first] = sources;
+  const single = sources.length === 1 && first?.name === null ? first : null;
+  const described = sources.map(({ name, corpus, weight }) => ({ name, sha256: corpus.sha256, weight }));
+  return {
+    task: 'text',
+    ...(single === null ? { sources: described } : { corpus: single.corpus.sha256 }),
+    tokenizer: tokenizer.name,
+    stages: stages.map(({ steps, batch, length, documents, longDocuments }) => ({
+      ...{ steps, batch, length },
+      ...(documents === undefined ? {} : { documents }),
+      ...(longDocuments === undefined ? {} : { longDocuments }),
+    })),
+    ...{ seed, evalTokens },
+    ...(heldOut.length > 0 ? { heldOut: heldOut.map(({ corpus }) => corpus.sha256) } : {}),
+  };
 }
 
 /** Results are kept by name. */
-function requireOwnNames(sources: readonly HeldOutSource[]): void {
-  const names = sources.map(({ name }) => name);
+function requireOwnNames(names: readonly string[]): void {
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice === undefined) return;
   throw new UsageError(`two held-out texts are called '${twice}': give one of the files another name`);
-}
-
-/** The tokens of a text to measure on, and how many bytes they stand for. */
-function encoded(
-  text: Corpus,
-  split: Split,
-  tokenizer: Tokenizer,
-): { tokens: TokenStore; source: HeldOutSource } {
-  let bytes = 0;
-  function* counted(): Generator<TextPiece> {
-    for (const piece of text.pieces(split)) {
-      bytes += Buffer.byteLength(piece.text);
-      yield piece;
-    }
-  }
-  const tokens = tokenize(counted(), tokenizer);
-  return { tokens, source: { name: basename(text.name), bytesPerToken: bytes / Math.max(1, tokens.length) } };
 }
 
 /** Of windows [rows, length + 1], whether each target has followed its predecessor before in its row: [rows, length]. */

@@ -43,7 +43,9 @@ test('the second time tokens come from the cache, the same ones', async () => {
   const options = { folder: join(directory, 'cache'), leastBytes: 0 };
   const expected = ids(tokenize(corpus.pieces('train'), new BytesTokenizer()));
   for (let time = 0; time < 2; time++) {
-    assert.equal(ids(cachedTokens(corpus, 'train', tokenizer, options)), expected);
+    const { tokens, bytes } = cachedTokens(corpus, 'train', tokenizer, options);
+    assert.equal(ids(tokens), expected);
+    assert.is(bytes, expected.length - 1, 'without the end of the text');
     assert.is(tokenizer.encoded, 1);
   }
   assert.equal(
@@ -70,11 +72,31 @@ test('a small corpus leaves no file; a damaged file and a folder that cannot be 
   assert.not.ok(readdirSync(directory).includes('cache'));
   cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 });
   const [file = ''] = readdirSync(folder);
-  truncateSync(join(folder, file), 8 + 2 * 100);
+  truncateSync(join(folder, file), 16 + 2 * 100);
   const expected = ids(tokenize(corpus.pieces('all'), tokenizer));
-  assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 })), expected);
+  assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 }).tokens), expected);
   const blocked = join(directory, 'text.txt', 'cache');
-  assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder: blocked, leastBytes: 0 })), expected);
+  assert.equal(
+    ids(cachedTokens(corpus, 'all', tokenizer, { folder: blocked, leastBytes: 0 }).tokens),
+    expected,
+  );
+});
+
+test('more tokens than memory is to hold are read from the file', async () => {
+  const corpus = await corpusOf('one two three\n'.repeat(50));
+  const tokenizer = new Counting();
+  const options = { folder: join(directory, 'cache'), leastBytes: 0, tokensInMemory: 64 };
+  const expected = ids(tokenize(corpus.pieces('all'), new BytesTokenizer()));
+  for (let time = 0; time < 2; time++) {
+    const { tokens } = cachedTokens(corpus, 'all', tokenizer, options);
+    assert.is.not(tokens.constructor.name, 'MemoryStore');
+    assert.equal(ids(tokens), expected);
+    const part = new Int32Array(9);
+    tokens.read(77, part);
+    assert.equal([...part], expected.slice(77, 86));
+    tokens.dispose();
+  }
+  assert.is(tokenizer.encoded, 1);
 });
 
 test.run();

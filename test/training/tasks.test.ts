@@ -35,7 +35,10 @@ test.after(() => {
 });
 
 const textTask = (stages = [{ steps: 4, batch: 3, length: 32 }]): TextTask =>
-  new TextTask({ corpus, tokenizer, stages, seed: 1, evalTokens: 200 });
+  new TextTask({
+    ...{ sources: [{ name: null, corpus, weight: null }], tokenizer, stages },
+    ...{ seed: 1, evalTokens: 200 },
+  });
 
 const needleTask = (stage: object): NeedleTask =>
   new NeedleTask({
@@ -95,7 +98,7 @@ test('a text shorter than a sequence is refused', async () => {
   assert.throws(
     () =>
       new TextTask({
-        corpus: short,
+        sources: [{ name: null, corpus: short, weight: null }],
         tokenizer,
         stages: [{ steps: 1, batch: 1, length: 64 }],
         seed: 1,
