@@ -21,6 +21,7 @@ export default class Train extends BaseCommand {
   static override description =
     'Leaves in --out: train.csv (loss, held-out loss, learning rate, gradient norm of every step), train.timings.csv, ' +
     'held-out.csv (each held-out text apart: loss, loss of tokens that repeat a bigram or do not, bits per byte), ' +
+    'sources.csv (of a mixture: tokens and epochs of each source), ' +
     'train.run.json, and checkpoints/ (the newest two). Run again, it resumes where it stopped, even after kill -9, and ends with ' +
     'the same train.csv and weights as a run that never stopped. Ctrl-C finishes the current step and saves. ' +
     '--recipe takes the same settings from a JSON file, in camel case, and stages: a list of {steps, batch, length, ropeTheta, ' +
@@ -127,6 +128,15 @@ export default class Train extends BaseCommand {
       min: 0,
     }),
     recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
+    mfu: Flags.boolean({
+      description:
+        'measure the rate of matmuls first, a second or so, and give the share of it that each step reaches',
+      helpGroup: 'OUTPUT',
+    }),
+    tensorboard: Flags.boolean({
+      description: 'also write event files for TensorBoard, to OUT/tensorboard',
+      helpGroup: 'OUTPUT',
+    }),
     seed: Flags.integer({ description: 'seed of all randomness (default: 1)', min: 0, max: MAX_SEED }),
     resume: Flags.boolean({
       description: 'resume the run in --out; --no-resume starts over',
@@ -169,6 +179,8 @@ export default class Train extends BaseCommand {
       signal,
       initial: inputs.initialWeights(choice),
       resume: flags.resume,
+      mfu: flags.mfu,
+      tensorboard: flags.tensorboard,
       record: { command: [this.id ?? 'train', ...this.argv], flags },
       onBegin: listen,
       onProgress: bar.show,

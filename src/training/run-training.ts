@@ -3,11 +3,13 @@ import { setImmediate } from 'node:timers/promises';
 import { asYocoError, OutputError, RunError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import type { ModelMeta } from '../checkpoint/load.js';
+import { costs } from '../model/index.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { heldOutCells, type HeldOutCell } from './held-out.js';
 import type { StepLog, TrainStep } from './log.js';
+import type { SourceCell } from './sources-table.js';
 import { Optimizer, type TrainingOptimizer } from './optimizer.js';
 import { dealtLosses, gatherStep, requireEvenRows, rowsOfRank } from './rank-share.js';
 import type { Recipe } from './recipe.js';
@@ -32,6 +34,8 @@ export interface LoopOptions {
   /** The other ranks; default: none. */
   readonly communicator?: Communicator;
   readonly log: StepLog;
+  /** Operations per second of matmuls on one rank, where they were measured. */
+  readonly matmulFlops?: number | null;
   readonly snapshots: Snapshots;
   /** Of the model at the start; its context grows with the sequences. */
   readonly meta: ModelMeta;
@@ -68,7 +72,17 @@ interface Advance {
   readonly step: TrainStep;
   /** Text by text, where the loss was measured after this step. */
   readonly heldOut: readonly HeldOutCell[];
+  /** How far each source is, after the same steps. */
+  readonly sources: readonly SourceCell[];
   readonly stopping: boolean;
+}
+
+/** What the micro-batches of a step have, on all ranks together. */
+interface StepSize {
+  readonly tokens: number;
+  /** Bytes of text that these stand for; null where nobody knows. */
+  readonly bytes: number | null;
+  readonly flops: number;
 }
 
 interface HeldOutLosses {
@@ -100,8 +114,8 @@ class Loop {
     while (this.step < this.steps) {
       this.step += 1;
       this.enter(stageOf(this.options.task.stages, this.step));
-      const { step, heldOut, stopping } = await this.advance();
-      this.options.log.append(step, heldOut);
+      const { step, heldOut, sources, stopping } = await this.advance();
+      this.options.log.append(step, heldOut, sources);
       const due = recipe.checkpointEvery > 0 && this.step % recipe.checkpointEvery === 0;
       if (due || stopping || this.step === this.steps) await this.save();
       this.options.onProgress?.({ step, steps: this.steps });
@@ -174,10 +188,10 @@ class Loop {
 
   /** One step of the optimizer, and the held-out loss where it is due. */
   private async advance(): Promise<Advance> {
-    const { task, recipe, engine, signal, communicator } = this.options;
+    const { task, recipe, engine, signal, communicator, matmulFlops = null } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
-    const { gradients, losses, tokens } = await this.gradients(stage);
+    const { gradients, losses, tokens, bytes, flops } = await this.gradients(stage);
     const learningRate = stageLearningRate(recipe, this.step);
     const norm = this.optimizer.apply(gradients, this.step, learningRate);
     tf.dispose([...gradients.values()]);
@@ -188,42 +202,58 @@ class Loop {
     const all = gatherStep(communicator, losses, signal?.aborted === true);
     const { text, answer } = meanLosses(all.losses);
     const heldOut = await this.heldOut();
+    const progress = task.progress();
     const step = {
       step: this.step,
       tokens: this.tokens,
       loss: text,
+      bitsPerByte: bytes === null || text === null ? null : all.losses.text / Math.LN2 / bytes,
       answerLoss: answer,
       heldOutLoss: heldOut.text,
       heldOutAnswerLoss: heldOut.answer,
       learningRate,
       gradientNorm: norm,
+      epochs: progress.length === 0 ? null : Math.max(...progress.map(({ epochs }) => epochs)),
       seconds,
       tokensPerSecond: tokens / seconds,
+      flopsPerSecond: flops / seconds,
+      mfu: matmulFlops === null ? null : flops / seconds / (matmulFlops * communicator.size),
     };
-    return { step, heldOut: heldOut.cells, stopping: all.stopping };
+    const sources = this.isMeasured() ? progress.map((source) => ({ step: this.step, ...source })) : [];
+    return { step, heldOut: heldOut.cells, sources, stopping: all.stopping };
   }
 
-  /** Of the micro-batches of a step, and how many tokens they have on all ranks. */
-  private async gradients(stage: number): Promise<Gradients & { readonly tokens: number }> {
+  /** Of the micro-batches of a step. */
+  private async gradients(stage: number): Promise<Gradients & StepSize> {
     const { task, recipe, communicator } = this.options;
     const { accumulate, recompute } = recipe;
     const sum = new GradientSum(this.model, { batches: accumulate, recompute, ranks: communicator.size });
-    let tokens = 0;
+    const cost = costs(this.model.config);
+    let [tokens, flops] = [0, 0];
+    let bytes: number | null = 0;
     for (let done = 0; done < accumulate; done++) {
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
       if (done > 0) await setImmediate();
       const batch = task.next(stage);
       sum.add(rowsOfRank(batch, communicator));
-      tokens += batch.filled ?? batch.rows * batch.length;
+      const filled = batch.filled ?? batch.rows * batch.length;
+      tokens += filled;
+      flops += filled * cost.trainFlopsPerToken(batch.length);
+      bytes = batch.bytes === undefined || bytes === null ? null : bytes + batch.bytes;
     }
-    return { gradients: sum.gradients, losses: sum.losses, tokens };
+    return { gradients: sum.gradients, losses: sum.losses, tokens, bytes, flops };
+  }
+
+  /** Whether held-out loss is due after this step. */
+  private isMeasured(): boolean {
+    const { evalEvery } = this.options.recipe;
+    return this.step === this.steps || (evalEvery > 0 && this.step % evalEvery === 0);
   }
 
   /** Mean losses of all held-out batches, and those of each text; nothing where it is not due. */
   private async heldOut(): Promise<HeldOutLosses> {
-    const { task, recipe, communicator } = this.options;
-    const due = recipe.evalEvery > 0 && this.step % recipe.evalEvery === 0;
-    if (!due && this.step < this.steps) return { text: null, answer: null, cells: [] };
+    const { task, communicator } = this.options;
+    if (!this.isMeasured()) return { text: null, answer: null, cells: [] };
     const batches = [...task.heldOut()];
     const measured = await dealtLosses(communicator, batches, async (batch) => {
       await setImmediate();

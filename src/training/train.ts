@@ -1,4 +1,5 @@
 /** `trainModel`: a recipe, a configuration and a directory in; a checkpoint, a log and what came of it out. */
+import { join } from 'node:path';
 import { checkVocabulary, describeOrigins, loadTokenizer } from '../data/tokenizer.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Engine } from '../engines/engine.js';
@@ -18,8 +19,10 @@ import { buildTask } from './build-task.js';
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { lockDirectory } from '../files/lock.js';
 import { describeDirectory } from '../hub/cache.js';
+import { EventFile } from './event-file.js';
 import { NO_LOG, TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
+import { measureMatmulFlops } from './matmul-rate.js';
 import { checkTrainingMemory } from './memory.js';
 import { runTraining } from './run-training.js';
 import type { LoopResult, TrainProgress } from './run-training.js';
@@ -38,6 +41,10 @@ export interface TrainOptions {
   readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
   /** Resume where an earlier run in the directory stopped (default true); false starts over and removes it. */
   readonly resume?: boolean;
+  /** Measure the rate of matmuls first, and give the share of it that every step reaches. */
+  readonly mfu?: boolean;
+  /** Also write event files for TensorBoard, in `tensorboard/` of the directory. */
+  readonly tensorboard?: boolean;
   readonly record?: RunRecord;
   /** Once aborted, the step at work is finished, a snapshot written, and the run left. */
   readonly signal?: AbortSignal;
@@ -124,18 +131,29 @@ async function trainOn(
   const isFirst = communicator.rank === 0;
   const settings = settingsOf(options, task);
   const provenance = provenanceOf(options, task);
-  const sources = task.sources.map(({ name }) => name);
   const snapshots = new Snapshots(directory, settings);
   if (isFirst) {
     if (!resume) snapshots.clear();
     // Another run's log must not be touched: its snapshots are looked at first.
     snapshots.list();
   }
-  const log = isFirst ? TrainLog.open(directory, sources, { settings, provenance, resume }) : NO_LOG;
+  const log = isFirst
+    ? TrainLog.open(directory, {
+        ...{ settings, provenance, resume },
+        heldOut: task.sources.map(({ name }) => name),
+        sources: task.progress().map(({ source }) => source),
+        events: options.tensorboard ? new EventFile(join(directory, 'tensorboard')) : null,
+      })
+    : NO_LOG;
   const meta = metaOf(options, tokenizer, provenance);
   try {
+    const matmulFlops = options.mfu ? await measureMatmulFlops(engine) : null;
+    if (matmulFlops !== null) {
+      options.detail?.(`matmuls reach ${(matmulFlops / 1e12).toPrecision(3)} TFLOP/s`);
+    }
     const result = await runTraining({
       model,
+      matmulFlops,
       task,
       recipe,
       engine,
