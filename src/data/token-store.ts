@@ -33,23 +33,23 @@ export function tokenize(
 ): TokenStore {
   const builder = new StoreBuilder(tokenizer.vocabSize <= 65536, tokensInMemory);
   const reader = new DocumentReader(pieces, onProgress);
-  while (reader.hasDocument()) {
-    for (const ids of tokenizer.encodePieces(reader.document())) {
-      builder.add(ids);
-      if (builder.total >= maxTokens) return builder.finish();
+  for (const ids of tokenizer.encodeDocuments(reader.documents())) {
+    if (ids !== null) builder.add(ids);
+    else if (reader.wasComplete() && tokenizer.endOfText !== null) {
+      builder.add(Int32Array.of(tokenizer.endOfText));
     }
-    if (reader.isComplete && tokenizer.endOfText !== null) builder.add(Int32Array.of(tokenizer.endOfText));
+    if (builder.total >= maxTokens) break;
   }
   return builder.finish();
 }
 
-/** Divides pieces into documents. Those that are waiting to be encoded are held one at a time. */
+/** Divides pieces into documents, which are read in their order. */
 class DocumentReader {
   private readonly iterator: Iterator<TextPiece>;
   private next: TextPiece | null;
   private characters = 0;
-  /** Whether the document read last has an end, which a text that was cut off lacks. */
-  isComplete = false;
+  /** Whether documents that were read have an end, which a text that was cut off lacks. */
+  private readonly complete: boolean[] = [];
 
   constructor(
     pieces: Iterable<TextPiece>,
@@ -59,20 +59,26 @@ class DocumentReader {
     this.next = this.read();
   }
 
-  hasDocument(): boolean {
-    return this.next !== null;
+  *documents(): Generator<Iterable<string>> {
+    while (this.next !== null) yield this.document();
   }
 
-  *document(): Generator<string> {
-    this.isComplete = false;
-    while (this.next !== null && !this.isComplete) {
+  /** Of the next document, in their order, whether it had an end. */
+  wasComplete(): boolean {
+    return this.complete.shift() ?? false;
+  }
+
+  private *document(): Generator<string> {
+    let isComplete = false;
+    while (this.next !== null && !isComplete) {
       const { text, endsDocument } = this.next;
-      this.isComplete = endsDocument;
+      isComplete = endsDocument;
       yield text;
       this.characters += text.length;
       this.onProgress?.(this.characters);
       this.next = this.read();
     }
+    this.complete.push(isComplete);
   }
 
   private read(): TextPiece | null {

@@ -21,6 +21,11 @@ export interface Tokenizer {
   /** Ids of one text that comes in pieces: together they are what `encode` gives for the whole. Memory is bounded. */
   encodePieces(pieces: Iterable<string>): Iterable<Int32Array>;
   /**
+   * Ids of texts, each in pieces as for `encodePieces`, and null after each text. Texts may be read some way ahead of their ids,
+   * each to its end before the next begins.
+   */
+  encodeDocuments(documents: Iterable<Iterable<string>>): Iterable<Int32Array | null>;
+  /**
    * Ids of the parts of one text, as they are in the whole: joined they are what `encode` gives for the joined parts. A
    * token that reaches over a boundary belongs to the later part.
    */
@@ -55,6 +60,14 @@ export abstract class BaseTokenizer implements Tokenizer {
 
   abstract encode(text: string): Int32Array;
   abstract encodePieces(pieces: Iterable<string>): Iterable<Int32Array>;
+
+  *encodeDocuments(documents: Iterable<Iterable<string>>): Iterable<Int32Array | null> {
+    for (const pieces of documents) {
+      yield* this.encodePieces(pieces);
+      yield null;
+    }
+  }
+
   abstract encodeParts(parts: readonly string[]): Int32Array[];
   abstract decode(ids: Iterable<number>): string;
 }

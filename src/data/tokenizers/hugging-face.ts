@@ -4,9 +4,17 @@ import { RunError } from '../../errors.js';
 import { BaseTokenizer } from './base.js';
 import { amendDescription, resolveConventions, type Origin, type TokenConventions } from './conventions.js';
 import { readFields } from './json.js';
-import { LibraryTokenizer } from './library/library.js';
+import { LibraryTokenizer, PROCESSES } from './library/library.js';
 import { concatenate, divideBySizes, wholeParts } from './parts.js';
-import { codePoints, encodeWindows, WINDOW_SIZES, type EncodedPart, type WindowSizes } from './windows.js';
+import {
+  codePoints,
+  encodeWindows,
+  WINDOW_SIZES,
+  type EncodedPart,
+  type WindowEncoder,
+  type WindowPlace,
+  type WindowSizes,
+} from './windows.js';
 import { Vocabulary } from './vocabulary.js';
 
 /** The `tokenizer.json` that `path` is or holds; null when there is none. */
@@ -88,12 +96,20 @@ export class HuggingFaceTokenizer extends BaseTokenizer {
   }
 
   *encodePieces(pieces: Iterable<string>): Generator<Int32Array> {
-    for (const { ids } of this.windows(pieces, false)) if (ids.length > 0) yield ids;
+    for (const ids of this.encodeDocuments([pieces])) if (ids !== null) yield ids;
+  }
+
+  override *encodeDocuments(documents: Iterable<Iterable<string>>): Generator<Int32Array | null> {
+    for (const part of encodeWindows(documents, this.encoder(), { sizes: this.sizes })) {
+      if (part === null) yield null;
+      else if (part.ids.length > 0) yield part.ids;
+    }
   }
 
   encodeParts(parts: readonly string[]): Int32Array[] {
     const texts = wholeParts(parts);
-    return divideBySizes(texts.map(codePoints), this.windows(texts, true));
+    const encoded = encodeWindows([texts], this.encoder(), { withEnds: true, sizes: this.sizes });
+    return divideBySizes(texts.map(codePoints), withoutEnds(encoded));
   }
 
   decode(ids: Iterable<number>): string {
@@ -101,12 +117,25 @@ export class HuggingFaceTokenizer extends BaseTokenizer {
     return list.length === 0 ? '' : this.library.decode(list);
   }
 
-  private windows(pieces: Iterable<string>, withEnds: boolean): Generator<EncodedPart> {
+  private encoder(): WindowEncoder {
     const { library, vocabulary, sizes } = this;
-    const encoder = {
-      spans: (text: string, head: number, tail: number) => library.spans(text, head, tail),
-      canCut: (before: number, after: number) => vocabulary.canCut(before, after),
+    return {
+      ahead: 2 * PROCESSES,
+      spans: (text, head, tail, place) => library.spans(text, head, tail, slotOf(place, sizes)),
+      canCut: (before, after) => vocabulary.canCut(before, after),
     };
-    return encodeWindows(pieces, encoder, { withEnds, sizes });
   }
+}
+
+/** Windows' worth of characters for which another process is worth its start. */
+const WINDOWS_PER_PROCESS = 4;
+
+/** Windows go to the processes in turn; there are more of these the more there is to encode. */
+function slotOf({ window, characters }: WindowPlace, sizes: WindowSizes): number {
+  const worth = 1 + Math.floor(characters / (WINDOWS_PER_PROCESS * sizes.window));
+  return window % Math.min(PROCESSES, worth);
+}
+
+function* withoutEnds(parts: Iterable<EncodedPart | null>): Generator<EncodedPart> {
+  for (const part of parts) if (part !== null) yield part;
 }

@@ -7,6 +7,7 @@
  * that no merge of byte-pair encoding joins them. Where windows do not agree they become one.
  */
 import { RunError } from '../../errors.js';
+import type { Later } from './library/library.js';
 import type { SpannedIds, Spans } from './library/protocol.js';
 
 export interface WindowSizes {
@@ -20,8 +21,19 @@ export interface WindowSizes {
 
 export const WINDOW_SIZES: WindowSizes = { window: 1 << 18, overlap: 1 << 13, largest: 1 << 25 };
 
+/** Where a window is among all that are encoded. */
+export interface WindowPlace {
+  /** Counted from 0. */
+  readonly window: number;
+  /** Characters of the windows before it. */
+  readonly characters: number;
+}
+
 export interface WindowEncoder {
-  spans(text: string, head: number, tail: number): SpannedIds;
+  /** Windows that are encoded ahead of the one whose ids are handed out. */
+  readonly ahead: number;
+  /** Begins to encode; the answer is waited for when it is needed. */
+  spans(text: string, head: number, tail: number, place: WindowPlace): Later<SpannedIds>;
   /** Whether nothing can reach over the boundary between two tokens of one word. */
   canCut(before: number, after: number): boolean;
 }
@@ -49,52 +61,130 @@ export function wholeCharacters(text: string, at: number): number {
   return divides ? at - 1 : at;
 }
 
+interface Settings {
+  readonly encoder: WindowEncoder;
+  readonly sizes: WindowSizes;
+  readonly withEnds: boolean;
+}
+
+/** The text of a window, and what is the same as in the window before it. */
+interface Cut {
+  readonly shared: string;
+  readonly added: string;
+  readonly edges: Edges;
+}
+
+/** Whether a window is the first or the last of its document: there no other one is joined to it. */
+interface Edges {
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+}
+
+/** A window, or the end of a document. */
+type Planned = { readonly cut: Cut; readonly window: Window } | null;
+
 /**
- * @param pieces a text, in pieces of any size
- * @param withEnds also tell where tokens end
+ * @param documents texts, each in pieces of any size
+ * @param options `withEnds`: also tell where tokens end
+ * @returns parts of each text, and null after it
  * @throws RunError where no place to cut is found in a window of the largest size
  */
 export function* encodeWindows(
-  pieces: Iterable<string>,
+  documents: Iterable<Iterable<string>>,
   encoder: WindowEncoder,
   { withEnds = false, sizes = WINDOW_SIZES }: { withEnds?: boolean; sizes?: WindowSizes } = {},
-): Generator<EncodedPart> {
-  const reader = new PieceReader(pieces);
-  let current = new Window(reader.take(sizes.window), 0, encoder, sizes, withEnds);
+): Generator<EncodedPart | null> {
+  const settings = { encoder, sizes, withEnds };
+  let current: Window | null = null;
   // Tokens of the current window before this one were handed out with the window before.
   let first = 0;
-  let added = reader.take(sizes.window - sizes.overlap);
-  while (added !== '') {
-    const shared = current.text.slice(wholeCharacters(current.text, current.text.length - sizes.overlap));
-    const next = new Window(shared + added, current.end - codePoints(shared), encoder, sizes, withEnds);
+  for (const planned of lookAhead(plan(documents, settings), encoder.ahead)) {
+    if (planned === null) {
+      if (current !== null) yield current.part(first, current.ids.length);
+      yield null;
+      [current, first] = [null, 0];
+      continue;
+    }
+    const { cut, window: next } = planned;
+    if (current === null) {
+      current = next;
+      continue;
+    }
     const joint = findJoint(current, next, encoder);
     if (joint === null) {
       const place = first === 0 ? null : current.start(first);
-      current = enlarge(current, added, encoder, sizes, withEnds);
+      current = enlarge(current, cut, settings);
       first = place === null ? 0 : current.tokenAt(place);
     } else {
       yield current.part(first, joint.before);
       current = next;
       first = joint.after;
     }
-    added = reader.take(sizes.window - sizes.overlap);
   }
-  yield current.part(first, current.ids.length);
+}
+
+/** Cuts documents into windows and begins to encode them. */
+function* plan(documents: Iterable<Iterable<string>>, settings: Settings): Generator<Planned> {
+  let window = 0;
+  let characters = 0;
+  for (const pieces of documents) {
+    let from = 0;
+    for (const cut of cuts(pieces, settings.sizes)) {
+      const text = cut.shared + cut.added;
+      from -= codePoints(cut.shared);
+      const made = new Window(text, from, cut.edges, settings, { window, characters });
+      from = made.end;
+      window += 1;
+      characters += text.length;
+      yield { cut, window: made };
+    }
+    yield null;
+  }
+}
+
+function* cuts(pieces: Iterable<string>, sizes: WindowSizes): Generator<Cut> {
+  const reader = new PieceReader(pieces);
+  let text = reader.take(sizes.window);
+  yield { shared: '', added: text, edges: { isFirst: true, isLast: reader.isEmpty } };
+  while (!reader.isEmpty) {
+    const added = reader.take(sizes.window - sizes.overlap);
+    const shared = text.slice(wholeCharacters(text, text.length - sizes.overlap));
+    yield { shared, added, edges: { isFirst: false, isLast: reader.isEmpty } };
+    text = shared + added;
+  }
+}
+
+/** Takes `count` items before they are asked for; those that nobody asks for in the end are dropped. */
+function* lookAhead(items: Iterator<Planned>, count: number): Generator<Planned> {
+  const waiting: Planned[] = [];
+  let done = false;
+  try {
+    for (;;) {
+      while (!done && waiting.length <= count) {
+        const next = items.next();
+        if (next.done === true) done = true;
+        else waiting.push(next.value);
+      }
+      if (waiting.length === 0) return;
+      yield waiting.shift() as Planned;
+    }
+  } finally {
+    for (const item of waiting) item?.window.drop();
+  }
 }
 
 function enlarge(
-  { text, from }: Window,
-  added: string,
-  encoder: WindowEncoder,
-  sizes: WindowSizes,
-  withEnds: boolean,
+  { text, from, edges, place }: Window,
+  { added, edges: { isLast } }: Cut,
+  settings: Settings,
 ): Window {
-  if (text.length + added.length > sizes.largest) {
+  const { largest } = settings.sizes;
+  if (text.length + added.length > largest) {
     throw new RunError(
-      `a text of ${sizes.largest} characters has no place where this tokenizer lets it be cut: divide the document`,
+      `a text of ${largest} characters has no place where this tokenizer lets it be cut: divide the document`,
     );
   }
-  return new Window(text + added, from, encoder, sizes, withEnds);
+  return new Window(text + added, from, { ...edges, isLast }, settings, place);
 }
 
 /** Hands out a text that comes in pieces in stretches of a given size that divide no surrogate pair. */
@@ -104,6 +194,11 @@ class PieceReader {
 
   constructor(pieces: Iterable<string>) {
     this.iterator = pieces[Symbol.iterator]();
+  }
+
+  /** Whether all of the text was taken. */
+  get isEmpty(): boolean {
+    return this.pending === '';
   }
 
   take(size: number): string {
@@ -122,41 +217,65 @@ class PieceReader {
 }
 
 class Window {
-  readonly ids: Int32Array;
   /** The code point of the text at which the window ends. */
   readonly end: number;
-  private readonly head: Spans;
-  private readonly tail: Spans;
+  private readonly encoding: Later<SpannedIds>;
+  private encoded: SpannedIds | null = null;
 
   constructor(
     readonly text: string,
     /** The code point of the text at which the window begins. */
     readonly from: number,
-    encoder: WindowEncoder,
-    { overlap }: WindowSizes,
-    private readonly withEnds: boolean,
+    readonly edges: Edges,
+    { encoder, sizes: { overlap }, withEnds }: Settings,
+    readonly place: WindowPlace,
   ) {
     const length = codePoints(text);
     this.end = from + length;
-    const encoded = encoder.spans(text, withEnds ? Infinity : overlap, length - overlap);
-    this.ids = encoded.ids;
-    this.head = encoded.head;
-    this.tail = encoded.tail;
+    this.withEnds = withEnds;
+    // Places are asked for only where another window is to be joined.
+    const head = withEnds ? Infinity : edges.isFirst ? 0 : overlap;
+    const tail = edges.isLast ? Infinity : length - overlap;
+    this.encoding = encoder.spans(text, head, tail, place);
+  }
+
+  private readonly withEnds: boolean;
+
+  /** Waits for the encoding. */
+  private get spanned(): SpannedIds {
+    return (this.encoded ??= this.encoding.get());
+  }
+
+  get ids(): Int32Array {
+    return this.spanned.ids;
+  }
+
+  private get head(): Spans {
+    return this.spanned.head;
+  }
+
+  private get tail(): Spans {
+    return this.spanned.tail;
+  }
+
+  /** Its ids are not needed. */
+  drop(): void {
+    if (this.encoded === null) this.encoding.drop();
   }
 
   start(token: number): number {
-    return this.from + this.spanned(token, 'starts');
+    return this.from + this.placeOf(token, 'starts');
   }
 
   tokenEnd(token: number): number {
-    return this.from + this.spanned(token, 'ends');
+    return this.from + this.placeOf(token, 'ends');
   }
 
   word(token: number): number {
-    return this.spanned(token, 'words');
+    return this.placeOf(token, 'words');
   }
 
-  private spanned(token: number, what: keyof Spans): number {
+  private placeOf(token: number, what: keyof Spans): number {
     const value =
       this.head[what][token] ?? this.tail[what][token - (this.ids.length - this.tail.starts.length)];
     if (value === undefined) throw new Error(`the place of token ${token} was not asked for`);

@@ -175,6 +175,7 @@ test('a tokenizer that puts a space before a text puts none before sentences, ne
     ...{ stopTokens: [256], origins: [] },
     encode: (text) => bytes.encode(` ${text}`),
     encodePieces: (pieces) => bytes.encodePieces(pieces),
+    encodeDocuments: (documents) => bytes.encodeDocuments(documents),
     encodeParts: ([first = '', ...rest]) => bytes.encodeParts([` ${first}`, ...rest]),
     decode: (ids) => bytes.decode(ids),
   };

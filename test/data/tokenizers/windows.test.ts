@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import fc from 'fast-check';
 import { tokenize } from '../../../src/data/token-store.js';
+import { Random } from '../../../src/random.js';
 import { loadTokenizer } from '../../../src/data/tokenizer.js';
 import type { Tokenizer } from '../../../src/data/tokenizer.js';
 import { HuggingFaceTokenizer } from '../../../src/data/tokenizers/hugging-face.js';
@@ -219,6 +220,35 @@ test('documents are encoded whole however they come: no stray space at cuts', as
   store.read(0, ids);
   const expected = [...tokenizer.encode(text), 2, ...tokenizer.encode('a dog'), 2];
   assert.equal([...ids], expected);
+});
+
+test('many documents give the ids that each alone gives, whatever the number of processes that encode them', () => {
+  const random = new Random(4);
+  const words = ['the', 'little', 'dog', 'in', 'sing', ',', 'a', '\u{1F433}', 'log'];
+  const documents = Array.from({ length: 40 }, (_, i) =>
+    i === 7 ? '' : Array.from({ length: random.below(60) }, () => random.pick(words)).join(' '),
+  );
+  const tokenizer = load('many', byteLevel());
+  const whole = documents.map((text) => [...tokenizer.encode(text)]);
+  const split = documents.map((text) => text.match(/[^]{1,13}/g) ?? []);
+  const found: number[][] = [[]];
+  for (const ids of tokenizer.encodeDocuments(split)) {
+    if (ids === null) found.push([]);
+    else found.at(-1)?.push(...ids);
+  }
+  assert.equal(found.slice(0, -1), whole);
+  // What was begun and is not asked for leaves later answers as they are.
+  for (const ids of tokenizer.encodeDocuments(split)) if (ids !== null) break;
+  assert.equal([...tokenizer.encode(documents[1] ?? '')], whole[1]);
+  const pieces = documents.map((text, i) => ({ text, endsDocument: i !== 39 }));
+  const store = tokenize(pieces, tokenizer);
+  const end = tokenizer.endOfText;
+  const ids = new Int32Array(store.length);
+  store.read(0, ids);
+  assert.equal(
+    [...ids],
+    whole.flatMap((own, i) => (i === 39 || end === null ? own : [...own, end])),
+  );
 });
 
 test.run();

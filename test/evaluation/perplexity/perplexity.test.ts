@@ -73,6 +73,7 @@ test('without a token to begin with, the first token has no loss', async () => {
     ...{ padding: null, stopTokens: [], origins: [] },
     encode: (text) => bytes.encode(text),
     encodePieces: (pieces) => bytes.encodePieces(pieces),
+    encodeDocuments: (documents) => bytes.encodeDocuments(documents),
     encodeParts: (parts) => bytes.encodeParts(parts),
     decode: (ids) => bytes.decode(ids),
   };
@@ -239,6 +240,10 @@ test('a tokenizer that does not give the text back has no bits per byte', async 
     ...{ padding: null, stopTokens: [], origins: [] },
     encode: (text) => bytes.encode(text.toLowerCase()),
     encodePieces: (pieces) => bytes.encodePieces([...pieces].map((piece) => piece.toLowerCase())),
+    encodeDocuments: (documents) =>
+      bytes.encodeDocuments(
+        Array.from(documents, (pieces) => Array.from(pieces, (piece) => piece.toLowerCase())),
+      ),
     encodeParts: (parts) => bytes.encodeParts(parts.map((part) => part.toLowerCase())),
     decode: (ids) => bytes.decode(ids),
   };

@@ -6,7 +6,7 @@ import type { LibraryReply, LibraryRequest } from './protocol.js';
 
 export interface BridgeData {
   readonly port: MessagePort;
-  /** Element 0 becomes 1 when an answer waits at the port. */
+  /** Element 0 is the number of answers that wait at the port. */
   readonly signal: Int32Array;
   /** The module of the process. */
   readonly child: string;
@@ -28,7 +28,7 @@ child.stderr?.on('data', (data: Buffer) => {
 
 function answer(message: LibraryReply): void {
   port.postMessage(message);
-  Atomics.store(signal, 0, 1);
+  Atomics.add(signal, 0, 1);
   Atomics.notify(signal, 0);
 }
 

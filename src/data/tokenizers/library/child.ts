@@ -84,10 +84,14 @@ function reply(message: LibraryReply): void {
   process.send?.(message);
 }
 
+// Requests may be waiting: they are answered one after the other, in their order.
+let last: Promise<void> = Promise.resolve();
 process.on('message', (request: LibraryRequest) => {
-  answer(request).then(reply, (error: unknown) => {
-    reply({ kind: 'refused', reason: error instanceof Error ? error.message : String(error) });
-  });
+  last = last
+    .then(() => answer(request))
+    .then(reply, (error: unknown) => {
+      reply({ kind: 'refused', reason: error instanceof Error ? error.message : String(error) });
+    });
 });
 // The library may be at work on another thread, for which an ordinary exit would wait.
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
