@@ -9,9 +9,9 @@ const test = suite('experiments');
 
 /** The tables that a command leaves in its output directory. */
 const TABLES: Readonly<Record<string, readonly string[]>> = {
-  train: ['train', 'held-out'],
+  train: ['train', 'held-out', 'sources'],
   'compare-training': ['runs', 'comparison', 'scaling'],
-  perplexity: ['perplexity', 'perplexity-fit'],
+  perplexity: ['perplexity', 'perplexity-fit', 'passages'],
   needle: ['needle', 'needle-contexts', 'needle-trials'],
   'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
   eval: ['eval', 'eval-items'],

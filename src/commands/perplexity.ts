@@ -1,4 +1,4 @@
-import { Args } from '@oclif/core';
+import { Args, Flags } from '@oclif/core';
 import { EvaluationCommand } from '../cli/evaluation-command.js';
 import { contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
@@ -15,6 +15,7 @@ export default class Perplexity extends EvaluationCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> novel.txt --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> "novels/*.txt" --ctx 1k,4k,16k,64k --checkpoint runs/yoco --checkpoint runs/transformer',
+    '<%= config.bin %> <%= command.id %> "novels/*.txt" --passages 16 --ctx 1k,4k,16k --checkpoint runs/yoco',
     '<%= config.bin %> <%= command.id %> moby-dick --ctx 256,1k,4k --preset tiny --format csv',
   ];
   static override args = {
@@ -30,12 +31,24 @@ export default class Perplexity extends EvaluationCommand {
     ctx: contextsFlag({
       description: 'positions, separated by commas (default: 256, 512, … and the end of each document)',
     }),
+    passages: Flags.integer({
+      description:
+        'measure so many passages of 256 tokens in each document instead, the same ones after --ctx tokens each: what a longer ' +
+        'context is worth; writes passages.csv',
+      min: 1,
+      helpValue: 'N',
+    }),
     ...evaluationFlags,
     ...sweepFlags,
   };
 
-  protected override mainTable = async (): Promise<Schema> =>
-    (await import('../library/evaluation.js')).PERPLEXITY_SCHEMA;
+  /** Whether passages are measured. */
+  private ofPassages = false;
+
+  protected override mainTable = async (): Promise<Schema> => {
+    const { PASSAGES_SCHEMA, PERPLEXITY_SCHEMA } = await import('../library/evaluation.js');
+    return this.ofPassages ? PASSAGES_SCHEMA : PERPLEXITY_SCHEMA;
+  };
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Perplexity);
@@ -44,8 +57,9 @@ export default class Perplexity extends EvaluationCommand {
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
     const choices = chooseModels(await modelSelection(flags));
-    const { perplexityFits, runPerplexity } = await import('../library/evaluation.js');
-    const { ctx: positions = null } = flags;
+    const { perplexityFits, runPassages, runPerplexity } = await import('../library/evaluation.js');
+    const { ctx: positions = null, passages } = flags;
+    this.ofPassages = passages !== undefined;
     const inputs = { [corpus.name]: corpus.sha256 };
     const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const writer = await this.withProgress(
@@ -55,8 +69,15 @@ export default class Perplexity extends EvaluationCommand {
         describe: ({ candidate, document }: PerplexityProgress) =>
           `${modelLabel(candidate.choice)}, ${document}`,
       },
-      (onProgress) => runPerplexity({ ...evaluation, files, positions, onProgress }),
+      (onProgress) =>
+        passages === undefined
+          ? runPerplexity({ ...evaluation, files, positions, onProgress })
+          : runPassages({ ...evaluation, files, passages, contexts: positions ?? [], onProgress }),
     );
+    if (passages !== undefined) {
+      await this.finish(writer, flags);
+      return;
+    }
     const { writePerplexityFigure } = await import('../library/report.js');
     await this.finish(writer, flags, [perplexityFits(writer.rows)], () =>
       writePerplexityFigure(evaluation.directory),

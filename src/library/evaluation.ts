@@ -24,6 +24,13 @@ export {
   type PerplexityFigures,
   type PerplexityKey,
 } from '../evaluation/perplexity/tables.js';
+export {
+  PASSAGES_SCHEMA,
+  runPassages,
+  type PassageFigures,
+  type PassageKey,
+  type PassageRun,
+} from '../evaluation/perplexity/run-passages.js';
 export { startSession, type Session, type SessionOptions } from '../evaluation/session.js';
 export { choiceTables, TASK_SUMMARY } from '../evaluation/tasks/choice.js';
 export { MMLU_SUMMARY, mmluTables } from '../evaluation/tasks/mmlu.js';
