@@ -42,6 +42,10 @@ export function completionScript(
   return (shell === 'zsh' ? zsh : '') + bashScript(program, sorted);
 }
 
+/** The words that the arguments of a command may be. */
+const argumentWords = (command: Command.Loadable): string[] =>
+  Object.values(command.args).flatMap(({ options = [] }) => options);
+
 function bashScript(program: string, commands: readonly Command.Loadable[]): string {
   const ids = commands.map(({ id }) => id).join(' ');
   const flags = commands.map((command) => {
@@ -53,9 +57,13 @@ function bashScript(program: string, commands: readonly Command.Loadable[]): str
       .filter((flag) => flag.values.length > 0)
       .map((flag) => `    '${command.id} --${flag.name}') values='${flag.values.join(' ')}' ;;`),
   );
+  const words = commands.flatMap((command) => {
+    const own = argumentWords(command);
+    return own.length === 0 ? [] : [`    ${command.id}) words='${own.join(' ')}' ;;`];
+  });
   const named = `_${program}`;
   return `${named}() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" flags='' values=''
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" flags='' values='' words=''
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W '${ids} help' -- "$word"))
@@ -71,8 +79,12 @@ ${values.join('\n')}
   case "$command" in
 ${flags.join('\n')}
   esac
+  case "$command" in
+${words.join('\n')}
+  esac
   if [ -n "$values" ]; then COMPREPLY=($(compgen -W "$values" -- "$word"))
   elif [ "\${word#-}" != "$word" ]; then COMPREPLY=($(compgen -W "$flags" -- "$word"))
+  elif [ -n "$words" ]; then COMPREPLY=($(compgen -W "$words" -- "$word"))
   fi
 }
 complete -o default -F ${named} ${program}
@@ -85,6 +97,7 @@ function fishScript(program: string, commands: readonly Command.Loadable[]): str
     const own = `-n '__fish_seen_subcommand_from ${command.id}'`;
     return [
       `complete -c ${program} -f -n __fish_use_subcommand -a ${command.id} -d '${summary}'`,
+      ...argumentWords(command).map((word) => `complete -c ${program} -f ${own} -a ${word}`),
       ...flagsOf(command).map(
         ({ name, char, takesValue, values, description }) =>
           `complete -c ${program} ${own} -l ${name}${char === undefined ? '' : ` -s ${char}`}` +

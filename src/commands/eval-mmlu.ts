@@ -17,6 +17,7 @@ export default class EvalMmlu extends TaskCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/mmlu --checkpoint runs/yoco --checkpoint runs/transformer --shots 0',
+    '<%= config.bin %> data fetch mmlu && <%= config.bin %> <%= command.id %> --data mmlu --checkpoint runs/yoco',
     '<%= config.bin %> <%= command.id %> --data data/mmlu --checkpoint runs/yoco --subjects astronomy,virology --limit 20',
     '<%= config.bin %> <%= command.id %> --preset tiny --arch yoco,transformer --format md',
   ];
@@ -25,7 +26,7 @@ export default class EvalMmlu extends TaskCommand {
     ...sweepFlags,
     data: Flags.string({
       description:
-        'directory with dev/, val/ and test/ in the layout of MMLU (default: our own 48 questions)',
+        'directory with dev/, val/ and test/ in the layout of MMLU, mmlu for what data fetch mmlu has put into the cache, or hf:owner/name (default: our own 48 questions)',
       helpValue: 'DIR',
       helpGroup: 'DATA',
     }),
@@ -57,7 +58,8 @@ export default class EvalMmlu extends TaskCommand {
     const { flags } = await this.parse(EvalMmlu);
     const { loadMmlu, mmluTables, sampleDirectory } = await import('../library/evaluation.js');
     const { chooseModels } = await import('../library/models.js');
-    const set = loadMmlu(flags.data ?? sampleDirectory(), flags);
+    const { localMmlu } = await import('../library/hub.js');
+    const set = loadMmlu(flags.data === undefined ? sampleDirectory() : await localMmlu(flags.data), flags);
     await this.ask(flags, {
       choices: chooseModels(await modelSelection(flags)),
       ...{ tasks: set.subjects, tables: mmluTables(set), label: set.name, unit: 'questions' },

@@ -22,6 +22,7 @@ export default class Eval extends TaskCommand {
     'items) and eval-items.csv (every item).';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --data data/tasks --checkpoint runs/books',
+    '<%= config.bin %> data fetch hellaswag && <%= config.bin %> <%= command.id %> --tasks hellaswag --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --tasks arc-easy,piqa --limit 200 --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --tasks hellaswag,arc-easy --shots 5 --checkpoint runs/books',
     '<%= config.bin %> <%= command.id %> --data data/tasks --batch 16 --checkpoint runs/books',
@@ -31,9 +32,9 @@ export default class Eval extends TaskCommand {
     ...evaluationFlags,
     ...sweepFlags,
     data: Flags.string({
-      description: 'directory with arc_easy.jsonl, piqa.jsonl, … (one {query, choices, gold} a line)',
+      description:
+        'directory with arc_easy.jsonl, piqa.jsonl, … (one {query, choices, gold} a line), or hf:owner/name (default: what data fetch has put into the cache)',
       helpValue: 'DIR',
-      required: true,
       helpGroup: 'DATA',
     }),
     tasks: listFlag({
@@ -59,13 +60,15 @@ export default class Eval extends TaskCommand {
     const { flags } = await this.parse(Eval);
     const { choiceTables, hasChoiceTask, loadChoiceTask } = await import('../library/evaluation.js');
     const { chooseModels } = await import('../library/models.js');
-    const present = TASKS.filter((name) => hasChoiceTask(name, flags.data));
+    const { localTasks } = await import('../library/hub.js');
+    const data = await localTasks(flags.data);
+    const present = TASKS.filter((name) => hasChoiceTask(name, data));
     if (flags.tasks === undefined && present.length === 0) {
-      throw new UsageError(`${flags.data} has no file of a task: arc_easy.jsonl, piqa.jsonl, … (see --help)`);
+      throw new UsageError(`${data} has no file of a task: arc_easy.jsonl, piqa.jsonl, … (see --help)`);
     }
     const { limit, shots, seed } = flags;
     const names = [...new Set(flags.tasks ?? present)];
-    const tasks = names.map((name) => loadChoiceTask(name, flags.data, { limit, shots, seed }));
+    const tasks = names.map((name) => loadChoiceTask(name, data, { limit, shots, seed }));
     await this.ask(flags, {
       choices: chooseModels(await modelSelection(flags)),
       ...{ tasks, tables: choiceTables, label: 'eval', unit: 'items' },

@@ -46,7 +46,8 @@ export async function findSources(specs: readonly string[]): Promise<Source[]> {
   return sources;
 }
 
-function fileSource(file: string): Source {
+/** How a file is read, by the end of its name. */
+export function fileSource(file: string): Source {
   const [, plain = file, end] = /^(.*)\.(gz|xz|zst)$/i.exec(file) ?? [];
   const [, rows] = /\.(parquet|json)$/i.exec(file) ?? [];
   const suffix = (rows ?? end)?.toLowerCase() as keyof typeof PACKINGS | undefined;

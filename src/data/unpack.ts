@@ -14,9 +14,6 @@ import { RunError } from '../errors.js';
 import { temporaryDirectory } from '../files/temporary.js';
 import type { Packing, Source } from './sources.js';
 
-/** Rows of a Parquet file that are held at once. */
-const PARQUET_ROWS = 1024;
-
 /** The same sources without compression. @throws RunError naming a file that is damaged or does not fit the disk */
 export async function unpackSources(sources: readonly Source[]): Promise<Source[]> {
   const unpacked: Source[] = [];
@@ -105,24 +102,14 @@ async function zstdDecoder(): Promise<Transform> {
 
 /** The column `text` of a Parquet file as JSON lines. */
 async function unpackParquet(file: string, target: string): Promise<void> {
-  const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } = await import('hyparquet');
-  const { compressors } = await import('hyparquet-compressors');
-  const buffer = await asyncBufferFromFile(file);
-  const metadata = await parquetMetadataAsync(buffer);
-  if (!metadata.schema.some(({ name }) => name === 'text')) {
-    const columns = metadata.schema.slice(1).map(({ name }) => name);
-    throw new RunError(`${file}: it has no column 'text', but ${columns.join(', ')}`);
-  }
+  const { parquetRows } = await import('./parquet.js');
   const descriptor = openSync(target, 'w');
   try {
-    const rows = Number(metadata.num_rows);
-    for (let rowStart = 0; rowStart < rows; rowStart += PARQUET_ROWS) {
-      const rowEnd = Math.min(rows, rowStart + PARQUET_ROWS);
-      const options = { file: buffer, metadata, compressors, columns: ['text'], rowStart, rowEnd };
-      for (const [index, { text }] of (await parquetReadObjects(options)).entries()) {
-        if (typeof text !== 'string') throw new RunError(`${file}: row ${rowStart + index + 1} has no text`);
-        writeSync(descriptor, `${JSON.stringify({ text })}\n`);
-      }
+    let number = 0;
+    for await (const { text } of parquetRows(file, ['text'])) {
+      number += 1;
+      if (typeof text !== 'string') throw new RunError(`${file}: row ${number} has no text`);
+      writeSync(descriptor, `${JSON.stringify({ text })}\n`);
     }
   } finally {
     closeSync(descriptor);

@@ -3,3 +3,14 @@ export { localCheckpoint } from '../checkpoint/hub.js';
 export { fetchDirectory, fetchTextFiles } from '../data/hub/text-files.js';
 export { observeHub, type HubObserver } from '../hub/observer.js';
 export { isReference, parseReference, type Reference } from '../hub/reference.js';
+export {
+  fetchedMmlu,
+  fetchedTasks,
+  fetchSet,
+  listSets,
+  SET_NAMES,
+  type FetchedSet,
+  type FetchOptions,
+  type SetDescription,
+} from '../data/tasks/fetch.js';
+export { localMmlu, localTasks } from '../data/tasks/directories.js';

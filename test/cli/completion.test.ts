@@ -19,6 +19,8 @@ test('bash completes commands, flags and values', async () => {
     [['needle', '--haystack', 'x', '--ct'], '--ctx'],
     [['train', '--no-'], '--no-resume'],
     [['generate', '--engine', 'w'], 'webgpu'],
+    [['data', 'fe'], 'fetch'],
+    [['data', 'fetch', 'hel'], 'hellaswag'],
     [['convert', 'dir'], ''],
   ];
   const asked = cases.map(([words]) => {

@@ -26,6 +26,7 @@ export interface StoredRepository {
   readonly isGated?: boolean;
   files: Map<string, StoredFile>;
   readonly commits: string[];
+  readonly branches: Map<string, StoredRepository>;
 }
 
 /** What a request gets in place of its answer. */
@@ -87,10 +88,23 @@ export class HubServer {
       ...access
     }: { large?: RegExp; isPrivate?: boolean; isGated?: boolean } = {},
   ): StoredRepository {
-    const repository: StoredRepository = { kind, name, ...access, files: new Map(), commits: [] };
+    const repository: StoredRepository = {
+      kind,
+      name,
+      ...access,
+      files: new Map(),
+      commits: [],
+      branches: new Map(),
+    };
     this.repositories.push(repository);
     this.commit(repository, files, large);
     return repository;
+  }
+
+  /** A branch with files of its own. */
+  branch(repository: StoredRepository, name: string, files: Readonly<Record<string, string | Buffer>>): void {
+    const other = this.add(repository.kind, `${repository.name}@${name}`, files);
+    repository.branches.set(name, other);
   }
 
   /** Replaces files, as a new commit of `main`. */
@@ -165,13 +179,17 @@ export class HubServer {
       return;
     }
     const revision = api?.[4] ?? file?.[3] ?? '';
-    if (revision !== 'main' && !repository.commits.includes(revision)) {
+    const branches = [...repository.branches.values()];
+    const branch =
+      repository.branches.get(revision) ?? branches.find(({ commits }) => commits.includes(revision));
+    const found = branch ?? repository;
+    if (branch === undefined && revision !== 'main' && !repository.commits.includes(revision)) {
       response.writeHead(404, { 'X-Error-Code': 'RevisionNotFound' }).end('{}');
     } else if (api?.[3] === 'revision') {
-      const sha = revision === 'main' ? repository.commits.at(-1) : revision;
+      const sha = found.commits.includes(revision) ? revision : found.commits.at(-1);
       response.end(JSON.stringify({ _id: '1', id: repository.name, sha, lastModified: '2026-01-01' }));
-    } else if (api !== null) this.list(repository, path, query, response);
-    else this.sendFile(repository, file?.[4] ?? '', asked, response, fault);
+    } else if (api !== null) this.list(found, path, query, response);
+    else this.sendFile(found, file?.[4] ?? '', asked, response, fault);
   }
 
   private mayRead({ isPrivate = false }: StoredRepository, { headers }: Asked): boolean {

@@ -78,22 +78,39 @@ async function readCard(repository: Repository, card: RemoteFile): Promise<strin
   return readBytes(repository.pathOf(card), MAX_CARD_BYTES).toString('utf8');
 }
 
-/** Without a card: all files together or, as in the hub's converted copies, a folder for each configuration. */
+/**
+ * Without a card: all files together, by the splits that their names say. In the hub's converted copies, and where folders lie in
+ * folders, they are `CONFIGURATION/SPLIT/FILE`.
+ */
 function configurationsByFolder(
   paths: readonly string[],
   splitsByName: (paths: readonly string[]) => Configuration['splits'],
 ): Configuration[] {
   const folders = new Map<string, string[]>();
   for (const path of paths) {
-    const [first = '', ...others] = dirname(path).split('/');
-    const folder = others.length > 0 ? first : '.';
+    const folder = inFolders(path)?.configuration ?? '.';
     folders.set(folder, [...(folders.get(folder) ?? []), path]);
   }
   return [...folders].map(([name, below]) => ({
     name,
     isDefault: folders.size === 1,
-    splits: splitsByName(below),
+    splits: name === '.' ? splitsByName(below) : splitsByFolder(below),
   }));
+}
+
+function inFolders(path: string): { configuration: string; split: string } | undefined {
+  const [configuration, ...others] = dirname(path).split('/');
+  const split = others.at(-1);
+  return configuration === undefined || split === undefined ? undefined : { configuration, split };
+}
+
+function splitsByFolder(paths: readonly string[]): Map<string, string[]> {
+  const splits = new Map<string, string[]>();
+  for (const path of paths) {
+    const { split = '' } = inFolders(path) ?? {};
+    splits.set(split, [...(splits.get(split) ?? []), path]);
+  }
+  return splits;
 }
 
 /**
