@@ -103,6 +103,21 @@ export function loadMpi(launcher: Launcher): Mpi {
   );
 }
 
+/** What the library of MPI calls itself, or why there is none. */
+export function mpiVersion(): { version: string } | { problem: string } {
+  try {
+    const text = new Uint8Array(8192);
+    const length = new Int32Array(1);
+    loadMpi('slurm').call.MPI_Get_library_version(text, length);
+    const [version = ''] = Buffer.from(text.subarray(0, length[0]))
+      .toString('latin1')
+      .split(/[\n,\0]/);
+    return { version };
+  } catch (error) {
+    return { problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 function bind(library: LibraryHandle, { handle, nobody, handles }: Implementation): Mpi {
   const [world, float32, int32, byte, sum, max] = handles.map((value) =>
     typeof value === 'number' ? value : (library.symbol(value) as bigint),

@@ -67,6 +67,48 @@ export function startChosenEngine(
   return startEngine(engine, { threads, storage: dtype, device }, reports);
 }
 
+/** What came of starting an engine. */
+export interface EngineProbe {
+  readonly name: EngineName;
+  /** Null where it does not start, or computes wrongly. */
+  readonly description: string | null;
+  readonly device: string | null;
+  /** Why it does not start, and what to install. */
+  readonly problem: string | null;
+}
+
+/**
+ * Starts every engine, the best first, and lets each multiply two matrices. The last that starts stays current.
+ * @param isRight whether the current engine computes
+ */
+export async function probeEngines(isRight = multiplies): Promise<EngineProbe[]> {
+  const probes: EngineProbe[] = [];
+  for (const name of Object.keys(STARTERS) as EngineName[]) {
+    try {
+      const { description, device } = await (await STARTERS[name]())({ hardwareOnly: true });
+      const works = await isRight();
+      const problem = works ? null : 'it starts, but a product of two matrices is wrong';
+      probes.push({ name, description: works ? description : null, device, problem });
+    } catch (error) {
+      if (!(error instanceof YocoError)) throw error;
+      probes.push({ name, description: null, device: null, problem: error.message });
+    }
+  }
+  return probes;
+}
+
+/** [[1, 2], [3, 4]] squared. */
+async function multiplies(): Promise<boolean> {
+  const tf = await import('../tf.js');
+  const product = tf.tidy(() => {
+    const matrix = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+    return tf.matMul(matrix, matrix);
+  });
+  const values = [...(await product.data())];
+  product.dispose();
+  return values.join() === '7,10,15,22';
+}
+
 async function startBest(
   options: EngineOptions,
   note: (line: string) => void,

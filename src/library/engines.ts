@@ -8,3 +8,4 @@ export {
   type StorageType,
 } from '../engines/engine.js';
 export { startChosenEngine, startEngine } from '../engines/start.js';
+export { diagnose, type Diagnosis, type Finding, type FindingStatus } from '../engines/doctor.js';

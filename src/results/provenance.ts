@@ -75,7 +75,8 @@ function libraryVersion(name: string): string | null {
   return directory === null ? null : versionIn(join(directory, 'package.json'));
 }
 
-function versions(): Record<string, string> {
+/** Of the toolkit, Node and the libraries that compute. */
+export function versions(): Record<string, string> {
   const libraries = LIBRARIES.map((name) => [name, libraryVersion(name)] as const);
   const installed = libraries.filter(
     (entry): entry is [(typeof LIBRARIES)[number], string] => entry[1] !== null,
@@ -115,7 +116,8 @@ function vectorInstructions(): string[] {
   }
 }
 
-function machine(): Provenance['machine'] {
+/** The processor, the memory and the system. */
+export function machine(): Provenance['machine'] {
   const processors = cpus();
   return {
     cpu: processors[0]?.model.trim() ?? 'unknown',

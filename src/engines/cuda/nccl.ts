@@ -93,6 +93,15 @@ function loadNccl(): Nccl {
   };
 }
 
+/** The version of NCCL, or why there is none. */
+export function ncclVersion(): { version: string } | { problem: string } {
+  try {
+    return { version: loadNccl().version };
+  } catch (error) {
+    return { problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 /** 22809 is 2.28.9. */
 function versionText(code: number): string {
   return `${Math.floor(code / 10000)}.${Math.floor((code % 10000) / 100)}.${code % 100}`;
