@@ -13,6 +13,16 @@ const LONGEST_WAIT = 120;
 /** What passes: too many requests, and a server or a gateway in trouble. */
 const PASSING = new Set([408, 429, 500, 502, 503, 504]);
 
+/** An answer that is none, and that is not told apart by its text alone. */
+export class StatusError extends RunError {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
 /** What a request is for. */
 export interface Purpose {
   readonly settings: HubSettings;
@@ -125,7 +135,7 @@ async function failure({ settings, about }: Purpose, url: string | URL, response
   if (status === 403) return new RunError(`${about}: the hub refuses access (403): ${said}`);
   if (status === 429)
     return new RunError(`${about}: too many requests: try again later${token ? '' : ', or set HF_TOKEN'}`);
-  return new RunError(`${about}: the hub answered with status ${status}: ${said}`);
+  return new StatusError(`${about}: the hub answered with status ${status}: ${said}`, status);
 }
 
 async function messageIn(response: Response): Promise<string> {

@@ -2,7 +2,8 @@
 export { localCheckpoint } from '../checkpoint/hub.js';
 export { fetchDirectory, fetchTextFiles } from '../data/hub/text-files.js';
 export { observeHub, type HubObserver } from '../hub/observer.js';
-export { isReference, parseReference, type Reference } from '../hub/reference.js';
+export { isReference, parseReference, parseRepositoryName, type Reference } from '../hub/reference.js';
+export { uploadModel, type Upload, type UploadFile, type UploadOptions } from '../hub/upload.js';
 export {
   fetchedMmlu,
   fetchedTasks,

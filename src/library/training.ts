@@ -9,3 +9,4 @@ export {
   type CompareTrainingOptions,
   type TrainingComparison,
 } from '../training/comparison/compare-training.js';
+export { preparePublication, type Publication, type PublishOptions } from '../training/publish.js';
