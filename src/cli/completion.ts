@@ -44,7 +44,7 @@ export function completionScript(
 
 /** The words that the arguments of a command may be. */
 const argumentWords = (command: Command.Loadable): string[] =>
-  Object.values(command.args).flatMap(({ options = [] }) => options);
+  Object.values(command.args).flatMap((argument) => (argument.options ?? []) as readonly string[]);
 
 function bashScript(program: string, commands: readonly Command.Loadable[]): string {
   const ids = commands.map(({ id }) => id).join(' ');
