@@ -35,5 +35,12 @@ export {
   type ConvolutionOptions,
   type ConvolutionResult,
 } from './short-convolution/short-convolution.js';
+export {
+  stateSpaceDual,
+  type StateSpaceInputs,
+  type StateSpaceResult,
+  type StateSpaceWeights,
+} from './state-space-dual/state-space-dual.js';
+export { timeSteps, type TimeSteps } from './state-space-dual/time-step.js';
 export { storedBytes } from './stored-bytes.js';
 export { linearSwiglu, swiglu } from './swiglu/swiglu.js';

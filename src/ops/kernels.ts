@@ -169,13 +169,14 @@ export interface Kernels {
 
   /**
    * Gated retention. Per head, S_t = exp(logDecay_t) S_{t-1} + Dk^-0.5 k_tᵀ v_t and output_t = q_t S_t.
-   * q, k [B,T,H,Dk], v [B,T,H,Dv], logDecay [B,T,H], state [B,H,Dk,Dv] (absent: zeros). Outputs: output [B,T,H,Dv];
-   * the last S, [B,H,Dk,Dv], which is kept in float32 whatever the storage type.
+   * q, k [B,T,G,Dk], v [B,T,H,Dv], logDecay [B,T,H], state [B,H,Dk,Dv] (absent: zeros); head h has the query and key
+   * floor(h / (H/G)). Outputs: output [B,T,H,Dv]; the last S, [B,H,Dk,Dv], which is kept in float32 whatever the storage type.
    */
   GatedRetention: Kernel<Tensors<'q' | 'k' | 'v' | 'logDecay', 'state'>>;
   /**
    * Inputs beside those of the forward kernel: dOutput [B,T,H,Dv], dFinalState [B,H,Dk,Dv], and finalState as the forward
-   * kernel returned it. Outputs dq, dk, dv, dLogDecay and, always, dState [B,H,Dk,Dv].
+   * kernel returned it. Outputs dq and dk of every head [B,T,H,Dk], whose groups are not summed up, dv, dLogDecay and,
+   * always, dState [B,H,Dk,Dv].
    */
   GatedRetentionGrad: Kernel<
     Tensors<'dOutput' | 'dFinalState' | 'q' | 'k' | 'v' | 'logDecay' | 'finalState', 'state'>
@@ -200,6 +201,18 @@ export interface Kernels {
     Tensors<'dOutput' | 'dState' | 'x' | 'weight', 'bias' | 'state'>,
     { readonly silu: boolean }
   >;
+
+  /**
+   * Steps and log decays of Mamba-2 in float32 whatever the storage: factor * softplus(x + bias) and -exp(aLog) * softplus(x +
+   * bias). x [B,T,H], bias and aLog [H]. Outputs step, logDecay [B,T,H].
+   */
+  TimeStep: Kernel<Tensors<'x' | 'bias' | 'aLog'>, { readonly factor: number }>;
+  /**
+   * The state-space layer of Mamba-2 for inference and a few positions, as in decoding: with Δ = softplus(dt + dtBias),
+   * S_t = exp(-exp(aLog) Δ_t) S_{t-1} + Δ_t b_tᵀ x_t and output_t = c_t S_t + skip x_t. x [B,T,H,P], dt [B,T,H], b and c
+   * [B,T,G,N], dtBias, aLog and skip [H], state [B,H,N,P] (absent: zeros). Outputs: output [B,T,H,P]; the last S, in float32.
+   */
+  StateSpaceDual: Kernel<Tensors<'x' | 'dt' | 'b' | 'c' | 'dtBias' | 'aLog' | 'skip', 'state'>>;
 
   /** logits [N,V], targets int32 [N]. Outputs: loss [N] = logSumExp - logits[target], in nats; logSumExp [N]. */
   CrossEntropy: Kernel<Tensors<'logits' | 'targets'>>;

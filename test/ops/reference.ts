@@ -171,7 +171,7 @@ export function shortConvolution(
   };
 }
 
-/** The recurrence: q, k [B,T,H,Dk], v [B,T,H,Dv], decay (logarithms) [B,T,H], state [B,H,Dk,Dv]. */
+/** The recurrence: q, k [B,T,G,Dk], v [B,T,H,Dv], decay (logarithms) [B,T,H], state [B,H,Dk,Dv]. */
 export function retention(
   q: Array64,
   k: Array64,
@@ -179,23 +179,24 @@ export function retention(
   decay: Array64,
   initial?: Array64,
 ): { output: Array64; state: Array64 } {
-  const [batch, time, heads, keyWidth] = q.shape as [number, number, number, number];
-  const valueWidth = v.shape[3] as number;
+  const [batch, time, groups, keyWidth] = q.shape as [number, number, number, number];
+  const [, , heads, valueWidth] = v.shape as [number, number, number, number];
   const state = initial
     ? { shape: initial.shape, data: initial.data.slice() }
     : zeros([batch, heads, keyWidth, valueWidth]);
   const output = zeros([batch, time, heads, valueWidth]);
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
+      const group = Math.floor(h / (heads / groups));
       for (let t = 0; t < time; t++) {
         const fade = Math.exp(at(decay, b, t, h));
         for (let i = 0; i < keyWidth; i++) {
           for (let j = 0; j < valueWidth; j++) {
-            const update = keyWidth ** -0.5 * at(k, b, t, h, i) * at(v, b, t, h, j);
+            const update = keyWidth ** -0.5 * at(k, b, t, group, i) * at(v, b, t, h, j);
             const next = fade * at(state, b, h, i, j) + update;
             state.data[offset(state, [b, h, i, j])] = next;
             const out = offset(output, [b, t, h, j]);
-            output.data[out] = (output.data[out] as number) + at(q, b, t, h, i) * next;
+            output.data[out] = (output.data[out] as number) + at(q, b, t, group, i) * next;
           }
         }
       }
@@ -203,6 +204,30 @@ export function retention(
   }
   return { output, state };
 }
+
+/** Mamba-2's recurrence: x [B,T,H,P], dt [B,T,H], b, c [B,T,G,N], vectors [H], state [B,H,N,P]. */
+export function stateSpace(
+  [x, dt, b, c]: readonly [Array64, Array64, Array64, Array64],
+  [bias, aLog, skip]: readonly [Array64, Array64, Array64],
+  initial?: Array64,
+): { output: Array64; state: Array64 } {
+  const [, , , states] = b.shape as [number, number, number, number];
+  const step = build(dt.shape, (n = 0, t = 0, h = 0) => softplus(at(dt, n, t, h) + at(bias, h)));
+  const decay = build(dt.shape, (n = 0, t = 0, h = 0) => -Math.exp(at(aLog, h)) * at(step, n, t, h));
+  // Retention scales its keys by the root of their width.
+  const values = build(
+    x.shape,
+    (n = 0, t = 0, h = 0, p = 0) => states ** 0.5 * at(step, n, t, h) * at(x, n, t, h, p),
+  );
+  const retained = retention(c, b, values, decay, initial);
+  const output = build(
+    x.shape,
+    (n = 0, t = 0, h = 0, p = 0) => at(retained.output, n, t, h, p) + at(skip, h) * at(x, n, t, h, p),
+  );
+  return { output, state: retained.state };
+}
+
+const softplus = (x: number): number => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 
 /** logits [N,V]. */
 export function crossEntropy(logits: Array64, targets: ArrayLike<number>): Array64 {

@@ -211,6 +211,7 @@ export const RETENTION_SHAPE = new Struct({
   chunks: 'int32',
   keyPitch: 'int32',
   valuePitch: 'int32',
+  group: 'int32',
   scale: 'float32',
 });
 
@@ -220,6 +221,7 @@ export const RETENTION_STEP_SHAPE = new Struct({
   heads: 'int32',
   keyWidth: 'int32',
   valueWidth: 'int32',
+  group: 'int32',
   scale: 'float32',
   inverse: 'float32',
 });

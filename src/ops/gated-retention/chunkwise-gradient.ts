@@ -19,6 +19,7 @@ import {
   type Chunks,
 } from './chunks.js';
 import type { RetentionInputs } from './gated-retention.js';
+import { withOwnKeys } from './groups.js';
 
 export interface RetentionGradientInputs extends RetentionInputs {
   /** [B, T, H, Dv] */
@@ -29,8 +30,9 @@ export interface RetentionGradientInputs extends RetentionInputs {
   readonly [name: string]: tf.Tensor | undefined;
 }
 
-/** Outputs: dq, dk, dv, dLogDecay, dState. */
-export function composeChunkwiseGradient(inputs: RetentionGradientInputs, chunkSize: number): tf.Tensor[] {
+/** Outputs: dq, dk, dv, dLogDecay, dState; dq and dk of every head of the values. */
+export function composeChunkwiseGradient(shared: RetentionGradientInputs, chunkSize: number): tf.Tensor[] {
+  const inputs = withOwnKeys(shared);
   const chunks = cutChunks(inputs, chunkSize);
   const { queries, keys, values, decays, fromStart, toEnd, batch, heads, count, keyWidth, valueWidth } =
     chunks;

@@ -5,9 +5,11 @@
 import * as tf from '../../tf.js';
 import { cutChunks, fromChunks, scanStates } from './chunks.js';
 import type { RetentionInputs } from './gated-retention.js';
+import { withOwnKeys } from './groups.js';
 
 /** Outputs: output [B, T, H, Dv] and the last state [B, H, Dk, Dv]. */
-export function composeChunkwise(inputs: RetentionInputs, chunkSize: number): tf.Tensor[] {
+export function composeChunkwise(shared: RetentionInputs, chunkSize: number): tf.Tensor[] {
+  const inputs = withOwnKeys(shared);
   if (inputs.q.shape[1] === 1) return composeStep(inputs);
   const chunks = cutChunks(inputs, chunkSize);
   const { queries, keys, values, decays, fromStart } = chunks;

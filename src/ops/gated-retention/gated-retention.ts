@@ -11,12 +11,13 @@ import { differentiable, runKernel } from '../dispatch.js';
 import { limits } from '../limits.js';
 import { composeChunkwise } from './chunkwise.js';
 import { composeChunkwiseGradient, type RetentionGradientInputs } from './chunkwise-gradient.js';
+import { sumOfGroups } from './groups.js';
 import { parallelForm, recurrentForm } from './reference-forms.js';
 
 export interface RetentionInputs {
-  /** [B, T, H, Dk] */
+  /** [B, T, G, Dk] with G a divisor of H: head h of the values has the query and key of head floor(h / (H / G)). */
   readonly q: tf.Tensor4D;
-  /** [B, T, H, Dk]; scaled by Dk^-0.5 inside */
+  /** [B, T, G, Dk]; scaled by Dk^-0.5 inside */
   readonly k: tf.Tensor4D;
   /** [B, T, H, Dv] */
   readonly v: tf.Tensor4D;
@@ -72,8 +73,15 @@ function chunkwiseForm({ q, k, v, logDecay, state }: RetentionInputs, chunkSize:
       const all = { dOutput, dFinalState, q, k, v, logDecay, finalState, state } as RetentionGradientInputs;
       const [dq, dk, dv, dLogDecay, dState] = runKernel('GatedRetentionGrad', all, {}, () =>
         composeChunkwiseGradient(all, chunkSize),
-      ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-      return { q: dq, k: dk, v: dv, logDecay: dLogDecay, ...(state && { state: dState }) };
+      ) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor3D, tf.Tensor4D];
+      const groups = all.q.shape[2];
+      return {
+        q: sumOfGroups(dq, groups),
+        k: sumOfGroups(dk, groups),
+        v: dv,
+        logDecay: dLogDecay,
+        ...(state && { state: dState }),
+      };
     },
   });
   return { output: output as tf.Tensor4D, state: finalState as tf.Tensor4D };

@@ -2,11 +2,13 @@
 import * as tf from '../../tf.js';
 import { LEAST_LOG_DECAY } from './chunks.js';
 import type { RetentionInputs, RetentionResult } from './gated-retention.js';
+import { withOwnKeys } from './groups.js';
 
 const headsFirst = (x: tf.Tensor4D): tf.Tensor4D => tf.transpose(x, [0, 2, 1, 3]);
 
 /** One position after the other, as the recurrence is written. */
-export function recurrentForm({ q, k, v, logDecay, state }: RetentionInputs): RetentionResult {
+export function recurrentForm(inputs: RetentionInputs): RetentionResult {
+  const { q, k, v, logDecay, state } = withOwnKeys(inputs);
   const [batch, time, heads, keyWidth] = q.shape;
   const valueWidth = v.shape[3];
   const at = (x: tf.Tensor4D, t: number, shape: tf.ShapeMap['R4']): tf.Tensor4D =>
@@ -28,7 +30,8 @@ export function recurrentForm({ q, k, v, logDecay, state }: RetentionInputs): Re
  * All positions at once: with G the cumulative sum of logDecay, output = (q kᵀ ∘ exp(G_i - G_j) [i >= j]) v + exp(G) q S_0
  * and the last state is the sum of exp(G_T - G_j) k_jᵀ v_j and exp(G_T) S_0.
  */
-export function parallelForm({ q, k, v, logDecay, state }: RetentionInputs): RetentionResult {
+export function parallelForm(inputs: RetentionInputs): RetentionResult {
+  const { q, k, v, logDecay, state } = withOwnKeys(inputs);
   const [batch, time, heads, keyWidth] = q.shape;
   const [queries, keys, values] = [
     headsFirst(q),

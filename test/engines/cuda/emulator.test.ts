@@ -83,15 +83,15 @@ function inDirectory(work: (directory: string) => void): void {
 }
 
 /**
- * [positions, key width, value width, positions of which the last forgets everything]: one block, several blocks, few positions,
+ * [positions, key width, value width, positions of which the last forgets everything, heads with one query and key]: one block, several blocks, few positions,
  * odd widths.
  */
 const CASES = [
-  [70, 136, 24, 0],
-  [130, 40, 64, 0],
-  [3, 24, 136, 0],
-  [150, 24, 16, 9],
-  [140, 16, 16, 2],
+  [70, 136, 24, 0, 1],
+  [130, 40, 64, 0, 2],
+  [3, 24, 136, 0, 1],
+  [150, 24, 16, 9, 2],
+  [140, 16, 16, 2, 1],
 ] as const;
 
 interface Program {
@@ -114,7 +114,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['retention_step', 'rotary', 'page', 'gemv'],
     compared: [
       'linear', 'linear: SwiGLU', 'page', 'page: rotated', 'retention', 'retention: rotated', 'retention: state', 'rotary: halves',
-      'rotary: neighbours',
+      'rotary: neighbours', 'state space',
     ], // prettier-ignore
   },
   reductions: {

@@ -10,6 +10,7 @@ import { PAGE_CASES } from './page.cases.js';
 import { REDUCTION_CASES } from './reduction.cases.js';
 import { RETENTION_CASES } from './retention.cases.js';
 import { ROW_CASES } from './row.cases.js';
+import { STATE_SPACE_CASES } from './state-space.cases.js';
 
 export const CASES: readonly KernelCase[] = [
   ...ELEMENTWISE_CASES,
@@ -20,6 +21,7 @@ export const CASES: readonly KernelCase[] = [
   ...PAGE_CASES,
   ...RETENTION_CASES,
   ...CONVOLUTION_CASES,
+  ...STATE_SPACE_CASES,
   ...LOSS_CASES,
   ...OPTIMIZER_CASES,
 ];

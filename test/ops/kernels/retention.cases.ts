@@ -11,6 +11,8 @@ interface Retention {
   /** Batch, time, heads, key width, value width. */
   readonly sizes: readonly [number, number, number, number, number];
   readonly withState?: boolean;
+  /** Heads of queries and keys; default: as many as of values. */
+  readonly groups?: number;
 }
 
 const SIZES: readonly Retention[] = [
@@ -26,12 +28,17 @@ const SIZES: readonly Retention[] = [
   { sizes: [2, 1, 3, 32, 32], withState: true },
   { sizes: [1, 150, 2, 256, 200], withState: true },
   { sizes: [1, 3, 2, 256, 256], withState: true },
+  ...[[2, 1, 4, 8, 5], [1, 7, 6, 8, 8], [2, 150, 4, 16, 8]].flatMap((sizes) =>
+    [1, 2].map((groups) => ({ sizes: sizes as unknown as Retention['sizes'], groups, withState: true })),
+  ),
+  { sizes: [2, 300, 4, 128, 64], groups: 2, withState: true },
+  { sizes: [1, 150, 6, 256, 136], groups: 3, withState: true },
 ]; // prettier-ignore
 
 /** q, k, v and the logarithms of decays, and the state. */
-function operands(make: Inputs, { sizes, withState = false }: Retention, decay: Input): Input[] {
+function operands(make: Inputs, { sizes, groups, withState = false }: Retention, decay: Input): Input[] {
   const [batch, time, heads, key, value] = sizes;
-  const keys = [batch, time, heads, key];
+  const keys = [batch, time, groups ?? heads, key];
   return [
     make.normal(keys),
     make.normal(keys),
@@ -59,11 +66,11 @@ const MOST_STEPS = 20_000;
 const LARGE = 1e7;
 
 const USUAL: readonly KernelCase[] = SIZES.map((shape) => {
-  const { sizes, withState } = shape;
+  const { sizes, withState, groups } = shape;
   const [batch, time, heads, key, value] = sizes;
   const work = batch * time * heads * key * value;
   return {
-    name: `gatedRetention, ${sizes.join('x')}${withState ? ' from a state' : ''}`,
+    name: `gatedRetention, ${sizes.join('x')}${groups ? `, ${groups} of keys` : ''}${withState ? ' from a state' : ''}`,
     inputs: (make) => operands(make, shape, make.normal([batch, time, heads], 0.02, -0.06)),
     compute: retain,
     // Without a state there is nothing that the first position's decay acts on.

@@ -68,6 +68,18 @@ interface States {
 interface Widths {
   readonly key: number;
   readonly value: number;
+  readonly heads: number;
+  /** Heads of queries and keys. */
+  readonly groups: number;
+}
+
+/** Queries or keys [B, N, C, G, Dk] as [B, H, N, C, Dk]. */
+function sharedToChunks(g: GraphBuilder, name: string, { key, heads, groups }: Widths): string {
+  if (heads === groups) return toChunks(g, name);
+  const own = g.op('Unsqueeze', [g.input(name, 5), g.integers(4)]);
+  const copies = g.op('Expand', [own, g.integers(1, 1, 1, 1, heads / groups, 1)]);
+  const all = g.op('Reshape', [copies, g.integers(0, 0, 0, heads, key)]);
+  return g.op('Transpose', [all], { perm: TO_CHUNKS });
 }
 
 /** A part of one axis. */
@@ -93,10 +105,11 @@ function asMatrices(g: GraphBuilder, flat: string, { key, value }: Widths): stri
   return g.op('Reshape', [flat, g.integers(0, 0, 0, key, value)]);
 }
 
-/** Inputs q, k, v [B, N, C, H, width], logDecay, state [B, H, 1, Dk, Dv]; outputs `output` like v, `finalState`. */
+/** Inputs q, k [B, N, C, G, Dk], v [B, N, C, H, Dv], logDecay, state [B, H, 1, Dk, Dv]; outputs `output` like v, `finalState`. */
 export function forwardGraph(widths: Widths): Graph {
   return graph((g) => {
-    const [q, k, v] = [toChunks(g, 'q'), toChunks(g, 'k'), toChunks(g, 'v')];
+    const [q, k] = [sharedToChunks(g, 'q', widths), sharedToChunks(g, 'k', widths)];
+    const v = toChunks(g, 'v');
     const decay = decays(g);
     const scores = g.product(q, k, { transB: 1, alpha: widths.key ** -0.5 });
     const inside = g.product(g.op('Mul', [scores, decay.pairs]), v);
@@ -110,24 +123,20 @@ export function forwardGraph(widths: Widths): Graph {
 /** Only the state after the last chunk. */
 export function stateGraph(widths: Widths): Graph {
   return graph((g) => {
-    const [k, v] = [toChunks(g, 'k'), toChunks(g, 'v')];
+    const [k, v] = [sharedToChunks(g, 'k', widths), toChunks(g, 'v')];
     g.output('finalState', 4, states(g, k, v, decays(g, false), widths).last());
   });
 }
 
 /**
- * Beside the inputs of the forward pass dOutput [B, N, C, H, Dv] and dFinalState [B, H, 1, Dk, Dv]. Outputs dq, dk, dv;
+ * Beside the inputs of the forward pass dOutput [B, N, C, H, Dv] and dFinalState [B, H, 1, Dk, Dv]. Outputs dq, dk [B, N, C, H, Dk], dv;
  * dState [B, H, 1, Dk * Dv]; and `balance` [B, N, C, H], q · dq - k · dk at every position.
  */
 export function gradientGraph(widths: Widths): Graph {
   const alpha = widths.key ** -0.5;
   return graph((g) => {
-    const [q, k, v, dOutput] = [
-      toChunks(g, 'q'),
-      toChunks(g, 'k'),
-      toChunks(g, 'v'),
-      toChunks(g, 'dOutput'),
-    ] as const;
+    const [q, k] = [sharedToChunks(g, 'q', widths), sharedToChunks(g, 'k', widths)];
+    const [v, dOutput] = [toChunks(g, 'v'), toChunks(g, 'dOutput')];
     const decay = decays(g);
     const state = states(g, k, v, decay, widths);
     const before = state.before();

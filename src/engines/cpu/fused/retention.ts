@@ -44,14 +44,21 @@ interface Sizes {
   readonly batch: number;
   readonly time: number;
   readonly heads: number;
+  /** Heads of queries and keys. */
+  readonly groups: number;
   readonly key: number;
   readonly value: number;
 }
 
 function sizesOf(q: TensorInfo, v: TensorInfo): Sizes {
-  const [batch, time, heads, key] = q.shape as [number, number, number, number];
-  return { batch, time, heads, key, value: v.shape[3] as number };
+  const [batch, time, groups, key] = q.shape as [number, number, number, number];
+  const [, , heads, value] = v.shape as [number, number, number, number];
+  return { batch, time, heads, groups, key, value };
 }
+
+/** Names a graph: what it is built for. */
+const graphKey = (name: string, { heads, groups, key, value }: Sizes): string =>
+  `${name}/${key}/${value}${heads === groups ? '' : `/${heads}/${groups}`}`;
 
 /** Access to the parts of tensors that a segment stands for. */
 class Views {
@@ -62,9 +69,9 @@ class Views {
 
   /** Positions of [B, T, H, width]. */
   rows(tensor: TensorInfo, { first, sequences, start, count, size }: Segment): OnnxTensor {
-    const { time, heads } = this.sizes;
+    const { time } = this.sizes;
     // The decays, [B, T, H], have no width.
-    const width = tensor.shape[3];
+    const [, , heads, width] = tensor.shape as [number, number, number, number?];
     const row = heads * (width ?? 1);
     const from = (first * time + start) * row;
     const values = this.backend.floats(tensor).subarray(from, from + sequences * count * size * row);
@@ -136,7 +143,7 @@ export const gatedRetention: FusedKernel<'GatedRetention', CpuBackend> = (inputs
     };
     // The old state is read before the new one is written in its place.
     const fetches = { output: views.rows(output, segment), finalState: views.newState(state, segment) };
-    backend.run(`GatedRetention/${sizes.key}/${sizes.value}`, () => forwardGraph(sizes), feeds, fetches);
+    backend.run(graphKey('GatedRetention', sizes), () => forwardGraph(sizes), feeds, fetches);
   }
   return [output, state];
 };
@@ -148,16 +155,17 @@ function step(
   state: TensorInfo,
   output: TensorInfo,
 ): void {
-  const { batch, heads, key, value } = sizesOf(q, v);
+  const { batch, heads, groups, key, value } = sizesOf(q, v);
   const [queries, keys, values] = [backend.floats(q), backend.floats(k), backend.floats(v)];
   const [gates, s, out] = [backend.floats(logDecay), backend.floats(state), backend.floats(output)];
   const scale = key ** -0.5;
   out.fill(0);
   for (let head = 0; head < batch * heads; head++) {
     const decay = Math.exp(gates[head] as number);
+    const shared = Math.floor(head / (heads / groups)) * key;
     for (let i = 0; i < key; i++) {
-      const query = queries[head * key + i] as number;
-      const factor = (keys[head * key + i] as number) * scale;
+      const query = queries[shared + i] as number;
+      const factor = (keys[shared + i] as number) * scale;
       const row = (head * key + i) * value;
       for (let j = 0; j < value; j++) {
         const at = head * value + j;
@@ -173,7 +181,9 @@ export const gatedRetentionGrad: FusedKernel<'GatedRetentionGrad', CpuBackend> =
   const { q, k, v, logDecay, dOutput, dFinalState } = inputs;
   const sizes = sizesOf(q, v);
   const views = new Views(backend, sizes);
-  const [dq, dk, dv] = [backend.output(q.shape), backend.output(k.shape), backend.output(v.shape)];
+  const { batch, time, heads, key } = sizes;
+  const [dq, dk] = [backend.output([batch, time, heads, key]), backend.output([batch, time, heads, key])];
+  const dv = backend.output(v.shape);
   const dState = copyState(backend, dFinalState, sizes);
   const balance = backend.output(logDecay.shape);
   const segments = segmentsOf(sizes.batch, sizes.time);
@@ -197,8 +207,7 @@ export const gatedRetentionGrad: FusedKernel<'GatedRetentionGrad', CpuBackend> =
       dState: views.newState(dState, segment),
       balance: views.rows(balance, segment),
     };
-    const key = `GatedRetentionGrad/${sizes.key}/${sizes.value}`;
-    backend.run(key, () => gradientGraph(sizes), feeds, fetches);
+    backend.run(graphKey('GatedRetentionGrad', sizes), () => gradientGraph(sizes), feeds, fetches);
   }
   for (const start of starts) backend.disposeIntermediateTensorInfo(start);
   sumOverLater(
@@ -229,7 +238,7 @@ function statesBefore(
       ...views.stateFeeds(current, segment),
     };
     const fetches = { finalState: views.newState(current, segment) };
-    backend.run(`RetentionState/${sizes.key}/${sizes.value}`, () => stateGraph(sizes), feeds, fetches);
+    backend.run(graphKey('RetentionState', sizes), () => stateGraph(sizes), feeds, fetches);
     return start;
   });
   backend.disposeIntermediateTensorInfo(current);

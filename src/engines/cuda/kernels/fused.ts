@@ -1,4 +1,4 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
+import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
@@ -99,6 +99,25 @@ export function logDecay(backend: CudaBackend, x: TensorInfo, normalizer: number
   return out;
 }
 
+/** Outputs step, logDecay. */
+export function timeStep(
+  backend: CudaBackend,
+  { x, bias, aLog }: Kernels['TimeStep']['inputs'],
+  factor: number,
+): [step: TensorInfo, logDecay: TensorInfo] {
+  const outs = [0, 1].map(() => backend.output(x.shape, 'float32', 'float32')) as [TensorInfo, TensorInfo];
+  const size = sizeOf(x.shape);
+  const args = [
+    pointer(backend.pointer(x)),
+    ...[bias, aLog, ...outs].map((info) => pointer(backend.pointer(info, 'float32'))),
+    int64(size),
+    int32(x.shape.at(-1) ?? 1),
+    float32(factor),
+  ];
+  backend.launch({ file, name: 'time_step', early: true }, backend.blocks(size), THREADS, args);
+  return outs;
+}
+
 function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, normalizer: number): TensorInfo {
   const out = backend.output(x.shape);
   const size = sizeOf(x.shape);
@@ -147,6 +166,9 @@ export function registerFused(): void {
   );
   registerFusedKernel(on, 'LogDecay', ({ x }, { normalizer }, backend: CudaBackend) =>
     logDecay(backend, x, normalizer),
+  );
+  registerFusedKernel(on, 'TimeStep', (inputs, { factor }, backend: CudaBackend) =>
+    timeStep(backend, inputs, factor),
   );
   registerFusedKernel(on, 'LogDecayGrad', ({ dy, x }, { normalizer }, backend: CudaBackend) =>
     logDecayGrad(backend, dy, x, normalizer),

@@ -19,10 +19,11 @@ interface StepOperands {
   k: TensorInfo;
   v: TensorInfo;
   state?: TensorInfo;
-  /** Float32; or else the gate's logits, in storage, and their normalizer. */
+  /** Float32; or else the gate's logits, in storage, with their normalizer or, of a state space, its parameters. */
   logDecay?: TensorInfo;
   gate?: TensorInfo;
   normalizer?: number;
+  space?: { readonly dtBias: TensorInfo; readonly aLog: TensorInfo; readonly skip: TensorInfo };
 }
 
 /** Whether the recurrence suits queries of this shape. */
@@ -49,10 +50,10 @@ export function retentionStep(
   operands: StepOperands,
   rotation: RotationAttributes | null,
 ): TensorInfo[] {
-  const { q, k, v, state, logDecay, gate } = operands;
+  const { q, k, v, state, logDecay, gate, space } = operands;
   const { recording } = backend.device;
-  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
-  const valueWidth = v.shape[3] ?? 1;
+  const [batch = 1, , , keyWidth = 1] = q.shape;
+  const [, , heads = 1, valueWidth = 1] = v.shape;
   const out = backend.output(v.shape);
   const shape = [batch, heads, keyWidth, valueWidth];
   const replaced = state !== undefined && recording?.isReplaced(state) === true ? state : null;
@@ -66,8 +67,9 @@ export function retentionStep(
     pointer(wide(state)),
     pointer(backend.pointer(out)),
     pointer(wide(last)),
-    shapeArgument(q, valueWidth, operands.normalizer ?? 1),
+    shapeArgument(operands),
     ...rotationArguments(backend, rotation),
+    ...[space?.dtBias, space?.aLog, space?.skip].map((info) => pointer(wide(info))),
     int32(settled ? 1 : 0),
   ];
   const kernel = { file: 'retention_step', name: 'retention_step', head: headWidth(keyWidth), early: true };
@@ -76,8 +78,9 @@ export function retentionStep(
 }
 
 /** `Shape` of retention_step.cu. */
-function shapeArgument(q: TensorInfo, valueWidth: number, normalizer: number): KernelArgument {
-  const [, time = 1, heads = 1, keyWidth = 1] = q.shape;
-  const [scale, inverse] = [keyWidth ** -0.5, 1 / normalizer];
-  return RETENTION_STEP_SHAPE.argument({ time, heads, keyWidth, valueWidth, scale, inverse });
+function shapeArgument({ q, v, space, normalizer = 1 }: StepOperands): KernelArgument {
+  const [, time = 1, groups = 1, keyWidth = 1] = q.shape;
+  const [, , heads = 1, valueWidth = 1] = v.shape;
+  const [group, scale, inverse] = [heads / groups, space ? 1 : keyWidth ** -0.5, 1 / normalizer];
+  return RETENTION_STEP_SHAPE.argument({ time, heads, keyWidth, valueWidth, group, scale, inverse });
 }

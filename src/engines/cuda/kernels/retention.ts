@@ -5,7 +5,7 @@ import { type KernelArgument, int32, pointer } from '../launch.js';
 import { RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { binary } from './elementwise.js';
-import { logDecay } from './fused.js';
+import { logDecay, timeStep } from './fused.js';
 import { isStep, retentionStep } from './retention-step.js';
 import { rotary } from './rotary.js';
 
@@ -48,11 +48,12 @@ interface Problem {
 }
 
 function problemOf(q: TensorInfo, v: TensorInfo, key: WidthBlock, value: WidthBlock): Problem {
-  const [batch = 1, time = 1, heads = 1, keyPitch = 1] = q.shape;
-  const valuePitch = v.shape[3] ?? 1;
+  const [batch = 1, time = 1, groups = 1, keyPitch = 1] = q.shape;
+  const [, , heads = 1, valuePitch = 1] = v.shape;
+  const group = heads / groups;
   const chunks = Math.ceil(time / CHUNK);
   const [keyWidth, valueWidth, scale] = [key.width, value.width, keyPitch ** -0.5];
-  const fields = { time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch, scale };
+  const fields = { time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch, group, scale };
   const shape = RETENTION_SHAPE.argument(fields);
   return {
     batch,
@@ -135,11 +136,12 @@ function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
 function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
   const { q, v } = operands;
   if (isStep(q)) return retentionStep(backend, operands, null);
-  const [batch = 1, , heads = 1, keyWidth = 1] = q.shape;
-  const last = backend.output([batch, heads, keyWidth, v.shape[3] ?? 1], 'float32', 'float32');
+  const [batch = 1, , , keyWidth = 1] = q.shape;
+  const [, , heads = 1, valueWidth = 1] = v.shape;
+  const last = backend.output([batch, heads, keyWidth, valueWidth], 'float32', 'float32');
   const outs = widthBlocks(keyWidth).map((key) => {
     const out = backend.output(v.shape);
-    for (const value of widthBlocks(v.shape[3] ?? 1)) {
+    for (const value of widthBlocks(valueWidth)) {
       blockOutput(backend, operands, problemOf(q, v, key, value), out, last);
     }
     return out;
@@ -182,12 +184,14 @@ interface Gradients {
 }
 
 function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorInfo[] {
-  const { q, k, v, logDecay, finalState } = inputs;
+  const { q, v, logDecay, finalState } = inputs;
+  const [batch = 1, time = 1, , keyWidth = 1] = q.shape;
+  const ofKeys = [batch, time, v.shape[2] ?? 1, keyWidth];
   const dState = backend.output(finalState.shape, 'float32', 'float32');
-  const [keys, values] = [widthBlocks(q.shape[3] ?? 1), widthBlocks(v.shape[3] ?? 1)];
+  const [keys, values] = [widthBlocks(keyWidth), widthBlocks(v.shape[3] ?? 1)];
   // A query's gradient adds up over blocks of value columns, a value's over blocks of key columns.
-  const dqs = values.map(() => backend.output(q.shape));
-  const dks = values.map(() => backend.output(k.shape));
+  const dqs = values.map(() => backend.output(ofKeys));
+  const dks = values.map(() => backend.output(ofKeys));
   const dvs = keys.map(() => backend.output(v.shape));
   const dDecays = keys.flatMap((key, a) =>
     values.map((value, b) => {
@@ -259,6 +263,30 @@ function rotatedRetention(
   return outs;
 }
 
+type StateSpaceOperands = Kernels['StateSpaceDual']['inputs'];
+
+/** The state-space layer of Mamba-2: in one launch where the recurrence suits; as the kernels it is made of elsewhere. */
+function stateSpace(backend: CudaBackend, inputs: StateSpaceOperands): TensorInfo[] {
+  const { x, dt, b, c, dtBias, aLog, skip, state } = inputs;
+  if (isStep(c)) {
+    return retentionStep(backend, { q: c, k: b, v: x, gate: dt, space: { dtBias, aLog, skip }, state }, null);
+  }
+  const factor = (b.shape[3] ?? 1) ** 0.5;
+  const [step, logDecay] = timeStep(backend, { x: dt, bias: dtBias, aLog }, factor);
+  const [, , heads = 1] = x.shape;
+  const v = binary(backend, 'Multiply', x, {
+    dataId: step.dataId,
+    dtype: 'float32',
+    shape: [...dt.shape, 1],
+  });
+  const [retained, last] = retention(backend, { q: c, k: b, v, logDecay, state }) as [TensorInfo, TensorInfo];
+  const perHead: TensorInfo = { dataId: skip.dataId, dtype: 'float32', shape: [heads, 1] };
+  const skipped = binary(backend, 'Multiply', x, perHead);
+  const output = sum(backend, [retained, skipped]);
+  for (const info of [step, logDecay, v]) backend.release(info);
+  return [output, last];
+}
+
 /** Gated retention on tensor cores; under float32 storage the composed form keeps full precision. */
 export function registerRetention(): void {
   registerFusedKernel(CUDA_BACKEND, 'GatedRetention', (inputs, _attrs, backend: CudaBackend) =>
@@ -266,6 +294,9 @@ export function registerRetention(): void {
   );
   registerFusedKernel(CUDA_BACKEND, 'GatedRetentionGrad', (inputs, _attrs, backend: CudaBackend) =>
     retentionGrad(backend, inputs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'StateSpaceDual', (inputs, _attrs, backend: CudaBackend) =>
+    stateSpace(backend, inputs),
   );
   registerFusedKernel(CUDA_BACKEND, 'RotatedRetention', (inputs, attrs, backend: CudaBackend) =>
     rotatedRetention(backend, inputs, attrs),

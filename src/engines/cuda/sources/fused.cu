@@ -55,6 +55,18 @@ KERNEL log_decay_grad(const float* dy, const scalar* x, scalar* dx, i64 size, fl
     dx[i] = from_float(dy[i] * inverse / (1.0f + expf(to_float(x[i]))));
 }
 
+// Mamba-2's steps, factor · softplus(x + bias), and log decays, -e^aLog · softplus(x + bias), both in float32: see log_decay.
+KERNEL time_step(const scalar* x, const float* bias, const float* aLog, float* step, float* decay, i64 size, int heads,
+                 float factor) {
+  griddep_sync();
+  for (i64 i = global_thread(); i < size; i += global_threads()) {
+    const int head = i % heads;
+    const float plain = -log_sigmoid(-to_float(x[i]) - bias[head]);
+    step[i] = factor * plain;
+    decay[i] = -plain * expf(aLog[head]);
+  }
+}
+
 // Rows of [vocabulary, width] by id, times scale; an id outside gives zeros.
 KERNEL embedding(const scalar* weight, const int* ids, scalar* out, i64 size, int vocabulary, int width, float scale) {
   for (i64 i = global_thread(); i < size; i += global_threads()) {

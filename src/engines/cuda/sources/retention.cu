@@ -24,8 +24,8 @@ KERNEL __launch_bounds__(THREADS) retention_contribution(const scalar* a, const 
   float o[MINE][HEAD / 8][4] = {};
   for (int start = 0; start < CHUNK; start += ROWS) {
     __syncthreads();
-    load_tile(tileA, a, s, batch, head, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
-    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, s.valueWidth, s.valuePitch, weights + start);
+    load_tile(tileA, a, s, batch, head, s.group, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
+    load_tile(tileB, b, s, batch, head, 1, chunk * CHUNK + start, s.valueWidth, s.valuePitch, weights + start);
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < MINE; m++) {

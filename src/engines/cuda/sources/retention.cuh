@@ -12,21 +12,24 @@
 extern __shared__ __align__(16) scalar tiles[];
 
 // Widths are at most HEAD. Wider heads are cut: the operation is linear in blocks of key columns (outputs add up) and
-// independent in blocks of value columns, so a launch takes one block of each. A pitch is the whole head's width.
+// independent in blocks of value columns, so a launch takes one block of each. A pitch is the whole head's width. `group` heads
+// of values share a query and a key; gradients of both are of every head.
 struct Shape {
-  int time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch;
+  int time, heads, keyWidth, valueWidth, chunks, keyPitch, valuePitch, group;
   float scale;  // (whole key width)^-½
 };
 
-// Rows `first`, … of [B,T,H,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
-DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int first, int width,
+// Rows `first`, … of [B,T,H/group,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
+DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int group, int first, int width,
                       int pitch, const float* weights = nullptr) {
+  const int heads = s.heads / group;
+  head /= group;
   const int packs = HEAD / 8;
   for (int i = threadIdx.x; i < ROWS * packs; i += THREADS) {
     const int row = i / packs, column = i % packs * 8, t = first + row;
     Wide p = {};
     if (t < s.time && column < width) {
-      const scalar* from = x + (((i64)batch * s.time + t) * s.heads + head) * pitch + column;
+      const scalar* from = x + (((i64)batch * s.time + t) * heads + head) * pitch + column;
       if ((width & 7) == 0 && (pitch & 7) == 0) {
         p = *(const Wide*)from;
       } else {
@@ -157,7 +160,8 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int widthA = BACKWARD ? s.valueWidth : s.keyWidth, widthC = BACKWARD ? s.keyWidth : s.valueWidth;
   const int pitchA = BACKWARD ? s.valuePitch : s.keyPitch, pitchC = BACKWARD ? s.keyPitch : s.valuePitch;
-  load_tile(tileA, a, s, batch, head, first, widthA, pitchA);
+  const int groupA = BACKWARD ? 1 : s.group, groupC = BACKWARD ? s.group : 1;
+  load_tile(tileA, a, s, batch, head, groupA, first, widthA, pitchA);
   load_state(tileS, states + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
   const float scale = s.scale;
@@ -167,8 +171,8 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
   scale_rows(o, __expf(sums[row]), __expf(sums[row + 8]));
   for (int start = 0; start <= inside; start += ROWS) {
     __syncthreads();
-    load_tile(tileB, b, s, batch, head, chunk * CHUNK + start, widthA, pitchA);
-    load_tile(tileC, c, s, batch, head, chunk * CHUNK + start, widthC, pitchC);
+    load_tile(tileB, b, s, batch, head, groupA, chunk * CHUNK + start, widthA, pitchA);
+    load_tile(tileC, c, s, batch, head, groupC, chunk * CHUNK + start, widthC, pitchC);
     __syncthreads();
     float p[ROWS / 8][4];
     score<HEAD>(p, tileA, warp * 16, tileB);
@@ -177,7 +181,7 @@ DEVICE void rows_of(const scalar* a, const scalar* b, const scalar* c, const sca
   }
   if (BACKWARD) {
     __syncthreads();
-    load_tile(tileB, q, s, batch, head, first, widthC, pitchC);
+    load_tile(tileB, q, s, batch, head, groupC, first, widthC, pitchC);
     __syncthreads();
     store_dots(o, tileB, dots, s, batch, head, first);
   }

@@ -18,8 +18,8 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
   const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * ROWS;
   const int chunk = first / CHUNK, inside = first % CHUNK;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-  load_tile(tileK, k, s, batch, head, first, s.keyWidth, s.keyPitch);
-  load_tile(tileV, v, s, batch, head, first, s.valueWidth, s.valuePitch);
+  load_tile(tileK, k, s, batch, head, s.group, first, s.keyWidth, s.keyPitch);
+  load_tile(tileV, v, s, batch, head, 1, first, s.valueWidth, s.valuePitch);
   load_state(tileS, dStates + (((i64)batch * s.heads + head) * s.chunks + chunk) * HEAD * HEAD);
   sum_decays(sums, logDecay, s, batch, head, chunk * CHUNK);
   const float scale = s.scale;
@@ -32,8 +32,8 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
   scale_rows(gradV, low, high);
   for (int start = inside; start < CHUNK; start += ROWS) {
     __syncthreads();
-    load_tile(tileQ, q, s, batch, head, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
-    load_tile(tileD, dOut, s, batch, head, chunk * CHUNK + start, s.valueWidth, s.valuePitch);
+    load_tile(tileQ, q, s, batch, head, s.group, chunk * CHUNK + start, s.keyWidth, s.keyPitch);
+    load_tile(tileD, dOut, s, batch, head, 1, chunk * CHUNK + start, s.valueWidth, s.valuePitch);
     __syncthreads();
 #pragma unroll
     for (int part = 0; part < ROWS; part += 32) {

@@ -21,15 +21,22 @@ namespace few {
 }
 
 // In place: as in a recorded step, whose position comes from memory; q, k, v and the gate come from the kernel before.
-static void retention(int time, int keys, int values, bool inPlace, Turn turn = NOT) {
-  const int heads = 2, position = between(0, 5000), place = position + 7;
+// With `space` the state-space layer of Mamba-2, whose two heads share queries and keys.
+static void retention(int time, int keys, int values, bool inPlace, Turn turn = NOT, bool space = false) {
+  const int heads = 2, group = space ? 2 : 1, position = between(0, 5000), place = position + 7;
   const float normalizer = 3;
   const size_t rows = (size_t)time * heads, size = (size_t)heads * keys * values;
-  auto q = random_scalars(rows * keys), k = random_scalars(rows * keys), v = random_scalars(rows * values),
+  auto q = random_scalars(rows / group * keys), k = random_scalars(rows / group * keys), v = random_scalars(rows * values),
        gate = random_scalars(rows, 3);
   gate[0] = from_float(-1e4);  // a decay of 0
-  std::vector<float> decay(rows);
-  for (size_t i = 0; i < rows; i++) decay[i] = -std::log1p(std::exp(-as_double(gate[i]))) / normalizer;
+  const float bias[] = {-1.5, 0.25}, aLog[] = {0.5, -2}, skip[] = {0.75, -3};
+  std::vector<float> decay(rows), step(rows, 1 / std::sqrt((float)keys));
+  for (size_t i = 0; i < rows; i++) {
+    decay[i] = -std::log1p(std::exp(-as_double(gate[i]))) / normalizer;
+    if (!space) continue;
+    step[i] = std::log1p(std::exp(as_double(gate[i]) + bias[i % heads]));
+    decay[i] = -step[i] * std::exp(aLog[i % heads]);
+  }
   Output<float> state(size), other(size);
   for (size_t i = 0; i < size; i++) state.values[i] = normal();
   Values expected(rows * values), last(state.values.begin(), state.values.begin() + size);
@@ -39,29 +46,32 @@ static void retention(int time, int keys, int values, bool inPlace, Turn turn = 
       const auto turned = [&](const scalar* x) {
         return turn ? rotated(x, keys, position + t, turn == HALVES) : as_doubles(x, keys);
       };
-      const Values query = turned(&q[row * keys]), key = turned(&k[row * keys]);
+      const Values query = turned(&q[row / group * keys]), key = turned(&k[row / group * keys]);
       for (int i = 0; i < keys * values; i++) {
         double& x = last[(size_t)head * keys * values + i];
-        x = std::exp((double)decay[row]) * x + key[i / values] * as_double(v[row * values + i % values]) / std::sqrt((double)keys);
+        x = std::exp((double)decay[row]) * x + key[i / values] * as_double(v[row * values + i % values]) * step[row];
         expected[row * values + i % values] += query[i / values] * x;
       }
+      for (int i = 0; space && i < values; i++) expected[row * values + i] += skip[head] * as_double(v[row * values + i]);
     }
   Output<scalar> out(rows * values);
   Output<float>& end = inPlace ? state : other;
   const std::vector<double> frequencies = frequencies_of(keys);
   const auto run = [&](auto shape, auto kernel) {
     launch({(values + 31) / 32, heads, 1}, 256, [&] {
-      kernel(q.data(), k.data(), v.data(), turn ? nullptr : decay.data(), turn ? gate.data() : nullptr, state.data(),
+      const bool gated = turn || space;
+      kernel(q.data(), k.data(), v.data(), gated ? nullptr : decay.data(), gated ? gate.data() : nullptr, state.data(),
              out.data(), end.data(), shape, turn ? frequencies.data() : nullptr, inPlace ? &place : nullptr,
-             inPlace ? -7 : position, turn == HALVES, inPlace);
+             inPlace ? -7 : position, turn == HALVES, space ? bias : nullptr, space ? aLog : nullptr,
+             space ? skip : nullptr, inPlace);
     });
   };
   if (inPlace) wait_for({{q.data(), q}, {k.data(), k}, {v.data(), v}, {gate.data(), gate}});
-  const float scale = 1 / std::sqrt((float)keys);
-  if (keys <= 64) run(step64::Shape{time, heads, keys, values, scale, 1 / normalizer}, step64::retention_step);
-  else run(step256::Shape{time, heads, keys, values, scale, 1 / normalizer}, step256::retention_step);
+  const float scale = space ? 1 : 1 / std::sqrt((float)keys);
+  if (keys <= 64) run(step64::Shape{time, heads, keys, values, group, scale, 1 / normalizer}, step64::retention_step);
+  else run(step256::Shape{time, heads, keys, values, group, scale, 1 / normalizer}, step256::retention_step);
   previous = nullptr;
-  compare(turn ? "retention: rotated" : "retention", out, expected);
+  compare(space ? "state space" : turn ? "retention: rotated" : "retention", out, expected);
   compare("retention: state", end, last);
 }
 
@@ -208,6 +218,8 @@ int main() {
       retention(1, 24, 8, inPlace, turn);
     }
     retention(3, 129, 7, inPlace);
+    retention(1, 128, 40, inPlace, NOT, true);
+    retention(5, 33, 8, inPlace, NOT, true);
   }
   for (const bool half : {false, true})
     for (const int width : {10, 16, 64, 128}) {

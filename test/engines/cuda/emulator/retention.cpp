@@ -1,6 +1,6 @@
 // Gated retention on the emulator against its definition and the definition's gradient in float64, heads cut into blocks as
 // `kernels/retention.ts` cuts them. Arguments: positions, key width, value width, and of how many positions the
-// last forgets everything (0: none). Prints the largest relative error.
+// last forgets everything (0: none), and heads of values with a common query and key (1 or 2). Prints the largest relative error.
 #include "common.cuh"
 
 #include <random>
@@ -51,6 +51,7 @@ static double error(const Values& found, const Values& expected) {
 static const int HEADS = 2;
 struct Case {
   int time, keys, values;
+  int group;
   Scalars q, k, v, dOut;
   Floats decay, state, dState;
 };
@@ -71,7 +72,7 @@ static Results define(const Case& c) {
     for (int t = 0; t < c.time; t++) {
       const size_t row = (size_t)t * HEADS + head;
       for (int i = 0; i < size; i++) {
-        const size_t key = row * keys + i / values, value = row * values + i % values;
+        const size_t key = row / c.group * keys + i / values, value = row * values + i % values;
         states[t + 1][i] = std::exp(c.decay[row]) * states[t][i] + scale * to_float(c.k[key]) * to_float(c.v[value]);
         r.out[value] += to_float(c.q[key]) * states[t + 1][i];
       }
@@ -85,10 +86,11 @@ static Results define(const Case& c) {
       const size_t row = (size_t)t * HEADS + head;
       const double decay = std::exp(c.decay[row]);
       for (int i = 0; i < size; i++) {
-        const size_t key = row * keys + i / values, value = row * values + i % values;
-        r.dq[key] += to_float(c.dOut[value]) * states[t + 1][i];
+        const size_t key = row / c.group * keys + i / values, value = row * values + i % values;
+        const size_t own = row * keys + i / values;
+        r.dq[own] += to_float(c.dOut[value]) * states[t + 1][i];
         gradient[i] += to_float(c.q[key]) * to_float(c.dOut[value]);
-        r.dk[key] += scale * gradient[i] * to_float(c.v[value]);
+        r.dk[own] += scale * gradient[i] * to_float(c.v[value]);
         r.dv[value] += scale * gradient[i] * to_float(c.k[key]);
         r.dDecay[row] += gradient[i] * decay * states[t][i];
         gradient[i] *= decay;
@@ -103,7 +105,7 @@ static Results define(const Case& c) {
 template <typename Shape>
 static Shape shape_of(const Case& c, int chunks, int width, int key, int value) {
   return {c.time, HEADS,  min(width, c.keys - key), min(width, c.values - value),
-          chunks, c.keys, c.values,                 1 / std::sqrt((float)c.keys)};
+          chunks, c.keys, c.values,                 c.group, 1 / std::sqrt((float)c.keys)};
 }
 
 static Results compute(const Case& c) {
@@ -114,7 +116,7 @@ static Results compute(const Case& c) {
   Floats last(c.state.size(), NAN), dFirst(c.state.size(), NAN);
   const int keyBlocks = (c.keys + block - 1) / block, valueBlocks = (c.values + block - 1) / block;
   std::vector<Scalars> outs(keyBlocks, Scalars(c.v.size(), poison)), dvs = outs;
-  std::vector<Scalars> dqs(valueBlocks, Scalars(c.q.size(), poison)), dks = dqs;
+  std::vector<Scalars> dqs(valueBlocks, Scalars(rows * c.keys, poison)), dks = dqs;
   for (int a = 0; a < keyBlocks; a++) {
     for (int b = 0; b < valueBlocks; b++) {
       const int key = a * block, value = b * block;
@@ -162,10 +164,10 @@ static Results compute(const Case& c) {
 }
 
 int main(int, char** arguments) {
-  Case c = {atoi(arguments[1]), atoi(arguments[2]), atoi(arguments[3])};
+  Case c = {atoi(arguments[1]), atoi(arguments[2]), atoi(arguments[3]), atoi(arguments[5])};
   const size_t rows = (size_t)c.time * HEADS, size = (size_t)HEADS * c.keys * c.values;
-  c.q = random_scalars(rows * c.keys);
-  c.k = random_scalars(rows * c.keys);
+  c.q = random_scalars(rows / c.group * c.keys);
+  c.k = random_scalars(rows / c.group * c.keys);
   c.v = random_scalars(rows * c.values);
   c.dOut = random_scalars(rows * c.values);
   c.decay = random_floats(rows, -0.06, 0.02);
