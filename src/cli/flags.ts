@@ -11,7 +11,6 @@ import { RESULT_FORMATS } from '../results/formats.js';
 import { UsageError } from '../errors.js';
 import { parseTokenCount, parseTokenCounts } from './sizes.js';
 
-export const ARCHITECTURE_NAMES = ['yoco', 'transformer'] as const;
 export const STORAGE_NAMES = ['float32', 'bfloat16', 'float16'] as const;
 
 export const quietFlag = {
@@ -86,8 +85,9 @@ export const fillCacheFlag = {
  */
 export const modelFlags = {
   arch: Flags.option({
-    options: ARCHITECTURE_NAMES,
-    description: 'architecture, or several separated by commas to compare them side by side',
+    options: LAYOUT_NAMES,
+    description:
+      'architecture, or several separated by commas to compare them side by side (docs/models.md explains each)',
     multiple: true,
     multipleNonGreedy: true,
     delimiter: ',',

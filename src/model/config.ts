@@ -98,7 +98,7 @@ function readArchitecture(fields: FieldReader): Architecture {
 function readShape(fields: FieldReader, architecture: Architecture, layout: string | undefined): Shape {
   const dim = fields.positiveInteger('dim');
   const heads = fields.positiveInteger('heads');
-  const kvHeads = fields.positiveInteger('kvHeads', heads);
+  const kvHeads = readKeyHeads(fields, architecture, heads);
   if (heads % kvHeads !== 0) {
     throw new UsageError(`configuration: heads (${heads}) must be a multiple of kvHeads (${kvHeads})`);
   }
@@ -115,6 +115,21 @@ function readShape(fields: FieldReader, architecture: Architecture, layout: stri
     normEps: fields.positiveNumber('normEps', 1e-5),
     slidingWindow: fields.has('slidingWindow') ? fields.positiveInteger('slidingWindow') : null,
   };
+}
+
+function readKeyHeads(fields: FieldReader, architecture: Architecture, heads: number): number {
+  const { group }: LayoutDefinition = LAYOUTS[architecture];
+  if (typeof group === 'number' && heads % group !== 0) {
+    throw new UsageError(
+      `configuration: heads must be a multiple of ${group} for '${architecture}', found ${heads}`,
+    );
+  }
+  const named = group === 'all' ? 1 : heads / (group ?? 1);
+  const kvHeads = fields.positiveInteger('kvHeads', named);
+  if (group === undefined || kvHeads === named) return kvHeads;
+  throw new UsageError(
+    `configuration: kvHeads must be ${named} for '${architecture}' with ${heads} heads, found ${kvHeads}: leave it out, or take 'transformer'`,
+  );
 }
 
 /** Far more than any model has; every layer takes a dozen names, so that a number from a file must have an end. */

@@ -10,7 +10,7 @@ import { limits } from '../ops/limits.js';
 import { headDim, layoutOf, type ModelConfig } from './config.js';
 import type { LayoutWord } from './layouts.js';
 import { mixer } from './mixers/index.js';
-import { elements, parameterSpecs } from './parameters.js';
+import { elements, parameterSpecs, readWidth } from './parameters.js';
 
 export interface PrefillCost {
   /** Default true: the layers after the last one that remembers anything run for the last position only. */
@@ -172,12 +172,14 @@ function total(groups: readonly PartGroup[], of: (group: PartGroup) => number): 
 }
 
 function partGroups(config: ModelConfig): PartGroup[] {
-  const { parts, exit } = layoutOf(config);
+  const layout = layoutOf(config);
   const groups = new Map<string, PartGroup>();
-  for (const [i, { word }] of parts.entries()) {
-    const isBeforeExit = i < exit;
-    const key = `${word} ${isBeforeExit}`;
-    const group = groups.get(key) ?? { word, count: 0, isBeforeExit, ...partCosts(word, config) };
+  for (const [i, part] of layout.parts.entries()) {
+    const { word } = part;
+    const isBeforeExit = i < layout.exit;
+    const width = readWidth(part, layout, config);
+    const key = `${word} ${isBeforeExit} ${width}`;
+    const group = groups.get(key) ?? { word, count: 0, isBeforeExit, ...partCosts(word, width, config) };
     group.count++;
     groups.set(key, group);
   }
@@ -186,6 +188,7 @@ function partGroups(config: ModelConfig): PartGroup[] {
 
 function partCosts(
   word: LayoutWord,
+  readWidth: number,
   config: ModelConfig,
 ): Pick<PartGroup, 'keyValueElements' | 'readElements' | 'stateBytes' | 'flops'> {
   const { dim, hiddenDim, kvHeads } = config;
@@ -196,7 +199,7 @@ function partCosts(
     return { ...none, keyValueElements: keyValue, flops: (_, count) => count * 2 * dim * keyValue };
   }
   const definition = mixer(word);
-  const { projections, mixing } = definition.flops(config);
+  const { projections, mixing } = definition.flops(config, readWidth);
   const perPosition = projections + 2 * 3 * dim * hiddenDim;
   const own = definition.keyValueElements(config);
   return {

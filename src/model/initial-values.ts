@@ -9,7 +9,11 @@
 export type Initialiser =
   | { readonly kind: 'ones' }
   | { readonly kind: 'normal'; readonly deviation: number }
-  | { readonly kind: 'uniform'; readonly bound: number };
+  | { readonly kind: 'uniform'; readonly bound: number }
+  /** The logarithm of a uniform value. */
+  | { readonly kind: 'log-uniform'; readonly from: number; readonly to: number }
+  /** What softplus takes to a value whose logarithm is uniform. */
+  | { readonly kind: 'inverse-softplus'; readonly from: number; readonly to: number };
 
 /**
  * `input` matrices read the normed residual stream, `output` matrices write to it; `head` gives the logits. `other` starts

@@ -4,11 +4,11 @@
  *
  * A word is the name of a mixer, which is a layer; `memory`, which projects the residual stream to keys and values; or
  * `embeddings`, from which on the stream is the token embeddings again. A `cross` layer reads the keys and values of the
- * nearest `memory` or `attention` before it.
+ * nearest `memory` or `attention` before it, a `gated-memory` layer the readout of the nearest layer before it that has one.
  */
 import { UsageError } from '../errors.js';
 import { parseLayout } from './layout-grammar.js';
-import { REMEMBERED, type MixerName, type SelfDecoderKind } from './mixers/list.js';
+import { READ_OUT, REMEMBERED, type MixerName, type SelfDecoderKind } from './mixers/list.js';
 
 export type LayoutWord = MixerName | 'memory' | 'embeddings';
 
@@ -32,6 +32,8 @@ export interface LayoutDefinition {
   readonly takes: readonly ('selfDecoder' | 'selfLayers' | 'layout')[];
   /** `layers` must be a multiple of it. */
   readonly period: number;
+  /** Query heads to a key and value head, where the name says how many; `all` of them, or a number that divides `heads`. */
+  readonly group?: number | 'all';
   readonly words: (numbers: LayoutNumbers) => readonly LayoutWord[];
 }
 
@@ -42,10 +44,17 @@ function layout(
   conventions: 'yoco' | 'llama',
   description: string,
   words: LayoutDefinition['words'],
-  { takes = [], period = 1 }: Partial<Pick<LayoutDefinition, 'takes' | 'period'>> = {},
+  { takes = [], period = 1, group }: Partial<Pick<LayoutDefinition, 'takes' | 'period' | 'group'>> = {},
 ): LayoutDefinition {
-  return { conventions, description, words, takes, period };
+  return { conventions, description, words, takes, period, ...(group && { group }) };
 }
+
+const everyAttention: LayoutDefinition['words'] = ({ layers, slidingWindow }) =>
+  repeat(layers, slidingWindow === null ? 'attention' : 'sliding-window');
+
+/** Layers of a cross-decoder in which gated memory units and cross-attention take turns. */
+const gatedCross = (count: number): LayoutWord[] =>
+  Array.from({ length: count }, (_, i) => (i % 2 === 0 ? 'gated-memory' : 'cross'));
 
 /** The layouts that have a name, which is the `architecture` of a configuration. */
 export const LAYOUTS = {
@@ -61,8 +70,38 @@ export const LAYOUTS = {
     { takes: ['selfDecoder', 'selfLayers'] },
   ),
   /** The baseline: a decoder-only Transformer as in Llama. */
-  transformer: layout('llama', 'attention in every layer', ({ layers, slidingWindow }) =>
-    repeat(layers, slidingWindow === null ? 'attention' : 'sliding-window'),
+  transformer: layout('llama', 'attention in every layer', everyAttention),
+  /** Ainslie et al., arXiv 2305.13245. */
+  gqa: layout('llama', 'the Transformer, four query heads to a key and value head', everyAttention, {
+    group: 4,
+  }),
+  /** Shazeer, arXiv 1911.02150. */
+  mqa: layout('llama', 'the Transformer with a single key and value head', everyAttention, {
+    group: 'all',
+  }),
+  /** YOCO with the gated memory units of SambaY, arXiv 2507.06607. */
+  'yoco-gmu': layout(
+    'yoco',
+    'YOCO with a gated memory unit in place of every second cross-attention layer',
+    ({ layers, selfLayers, selfDecoder }) => [
+      ...repeat(selfLayers, selfDecoder),
+      'memory',
+      ...gatedCross(layers - selfLayers),
+    ],
+    { takes: ['selfDecoder', 'selfLayers'] },
+  ),
+  /** Ren et al., arXiv 2507.06607, with Mamba-2 for Mamba-1 and the `memory` of YOCO for a layer of attention. */
+  sambay: layout(
+    'yoco',
+    'Mamba-2 and sliding windows in turn, then gated memory units and cross-attention in turn',
+    ({ layers, selfLayers }) => [
+      ...Array.from({ length: selfLayers }, (_, i): LayoutWord =>
+        i % 2 === 0 ? 'mamba-2' : 'sliding-window',
+      ),
+      'memory',
+      ...gatedCross(layers - selfLayers),
+    ],
+    { takes: ['selfLayers'] },
   ),
   /** Table 6 of the YOCO paper. */
   'unstacked-yoco': layout(
@@ -88,6 +127,8 @@ export const LAYOUTS = {
     repeat(layers, 'gated-retention'),
   ),
   retnet: layout('yoco', 'retention in every layer', ({ layers }) => repeat(layers, 'retention')),
+  /** Dao and Gu, arXiv 2405.21060. */
+  mamba2: layout('yoco', 'Mamba-2 in every layer', ({ layers }) => repeat(layers, 'mamba-2')),
   /** Cross-layer attention, Brandon et al., arXiv 2405.12981: CLA2 and CLA3. */
   cla: layout(
     'llama',
@@ -122,6 +163,10 @@ export interface LayoutPart {
   readonly source: number | null;
   /** Whether later parts read its keys and values. */
   readonly isRead: boolean;
+  /** Number of the part whose readout it reads; null where it reads none. */
+  readonly readsOut: number | null;
+  /** Whether later parts read its readout. */
+  readonly isReadOut: boolean;
 }
 
 export interface Layout {
@@ -144,7 +189,14 @@ export function resolveLayout(words: readonly LayoutWord[]): Layout {
   const isLayer = (word: LayoutWord): boolean => word !== 'memory' && word !== 'embeddings';
   let layers = 0;
   let latest: number | null = null;
+  let readable: number | null = null;
   const parts = words.map((word, i) => {
+    if (READ_OUT.includes(word)) readable = i;
+    if (word === 'gated-memory' && readable === null) {
+      throw new UsageError(
+        `layout: part ${i + 1} is 'gated-memory', but there is no layer before it whose state it could read: ${READ_OUT.join(', ')}`,
+      );
+    }
     if (remembered(word) === 'context') latest = i;
     if (word === 'cross' && latest === null) {
       throw new UsageError(
@@ -152,9 +204,11 @@ export function resolveLayout(words: readonly LayoutWord[]): Layout {
       );
     }
     const source = word === 'cross' || remembered(word) === 'context' ? latest : null;
-    return { word, source, layer: isLayer(word) ? layers++ : null };
+    const readsOut: number | null = word === 'gated-memory' ? readable : null;
+    return { word, source, readsOut, layer: isLayer(word) ? layers++ : null };
   });
   const sources = new Set(parts.filter(({ word }) => word === 'cross').map(({ source }) => source));
+  const readOut = new Set(parts.map(({ readsOut }) => readsOut));
   const unread = words.findIndex((word, i) => word === 'memory' && !sources.has(i));
   if (unread >= 0) throw new UsageError(`layout: no 'cross' reads the 'memory' of part ${unread + 1}`);
   if (words[0] === 'embeddings' || words.at(-1) === 'embeddings') {
@@ -163,7 +217,7 @@ export function resolveLayout(words: readonly LayoutWord[]): Layout {
   if (layers === 0) throw new UsageError('layout: there are no layers');
   const exit = words.findLastIndex((word) => remembered(word) !== 'nothing') + 1;
   return {
-    parts: parts.map((part, i) => ({ ...part, isRead: sources.has(i) })),
+    parts: parts.map((part, i) => ({ ...part, isRead: sources.has(i), isReadOut: readOut.has(i) })),
     exit,
     exitLayers: words.slice(0, exit).filter(isLayer).length,
   };

@@ -31,6 +31,7 @@ import type {
   PrefillOptions,
 } from './language-model.js';
 import { FROM_START, type Rows } from './layers/heads.js';
+import type { Readout } from './layers/readout.js';
 import { recomputedLayer } from './layers/recomputed-layer.js';
 import { PackedBatch, type PackedRows } from './packed-batch.js';
 import { buildParts, type Part, type Parts } from './parts.js';
@@ -43,6 +44,8 @@ import type { Weights } from './weights.js';
 interface Pass {
   readonly rows: Rows;
   readonly memories: readonly Memory[];
+  /** What layers leave to those after them, by part. */
+  readonly readouts: readonly Readout[];
   /** Keep only the layers' inputs for the backward pass. */
   readonly recompute: boolean;
   /** The embeddings of the rows. */
@@ -84,14 +87,19 @@ export class Model implements LanguageModel {
   private hidden(tokens: tf.Tensor2D, positions: Int32Array | null, recompute: boolean): tf.Tensor3D {
     const { exit } = this.parts;
     const memories = this.parts.present();
+    const readouts = this.parts.readouts();
     const pick = (x: tf.Tensor3D): tf.Tensor3D => (positions ? pickRows(x, positions) : x);
-    const all: Pass = { rows: FROM_START, memories, recompute, embed: () => this.embed(tokens) };
-    const some: Pass = { ...all, rows: { start: 0, positions }, embed: () => pick(this.embed(tokens)) };
+    const all: Pass = { rows: FROM_START, memories, readouts, recompute, embed: () => this.embed(tokens) };
+    const some = (): Pass => ({
+      ...ofRows(all, pick),
+      rows: { start: 0, positions },
+      embed: () => pick(this.embed(tokens)),
+    });
     try {
       const encoded = this.through(this.embed(tokens), 0, exit, all);
-      return this.through(pick(encoded), exit, Infinity, some);
+      return this.through(pick(encoded), exit, Infinity, some());
     } finally {
-      for (const memory of memories) memory.dispose();
+      for (const held of [...memories, ...readouts]) held.dispose();
     }
   }
 
@@ -106,16 +114,30 @@ export class Model implements LanguageModel {
     logits: LogitsWanted,
     earlyExit: boolean,
   ): tf.Tensor3D | null {
+    const rows: Rows = { start, positions: null };
+    const readouts = this.parts.readouts();
+    const all: Pass = { rows, memories, readouts, recompute: false, embed: () => this.embed(tokens) };
+    try {
+      return this.extendRows(tokens, all, logits, earlyExit);
+    } finally {
+      for (const readout of readouts) readout.dispose();
+    }
+  }
+
+  private extendRows(
+    tokens: tf.Tensor2D,
+    all: Pass,
+    logits: LogitsWanted,
+    earlyExit: boolean,
+  ): tf.Tensor3D | null {
     const { exit, list } = this.parts;
     const leavesEarly = earlyExit || exit === list.length;
-    const rows: Rows = { start, positions: null };
-    const all: Pass = { rows, memories, recompute: false, embed: () => this.embed(tokens) };
     const encoded = this.through(this.embed(tokens), 0, exit, all);
     if (leavesEarly && logits === 'none') return null;
     if (leavesEarly && logits === 'last') {
-      const last: Rows = { start: start + tokens.shape[1] - 1, positions: null };
+      const last: Rows = { start: all.rows.start + tokens.shape[1] - 1, positions: null };
       const embed = (): tf.Tensor3D => this.embed(lastToken(tokens));
-      return this.through(lastRow(encoded), exit, Infinity, { ...all, rows: last, embed });
+      return this.through(lastRow(encoded), exit, Infinity, { ...ofRows(all, lastRow), rows: last, embed });
     }
     const decoded = this.through(encoded, exit, Infinity, all);
     return logits === 'all' ? decoded : logits === 'last' ? lastRow(decoded) : null;
@@ -192,22 +214,32 @@ export class Model implements LanguageModel {
   extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
     const batch = new PackedBatch(sequences, (cache) => StateCache.of(cache, this.kind));
     const { exit } = this.parts;
+    const readouts = this.parts.readouts();
     const [result] = tf.tidy((): tf.Tensor2D[] => {
-      const encoded = this.through(this.embed(batch.all.ids()), 0, exit, this.packedPass(batch.all));
+      const all = this.packedPass(batch.all, readouts);
+      const encoded = this.through(this.embed(batch.all.ids()), 0, exit, all);
       batch.advance();
       const { wanted } = batch;
       const count = wanted.indices.length;
       if (count === 0) return [];
-      const picked = count === encoded.shape[1] ? encoded : pickRows(encoded, wanted.indices);
-      const scores = this.logits(this.through(picked, exit, Infinity, this.packedPass(wanted)));
+      const pick = (x: tf.Tensor3D): tf.Tensor3D => (count === x.shape[1] ? x : pickRows(x, wanted.indices));
+      const some = this.packedPass(wanted, ofRows(all, pick).readouts);
+      const scores = this.logits(this.through(pick(encoded), exit, Infinity, some));
       return [tf.reshape<tf.Rank.R2>(scores, [count, this.config.vocabSize])];
     });
+    for (const readout of readouts) readout.dispose();
     return result ?? null;
   }
 
-  private packedPass(packed: PackedRows): Pass {
+  private packedPass(packed: PackedRows, readouts: readonly Readout[]): Pass {
     const { rows } = packed;
-    return { rows, memories: packed.memories(), recompute: false, embed: () => this.embed(packed.ids()) };
+    return {
+      rows,
+      memories: packed.memories(),
+      readouts,
+      recompute: false,
+      embed: () => this.embed(packed.ids()),
+    };
   }
 
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
@@ -275,8 +307,8 @@ export class Model implements LanguageModel {
 }
 
 /** One part; x is disposed of. */
-function step({ work, memory, isRead, remembers }: Part, x: tf.Tensor3D, pass: Pass): tf.Tensor3D {
-  const { rows, memories, recompute } = pass;
+function step({ work, memory, readout, shares }: Part, x: tf.Tensor3D, pass: Pass): tf.Tensor3D {
+  const { rows, memories, readouts, recompute } = pass;
   if (work.kind === 'embeddings') {
     x.dispose();
     return pass.embed();
@@ -286,6 +318,12 @@ function step({ work, memory, isRead, remembers }: Part, x: tf.Tensor3D, pass: P
     work.projection.append(x, rows, own as KeyValueMemory);
     return x;
   }
-  if (recompute) return recomputedLayer(work.layer, x, rows, { memory: own, isRead, remembers });
-  return work.layer.forward(x, rows, own);
+  const left = readouts[readout] as Readout;
+  if (recompute) return recomputedLayer(work.layer, x, rows, { memory: own, readout: left, ...shares });
+  return work.layer.forward(x, rows, own, left);
+}
+
+/** A pass whose readouts are those of some rows. @param choose of [B, T, W] */
+function ofRows(pass: Pass, choose: (x: tf.Tensor3D) => tf.Tensor3D): Pass {
+  return { ...pass, readouts: pass.readouts.map((readout) => readout.rows(choose)) };
 }

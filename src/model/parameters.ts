@@ -74,7 +74,7 @@ function parameterInputs(config: ModelConfig, conventions: Conventions): Paramet
   const head = tieEmbeddings ? [] : [matrix(conventions.head, vocabSize, dim, 'head')];
   const last = norm(conventions.norm, dim);
   const parts = layout.parts.flatMap((part, i) =>
-    partInputs(part, config, conventions).map((parameter) => ({
+    partInputs(part, layout, config, conventions).map((parameter) => ({
       ...parameter,
       name: `${prefixes[i] ?? ''}.${parameter.name}`,
     })),
@@ -82,9 +82,22 @@ function parameterInputs(config: ModelConfig, conventions: Conventions): Paramet
   return conventions.normFirst ? [embedding, last, ...head, ...parts] : [embedding, ...head, ...parts, last];
 }
 
-function partInputs({ word }: LayoutPart, config: ModelConfig, conventions: Conventions): ParameterInput[] {
+function partInputs(
+  part: LayoutPart,
+  layout: Layout,
+  config: ModelConfig,
+  conventions: Conventions,
+): ParameterInput[] {
+  const { word } = part;
   if (word === 'embeddings') return [];
-  return word === 'memory' ? memoryInputs(config) : layerInputs(word, config, conventions);
+  if (word === 'memory') return memoryInputs(config);
+  return layerInputs(word, readWidth(part, layout, config), config, conventions);
+}
+
+/** Width of the readout that a part reads; 0 where it reads none. */
+export function readWidth({ readsOut }: LayoutPart, { parts }: Layout, config: ModelConfig): number {
+  if (readsOut === null) return 0;
+  return mixer(parts[readsOut]?.word as MixerName).readoutWidth?.(config) ?? 0;
 }
 
 function memoryInputs(config: ModelConfig): ParameterInput[] {
@@ -94,7 +107,12 @@ function memoryInputs(config: ModelConfig): ParameterInput[] {
   return [matrix(key, width, dim), matrix(value, width, dim), norm(MEMORY_NAMES.norm, dim)];
 }
 
-function layerInputs(name: MixerName, config: ModelConfig, conventions: Conventions): ParameterInput[] {
+function layerInputs(
+  name: MixerName,
+  readWidth: number,
+  config: ModelConfig,
+  conventions: Conventions,
+): ParameterInput[] {
   const { dim, hiddenDim } = config;
   const { layer } = conventions;
   const rest: Record<keyof LayerWeights, ParameterInput> = {
@@ -105,7 +123,7 @@ function layerInputs(name: MixerName, config: ModelConfig, conventions: Conventi
     feedForwardNorm: norm(layer.feedForwardNorm, dim),
   };
   const own = mixer(name)
-    .parameters(config)
+    .parameters(config, readWidth)
     .map((parameter) => ({ ...parameter, name: conventions.mixer(parameter.name) }));
   const order = Object.keys(layer) as (keyof LayerWeights)[];
   return [...own, ...order.map((part) => rest[part])];

@@ -4,6 +4,8 @@ import { type Conventions, conventionsOf } from './conventions.js';
 import { type LayoutPart, remembered } from './layouts.js';
 import { KeyValueProjection } from './layers/key-value-projection.js';
 import { Layer, type LayerWeights } from './layers/layer.js';
+import type { Shared } from './layers/recomputed-layer.js';
+import { NO_READOUT, Readout } from './layers/readout.js';
 import { crossRotation } from './mixers/cross.js';
 import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
@@ -24,10 +26,9 @@ export interface Part {
   readonly work: PartWork;
   /** Number of the memory that it keeps or reads, among those of the model; null for none. */
   readonly memory: number | null;
-  /** Whether the memory is its own, and whether it is another part's keys and values. */
-  readonly remembers: boolean;
-  /** Whether later parts read its keys and values. */
-  readonly isRead: boolean;
+  /** Number of the part whose readout it reads, or its own. */
+  readonly readout: number;
+  readonly shares: Pick<Shared, 'reads' | 'offers'>;
 }
 
 export interface Parts {
@@ -38,6 +39,8 @@ export interface Parts {
   memories(options: MemoryOptions): Memory[];
   /** Empty memories of a pass over whole sequences. */
   present(): Memory[];
+  /** Empty readouts of a pass, one for every part. */
+  readouts(): Readout[];
 }
 
 export function buildParts(config: ModelConfig, weights: Weights): Parts {
@@ -54,12 +57,20 @@ export function buildParts(config: ModelConfig, weights: Weights): Parts {
     list: layout.parts.map((part, i) => ({
       work: workOf(part, config, conventions, (name) => weights.get(`${prefixes[i] ?? ''}.${name}.weight`)),
       memory: memoryOf(part),
-      remembers: remembered(part.word) !== 'nothing',
-      isRead: part.isRead,
+      readout: part.readsOut ?? i,
+      shares: sharesOf(part),
     })),
     exit: layout.exit,
     memories: (options) => keepers.map(({ word }) => memoryFor(word as Keeper, config, options)),
+    readouts: () => layout.parts.map(({ isReadOut }) => (isReadOut ? new Readout(true) : NO_READOUT)),
     present: () => keepers.map(({ word, isRead }) => presentFor(word as Keeper, config, isRead)),
+  };
+}
+
+function sharesOf({ word, readsOut, isRead, isReadOut }: LayoutPart): Part['shares'] {
+  return {
+    reads: word === 'cross' ? 'keys' : readsOut === null ? 'nothing' : 'readout',
+    offers: isRead ? 'keys' : isReadOut ? 'readout' : 'nothing',
   };
 }
 

@@ -14,7 +14,7 @@
  */
 import { UsageError } from '../errors.js';
 import { createConfig, type ConfigInput, type ModelConfig } from './config.js';
-import { type Architecture, LAYOUT_NAMES, LAYOUTS } from './layouts.js';
+import { type Architecture, LAYOUT_NAMES, type LayoutDefinition, LAYOUTS } from './layouts.js';
 
 /** Vocabulary of the `bytes` tokenizer: 256 bytes, end of text, padded to a multiple of 8. */
 export const BYTE_VOCABULARY = 264;
@@ -156,8 +156,8 @@ function sizeFor(preset: Preset, architecture: Architecture): ConfigInput | unde
 
 /**
  * The configuration of a preset.
- * @param overrides replace fields of the preset; `selfDecoder: 'sliding-window'` alone takes the preset's window, and so
- *   does a written-out layout with such a layer; `layout` brings its own number of layers
+ * @param overrides replace fields of the preset; `selfDecoder: 'sliding-window'` alone takes the preset's window, and so do
+ *   `sambay` and a written-out layout with such a layer; `layout` brings its own number of layers
  * @throws UsageError for an unknown name, or a name that belongs to the other architecture
  */
 export function presetConfig(
@@ -175,11 +175,15 @@ export function presetConfig(
     throw new UsageError(`preset '${name}' has no architecture '${architecture}': it is for ${other}`);
   }
   const isWindowed =
-    overrides.selfDecoder === 'sliding-window' || overrides.layout?.includes('sliding-window') === true;
+    overrides.selfDecoder === 'sliding-window' ||
+    overrides.layout?.includes('sliding-window') === true ||
+    architecture === 'sambay';
   const window =
     isWindowed && overrides.slidingWindow === undefined ? { slidingWindow: preset.slidingWindow } : {};
   const layers = overrides.layout === undefined ? {} : { layers: undefined };
-  return createConfig({ ...size, ...window, ...layers, ...overrides, architecture });
+  const { group }: LayoutDefinition = LAYOUTS[architecture];
+  const kvHeads = group === undefined ? {} : { kvHeads: undefined };
+  return createConfig({ ...size, ...window, ...layers, ...kvHeads, ...overrides, architecture });
 }
 
 /** The architectures a preset exists for. */
@@ -188,7 +192,9 @@ export function presetArchitectures(name: string): Architecture[] {
   return preset === undefined
     ? []
     : LAYOUT_NAMES.filter((architecture) => {
-        const { layers } = sizeFor(preset, architecture) ?? {};
-        return layers !== undefined && layers % LAYOUTS[architecture].period === 0;
+        const { layers, heads } = sizeFor(preset, architecture) ?? {};
+        const { period, group }: LayoutDefinition = LAYOUTS[architecture];
+        if (layers === undefined || heads === undefined) return false;
+        return layers % period === 0 && (typeof group !== 'number' || heads % group === 0);
       });
 }

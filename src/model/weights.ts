@@ -92,5 +92,13 @@ function draw({ initialiser }: ParameterSpec, random: Random, count: number): Fl
       return random.fillNormal(values, 0, initialiser.deviation);
     case 'uniform':
       return random.fillUniform(values, -initialiser.bound, initialiser.bound);
+    case 'log-uniform':
+      return random.fillUniform(values, initialiser.from, initialiser.to).map(Math.log);
+    case 'inverse-softplus': {
+      const [least, most] = [Math.log(initialiser.from), Math.log(initialiser.to)];
+      return random
+        .fillUniform(values, least, most)
+        .map((logarithm) => Math.log(Math.expm1(Math.exp(logarithm))));
+    }
   }
 }

@@ -51,12 +51,23 @@ export function chooseModels(selection: ModelSelection, defaultPreset = DEFAULT_
   }
   if (checkpoints) return only(architectures, checkpoints.map(fromCheckpoint), checkDirectories);
   if (configs) return only(architectures, configs.map(fromFile), checkNames);
+  requireAll(presets, architectures);
   return checkNames(
     presets.flatMap((name) => {
       const requested = layouts?.map(layoutRequest) ?? architectureRequests(name, architectures);
       return fromPreset(name, requested, selfDecoders);
     }),
   );
+}
+
+/** An architecture that no preset has is refused: a comparison would silently lack it. */
+function requireAll(presets: readonly string[], architectures: readonly Architecture[] = []): void {
+  for (const architecture of architectures) {
+    const [first] = presets;
+    if (first === undefined || presets.some((name) => presetArchitectures(name).includes(architecture)))
+      continue;
+    presetConfig(first, architecture);
+  }
 }
 
 /** Results are kept by model: two that cannot be told apart would overwrite each other. */

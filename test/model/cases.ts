@@ -8,6 +8,13 @@ export const SHAPE = { dim: 16, layers: 4, hiddenDim: 20, heads: 4, kvHeads: 2, 
 /** Two memories, and a layer of constant state after keys and values that others read. */
 export const CUSTOM_LAYOUT = 'sliding-window memory cross attention gated-retention cross memory 2*cross';
 
+/** A small state space: four heads in two groups. */
+export const SPACE = { stateDim: 3, stateHeadDim: 8, stateGroups: 2, convKernel: 3 };
+
+/** Readouts of two mixers, read before and after the layer at which a prompt token leaves. */
+export const GATED_LAYOUT =
+  'gated-retention sliding-window memory gated-memory cross retention gated-memory cross gated-memory';
+
 export const CASES: Record<string, ConfigInput> = {
   'gated retention': { ...SHAPE, selfHeads: 2 },
   'sliding window': { ...SHAPE, selfHeads: 2, slidingWindow: 5 },
@@ -37,6 +44,20 @@ export const CASES: Record<string, ConfigInput> = {
   retnet: { ...SHAPE, architecture: 'retnet', layers: 2, selfHeads: 2 },
   cla: { ...SHAPE, architecture: 'cla' },
   cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
+  gqa: { ...SHAPE, architecture: 'gqa', kvHeads: undefined },
+  mqa: { ...SHAPE, architecture: 'mqa', layers: 2, kvHeads: undefined },
+  'yoco, mamba-2': { ...SHAPE, selfDecoder: 'mamba-2', ...SPACE },
+  'interleaved, mamba-2': {
+    ...SHAPE,
+    architecture: 'interleaved',
+    selfDecoder: 'mamba-2',
+    ...SPACE,
+    stateGroups: 1,
+  },
+  mamba2: { ...SHAPE, architecture: 'mamba2', layers: 2, ...SPACE, convKernel: 2, expand: 1 },
+  sambay: { ...SHAPE, architecture: 'sambay', layers: 6, selfHeads: 2, slidingWindow: 3, ...SPACE },
+  'yoco with gated memory': { ...SHAPE, architecture: 'yoco-gmu', selfHeads: 2, selfLayers: 1 },
+  'gated memory': { ...SHAPE, layout: GATED_LAYOUT, layers: undefined, selfHeads: 2, slidingWindow: 3 },
   custom: { ...SHAPE, layout: CUSTOM_LAYOUT, layers: undefined, selfHeads: 2, slidingWindow: 3 },
 };
 

@@ -12,7 +12,7 @@ import {
 } from '../../src/model/index.js';
 import { registerFusedKernel, type KernelName } from '../../src/ops/kernels.js';
 import * as tf from '../../src/tf.js';
-import { CUSTOM_LAYOUT } from './cases.js';
+import { CUSTOM_LAYOUT, GATED_LAYOUT, SPACE } from './cases.js';
 import { usePlainBackend } from '../plain-backend.js';
 
 const test = suite('model: costs');
@@ -35,6 +35,11 @@ const CONFIGS: Record<string, ModelConfig> = Object.fromEntries(
     retnet: { ...SHAPE, architecture: 'retnet', layers: 2 },
     cla: { ...SHAPE, architecture: 'cla' },
     cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
+    gqa: { ...SHAPE, architecture: 'gqa', kvHeads: undefined },
+    mqa: { ...SHAPE, architecture: 'mqa', kvHeads: undefined },
+    'gated memory': { ...SHAPE, layout: GATED_LAYOUT, layers: undefined, slidingWindow: 3 },
+    'yoco, mamba-2': { ...SHAPE, selfDecoder: 'mamba-2', ...SPACE },
+    sambay: { ...SHAPE, architecture: 'sambay', slidingWindow: 3, ...SPACE },
     custom: { ...SHAPE, layout: CUSTOM_LAYOUT, layers: undefined, slidingWindow: 3 },
   } satisfies Record<string, ConfigInput>).map(([name, input]) => [name, createConfig(input)]),
 );
@@ -128,7 +133,8 @@ for (const [name, config] of Object.entries(CONFIGS)) {
       const retaining = layoutOf(config).parts.filter(({ word }) => word.endsWith('retention')).length;
       const { dim, heads } = config;
       const selfHeads = 'selfHeads' in config ? (config.selfHeads ?? heads) : heads;
-      const unseen = retaining * 2 * dim * (dim / selfHeads);
+      const spaces = layoutOf(config).parts.filter(({ word }) => word === 'mamba-2').length;
+      const unseen = retaining * 2 * dim * (dim / selfHeads) + spaces * 2 * 2 * dim * SPACE.stateDim;
       for (const earlyExit of [true, false]) {
         const cache = model.createCache({ maxTokens: 64 });
         const counted = await countedFlops(() => {

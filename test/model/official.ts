@@ -13,6 +13,7 @@ import {
   type ModelConfig,
 } from '../../src/model/index.js';
 import { FROM_START, type Rows } from '../../src/model/layers/heads.js';
+import type { Readout } from '../../src/model/layers/readout.js';
 import { WindowRing } from '../../src/model/state/constant.js';
 import type { Memory } from '../../src/model/state/memory.js';
 import { PagedMemory } from '../../src/model/state/pages.js';
@@ -272,7 +273,7 @@ function checkPages(
 
 /** What the model keeps to itself, for the hidden states that the fixtures have. */
 interface Insides {
-  readonly parts: { readonly exit: number; present(): readonly Memory[] };
+  readonly parts: { readonly exit: number; present(): readonly Memory[]; readouts(): readonly Readout[] };
   hidden(tokens: tf.Tensor2D, positions: null, recompute: boolean): tf.Tensor;
   embed(tokens: tf.Tensor2D): tf.Tensor3D;
   through(x: tf.Tensor3D, from: number, to: number, pass: object): tf.Tensor3D;
@@ -283,7 +284,8 @@ function checkHidden(fixture: Case): void {
   const { config } = fixture.model;
   const rows: Rows = FROM_START;
   const through = (count: number): tf.Tensor3D => {
-    const pass = { rows, memories: insides.parts.present(), recompute: false };
+    const { parts } = insides;
+    const pass = { rows, memories: parts.present(), readouts: parts.readouts(), recompute: false };
     return insides.through(insides.embed(fixture.tokens), 0, count, pass);
   };
   // Of the long case only the keys and values are compared, which follow from its hidden states.

@@ -6,7 +6,7 @@ import type { ModelConfig } from '../../src/model/index.js';
 import { transformerFrequencies, yocoFrequencies } from '../../src/model/frequencies.js';
 import * as op from '../ops/reference.js';
 import type { Array64 } from '../ops/reference.js';
-import { CUSTOM_LAYOUT } from './cases.js';
+import { CUSTOM_LAYOUT, GATED_LAYOUT } from './cases.js';
 
 export type ReferenceWeights = ReadonlyMap<string, Array64>;
 
@@ -69,6 +69,16 @@ const CUSTOM_PARTS: ReferencePart[] = [
   { word: 'cross', prefix: 'layers.6' },
 ];
 
+const GATED_PARTS: ReferencePart[] = [
+  { word: 'gated-retention', prefix: 'self_decoder.layers.0' },
+  { word: 'sliding-window', prefix: 'self_decoder.layers.1' },
+  { word: 'memory', prefix: 'cross_decoder' },
+  ...['gated-memory', 'cross', 'retention', 'gated-memory', 'cross', 'gated-memory'].map((word, i) => ({
+    word,
+    prefix: `cross_decoder.layers.${i}`,
+  })),
+];
+
 /** The words of each part and where its parameters are, written out by hand and not taken from the model. */
 export function referenceParts(config: ModelConfig): ReferencePart[] {
   const { layers } = config;
@@ -80,12 +90,20 @@ export function referenceParts(config: ModelConfig): ReferencePart[] {
   const memory = { word: 'memory', prefix: 'cross_decoder' };
   switch (config.architecture) {
     case 'transformer':
+    case 'gqa':
+    case 'mqa':
       return numbered(layers, '', config.slidingWindow === null ? 'attention' : 'sliding-window');
     case 'yoco':
       return [
         ...numbered(config.selfLayers, 'self_decoder.', config.selfDecoder),
         memory,
         ...numbered(layers - config.selfLayers, 'cross_decoder.', 'cross'),
+      ];
+    case 'yoco-gmu':
+      return [
+        ...numbered(config.selfLayers ?? 0, 'self_decoder.', config.selfDecoder as string),
+        memory,
+        ...numbered(layers - (config.selfLayers ?? 0), 'cross_decoder.', 'gated-memory', 'cross'),
       ];
     case 'unstacked-yoco':
       return [
@@ -96,6 +114,14 @@ export function referenceParts(config: ModelConfig): ReferencePart[] {
       ];
     case 'interleaved':
       return numbered(layers, '', config.selfDecoder as string, 'attention');
+    case 'sambay':
+      return [
+        ...numbered(config.selfLayers ?? 0, 'self_decoder.', 'mamba-2', 'sliding-window'),
+        memory,
+        ...numbered(layers - (config.selfLayers ?? 0), 'cross_decoder.', 'gated-memory', 'cross'),
+      ];
+    case 'mamba2':
+      return numbered(layers, '', 'mamba-2');
     case 'gretnet':
       return numbered(layers, '', 'gated-retention');
     case 'retnet':
@@ -106,6 +132,7 @@ export function referenceParts(config: ModelConfig): ReferencePart[] {
       return numbered(layers, '', 'attention', 'cross', 'cross');
     case 'custom':
       if (config.layout === CUSTOM_LAYOUT) return CUSTOM_PARTS;
+      if (config.layout === GATED_LAYOUT) return GATED_PARTS;
       throw new Error(`write out the layout '${String(config.layout)}'`);
   }
 }
@@ -122,7 +149,7 @@ export function logits(
   const table = get(weights, names.embedding);
   const first = embedded(table, tokens, names === YOCO ? Math.sqrt(config.dim) : 1);
   let x = first;
-  let shared: Shared | null = null;
+  let shared: Shared = {};
   for (const { word, prefix } of parts) {
     if (word === 'embeddings') {
       x = first;
@@ -133,13 +160,13 @@ export function logits(
       const normed = op.rmsNorm(x, get(weights, `${prefix}.kv_layer_norm`), eps);
       const keys = heads(op.linear(normed, get(weights, `${prefix}.k_proj`)), config.kvHeads);
       const values = heads(op.linear(normed, get(weights, `${prefix}.v_proj`)), config.kvHeads);
-      shared = { keys: rotated(context, keys), values };
+      shared = { ...shared, keys: rotated(context, keys), values };
       continue;
     }
     const normed = op.rmsNorm(x, get(weights, `${prefix}.${names.mixerNorm}`), eps);
     const mix = MIXERS[word] as ReferenceMixer;
     const mixed = mix(context, normed, shared);
-    if (mixed.shared) shared = mixed.shared;
+    shared = { ...shared, ...mixed.shared };
     x = feedForward(context, added(x, mixed.output));
   }
   const output = get(weights, config.tieEmbeddings ? names.embedding : names.head);
@@ -173,16 +200,18 @@ interface Context {
   readonly prefix: string;
 }
 
+/** What layers leave to those after them: keys and values, and what was read out of a state. */
 interface Shared {
-  readonly keys: Array64;
-  readonly values: Array64;
+  readonly keys?: Array64;
+  readonly values?: Array64;
+  readonly readout?: Array64;
 }
 
-/** Of the normed stream; `shared` are the keys and values before the layer, and what it offers to those after it. */
+/** Of the normed stream; `shared` is what the layers before have left, and what this one does. */
 type ReferenceMixer = (
   context: Context,
   x: Array64,
-  shared: Shared | null,
+  shared: Shared,
 ) => { readonly output: Array64; readonly shared?: Shared };
 
 function feedForward({ config, weights, names, prefix }: Context, x: Array64): Array64 {
@@ -245,7 +274,7 @@ const retain =
     const { output } = op.retention(turned(config, names, q), turned(config, names, k), v, decay);
     const normed = merged(op.rmsNorm(output, null, config.normEps));
     const gate = op.linear(x, get(weights, `${prefix}.mixer.g_proj`));
-    return { output: op.linear(op.swiglu(gate, normed), out) };
+    return { output: op.linear(op.swiglu(gate, normed), out), shared: { readout: merged(output) } };
   };
 
 const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
@@ -261,11 +290,40 @@ const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
     );
     return { shape: [batch, time, count], data: decays };
   }),
+  'mamba-2'({ config, weights, prefix }, x) {
+    const of = (name: string): Array64 => get(weights, `${prefix}.mixer.${name}`);
+    const convolved = (name: string): Array64 => {
+      const options = { bias: of(`${name}_conv1d_bias`), silu: true };
+      return op.shortConvolution(op.linear(x, of(`${name}_proj`)), of(`${name}_conv1d`), options).output;
+    };
+    const { stateHeadDim = 0, stateGroups = 0 } = config as { stateHeadDim?: number; stateGroups?: number };
+    const values = convolved('x');
+    const inputs = [
+      heads(values, (values.shape[2] as number) / stateHeadDim),
+      op.linear(x, of('dt_proj')),
+      heads(convolved('b'), stateGroups),
+      heads(convolved('c'), stateGroups),
+    ] as const;
+    const readout = merged(op.stateSpace(inputs, [of('dt_bias'), of('a_log'), of('d')]).output);
+    const gated = heads(op.swiglu(op.linear(x, of('z_proj')), readout), stateGroups);
+    const normed = merged(op.rmsNorm(gated, null, config.normEps));
+    const norm = of('norm').data;
+    const weighted = {
+      ...normed,
+      data: normed.data.map((value, i) => value * (norm[i % norm.length] as number)),
+    };
+    return { output: op.linear(weighted, of('out_proj')), shared: { readout } };
+  },
+  'gated-memory'({ config, weights, prefix }, x, { readout }) {
+    const of = (name: string): Array64 => get(weights, `${prefix}.mixer.${name}`);
+    const gated = op.swiglu(op.linear(x, of('in_proj')), readout as Array64);
+    return { output: op.linear(op.rmsNorm(gated, of('norm'), config.normEps), of('out_proj')) };
+  },
   cross(context, x, shared) {
     const { config, weights, names, prefix } = context;
     const of = (i: number): Array64 => get(weights, `${prefix}.${names.mixer[i] as string}`);
     const queries = rotated(context, heads(op.linear(x, of(0)), config.heads));
-    const { keys, values } = shared as Shared;
+    const { keys, values } = shared as Required<Shared>;
     return { output: op.linear(merged(op.attention(queries, keys, values)), of(3)) };
   },
 };

@@ -4,6 +4,7 @@ import * as tf from '../../tf.js';
 import type { Mixer } from '../mixers/mixer.js';
 import type { Memory } from '../state/memory.js';
 import type { Rows } from './heads.js';
+import type { Readout } from './readout.js';
 
 /** w2( silu(w1 x) * w3 x ), and the norms before the mixer and before it. */
 export interface LayerWeights {
@@ -30,10 +31,10 @@ export class Layer {
   }
 
   /** @param x [B, T, dim]; disposed of when the mixer has added to it, before the feed-forward network, which needs the most memory */
-  forward(x: tf.Tensor3D, rows: Rows, memory: Memory): tf.Tensor3D {
+  forward(x: tf.Tensor3D, rows: Rows, memory: Memory, readout: Readout): tf.Tensor3D {
     return tf.tidy(() => {
       const mixed = tf.tidy(() =>
-        this.mixer.mix(rmsNorm(x, this.own.mixerNorm, this.normEps), x, rows, memory),
+        this.mixer.mix(rmsNorm(x, this.own.mixerNorm, this.normEps), x, rows, memory, readout),
       );
       x.dispose();
       return this.feed(mixed);

@@ -5,39 +5,41 @@ import type { Memory } from '../state/memory.js';
 import { type PassedKeys, PresentKeys } from '../state/present.js';
 import type { Rows } from './heads.js';
 import type { Layer } from './layer.js';
+import { Readout } from './readout.js';
 
-export interface RecomputedMemory {
-  /** Of the pass. */
+/** What a layer shares with others; each is of the pass. */
+export interface Shared {
   readonly memory: Memory;
-  /** Whether the memory is the layer's own; otherwise it reads the keys and values of another. */
-  readonly remembers: boolean;
-  /** Whether later layers read its keys and values. */
-  readonly isRead: boolean;
+  readonly readout: Readout;
+  /** Whether it reads the keys and values of another layer, the readout of another, or neither. */
+  readonly reads: 'keys' | 'readout' | 'nothing';
+  /** Whether later layers read its keys and values, its readout, or neither. */
+  readonly offers: 'keys' | 'readout' | 'nothing';
 }
 
 /** @param x [B, T, dim]; disposed of */
-export function recomputedLayer(
-  layer: Layer,
-  x: tf.Tensor3D,
-  rows: Rows,
-  { memory, remembers, isRead }: RecomputedMemory,
-): tf.Tensor3D {
-  if (!remembers) {
-    const read = (memory as PassedKeys).keysAndValues;
-    const compute = (x: tf.Tensor, keys: tf.Tensor, values: tf.Tensor): tf.Tensor =>
-      layer.forward(x as tf.Tensor3D, rows, PresentKeys.of(keys, values));
-    return recomputed(compute, [x, ...read], layer.weights) as tf.Tensor3D;
-  }
-  if (!isRead) {
-    const compute = (x: tf.Tensor): tf.Tensor => layer.forward(x as tf.Tensor3D, rows, memory);
-    return recomputed(compute, [x], layer.weights) as tf.Tensor3D;
-  }
-  const compute = (x: tf.Tensor): tf.Tensor[] => {
-    const made = new PresentKeys(true);
-    const y = layer.forward(x as tf.Tensor3D, rows, made);
-    return [y, ...made.keysAndValues];
+export function recomputedLayer(layer: Layer, x: tf.Tensor3D, rows: Rows, shared: Shared): tf.Tensor3D {
+  const { memory, readout, reads, offers } = shared;
+  const read = reads === 'keys' ? keysOf(memory) : reads === 'readout' ? [readout.value] : [];
+  /** One pass through the layer: its output, and what it offers to others. */
+  const compute = (...inputs: tf.Tensor[]): tf.Tensor[] => {
+    const [x, ...read] = inputs as [tf.Tensor, ...tf.Tensor[]];
+    const own = offers === 'keys' ? new PresentKeys(true) : memory;
+    const [keys, values] = read as [tf.Tensor, tf.Tensor];
+    const seen = reads === 'keys' ? PresentKeys.of(keys, values) : own;
+    const out = reads === 'readout' ? Readout.of(keys) : new Readout(offers === 'readout');
+    const y = layer.forward(x as tf.Tensor3D, rows, seen, out);
+    return [y, ...(offers === 'keys' ? keysOf(own) : offers === 'readout' ? [out.value] : [])];
   };
-  const [y, keys, values] = recomputedAll(compute, [x], layer.weights) as [tf.Tensor3D, tf.Tensor, tf.Tensor];
-  (memory as PassedKeys).adopt(keys, values);
+  const inputs = [x, ...read];
+  if (offers === 'nothing') {
+    return recomputed((...all) => compute(...all)[0] as tf.Tensor, inputs, layer.weights) as tf.Tensor3D;
+  }
+  const [y, ...made] = recomputedAll(compute, inputs, layer.weights) as [tf.Tensor3D, ...tf.Tensor[]];
+  const [first, second] = made as [tf.Tensor, tf.Tensor];
+  if (offers === 'keys') (memory as PassedKeys).adopt(first, second);
+  else readout.offer(() => first as tf.Tensor3D);
   return y;
 }
+
+const keysOf = (memory: Memory): tf.Tensor[] => (memory as PassedKeys).keysAndValues;

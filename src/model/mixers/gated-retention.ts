@@ -3,6 +3,7 @@ import { gatedRmsNorm, linear, linearGroup, rotatedRetention } from '../../ops/i
 import * as tf from '../../tf.js';
 import { xavier } from '../initial-values.js';
 import { type HeadRotation, mergeHeads, rotationAt, type Rows, splitHeads } from '../layers/heads.js';
+import type { Readout } from '../layers/readout.js';
 import { RecurrentState } from '../state/constant.js';
 import type { StateMemory } from '../state/memory.js';
 import { PresentState } from '../state/present.js';
@@ -43,7 +44,7 @@ class GatedRetention implements Mixer<StateMemory> {
     return [query, key, value, gate, decay, out];
   }
 
-  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: StateMemory): tf.Tensor3D {
+  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: StateMemory, readout: Readout): tf.Tensor3D {
     const { query, key, value, gate, decay, out } = this.own;
     const gated = tf.tidy(() => {
       const [q, k, v, g, logits] = tf.tidy((): Projections => {
@@ -65,6 +66,7 @@ class GatedRetention implements Mixer<StateMemory> {
         const after = rotatedRetention(q, k, v, logits, options);
         return { output: after.output, state: [after.state] };
       }) as tf.Tensor4D;
+      readout.offer(() => mergeHeads(retained));
       return mergeHeads(gatedRmsNorm(retained, g, this.normEps));
     });
     return linear(gated, out, residual) as tf.Tensor3D;
@@ -93,6 +95,7 @@ export const gatedRetention: MixerDefinition<SelfHeadFields, StateMemory> = {
   },
   memory: () => new RecurrentState(),
   present: () => new PresentState(),
+  readoutWidth: ({ dim }) => dim,
   keyValueElements: () => 0,
   stateBytes: ({ dim, selfHeads }) => dim * (dim / selfHeads) * STATE_BYTES,
   flops: ({ dim, selfHeads }) => ({

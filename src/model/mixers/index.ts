@@ -1,8 +1,10 @@
 /** The definitions of the names of `list.ts`. */
 import { attention } from './attention.js';
 import { cross } from './cross.js';
+import { gatedMemory } from './gated-memory.js';
 import { gatedRetention } from './gated-retention.js';
 import type { MixerName } from './list.js';
+import { mamba2 } from './mamba-2.js';
 import type { MixerDefinition } from './mixer.js';
 import { retention } from './retention.js';
 import { slidingWindow } from './sliding-window.js';
@@ -11,8 +13,10 @@ const MIXERS = {
   'gated-retention': gatedRetention,
   'sliding-window': slidingWindow,
   retention,
+  'mamba-2': mamba2,
   attention,
   cross,
+  'gated-memory': gatedMemory,
 } as const satisfies Record<MixerName, unknown>;
 
 type FieldsOf<D> = D extends { fields(...input: never[]): infer F } ? F : never;

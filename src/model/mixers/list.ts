@@ -4,15 +4,24 @@
  *
  * - `context`: keys and values of all positions, which grow and which later layers may read;
  * - `state`: something of constant size;
- * - `nothing`: it reads the keys and values of an earlier layer.
+ * - `nothing`: it reads the keys and values, or the readout, of an earlier layer.
  */
 export const REMEMBERED = {
   'gated-retention': 'state',
   'sliding-window': 'state',
   retention: 'state',
+  'mamba-2': 'state',
   attention: 'context',
   cross: 'nothing',
+  'gated-memory': 'nothing',
 } as const;
+
+/** Mixers that read their state by a query, which `gated-memory` may multiply. */
+export const READ_OUT: readonly string[] = [
+  'gated-retention',
+  'retention',
+  'mamba-2',
+] satisfies (keyof typeof REMEMBERED)[];
 
 export type MixerName = keyof typeof REMEMBERED;
 

@@ -5,6 +5,7 @@ import type { Architecture } from '../layouts.js';
 import type { Conventions } from '../conventions.js';
 import type { ParameterInput } from '../initial-values.js';
 import type { Rows } from '../layers/heads.js';
+import type { Readout } from '../layers/readout.js';
 import type { Memory, MemoryOptions } from '../state/memory.js';
 
 /** The fields that every configuration has. */
@@ -32,8 +33,11 @@ export interface Shape {
  */
 export interface Mixer<M extends Memory = Memory> {
   readonly weights: readonly tf.Variable[];
-  /** residual + mixing of x, both [B, T, dim]. */
-  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: M): tf.Tensor3D;
+  /**
+   * residual + mixing of x, both [B, T, dim].
+   * @param readout to which a mixer with a `readoutWidth` offers what it reads out, or which a gated memory unit reads
+   */
+  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: M, readout: Readout): tf.Tensor3D;
 }
 
 /** What a mixer needs to be built: its parameters by the names it gave them. */
@@ -52,18 +56,24 @@ export interface MixerDefinition<F extends object = object, M extends Memory = M
   readonly label: string;
   /** Reads and checks its own fields. @throws UsageError naming the field and what it may be */
   fields(fields: FieldReader, shape: Shape): F;
-  /** In the order of checkpoints, without the prefix of the layer. */
-  parameters(config: Shape & F): ParameterInput[];
+  /**
+   * In the order of checkpoints, without the prefix of the layer.
+   * @param readWidth width of the readout of an earlier layer that it reads; 0 where it reads none
+   */
+  parameters(config: Shape & F, readWidth: number): ParameterInput[];
   build(config: Shape & F, weight: WeightOf, conventions: Conventions): Mixer<M>;
   /** Its memory in a cache; absent where it has none of its own. */
   memory?(config: Shape & F, options: MemoryOptions): M;
   /** Its memory in a pass over whole sequences. @param isRead whether later layers read it */
   present?(config: Shape & F, isRead: boolean): M;
+  /** Width of what it reads out of its state, before any norm or gate; absent where gated memory units cannot read it. */
+  readoutWidth?(config: Shape & F): number;
   /** Elements of keys and values that it adds to a cache per token. */
   keyValueElements(config: Shape & F): number;
   /** Bytes of its state per sequence, which does not grow (a window when full). */
   stateBytes(config: Shape & F, bytesPerElement: number): number;
-  flops(config: Shape & F): MixerFlops;
+  /** @param readWidth as of `parameters` */
+  flops(config: Shape & F, readWidth: number): MixerFlops;
 }
 
 /** Keys that positions before..before+count-1 see, all together. */

@@ -7,13 +7,17 @@ import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
 import { filledNote, findRows, legendName, numberIn, pointsOf, shown, textIn } from '../tables.js';
 
-function seriesOf(name: string, rows: readonly Row[]): LineSeries[] {
+/** With more models a chart has one line each, their total. */
+const FEW_MODELS = 4;
+
+function seriesOf(name: string, rows: readonly Row[], isFew: boolean): LineSeries[] {
   const series: LineSeries[] = [
     { name: `${name} total`, points: pointsOf(rows, 'context', 'total_bytes'), dashed: true },
     { name: `${name} K/V`, points: pointsOf(rows, 'context', 'kv_cache_bytes'), dashed: true },
     { name: `${name} measured`, points: pointsOf(rows, 'context', 'measured_peak_bytes') },
   ];
-  return series.filter(({ points }) => points.length > 0);
+  const shownSeries = isFew ? series : series.slice(0, 1);
+  return shownSeries.filter(({ points }) => points.length > 0);
 }
 
 /** Rows by what one chart shows: a preset in both architectures, or presets of one architecture each together. */
@@ -37,19 +41,18 @@ function differInChunks(rows: readonly Row[]): boolean {
 /** @param chunks the size of all chunks, where others have a chart of their own */
 function memoryChart(source: ReportSource, rows: readonly Row[], chunks: string): string {
   const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
+  const lines = [...groupRows(rows, (row) => legendName(row, models.length > 1))];
+  const isFew = lines.length <= FEW_MODELS;
   return lineChart({
     title:
       `Inference memory against context, ${models.join(' and ')}` +
       (chunks === '' ? '' : `, in chunks of ${chunks} tokens`),
-    subtitle: 'dashed: computed from the configuration, or of others; solid: measured on this machine',
+    subtitle: isFew
+      ? 'dashed: computed from the configuration, or of others; solid: measured on this machine'
+      : 'total, computed from the configuration',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'memory', scale: 'log', unit: 'bytes' },
-    series: [
-      ...[...groupRows(rows, (row) => legendName(row, models.length > 1))].flatMap(([name, part]) =>
-        seriesOf(name, part),
-      ),
-      ...overlays(source, 'memory'),
-    ],
+    series: [...lines.flatMap(([name, part]) => seriesOf(name, part, isFew)), ...overlays(source, 'memory')],
   });
 }
 
