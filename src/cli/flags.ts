@@ -5,6 +5,7 @@
 import { Flags } from '@oclif/core';
 import { ENGINE_NAMES } from '../engines/engine.js';
 import { formatTokenCount } from '../results/display.js';
+import { CACHE_TYPES } from '../ops/attention/cache-type.js';
 import { LAYOUT_NAMES } from '../model/layouts.js';
 import { SELF_DECODERS } from '../model/mixers/list.js';
 import { RESULT_FORMATS } from '../results/formats.js';
@@ -67,6 +68,16 @@ export const engineFlags = {
   dtype: Flags.option({
     options: STORAGE_NAMES,
     description: 'how tensors are stored (16 bits: engine cuda only)',
+    helpGroup: 'ENGINE',
+  })(),
+};
+
+/** Of commands that keep a cache. */
+export const cacheFlags = {
+  'kv-dtype': Flags.option({
+    options: CACHE_TYPES,
+    description:
+      'how keys and values of a whole context are stored (default: as --dtype); engine cpu: all; engine cuda with bfloat16: float8, int8, int4',
     helpGroup: 'ENGINE',
   })(),
 };

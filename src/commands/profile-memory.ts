@@ -1,24 +1,19 @@
 import { Flags } from '@oclif/core';
-import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
+import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
-import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+import {
+  cacheFlags,
+  contextsFlag,
+  fillCacheFlag,
+  modelFlags,
+  sweepFlags,
+  tokenCountFlag,
+} from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
 import type { Schema } from '../library/basics.js';
 
 const K = 1024;
-
-const ELEMENT_BYTES = [0.5, 1, 2, 4];
-
-function parseElementBytes(text: string): number {
-  const bytes = Number(text);
-  if (!ELEMENT_BYTES.includes(bytes)) {
-    throw new UsageError(
-      `'${text}' is not a size of keys and values: write ${ELEMENT_BYTES.join(', ')} bytes`,
-    );
-  }
-  return bytes;
-}
 
 export default class ProfileMemory extends BaseCommand {
   static override summary =
@@ -46,9 +41,9 @@ export default class ProfileMemory extends BaseCommand {
         '<%= config.bin %> <%= command.id %> --preset yoco-3b,transformer-3b --ctx 32k,64k,128k,256k,512k,1m --chunk 32k --chunk-logits --analytic',
     },
     {
-      description: 'Keys and values in 8 bits',
+      description: 'YOCO and compression together: keys and values in 4 bits, 65B',
       command:
-        '<%= config.bin %> <%= command.id %> --arch yoco,transformer --preset 65b --ctx 512k --kv-bytes 1 --analytic',
+        '<%= config.bin %> <%= command.id %> --arch yoco,transformer --preset 65b --ctx 512k --kv-dtype int4 --analytic',
     },
     {
       description: 'Measured on this machine up to 64k tokens',
@@ -64,14 +59,7 @@ export default class ProfileMemory extends BaseCommand {
     analytic: Flags.boolean({
       description: 'compute only; without --dtype at 2 bytes per element (bfloat16)',
     }),
-    'kv-bytes': Flags.custom<number>({
-      description:
-        'bytes per element of keys and values, where they are stored in another type than the rest: 0.5 (4 bits), 1 (8 bits), 2 or 4; ' +
-        'scales are not counted',
-      helpValue: '1',
-      dependsOn: ['analytic'],
-      parse: (text) => Promise.resolve(parseElementBytes(text)),
-    })(),
+    ...cacheFlags,
     'chunk-logits': Flags.boolean({
       description:
         'count the logits of a whole chunk where every token passes all layers, as in the official Transformer code',
@@ -100,9 +88,11 @@ export default class ProfileMemory extends BaseCommand {
     const models = chooseModels(await modelSelection(flags));
     const engine = flags.analytic ? undefined : await startChosenEngine(flags, this.reports());
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
+    const asked = flags['kv-dtype'] ?? storage;
+    const cacheType = engine?.cacheType ?? (asked === storage ? null : asked);
     this.note(
       `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens` +
-        (flags['kv-bytes'] === undefined ? '' : `, keys and values at ${flags['kv-bytes']} B per element`) +
+        (cacheType === null ? '' : `, keys and values in ${cacheType}`) +
         (flags['chunk-logits']
           ? ', with the logits of a whole chunk where every token passes all layers'
           : ''),
@@ -118,7 +108,7 @@ export default class ProfileMemory extends BaseCommand {
           onProgress,
           contexts: flags.ctx,
           chunkSize: flags.chunk,
-          keyValueBytes: flags['kv-bytes'],
+          ...(engine === undefined && { cacheType }),
           chunkLogits: flags['chunk-logits'],
           measureUpTo: flags['measure-up-to'],
           fillCache: flags['fill-cache'],

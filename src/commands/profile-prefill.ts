@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
-import { contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { cacheFlags, contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
@@ -52,6 +52,7 @@ export default class ProfilePrefill extends BaseCommand {
       min: 2,
     }),
     ...modelFlags,
+    ...cacheFlags,
     ...sweepFlags,
   };
 

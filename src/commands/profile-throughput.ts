@@ -1,7 +1,14 @@
 import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
 import { BaseCommand, type FlagsOf } from '../cli/base-command.js';
-import { contextsFlag, fillCacheFlag, modelFlags, sweepFlags, tokenCountFlag } from '../cli/flags.js';
+import {
+  cacheFlags,
+  contextsFlag,
+  fillCacheFlag,
+  modelFlags,
+  sweepFlags,
+  tokenCountFlag,
+} from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
 import { parseBatch } from '../cli/sizes.js';
 import { modelSelection } from '../cli/model-selection.js';
@@ -73,6 +80,7 @@ export default class ProfileThroughput extends BaseCommand {
     }),
     ...fillCacheFlag,
     ...modelFlags,
+    ...cacheFlags,
     ...sweepFlags,
   };
 

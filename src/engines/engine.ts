@@ -4,6 +4,7 @@
  * under the names in `ops/kernels.ts`; an op uses the kernel when the current backend has it and its own
  * composition of tfjs ops otherwise.
  */
+import type { CacheType } from '../ops/attention/cache-type.js';
 import type { Communicator } from '../distributed/communicator.js';
 import type { Ranks } from '../distributed/ranks.js';
 
@@ -46,6 +47,8 @@ export interface Engine {
   readonly description: string;
   readonly device: string;
   readonly storage: StorageType;
+  /** How caches store keys and values where it is not as tensors are stored: what the engine was started with. */
+  cacheType?: CacheType | null;
   /** Threads the engine computes with; `undefined` where the notion does not apply. */
   readonly threads?: number;
   memory(): EngineMemory;
@@ -65,6 +68,8 @@ export interface EngineOptions {
   /** CPU threads; defaults to the number of cores. */
   threads?: number;
   storage?: StorageType;
+  /** How caches store keys and values of a whole context; default: as tensors are stored. */
+  cacheType?: CacheType;
   /** Which GPU of the machine, from 0; default 0. */
   device?: number;
 }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
+import { type CacheType, cacheDefaults, CACHE_TYPES } from '../ops/attention/cache-type.js';
 import { reportRefusals } from '../ops/recording.js';
-import { RunError, YocoError } from '../errors.js';
+import { RunError, UsageError, YocoError } from '../errors.js';
 import type { Engine, EngineName, EngineOptions, StorageType } from './engine.js';
 
 /** Options of the start functions; an engine that would only emulate a GPU refuses under `hardwareOnly`. */
@@ -39,7 +40,29 @@ export async function startEngine(
     note(`decoding steps are computed, not replayed: ${reason}`);
   });
   const possible = withinCores(options, note);
-  return name === 'auto' ? startBest(possible, note, detail) : (await STARTERS[name]())(possible);
+  const engine = await (name === 'auto'
+    ? startBest(possible, note, detail)
+    : (await STARTERS[name]())(possible));
+  engine.cacheType = cacheDefaults.type = cacheTypeOf(engine, options.cacheType);
+  return engine;
+}
+
+/** Types in which an engine can keep keys and values, beside its own storage. */
+function compressedTypes({ name, storage }: Engine): readonly CacheType[] {
+  if (name === 'cpu') return CACHE_TYPES.filter((type) => type !== storage);
+  return name === 'cuda' && storage === 'bfloat16' ? ['float8', 'int8', 'int4'] : [];
+}
+
+/** @throws UsageError for a type that the engine does not have */
+function cacheTypeOf(engine: Engine, asked: CacheType | undefined): CacheType | null {
+  if (asked === undefined || asked === engine.storage) return null;
+  const possible = compressedTypes(engine);
+  if (possible.includes(asked)) return asked;
+  const others = possible.length > 0 ? ` or ${possible.join(', ')}` : '';
+  throw new UsageError(
+    `the ${engine.name} engine with ${engine.storage} keeps keys and values (--kv-dtype) in ${engine.storage}${others}, not in ${asked}; ` +
+      'the others are for engine cpu, and float8, int8 and int4 for engine cuda with bfloat16',
+  );
 }
 
 /** More threads than cores only wait for each other. */
@@ -55,16 +78,17 @@ export interface EngineFlags {
   readonly engine: EngineName | 'auto';
   readonly threads?: number;
   readonly dtype?: StorageType;
+  readonly 'kv-dtype'?: CacheType;
   /** Which GPU of the machine, where a launcher has started a process for each. */
   readonly device?: number;
 }
 
 /** Starts the engine that a command's flags name. */
 export function startChosenEngine(
-  { engine, threads, dtype, device }: EngineFlags,
+  { engine, threads, dtype, device, 'kv-dtype': cacheType }: EngineFlags,
   reports: StartReports,
 ): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype, device }, reports);
+  return startEngine(engine, { threads, storage: dtype, cacheType, device }, reports);
 }
 
 /** What came of starting an engine. */

@@ -58,4 +58,9 @@ export async function startSession(options: SessionOptions): Promise<Session> {
 }
 
 /** What beside model and data may change figures in their last digits: results of another engine are measured anew. */
-export const engineIdentity = ({ name, storage, threads }: Engine): Json => ({ name, storage, threads });
+export const engineIdentity = ({ name, storage, threads, cacheType = null }: Engine): Json => ({
+  name,
+  storage,
+  threads,
+  ...(cacheType !== null && { cacheType }),
+});

@@ -6,6 +6,7 @@
  * retention is counted in its recurrent form, 4 Dk Dv per head and token: what has to be done, not what a chunkwise
  * implementation does on top.
  */
+import { cacheBytes, cacheDefaults, type CacheType } from '../ops/attention/cache-type.js';
 import { limits } from '../ops/limits.js';
 import { headDim, layoutOf, type ModelConfig } from './config.js';
 import type { LayoutWord } from './layouts.js';
@@ -31,8 +32,8 @@ export interface MemoryQuestion {
    * (torch.cat in its attention). The paged cache here makes none.
    */
   readonly concatenatedCache?: boolean;
-  /** Bytes per element of keys and values where they are stored in another type than the rest, without the scales of such a type. */
-  readonly keyValueBytesPerElement?: number;
+  /** How keys and values of a whole context are stored; null: as the rest. Default: what the engine was started with. */
+  readonly cacheType?: CacheType | null;
   /**
    * Counts logits of every position of a chunk in layouts whose prompt passes every layer, as the official Transformer code
    * computes them (its forward pass applies the output head to all positions). Layouts with an early exit need the last
@@ -43,7 +44,7 @@ export interface MemoryQuestion {
 
 export interface InferenceMemory {
   readonly weights: number;
-  /** Keys and values of the whole context. */
+  /** Keys and values of the whole context; of a compressed cache also the newest ones as computed. */
   readonly keyValue: number;
   /** Recurrent states, in float32, and windows. */
   readonly state: number;
@@ -62,10 +63,10 @@ export interface Costs {
   decodeFlops(context: number): number;
   /** Operations of a training step per token: forward at every position, and twice that backward. */
   trainFlopsPerToken(context: number): number;
-  /** Bytes of keys and values that every further token of a sequence adds to the cache. */
-  keyValueBytesPerToken(bytesPerElement: number): number;
+  /** Bytes of keys and values, with their scales, that every further token of a sequence adds to the cache. */
+  keyValueBytesPerToken(bytesPerElement: number, type?: CacheType | null): number;
   /** Bytes of keys and values that decoding a token reads per token of context: those of every layer that attends to them. */
-  keyValueReadBytesPerToken(bytesPerElement: number): number;
+  keyValueReadBytesPerToken(bytesPerElement: number, type?: CacheType | null): number;
   /** Bytes per sequence of states that do not grow (windows when full; recurrent states in float32). */
   stateBytes(bytesPerElement: number): number;
   weightBytes(bytesPerElement: number): number;
@@ -96,9 +97,17 @@ export function costs(config: ModelConfig): Costs {
   const { dim, vocabSize, tieEmbeddings } = config;
   const groups = partGroups(config);
   const head = 2 * dim * vocabSize;
-  const perToken = (bytes: number): number =>
-    total(groups, ({ keyValueElements }) => keyValueElements) * bytes;
-  const reads = (bytes: number): number => total(groups, ({ readElements }) => readElements) * bytes;
+  const elementsKept = total(groups, ({ keyValueElements }) => keyValueElements);
+  /** Bytes of an element of keys and values, and of the newest ones that are kept as computed beside it. */
+  const stored = (bytes: number, type: CacheType | null): { element: number; recent: number } => {
+    const width = headDim(config);
+    const { perPosition, recent } = cacheBytes(type ?? 'float32', width, bytes, type !== null);
+    return { element: perPosition / (2 * width), recent: recent / (2 * width) };
+  };
+  const perToken = (bytes: number, type = cacheDefaults.type): number =>
+    elementsKept * stored(bytes, type).element;
+  const reads = (bytes: number, type = cacheDefaults.type): number =>
+    total(groups, ({ readElements }) => readElements) * stored(bytes, type).element;
   const state = (bytes: number): number => total(groups, ({ stateBytes }) => stateBytes(bytes));
   const activations = (chunk: number, bytes: number, batch = 1): number =>
     batch * chunk * activationWidth(config) * bytes;
@@ -126,17 +135,18 @@ export function costs(config: ModelConfig): Costs {
       batch = 1,
       chunk = OFFICIAL_CHUNK,
       concatenatedCache = false,
-      keyValueBytesPerElement = bytesPerElement,
+      cacheType = cacheDefaults.type,
       chunkLogits = false,
     }) {
-      const keyValue = batch * context * perToken(keyValueBytesPerElement);
+      const { element, recent } = stored(bytesPerElement, cacheType);
+      const keyValue = batch * elementsKept * (context * element + recent);
       const states = batch * state(bytesPerElement);
       const weights = parameters * bytesPerElement;
       const largest = Math.max(
         0,
         ...groups.map(({ word, keyValueElements }) => (word === 'attention' ? keyValueElements : 0)),
       );
-      const copied = concatenatedCache ? batch * context * largest * keyValueBytesPerElement : 0;
+      const copied = concatenatedCache ? batch * context * largest * element : 0;
       const rows = Math.min(chunk, context);
       const inLayers = activations(rows, bytesPerElement, batch) + copied;
       // The head runs after the layers, whose activations are gone: the stream, its normed copy and the logits are left.

@@ -1,4 +1,5 @@
 /** What a model can do. All calls compute on the current tfjs backend. */
+import type { CacheType } from '../ops/index.js';
 import type * as tf from '../tf.js';
 import type { ModelCache } from './state/state-cache.js';
 import type { ModelConfig } from './config.js';
@@ -13,6 +14,8 @@ export interface CacheOptions {
    * it continues, so that caches with many forks want small ones.
    */
   readonly pageSize?: number;
+  /** How keys and values are stored; null: as the engine stores tensors. Default: what the engine was started with. */
+  readonly type?: CacheType | null;
 }
 
 export interface LossOptions {

@@ -9,6 +9,7 @@
  * forward: any chunking, no logits.
  */
 import {
+  cacheDefaults,
   embedding,
   linear,
   linearCrossEntropy,
@@ -156,8 +157,8 @@ export class Model implements LanguageModel {
     return embedding(this.embedding, tokens, this.embeddingScale) as tf.Tensor3D;
   }
 
-  createCache({ batch = 1, ...size }: CacheOptions = {}): ModelCache {
-    const memories = this.parts.memories({ batch, ...size });
+  createCache({ batch = 1, type = cacheDefaults.type, ...size }: CacheOptions = {}): ModelCache {
+    const memories = this.parts.memories({ batch, type, ...size });
     return new StateCache({ batch, memories, kind: this.kind });
   }
 
@@ -204,6 +205,7 @@ export class Model implements LanguageModel {
     const [result] = tf.tidy((): (tf.Tensor2D | tf.Tensor3D)[] => {
       const hidden = this.advance(tokens, state, logits, earlyExit);
       state.length += count;
+      state.settle();
       if (hidden === null) return [];
       const scores = this.logits(hidden);
       return [logits === 'all' ? scores : tf.reshape<tf.Rank.R2>(scores, [batch, this.config.vocabSize])];
@@ -228,6 +230,7 @@ export class Model implements LanguageModel {
       return [tf.reshape<tf.Rank.R2>(scores, [count, this.config.vocabSize])];
     });
     for (const readout of readouts) readout.dispose();
+    for (const { cache } of sequences) StateCache.of(cache, this.kind).settle();
     return result ?? null;
   }
 

@@ -11,7 +11,7 @@ import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
 import { MEMORY_NAMES, partPrefixes } from './parameters.js';
 import type { Memory, MemoryOptions } from './state/memory.js';
-import { PagedMemory } from './state/pages.js';
+import { keyValueMemory } from './state/pages.js';
 import { PresentKeys } from './state/present.js';
 import type { Weights } from './weights.js';
 import type * as tf from '../tf.js';
@@ -80,7 +80,7 @@ type Keeper = MixerName | 'memory';
 function memoryFor(word: Keeper, config: ModelConfig, options: MemoryOptions): Memory {
   const made =
     word === 'memory'
-      ? PagedMemory.create({ ...options, kvHeads: config.kvHeads, headDim: headDim(config) })
+      ? keyValueMemory({ ...options, kvHeads: config.kvHeads, headDim: headDim(config) })
       : mixer(word).memory?.(config, options);
   return made ?? missing(word);
 }

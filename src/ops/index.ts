@@ -1,6 +1,9 @@
 /** The ops that models are written in. */
 export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/adamw.js';
+export { CACHE_TYPES, cacheBytes, cacheDefaults, type CacheType } from './attention/cache-type.js';
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
+export { compressedAttention } from './attention/compressed-attention.js';
+export { CompressedPages } from './attention/compressed-pages.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
 export { pagedAttention, type PagedAttentionOptions } from './attention/paged-attention.js';
 export { inOrder, joined, ringOf, withPosition, type KeysAndValues } from './attention/window-ring.js';

@@ -10,6 +10,7 @@
  * Dk/Dv key and value width, N rows, V vocabulary, P page size; `...` any leading dimensions.
  */
 import * as tf from '../tf.js';
+import type { CacheType } from './attention/cache-type.js';
 
 type Tensors<Names extends string, Optional extends string = never> = Readonly<Record<Names, tf.Tensor>> &
   Readonly<Partial<Record<Optional, tf.Tensor>>>;
@@ -64,6 +65,36 @@ export interface PageWriteAttributes {
   /** First position of the keys and values to take, and how many. */
   readonly start: number;
   readonly count: number;
+}
+
+/** Of a compressed cache. */
+export interface CompressAttributes {
+  readonly type: CacheType;
+  /** First row of the keys and values to take. */
+  readonly row: number;
+  /** First group of the page to write, and how many. */
+  readonly group: number;
+  readonly count: number;
+}
+
+export interface CompressedWriteAttributes {
+  readonly type: CacheType;
+  /** Of the row, in its sequence. */
+  readonly position: number;
+  readonly pageSize: number;
+}
+
+export interface CompressedAttentionAttributes {
+  readonly type: CacheType;
+  readonly scale: number;
+  /** Positions of the cache; the queries are the last Tq of them. */
+  readonly length: number;
+  readonly pageSize: number;
+  /** Row `rawRow` of the keys and values as computed holds position `rawStart`, which begins a group. */
+  readonly rawStart: number;
+  readonly rawRow: number;
+  /** Whether they are a ring of two groups, whose row p mod 2 groups holds position p; else `rawRow` is 0. */
+  readonly isRing: boolean;
 }
 
 export interface AdamWAttributes {
@@ -161,6 +192,34 @@ export interface Kernels {
     Tensors<'keyPage' | 'valuePage' | 'keys' | 'values'>,
     PageWriteAttributes & { readonly rotation: RotationAttributes }
   >;
+
+  /**
+   * In place: codes whole groups of keys and values [B,H,R,D] into a page, whose int32 tensors are keyCodes and valueCodes
+   * [B,H,P,words] and, where the type has them, keyScales and valueScales [B,H,P/GROUP,words]; `attention/codes.ts` is the
+   * reference. No outputs.
+   */
+  CompressRows: Kernel<
+    Tensors<'keyCodes' | 'valueCodes' | 'keys' | 'values', 'keyScales' | 'valueScales'>,
+    CompressAttributes
+  >;
+  /**
+   * In place: the keys and values [B,1,H,D] of a position into row position mod R of recentKeys and recentValues [B,H,R,D];
+   * where it begins a group other than the first, the group before it is coded first, as by `CompressRows`, into the page of that
+   * group. The page is absent where there is none yet. No outputs.
+   */
+  CompressedWrite: Kernel<
+    Tensors<
+      'recentKeys' | 'recentValues' | 'keys' | 'values',
+      'keyCodes' | 'valueCodes' | 'keyScales' | 'valueScales'
+    >,
+    CompressedWriteAttributes
+  >;
+  /**
+   * Attention over a compressed cache, for inference: a query sees the positions of its own group and up to its own in rawKeys
+   * and rawValues [B,H,R,D], and those of earlier groups as coded in pages keyCodes0, valueCodes0, keyScales0, valueScales0,
+   * keyCodes1, … Output out [B,Tq,Hq,D], of q [B,Tq,Hq,D].
+   */
+  CompressedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, CompressedAttentionAttributes>;
 
   /** log sigmoid(x) / normalizer, any shape: the logarithm of gated retention's decay. */
   LogDecay: Kernel<Tensors<'x'>, { readonly normalizer: number }>;

@@ -2,6 +2,7 @@
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
+import type { CacheType } from '../ops/index.js';
 import type { ModelKey } from '../sweep/model-key.js';
 import { randomTokens } from './prompt.js';
 import { peakResidentBytes } from '../sweep/memory-budget.js';
@@ -12,8 +13,8 @@ export interface MemoryAssumptions {
   bytesPerElement: number;
   /** Tokens prefilled at a time. */
   chunkSize: number;
-  /** Bytes per element of keys and values, where it is another. */
-  keyValueBytes?: number;
+  /** How keys and values are stored; null: as the rest. */
+  cacheType?: CacheType | null;
   /** Count the logits of a whole chunk where the official code computes them (see `MemoryQuestion`). */
   chunkLogits?: boolean;
 }
@@ -79,20 +80,17 @@ export const NOT_MEASURED: { readonly [Name in keyof MeasuredMemory]: null } = {
 export function computedMemory(
   config: ModelConfig,
   context: number,
-  { bytesPerElement, chunkSize, keyValueBytes = bytesPerElement, chunkLogits }: MemoryAssumptions,
+  { bytesPerElement, chunkSize, cacheType = null, chunkLogits }: MemoryAssumptions,
 ): ComputedMemory {
   const formulas = costs(config);
-  const question = {
-    ...{ context, chunk: chunkSize, bytesPerElement, chunkLogits },
-    keyValueBytesPerElement: keyValueBytes,
-  };
+  const question = { context, chunk: chunkSize, bytesPerElement, cacheType, chunkLogits };
   const memory = formulas.inferenceMemory(question);
   return {
     bytesPerElement,
     chunkTokens: chunkSize,
     weightsBytes: memory.weights,
     kvCacheBytes: memory.keyValue,
-    kvBytesPerToken: formulas.keyValueBytesPerToken(keyValueBytes),
+    kvBytesPerToken: formulas.keyValueBytesPerToken(bytesPerElement, cacheType),
     stateBytes: memory.state,
     activationBytes: memory.activations,
     totalBytes: memory.total,

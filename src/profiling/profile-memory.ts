@@ -1,5 +1,6 @@
 /** Memory of inference against context, for several models: computed, and measured where it fits. */
 import type { Engine, StorageType } from '../engines/engine.js';
+import type { CacheType } from '../ops/index.js';
 import type { CellTable } from '../results/typed.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { modelKey, type ModelChoice } from '../sweep/model-key.js';
@@ -36,8 +37,8 @@ export interface ProfileMemoryOptions {
   readonly storage?: StorageType;
   /** Tokens prefilled at a time; default 8192. */
   readonly chunkSize?: number;
-  /** Bytes per element of keys and values stored in another type than the rest; computed only, so without an engine. */
-  readonly keyValueBytes?: number;
+  /** How computed figures assume keys and values are stored; null: as the rest. Default the engine's; only without an engine. */
+  readonly cacheType?: CacheType | null;
   /** Count the logits of a whole chunk where the official code computes them; computed only, so without an engine. */
   readonly chunkLogits?: boolean;
   /** The longest context that is also measured; default 16384. */
@@ -65,13 +66,12 @@ export async function profileMemory(
     keys: contexts.map((context): MemoryKey => ({ ...modelKey(choice), context })),
   }));
   const storage = engine?.storage ?? options.storage ?? 'bfloat16';
-  const { keyValueBytes, chunkLogits } = options;
-  if (engine && (keyValueBytes !== undefined || chunkLogits)) {
-    throw new RangeError('keyValueBytes and chunkLogits are for computed memory: leave the engine out');
+  const { cacheType = engine?.cacheType ?? null, chunkLogits } = options;
+  if (engine && (options.cacheType !== undefined || chunkLogits)) {
+    throw new RangeError('cacheType and chunkLogits are for computed memory: leave the engine out');
   }
   const assumptions: MemoryAssumptions = {
-    ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize },
-    ...(keyValueBytes !== undefined && { keyValueBytes }),
+    ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize, cacheType },
     ...(chunkLogits && { chunkLogits }),
   };
   const measured = engine ? measurableParts(parts, engine, measureUpTo, assumptions, options) : [];

@@ -28,6 +28,8 @@ export interface Provenance {
     device: string;
     storage: string;
     threads: number | null;
+    /** How caches store keys and values, where it is not as tensors are stored. */
+    cacheType?: string;
   } | null;
   /** Of a run on several ranks: how they talk, and the device of each. */
   ranks?: { transport: string; devices: readonly string[] };
@@ -47,6 +49,7 @@ export interface EngineDescription {
   readonly device: string;
   readonly storage: string;
   readonly threads?: number;
+  readonly cacheType?: string | null;
 }
 
 export interface RunDescription {
@@ -144,8 +147,8 @@ function plain(value: unknown): Json {
 }
 
 function describeEngine(engine: EngineDescription): Provenance['engine'] {
-  const { name, description, device, storage, threads } = engine;
-  return { name, description, device, storage, threads: threads ?? null };
+  const { name, description, device, storage, threads, cacheType } = engine;
+  return { name, description, device, storage, threads: threads ?? null, ...(cacheType && { cacheType }) };
 }
 
 function describeRanks({ engine, communicator }: RunDescription): Pick<Provenance, 'ranks'> {

@@ -89,22 +89,21 @@ test('memory in three parts: each adds up to its total, measured where the conte
   assert.is(at(computed, 'measured_other_bytes'), '');
 });
 
-test('--kv-bytes changes keys and values only; --chunk-logits the Transformer only; both are computed only', async () => {
+test('--kv-dtype changes keys and values only; --chunk-logits the Transformer only, and is computed only', async () => {
   const argv = ['profile-memory', '--analytic', ...common(), '--arch', 'yoco,transformer', '--ctx', '4k'];
   const rows = await json(...argv);
-  const small = await json(...argv, '--kv-bytes', '0.5', '--no-resume');
+  const small = await json(...argv, '--kv-dtype', 'int4', '--no-resume');
   const logits = await json(...argv, '--chunk-logits', '--chunk', '4k', '--no-resume');
   rows.forEach((row, i) => {
-    assert.is(Number(small[i]?.kv_cache_bytes), Number(row.kv_cache_bytes) / 4);
+    const share = Number(small[i]?.kv_cache_bytes) / Number(row.kv_cache_bytes);
+    assert.ok(share > 0.25 && share < 0.4, `int4 takes ${share} of bfloat16`);
     assert.is(small[i]?.weights_bytes, row.weights_bytes);
   });
   assert.is(logits[0]?.activation_bytes, rows[0]?.activation_bytes);
   assert.ok(Number(logits[1]?.activation_bytes) >= Number(rows[1]?.activation_bytes));
-  for (const flag of [['--kv-bytes', '1'], ['--chunk-logits']]) {
-    const { stderr, exitCode } = await runCli('profile-memory', ...common(), '--ctx', '64', ...flag);
-    assert.match(stderr, /--analytic/);
-    assert.is(exitCode, 2);
-  }
+  const { stderr, exitCode } = await runCli('profile-memory', ...common(), '--ctx', '64', '--chunk-logits');
+  assert.match(stderr, /--analytic/);
+  assert.is(exitCode, 2);
 });
 
 test('prefill is timed at every context, with and without early exit, and resumes without measuring again', async () => {
@@ -334,7 +333,7 @@ test('bad input is one line and exit status 2', async () => {
     [['--arch', 'mamba'], /--arch=mamba to be one of: yoco, transformer, gqa, mqa/],
     [['--preset', 'nano', '--arch', 'yoco,cla3'], /layers must be a multiple of 3 for 'cla3', found 8/],
     [['--config', 'absent.json'], /the configuration: cannot read absent\.json: no such file/],
-    [['--kv-bytes', '3'], /--kv-bytes: '3' is not a size of keys and values: write 0\.5, 1, 2, 4 bytes/],
+    [['--kv-dtype', 'int3'], /--kv-dtype=int3 to be one of: float32, bfloat16, float16, float8, int8, int4/],
     [['--tolerance', '5'], /--check/],
     [['--seed', '-1'], /--seed/],
     [

@@ -31,6 +31,13 @@ export class GraphBuilder {
     return this.append({ op: operator, inputs, outputs: [this.fresh()], attributes });
   }
 
+  /** The halves of x along an axis. */
+  split(x: string, axis: number): [first: string, second: string] {
+    const outputs = [`${this.fresh()}_0`, `${this.fresh()}_1`] as const;
+    this.append({ op: 'Split', inputs: [x], outputs, attributes: { axis, num_outputs: 2 } });
+    return [...outputs];
+  }
+
   /** The (first) result of one of ONNX Runtime's own operators. */
   own(operator: string, inputs: readonly string[], attributes?: Attributes): string {
     return this.append({

@@ -4,7 +4,16 @@
  */
 
 /** Element types by their number in `TensorProto.DataType`. */
-export const ELEMENT_TYPES = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+export const ELEMENT_TYPES = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+} as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;
 
 /** An integer, a list of integers, or a float wrapped so that 1 and 1.0 can be told apart. */

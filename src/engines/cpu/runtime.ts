@@ -2,15 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Api, created, loadApi, onnxruntimeDirectory } from './library.js';
-import { ELEMENT_TYPES, encodeModel, type Graph } from './onnx.js';
+import { ELEMENT_TYPES, type ElementType, encodeModel, type Graph } from './onnx.js';
 import { telemetryAllowed } from './telemetry.js';
 
-export type OnnxValues = Float32Array | Int32Array | Uint8Array | BigInt64Array;
+export type OnnxValues = Float32Array | Int32Array | Uint8Array | Uint16Array | Int8Array | BigInt64Array;
 
 /** An array as ONNX Runtime sees it. */
 export interface OnnxTensor {
   readonly data: OnnxValues;
   readonly dims: readonly number[];
+  /** Where the array does not say it. */
+  readonly type?: ElementType;
 }
 
 type Tensors = Readonly<Record<string, OnnxTensor>>;
@@ -90,8 +92,8 @@ export class OnnxRuntime {
   }
 
   /** `data` as an ONNX tensor of the given shape, without copying. */
-  wrap(data: OnnxValues, dims: readonly number[]): OnnxTensor {
-    return { data, dims };
+  wrap(data: OnnxValues, dims: readonly number[], type?: ElementType): OnnxTensor {
+    return { data, dims, type };
   }
 
   /** Runs the graph known as `key`, defining it on first use; results are written into `fetches`. */
@@ -120,13 +122,21 @@ export class OnnxRuntime {
   /** Makes the handle number `index` of the run in progress. */
   private make(index: number, tensor: OnnxTensor | undefined): void {
     if (tensor === undefined) throw new Error('A graph misses an input or output');
-    const { data, dims } = tensor;
+    const { data, dims, type } = tensor;
     const size = dims.length;
     if (size > MOST_DIMS) throw new Error(`A tensor has ${size} dimensions, more than ${MOST_DIMS}`);
     for (let i = 0; i < size; i++) this.dims[2 * i] = dims[i] as number;
     const { api, memoryInfo } = this.environment;
     const target = this.valuesAddress + 8 * index;
-    api.createTensorWithData(memoryInfo, data, data.byteLength, this.dims, size, elementType(data), target);
+    api.createTensorWithData(
+      memoryInfo,
+      data,
+      data.byteLength,
+      this.dims,
+      size,
+      ELEMENT_TYPES[type ?? elementType(data)],
+      target,
+    );
   }
 
   private compile(graph: Graph): Session {
@@ -162,8 +172,10 @@ export class OnnxRuntime {
   }
 }
 
-function elementType(data: OnnxValues): number {
-  if (data instanceof Float32Array) return ELEMENT_TYPES.float32;
-  if (data instanceof Int32Array) return ELEMENT_TYPES.int32;
-  return data instanceof Uint8Array ? ELEMENT_TYPES.bool : ELEMENT_TYPES.int64;
+function elementType(data: OnnxValues): ElementType {
+  if (data instanceof Float32Array) return 'float32';
+  if (data instanceof Int32Array) return 'int32';
+  if (data instanceof Int8Array) return 'int8';
+  if (data instanceof Uint16Array) return 'float16';
+  return data instanceof Uint8Array ? 'bool' : 'int64';
 }

@@ -7,6 +7,7 @@ import { CUDA_BACKEND, CudaBackend } from './backend.js';
 import { type Device, openDevice } from './device.js';
 import { cudaRecorder } from './recorder.js';
 import { registerAttention } from './kernels/attention.js';
+import { registerCompressed } from './kernels/compressed.js';
 import { registerCrossEntropy } from './kernels/cross-entropy.js';
 import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
@@ -49,6 +50,9 @@ const CHUNK_BYTES = 2 ** 30;
 /** Pages of 32,768 positions for 8 heads of 128: every layer and step handles all pages, so a million tokens make 32. */
 const KEY_PAGE_BYTES = 2 ** 27;
 
+/** Kernels that exist for bfloat16 only. */
+const BFLOAT16_ONLY: readonly KernelName[] = ['CompressRows', 'CompressedWrite', 'CompressedAttention'];
+
 /** Fused kernels that exist for 16-bit storage only: under float32 the composed form keeps full precision. */
 const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'CausalAttention',
@@ -77,13 +81,13 @@ function registerKernels(storage: StorageType): void {
     registerOptimizer();
   }
   registered = true;
-  if (storage === 'float32') {
-    const present = new Set(tf.getKernelsForBackend(CUDA_BACKEND).map(({ kernelName }) => kernelName));
-    for (const name of HALF_PRECISION_ONLY) if (present.has(name)) tf.unregisterKernel(name, CUDA_BACKEND);
-  } else {
-    registerAttention();
-    registerRetention();
-  }
+  const absent = storage === 'float32' ? [...HALF_PRECISION_ONLY, ...BFLOAT16_ONLY] : BFLOAT16_ONLY;
+  const present = new Set(tf.getKernelsForBackend(CUDA_BACKEND).map(({ kernelName }) => kernelName));
+  for (const name of absent) if (present.has(name)) tf.unregisterKernel(name, CUDA_BACKEND);
+  if (storage === 'float32') return;
+  registerAttention();
+  registerRetention();
+  if (storage === 'bfloat16') registerCompressed();
 }
 
 function describe({ driver, compiler, allocator, storage }: Device, backend: CudaBackend): Engine {

@@ -199,6 +199,26 @@ export const RULE = new Struct({
   decayedRate: 'float32',
 });
 
+/** `CodePage` of codes.cuh. */
+export const CODE_PAGE = new Struct({
+  keyCodes: 'pointer',
+  valueCodes: 'pointer',
+  keyScales: 'pointer',
+  valueScales: 'pointer',
+});
+
+/** `Problem` of attention_coded.cu. */
+export const CODED_PROBLEM = new Struct({
+  tq: 'int32',
+  heads: 'int32',
+  kvHeads: 'int32',
+  pageSize: 'int32',
+  scale: 'float32',
+});
+
+/** `Raw` of attention_coded.cu. */
+export const RAW = new Struct({ keys: 'pointer', values: 'pointer', rows: 'int32', start: 'int32' });
+
 /** `Written` of page.cu: keys and values. */
 export const WRITTEN = new Struct({ page: ['pointer', 2], rows: ['pointer', 2] });
 

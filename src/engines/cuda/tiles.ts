@@ -45,6 +45,12 @@ export const TILES = {
     /** Parts of the splits that are joined at once. */
     PARTS: 8,
   },
+  attention_coded: {
+    /** As of attention_decode, whose kernel joins the splits; LEAST is a multiple of a group. */
+    WARPS: 4,
+    MOST: 16,
+    LEAST: 256,
+  },
   attention_hopper: {
     /** Rows of a block, keys of a tile, tiles of K and of V in flight. */
     ROWS: 128,

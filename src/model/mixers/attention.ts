@@ -7,7 +7,7 @@ import { matrix, type ParameterInput } from '../initial-values.js';
 import { mergeHeads, type Rotation, type Rows, splitHeads } from '../layers/heads.js';
 import { UsageError } from '../../errors.js';
 import type { KeyValueMemory, SelfMemory } from '../state/memory.js';
-import { PagedMemory } from '../state/pages.js';
+import { keyValueMemory } from '../state/pages.js';
 import { PresentKeys } from '../state/present.js';
 import { keysSeen, type Mixer, type MixerDefinition, type MixerFlops, type Shape } from './mixer.js';
 
@@ -113,7 +113,7 @@ export const attention: MixerDefinition<HeadFields, KeyValueMemory> = {
     };
     return new SelfAttention(own, shape, conventions.rotation(shape.headDim, config));
   },
-  memory: (config, options) => PagedMemory.create({ ...options, ...attentionShape(config) }),
+  memory: (config, options) => keyValueMemory({ ...options, ...attentionShape(config) }),
   present: (_, isRead) => new PresentKeys(isRead),
   keyValueElements(config) {
     const { kvHeads, headDim } = attentionShape(config);

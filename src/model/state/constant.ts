@@ -98,6 +98,10 @@ abstract class ConstantMemory implements Memory {
     return this.tensors.map((tensor) => tensor.shape.join()).join(' ');
   }
 
+  settle(): void {
+    // Everything it holds is for the next call.
+  }
+
   resume(): void {
     // What the tensors hold is what they hold at any length.
   }

@@ -1,6 +1,6 @@
 /** Contexts that need not be computed: memory and time of a step depend on how many keys and values there are, not which. */
 import * as tf from '../../tf.js';
-import { PagedMemory } from './pages.js';
+import { StoredMemory } from './pages.js';
 import { type ModelCache, StateCache } from './state-cache.js';
 
 /** Positions of all sequences appended at a time, and how many of a sequence differ. */
@@ -10,7 +10,7 @@ const [BLOCK, DISTINCT] = [8192, 256];
 export function fillCache(cache: ModelCache, length: number): void {
   if (!(cache instanceof StateCache)) throw new TypeError('the model keeps its cache elsewhere');
   if (cache.length >= length) return;
-  const pages = cache.memories.filter((memory) => memory instanceof PagedMemory);
+  const pages = cache.memories.filter((memory): memory is StoredMemory => memory instanceof StoredMemory);
   const [first] = pages;
   tf.tidy(() => {
     const most = Math.min(Math.max(DISTINCT, Math.floor(BLOCK / cache.batch)), length - cache.length);
@@ -24,7 +24,7 @@ export function fillCache(cache: ModelCache, length: number): void {
 }
 
 /** Of the shape that all layers share. */
-function randomBlock(batch: number, most: number, { headShape }: PagedMemory): tf.Tensor4D {
+function randomBlock(batch: number, most: number, { headShape }: StoredMemory): tf.Tensor4D {
   const { kvHeads, headDim } = headShape;
   const rows = tf.randomNormal<tf.Rank.R4>([batch, DISTINCT, kvHeads, headDim]);
   return tf.tile(rows, [1, Math.ceil(most / DISTINCT), 1, 1]);

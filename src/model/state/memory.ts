@@ -1,10 +1,10 @@
 /**
  * What parts of a model remember of earlier positions, behind one interface: growing pages of keys and values, rings of
- * a window, recurrent states. Another way to store keys and values (8 or 4 bits, say) is another implementation of
- * `KeyValueMemory`; nothing outside this folder knows which there are.
+ * a window, recurrent states. Nothing outside this folder knows which there are.
  *
  * Where the rows of a call stand in their sequences is said by `Rows` alone.
  */
+import type { CacheType } from '../../ops/index.js';
 import type * as tf from '../../tf.js';
 import type { Rotation, Rows } from '../layers/heads.js';
 
@@ -34,6 +34,8 @@ export interface Memory {
   restore(tensors: readonly tf.Tensor4D[]): void;
   /** Equal before and after a step that may be recorded. */
   shape(): string;
+  /** Releases what only the queries of the last call needed: a model calls it when all its parts have run. */
+  settle(): void;
   /** Sets the length within what is allocated: a recorded step has written, or is to be run again. */
   resume(length: number): void;
 }
@@ -99,4 +101,6 @@ export interface MemoryOptions {
   readonly maxTokens?: number;
   /** Positions per page of keys and values; default: chosen by `maxTokens`. */
   readonly pageSize?: number;
+  /** How keys and values of a whole context are stored; null: as the engine stores tensors. */
+  readonly type?: CacheType | null;
 }

@@ -1,5 +1,11 @@
-/** Keys and values of all positions, in pages. */
-import { KeyValuePages, pagedAttention, type Page } from '../../ops/index.js';
+/** Keys and values of all positions, in pages: as the engine stores tensors, or compressed. */
+import {
+  CompressedPages,
+  compressedAttention,
+  KeyValuePages,
+  pagedAttention,
+  type Page,
+} from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
 import type { KeyValueMemory, MemoryOptions } from './memory.js';
@@ -9,19 +15,27 @@ export interface HeadShape {
   readonly headDim: number;
 }
 
-export class PagedMemory implements KeyValueMemory {
+/** Keys and values of a whole context: pages of the engine's own storage, or compressed ones. */
+export function keyValueMemory({ type = null, ...options }: MemoryOptions & HeadShape): StoredMemory {
+  return type === null
+    ? PagedMemory.create(options)
+    : new CompressedMemory(new CompressedPages(type, options));
+}
+
+/** What both kinds have in common; `Store` appends, forks and forgets. */
+export abstract class StoredMemory<
+  Store extends KeyValuePages | CompressedPages = KeyValuePages | CompressedPages,
+> implements KeyValueMemory {
   readonly grows = true;
 
-  private constructor(private readonly store: KeyValuePages) {}
+  constructor(protected readonly store: Store) {}
 
-  static create(options: MemoryOptions & HeadShape): PagedMemory {
-    return new PagedMemory(new KeyValuePages(options));
-  }
-
-  /** The pages themselves, for tests and benchmarks. */
-  get pages(): readonly Page[] {
-    return this.store.pages;
-  }
+  abstract attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D;
+  abstract fork(): StoredMemory;
+  abstract mark(): void;
+  abstract canRewind(length: number): boolean;
+  abstract settle(): void;
+  abstract written(): readonly tf.Tensor[];
 
   get pageSize(): number {
     return this.store.pageSize;
@@ -35,36 +49,23 @@ export class PagedMemory implements KeyValueMemory {
     this.store.append(k, v, rotation && rotationAt(rows, rotation));
   }
 
-  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
-    return pagedAttention(q, this.store, { rotation: rotation && rotationAt(rows, rotation) });
-  }
-
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     this.append(k, v, rows, rotation);
-    return this.attend(q, rows, rotation);
+    const attended = this.attend(q, rows, rotation);
+    this.settle();
+    return attended;
   }
 
   /** Appends `count` positions of the rows in `block`, [B, T, Hkv, D], over and over: contents for measurements. */
   fill(block: tf.Tensor4D, count: number): void {
     const part = tf.slice(block, [0, 0, 0, 0], [-1, count, -1, -1]);
     this.store.append(part, part);
+    this.settle();
     part.dispose();
   }
 
   get headShape(): HeadShape {
     return this.store.options;
-  }
-
-  fork(): PagedMemory {
-    return new PagedMemory(this.store.fork());
-  }
-
-  mark(): void {
-    // Pages keep everything.
-  }
-
-  canRewind(length: number): boolean {
-    return length <= this.store.length;
   }
 
   rewind(length: number): void {
@@ -77,11 +78,6 @@ export class PagedMemory implements KeyValueMemory {
 
   get isWritable(): boolean {
     return this.store.hasRoom;
-  }
-
-  written(): readonly tf.Tensor[] {
-    const last = this.store.pages.at(-1);
-    return last === undefined ? [] : [last.key, last.value];
   }
 
   carried(): readonly tf.Tensor4D[] {
@@ -98,5 +94,67 @@ export class PagedMemory implements KeyValueMemory {
 
   resume(length: number): void {
     this.store.resume(length);
+  }
+}
+
+export class PagedMemory extends StoredMemory<KeyValuePages> {
+  static create(options: MemoryOptions & HeadShape): PagedMemory {
+    return new PagedMemory(new KeyValuePages(options));
+  }
+
+  /** The pages themselves, for tests and benchmarks. */
+  get pages(): readonly Page[] {
+    return this.store.pages;
+  }
+
+  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
+    return pagedAttention(q, this.store, { rotation: rotation && rotationAt(rows, rotation) });
+  }
+
+  fork(): PagedMemory {
+    return new PagedMemory(this.store.fork());
+  }
+
+  mark(): void {
+    // Pages keep everything.
+  }
+
+  canRewind(length: number): boolean {
+    return length <= this.store.length;
+  }
+
+  settle(): void {
+    // Pages hold everything as it is.
+  }
+
+  written(): readonly tf.Tensor[] {
+    const last = this.store.pages.at(-1);
+    return last === undefined ? [] : [last.key, last.value];
+  }
+}
+
+class CompressedMemory extends StoredMemory<CompressedPages> {
+  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
+    return compressedAttention(q, this.store, { rotation: rotation && rotationAt(rows, rotation) });
+  }
+
+  fork(): CompressedMemory {
+    return new CompressedMemory(this.store.fork());
+  }
+
+  mark(): void {
+    this.store.mark();
+  }
+
+  canRewind(length: number): boolean {
+    return this.store.canRewind(length);
+  }
+
+  settle(): void {
+    this.store.settle();
+  }
+
+  written(): readonly tf.Tensor[] {
+    return this.store.written;
   }
 }

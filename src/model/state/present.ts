@@ -24,6 +24,7 @@ export abstract class PresentMemory implements Memory {
   carried = refuse;
   restore = refuse;
   shape = refuse;
+  settle = refuse;
   resume = refuse;
   abstract dispose(): void;
 }

@@ -22,8 +22,8 @@ export interface ModelCache {
   /** Makes the present length one that `rewind` can return to. */
   mark(): void;
   /**
-   * Forgets the tokens from `length` on. Keys and values of a whole context can return to any length; windows and
-   * recurrent states to 0 and to the lengths that were marked.
+   * Forgets the tokens from `length` on. Keys and values of a whole context can return to any length; windows, recurrent states
+   * and compressed keys and values to 0 and to the lengths that were marked.
    * @throws RunError for another length: nothing has changed then
    */
   rewind(length: number): void;
@@ -74,6 +74,11 @@ export class StateCache implements ModelCache {
     const sum = (grows: boolean): number =>
       this.memories.reduce((bytes, memory) => bytes + (memory.grows === grows ? memory.bytes : 0), 0);
     return { keyValue: sum(true), state: sum(false) };
+  }
+
+  /** Releases what only the queries of the last call needed. */
+  settle(): void {
+    for (const memory of this.memories) memory.settle();
   }
 
   mark(): void {

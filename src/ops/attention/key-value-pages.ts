@@ -36,7 +36,7 @@ function isFused(count: number, { positions = null }: RotaryOptions): boolean {
   return count <= FEW_POSITIONS && positions === null && hasKernel('RotatedPageWrite');
 }
 
-function defaultPageSize({ batch, kvHeads, headDim, maxTokens }: PageOptions): number {
+export function defaultPageSize({ batch, kvHeads, headDim, maxTokens }: PageOptions): number {
   if (maxTokens === undefined) return DEFAULT_PAGE;
   const fitting = 2 ** Math.ceil(Math.log2(Math.max(1, maxTokens)));
   const allowed = 2 ** Math.floor(Math.log2(limits.keyPageBytes / (batch * kvHeads * headDim * 4)));
@@ -105,18 +105,12 @@ export class KeyValuePages {
     const old = position === 0 ? undefined : this.pages[index];
     const target = (page?: tf.Tensor4D): tf.Tensor4D =>
       page && index >= this.sharedPages ? page : this.emptyPage(page);
-    const inPlace = hasKernel('PageWrite');
-    const page = inPlace
-      ? { key: target(old?.key), value: target(old?.value) }
-      : { key: this.rewritten(old?.key, k, attrs), value: this.rewritten(old?.value, v, attrs) };
-    if (inPlace) {
-      const inputs = { keyPage: page.key, valuePage: page.value, keys: k, values: v };
-      if (rotation === null) runKernel('PageWrite', inputs, attrs, () => []);
-      else {
-        const rotated = { ...attrs, rotation: rotationAttributes(rotation) };
-        runKernel('RotatedPageWrite', inputs, rotated, () => []);
-      }
-    }
+    const page = hasKernel('PageWrite')
+      ? writeRows({ key: target(old?.key), value: target(old?.value) }, k, v, attrs, rotation)
+      : {
+          key: rewritten(this.pageShape, old?.key, k, attrs),
+          value: rewritten(this.pageShape, old?.value, v, attrs),
+        };
     if (old && old.key !== page.key) tf.dispose([old.key, old.value]);
     this.sharedPages = Math.min(this.sharedPages, index);
     this.pages[index] = page;
@@ -130,28 +124,6 @@ export class KeyValuePages {
   /** A page of its own memory: a copy of `page`, or zeros (filled by the engine; `tf.zeros` sends them from the host). */
   private emptyPage(page?: tf.Tensor4D): tf.Tensor4D {
     return tf.keep(tf.tidy(() => (page ? tf.add(page, 0) : tf.fill<tf.Rank.R4>(this.pageShape, 0))));
-  }
-
-  /** Without an in-place kernel: a new page made of the old rows, the new ones and zeros. */
-  private rewritten(
-    page: tf.Tensor4D | undefined,
-    rows: tf.Tensor4D,
-    { position, start, count }: PageWriteAttributes,
-  ): tf.Tensor4D {
-    const [batch, heads, size, width] = this.pageShape;
-    return tf.keep(
-      tf.tidy(() => {
-        const fresh = tf.transpose(
-          tf.slice(rows, [0, start, 0, 0], [batch, count, heads, width]),
-          [0, 2, 1, 3],
-        );
-        const parts: tf.Tensor4D[] = [fresh];
-        if (page) parts.unshift(tf.slice(page, [0, 0, 0, 0], [batch, heads, position, width]));
-        const rest = size - position - count;
-        if (rest > 0) parts.push(tf.zeros([batch, heads, rest, width]));
-        return tf.concat(parts, 2);
-      }),
-    );
   }
 
   /** Whether the next position goes in place into the last page, so that no page is added or replaced. */
@@ -204,4 +176,46 @@ export class KeyValuePages {
     this.sharedPages = 0;
     this.tokens = 0;
   }
+}
+
+/** Writes rows into a page: in place where the engine can, or else into a new one. */
+export function writeRows(
+  page: Page,
+  k: tf.Tensor4D,
+  v: tf.Tensor4D,
+  attrs: PageWriteAttributes,
+  rotation: RotaryOptions | null = null,
+): Page {
+  if (!hasKernel('PageWrite')) {
+    const { shape } = page.key;
+    return { key: rewritten(shape, page.key, k, attrs), value: rewritten(shape, page.value, v, attrs) };
+  }
+  const inputs = { keyPage: page.key, valuePage: page.value, keys: k, values: v };
+  if (rotation === null) runKernel('PageWrite', inputs, attrs, () => []);
+  else runKernel('RotatedPageWrite', inputs, { ...attrs, rotation: rotationAttributes(rotation) }, () => []);
+  return page;
+}
+
+/** A new page made of the old rows and the new ones; zeros where there was no page. */
+function rewritten(
+  [batch, heads, size, width]: [number, number, number, number],
+  page: tf.Tensor4D | undefined,
+  rows: tf.Tensor4D,
+  { position, start, count }: PageWriteAttributes,
+): tf.Tensor4D {
+  return tf.keep(
+    tf.tidy(() => {
+      const fresh = tf.transpose(
+        tf.slice(rows, [0, start, 0, 0], [batch, count, heads, width]),
+        [0, 2, 1, 3],
+      );
+      const old = (from: number, length: number): tf.Tensor4D[] => {
+        if (length === 0) return [];
+        const shape: [number, number, number, number] = [batch, heads, length, width];
+        return [page ? tf.slice(page, [0, 0, from, 0], shape) : tf.zeros(shape)];
+      };
+      const after = position + count;
+      return tf.concat([...old(0, position), fresh, ...old(after, size - after)], 2);
+    }),
+  );
 }

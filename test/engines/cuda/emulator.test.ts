@@ -109,6 +109,14 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['attention_decode'],
     compared: ['attention', 'attention: recorded', 'attention: rotated', 'attention: sums'],
   },
+  coded: {
+    title: 'coding of keys and values, and attention over codes, agree with their definitions',
+    sources: ['attention_coded', 'page_code'],
+    compared: [
+      'float8: many queries', 'float8: one query', 'float8: step', 'int4: many queries', 'int4: one query', 'int4: step',
+      'int8: many queries', 'int8: one query', 'int8: step',
+    ], // prettier-ignore
+  },
   decoding: {
     title: 'the other kernels of a decoding step agree with their definitions',
     sources: ['retention_step', 'rotary', 'page', 'gemv'],

@@ -28,12 +28,18 @@ const NARROW: readonly Variant[] = [
   ['bfloat16', 'sm_90a', 128],
 ];
 const WIDE: readonly Variant[] = [...NARROW, ['float16', 'sm_80', 256]];
+/** A compressed cache is for bfloat16. */
+const CODED: readonly Variant[] = [
+  ['bfloat16', 'sm_80', 32],
+  ['bfloat16', 'sm_90a', 128],
+];
 const HOPPER: readonly Variant[] = [
   ['float16', 'sm_90a', 64],
   ['bfloat16', 'sm_90a', 128],
 ];
 const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention: WIDE,
+  attention_coded: CODED,
   attention_decode: NARROW,
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
@@ -41,6 +47,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
     ['bfloat16', 'sm_90a'],
     ['float16', 'sm_90a'],
   ],
+  page_code: CODED,
   retention: NARROW,
   retention_grad: NARROW,
   retention_step: WIDE,

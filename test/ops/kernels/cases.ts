@@ -2,6 +2,7 @@
 import type { KernelCase } from './contract.js';
 import { ATTENTION_CASES } from './attention.cases.js';
 import { CONVOLUTION_CASES } from './convolution.cases.js';
+import { COMPRESSED_CASES } from './compressed.cases.js';
 import { ELEMENTWISE_CASES } from './elementwise.cases.js';
 import { LAYOUT_CASES } from './layout.cases.js';
 import { LOSS_CASES } from './loss.cases.js';
@@ -19,6 +20,7 @@ export const CASES: readonly KernelCase[] = [
   ...ROW_CASES,
   ...ATTENTION_CASES,
   ...PAGE_CASES,
+  ...COMPRESSED_CASES,
   ...RETENTION_CASES,
   ...CONVOLUTION_CASES,
   ...STATE_SPACE_CASES,

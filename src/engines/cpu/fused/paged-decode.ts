@@ -17,7 +17,7 @@ export interface Run {
  */
 const ROWS_PER_PRODUCT = 1024;
 
-interface Softmax {
+export interface Softmax {
   readonly maximum: Float64Array;
   readonly sum: Float64Array;
   readonly values: Float64Array;
@@ -34,11 +34,7 @@ export function attendOnce(
 ): void {
   const [batch, , queryHeads, width] = q.shape as [number, number, number, number];
   const rows = batch * queryHeads;
-  const softmax: Softmax = {
-    maximum: new Float64Array(rows).fill(-Infinity),
-    sum: new Float64Array(rows),
-    values: new Float64Array(rows * width),
-  };
+  const softmax = emptySoftmax(rows, width);
   // Scaled here: products without a factor have a fast path for a single row.
   const queries = backend.floats(q).map((value) => value * scale);
   const group = queryHeads / heads;
@@ -56,7 +52,20 @@ export function attendOnce(
       };
       attendToBlock(backend, part, softmax);
     }
-  const target = backend.floats(out);
+  finish(softmax, backend.floats(out), width);
+}
+
+/** Of `rows` query heads over no keys. */
+export function emptySoftmax(rows: number, width: number): Softmax {
+  return {
+    maximum: new Float64Array(rows).fill(-Infinity),
+    sum: new Float64Array(rows),
+    values: new Float64Array(rows * width),
+  };
+}
+
+/** The weighted means of the values. */
+export function finish(softmax: Softmax, target: Floats, width: number): void {
   for (let i = 0; i < target.length; i++)
     target[i] = (softmax.values[i] as number) / (softmax.sum[Math.floor(i / width)] as number);
 }
@@ -86,7 +95,7 @@ function blocksOf({ pageSize, from, to }: Run, heads: number): Block[] {
   return blocks;
 }
 
-interface BlockInputs extends Block {
+export interface BlockInputs extends Block {
   readonly group: number;
   readonly width: number;
   readonly queries: Floats;
@@ -94,7 +103,7 @@ interface BlockInputs extends Block {
   readonly values: Floats;
 }
 
-function attendToBlock(backend: CpuBackend, block: BlockInputs, softmax: Softmax): void {
+export function attendToBlock(backend: CpuBackend, block: BlockInputs, softmax: Softmax): void {
   const { head, heads, group, width, count, rows } = block;
   const { runtime } = backend;
   const entries = heads * group;
@@ -112,10 +121,21 @@ function attendToBlock(backend: CpuBackend, block: BlockInputs, softmax: Softmax
     weighted: runtime.wrap(weighted, [heads, 1, group, 1, width]),
   };
   backend.run('PageDecode', blockGraph, feeds, fetches);
-  for (let i = 0; i < entries; i++) {
-    const entry = head * group + i;
-    merge(softmax, entry, width, maximum[i] as number, sum[i] as number, weighted.subarray(i * width));
-  }
+  mergeAll(softmax, head * group, width, { maximum, sum, weighted });
+}
+
+/** Of some query heads over a block of keys. */
+export interface BlockResult {
+  readonly maximum: Float32Array;
+  readonly sum: Float32Array;
+  readonly weighted: Float32Array;
+}
+
+/** Takes the softmax of the query heads from `first` on over some more rows into those over the rows before. */
+export function mergeAll(softmax: Softmax, first: number, width: number, block: BlockResult): void {
+  const { maximum, sum, weighted } = block;
+  for (let i = 0; i < maximum.length; i++)
+    merge(softmax, first + i, width, maximum[i] as number, sum[i] as number, weighted.subarray(i * width));
 }
 
 /** Per query head the largest score, the sum of exponentials and the weighted values over all rows of the block. */

@@ -1,6 +1,7 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import { causalAttention } from './attention.js';
 import { causalAttentionGrad } from './attention-grad.js';
+import { compressRows, compressedAttention } from './compressed-attention.js';
 import { logDecay, logDecayGrad } from './decay.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { linear, linearGroup } from './linear.js';
@@ -19,6 +20,8 @@ export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'AdamW', adamW);
   registerFusedKernel(backend, 'CausalAttention', causalAttention);
   registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad);
+  registerFusedKernel(backend, 'CompressedAttention', compressedAttention);
+  registerFusedKernel(backend, 'CompressRows', compressRows);
   registerFusedKernel(backend, 'CrossEntropy', crossEntropy);
   registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
   registerFusedKernel(backend, 'Embedding', embedding);

@@ -26,7 +26,7 @@ function general(
   logSumExp: number,
 ): void {
   const head = headWidth(problem.width);
-  const pages = pageTable(backend, cache);
+  const pages = pageTable(backend, [...cache.keys, ...cache.values]);
   withPositions(backend, problem, (shape) => {
     const { batchStride, positionStride, headStride, pageSize } = cache;
     const strides = [batchStride, positionStride, headStride, pageSize] as const;
@@ -58,7 +58,7 @@ function split(
   // A recorded launch will have more keys later.
   const isGrowing = recording !== null && cache.pageSize !== ONE_PAGE;
   const splits = isGrowing ? most : splitsOf(keys, most);
-  const pages = pageTable(backend, cache);
+  const pages = pageTable(backend, [...cache.keys, ...cache.values]);
   const partialBytes = batch * splits * queries * heads * (width + 2) * 4;
   backend.scratch(partialBytes, (partial) => {
     const view = {
@@ -82,15 +82,31 @@ function split(
     ];
     const kernel = { file: 'attention_decode', name: 'attention_split', head: width, early: true };
     backend.launch(kernel, [splits, kvHeads, batch], 32 * SPLIT.WARPS, args, splitBytes(width));
-    const join = [
-      pointer(partial),
-      pointer(out),
-      pointer(logSumExp),
-      ...[queries, heads, kvHeads, splits].map(int32),
-    ];
-    const ofJoin = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
-    backend.launch(ofJoin, [heads, queries, batch], width * SPLIT.PARTS, join);
+    joinSplits(backend, problem, splits, { partial, out, logSumExp });
   });
+}
+
+/** Joins what splits of the keys have left in `partial`. */
+export function joinSplits(
+  backend: CudaBackend,
+  {
+    batch,
+    queries,
+    heads,
+    kvHeads,
+    width,
+  }: Pick<Problem, 'batch' | 'queries' | 'heads' | 'kvHeads' | 'width'>,
+  splits: number,
+  { partial, out, logSumExp }: { readonly partial: number; readonly out: number; readonly logSumExp: number },
+): void {
+  const args = [
+    pointer(partial),
+    pointer(out),
+    pointer(logSumExp),
+    ...[queries, heads, kvHeads, splits].map(int32),
+  ];
+  const kernel = { file: 'attention_decode', name: 'attention_join', head: width, early: true };
+  backend.launch(kernel, [heads, queries, batch], width * SPLIT.PARTS, args);
 }
 
 function hopper(

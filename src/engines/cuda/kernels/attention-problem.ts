@@ -108,10 +108,9 @@ const lastTables = new WeakMap<
   { addresses: readonly number[]; block: Block; capacity: number }
 >();
 
-/** Device table of the addresses of the pages' keys, then of their values. */
-export function pageTable(backend: CudaBackend, cache: Cache): number {
+/** Device table of the addresses of pages. */
+export function pageTable(backend: CudaBackend, addresses: readonly number[]): number {
   const { allocator, driver, recording } = backend.device;
-  const addresses = [...cache.keys, ...cache.values];
   if (recording !== null) return recording.constant(BigUint64Array.from(addresses, BigInt));
   const last = lastTables.get(backend);
   const isSame =

@@ -83,6 +83,23 @@ DEVICE u64 load_acquire(const u64* p) {
   return x;
 }
 
+DEVICE float half_to_float(u16 half) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(half));
+  return y;
+}
+#if STORAGE == 1
+// Of two bfloat16 in a register.
+DEVICE float low_of(u32 pair) { return __uint_as_float(pair << 16); }
+DEVICE float high_of(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+// a * b + c of two pairs, rounded once each.
+DEVICE u32 fma2(u32 a, u32 b, u32 c) {
+  u32 y;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  return y;
+}
+#endif
+
 #if STORAGE != 0
 // Tensor-core building blocks (PTX ISA, "Matrix multiply-accumulate": mma.m16n8k16 and ldmatrix fragments).
 #if STORAGE == 1

@@ -54,6 +54,27 @@ static scalar from_float(float x) {
 }
 static u32 pack2(float low, float high) { return from_float(low).bits | (u32)from_float(high).bits << 16; }
 static float half_of(u32 pair, int which) { return to_float({(u16)(which ? pair >> 16 : pair & 0xffff)}); }
+static float low_of(u32 pair) { return half_of(pair, 0); }
+static float high_of(u32 pair) { return half_of(pair, 1); }
+static u32 fma2(u32 a, u32 b, u32 c) {
+  return pack2(low_of(a) * low_of(b) + low_of(c), high_of(a) * high_of(b) + high_of(c));
+}
+static float half_to_float(u16 half) {
+  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
+  if (exponent == 31) abort();  // no scale of these tests is infinite
+  const float size = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp((float)mantissa, -24);
+  return half & 0x8000 ? -size : size;
+}
+static u32 __float_as_uint(float x) {
+  u32 bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+static float __uint_as_float(u32 bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
 static Wide read_once(const Wide* p) { return *p; }
 struct float2 {
   float x, y;
