@@ -11,6 +11,7 @@ import { limits } from '../ops/limits.js';
 import { headDim, layoutOf, type ModelConfig } from './config.js';
 import type { LayoutWord } from './layouts.js';
 import { mixer } from './mixers/index.js';
+import type { MixerName } from './mixers/list.js';
 import { elements, parameterSpecs, readWidth } from './parameters.js';
 
 export interface PrefillCost {
@@ -71,8 +72,8 @@ export interface Costs {
   stateBytes(bytesPerElement: number): number;
   weightBytes(bytesPerElement: number): number;
   /**
-   * Largest activations while a chunk passes: in the feed-forward network, the residual stream, its normed copy, the
-   * two projections and their product.
+   * Largest activations while a chunk passes: in the feed-forward network (the residual stream, its normed copy, the two
+   * projections and their product), or in a mixer that holds more.
    */
   peakActivationBytes(chunk: number, bytesPerElement: number, batch?: number): number;
   inferenceMemory(question: MemoryQuestion): InferenceMemory;
@@ -88,8 +89,13 @@ export function defaultChunkSize(config: ModelConfig): number {
   return Math.min(OFFICIAL_CHUNK, Math.max(256, fitting));
 }
 
-function activationWidth({ dim, hiddenDim }: ModelConfig): number {
-  return 2 * dim + 3 * hiddenDim;
+function activationWidth(config: ModelConfig): number {
+  const { dim, hiddenDim } = config;
+  const mixers = layoutOf(config).parts.flatMap(({ word, layer }) =>
+    layer === null ? [] : [word as MixerName],
+  );
+  const ofMixers = [...new Set(mixers)].map((name) => mixer(name).activationWidth?.(config) ?? 0);
+  return Math.max(2 * dim + 3 * hiddenDim, ...ofMixers);
 }
 
 export function costs(config: ModelConfig): Costs {

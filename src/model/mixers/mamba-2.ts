@@ -139,6 +139,7 @@ class Mamba2 implements Mixer<StateMemory> {
       const before = last[i] && reshape<tf.Rank.R3>(last[i], [input.shape[0], -1, input.shape[2]]);
       const options = { bias: bias as tf.Tensor as tf.Tensor1D, silu: true, state: before };
       const { output, state } = shortConvolution(input, taps as tf.Tensor as tf.Tensor3D, options);
+      input.dispose();
       return [output, tf.expandDims(state, 2)];
     };
     const [values, afterX] = convolve(x, own.x, 0);
@@ -218,6 +219,11 @@ export const mamba2: MixerDefinition<StateSpaceFields, StateMemory> = {
   memory: () => new RecurrentState(),
   present: () => new PresentState(),
   readoutWidth: (config) => widthsOf(config).inner,
+  activationWidth(config) {
+    // The stream and its norm; the gate, the convolved x, what is read out, D x and their sum; B and C.
+    const { inner, shared } = widthsOf(config);
+    return 2 * config.dim + 5 * inner + 2 * shared;
+  },
   keyValueElements: () => 0,
   stateBytes(config, bytesPerElement) {
     const { inner, shared } = widthsOf(config);

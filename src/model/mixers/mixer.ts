@@ -68,6 +68,8 @@ export interface MixerDefinition<F extends object = object, M extends Memory = M
   present?(config: Shape & F, isRead: boolean): M;
   /** Width of what it reads out of its state, before any norm or gate; absent where gated memory units cannot read it. */
   readoutWidth?(config: Shape & F): number;
+  /** Elements per position that it holds at most, the residual stream included; absent where the feed-forward network holds more. */
+  activationWidth?(config: Shape & F): number;
   /** Elements of keys and values that it adds to a cache per token. */
   keyValueElements(config: Shape & F): number;
   /** Bytes of its state per sequence, which does not grow (a window when full). */

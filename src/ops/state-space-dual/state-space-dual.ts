@@ -71,6 +71,7 @@ function compose(
   const { step, logDecay } = timeSteps(dt, dtBias, aLog, b.shape[3] ** 0.5);
   const values = tf.mul<tf.Tensor4D>(x, tf.expandDims(step, 3));
   const retained = gatedRetention(c, b, values, logDecay, options);
+  values.dispose();
   const output = tf.add<tf.Tensor4D>(retained.output, tf.mul(x, tf.reshape(skip, [heads, 1])));
   return [output, retained.state];
 }
