@@ -10,7 +10,7 @@ const LAYERS = [
   ['cli'],
   ['index.ts'],
   ['library'],
-  ['report'],
+  ['report', 'serving'],
   ['evaluation', 'training', 'profiling'],
   ['sweep'],
   ['checkpoint'],

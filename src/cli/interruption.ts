@@ -24,3 +24,19 @@ export function interruption(): Interruption {
   };
   return { signal: controller.signal, listen, release };
 }
+
+/** A server's end: the first signal asks for it, the second ends the process. */
+export function stopSignal(): { readonly asked: Promise<void>; readonly release: () => void } {
+  let stop: () => void = () => undefined;
+  const release = (): void => {
+    for (const name of NAMES) process.off(name, stop);
+  };
+  const asked = new Promise<void>((resolve) => {
+    stop = () => {
+      release();
+      resolve();
+    };
+    for (const name of NAMES) process.on(name, stop);
+  });
+  return { asked, release };
+}

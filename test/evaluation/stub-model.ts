@@ -36,6 +36,10 @@ class StubCache implements ModelCache {
     // It can return to any length.
   }
 
+  canRewind(length: number): boolean {
+    return length <= this.length;
+  }
+
   rewind(length: number): void {
     this.tokens.length = length;
   }

@@ -21,6 +21,8 @@ export interface ModelCache {
   bytes(): CacheBytes;
   /** Makes the present length one that `rewind` can return to. */
   mark(): void;
+  /** Whether `rewind` can return to this length. */
+  canRewind(length: number): boolean;
   /**
    * Forgets the tokens from `length` on. Keys and values of a whole context can return to any length; windows, recurrent states
    * and compressed keys and values to 0 and to the lengths that were marked.
@@ -85,10 +87,15 @@ export class StateCache implements ModelCache {
     for (const memory of this.memories) memory.mark(this.length);
   }
 
+  canRewind(length: number): boolean {
+    if (length === this.length) return true;
+    const isEarlier = Number.isInteger(length) && length >= 0 && length < this.length;
+    return isEarlier && this.memories.every((memory) => memory.canRewind(length));
+  }
+
   rewind(length: number): void {
     if (length === this.length) return;
-    const isEarlier = Number.isInteger(length) && length >= 0 && length < this.length;
-    if (!isEarlier || !this.memories.every((memory) => memory.canRewind(length))) {
+    if (!this.canRewind(length)) {
       throw new RunError(
         `a cache of ${this.length} tokens cannot return to ${length}: mark() it at that length first, which is what ` +
           'windows and recurrent states can return to',

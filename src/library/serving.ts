@@ -1,0 +1,5 @@
+/** The HTTP server. Not part of `src/index.ts`: serving loads a framework. */
+export { PrefixStore } from '../evaluation/generation/prefix-store.js';
+export { SequenceRunner } from '../evaluation/generation/sequence-runner.js';
+export { scoringBatch } from '../evaluation/scoring/memory.js';
+export { startServer, type RunningServer } from '../serving/server.js';
