@@ -24,6 +24,8 @@ export type ParameterRole = 'embedding' | 'head' | 'norm' | 'input' | 'output' |
 export interface ParameterInput {
   /** Without `.weight`. */
   readonly name: string;
+  /** Whether checkpoints call it by its name alone, without `.weight`. */
+  readonly isBare?: boolean;
   /** Matrices are [out, in]. */
   readonly shape: readonly number[];
   readonly role: ParameterRole;

@@ -129,6 +129,10 @@ export const LAYOUTS = {
   retnet: layout('yoco', 'retention in every layer', ({ layers }) => repeat(layers, 'retention')),
   /** Dao and Gu, arXiv 2405.21060. */
   mamba2: layout('yoco', 'Mamba-2 in every layer', ({ layers }) => repeat(layers, 'mamba-2')),
+  /** Yang et al., arXiv 2412.06464. */
+  'gated-deltanet': layout('yoco', 'Gated DeltaNet in every layer', ({ layers }) =>
+    repeat(layers, 'gated-delta-net'),
+  ),
   /** Cross-layer attention, Brandon et al., arXiv 2405.12981: CLA2 and CLA3. */
   cla: layout(
     'llama',

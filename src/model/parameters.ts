@@ -55,7 +55,7 @@ export function parameterSpecs(config: ModelConfig, initial: InitialValues = 'of
   const recipe = INITIAL_VALUES[initial];
   const context = { dim, layers, tieEmbeddings, embeddingScale: conventions.embeddingScale(dim) };
   return parameterInputs(config, conventions).map((parameter) => ({
-    name: `${parameter.name}.weight`,
+    name: parameter.isBare ? parameter.name : `${parameter.name}.weight`,
     shape: parameter.shape,
     initialiser: recipe(parameter, context),
   }));

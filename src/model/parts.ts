@@ -55,7 +55,7 @@ export function buildParts(config: ModelConfig, weights: Weights): Parts {
   };
   return {
     list: layout.parts.map((part, i) => ({
-      work: workOf(part, config, conventions, (name) => weights.get(`${prefixes[i] ?? ''}.${name}.weight`)),
+      work: workOf(part, config, conventions, (name) => weights.of(`${prefixes[i] ?? ''}.${name}`)),
       memory: memoryOf(part),
       readout: part.readsOut ?? i,
       shares: sharesOf(part),

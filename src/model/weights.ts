@@ -39,6 +39,14 @@ export class Weights {
     this.list = [...variables.values()];
   }
 
+  /**
+   * The parameter `NAME.weight`, or NAME where it is called by that alone.
+   * @throws RunError where the model has neither
+   */
+  of(name: string): tf.Variable {
+    return this.variables.get(name) ?? this.get(`${name}.weight`);
+  }
+
   /** @throws RunError where the model has no such parameter */
   get(name: string): tf.Variable {
     const variable = this.variables.get(name);

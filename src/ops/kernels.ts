@@ -108,6 +108,12 @@ export interface AdamWAttributes {
   readonly step: number;
 }
 
+/** Factors of the queries and keys of the gated delta rule. */
+export interface DeltaAttributes {
+  readonly queryScale: number;
+  readonly keyScale: number;
+}
+
 /** Of several tensors at once. */
 export interface AdamWAllAttributes extends Omit<AdamWAttributes, 'weightDecay'> {
   /** One for each parameter. */
@@ -120,8 +126,8 @@ export interface Kernels {
   /** Outputs dx, and dWeight if there is a weight. */
   RmsNormGrad: Kernel<Tensors<'dy' | 'x', 'weight'>, { readonly eps: number }>;
 
-  /** y = silu(gate) * rmsNorm(x) without a weight, for inference. x [..., D], gate and y of as many elements as x. */
-  GatedRmsNorm: Kernel<Tensors<'x' | 'gate'>, { readonly eps: number }>;
+  /** y = silu(gate) * rmsNorm(x), for inference. x [..., D], weight [D], gate and y of as many elements as x. */
+  GatedRmsNorm: Kernel<Tensors<'x' | 'gate', 'weight'>, { readonly eps: number }>;
 
   /**
    * Rotates pairs (a, b) of x [B,T,H,D] by phase = position * frequency: (a cos - b sin, b cos + a sin).
@@ -248,6 +254,32 @@ export interface Kernels {
     Tensors<'q' | 'k' | 'v' | 'gate', 'state'>,
     RotationAttributes & { readonly normalizer: number }
   >;
+
+  /**
+   * The gated delta rule. Per head, with k = keyScale k and q = queryScale q, S_t = exp(logDecay_t) S_{t-1} +
+   * k_tᵀ beta_t (v_t - exp(logDecay_t) k_t S_{t-1}) and output_t = q_t S_t. q, k [B,T,H,Dk], v [B,T,H,Dv], logDecay and beta
+   * [B,T,H], state [B,H,Dk,Dv] (absent: zeros). Outputs: output [B,T,H,Dv]; the last S, [B,H,Dk,Dv], which is kept in float32
+   * whatever the storage type.
+   */
+  GatedDeltaRule: Kernel<Tensors<'q' | 'k' | 'v' | 'logDecay' | 'beta', 'state'>, DeltaAttributes>;
+  /**
+   * Inputs beside those of the forward kernel: dOutput [B,T,H,Dv], dFinalState [B,H,Dk,Dv], and finalState as the forward
+   * kernel returned it. Outputs dq, dk, dv, dLogDecay, dBeta and, always, dState [B,H,Dk,Dv].
+   */
+  GatedDeltaRuleGrad: Kernel<
+    Tensors<'dOutput' | 'dFinalState' | 'q' | 'k' | 'v' | 'logDecay' | 'beta' | 'finalState', 'state'>,
+    DeltaAttributes
+  >;
+  /**
+   * a, b [B,T,H], aLog, dtBias [H]. Outputs, both [B,T,H] and kept in float32 whatever the storage type: logDecay =
+   * -exp(aLog) softplus(a + dtBias), beta = sigmoid(b).
+   */
+  DeltaGates: Kernel<Tensors<'a' | 'b' | 'aLog' | 'dtBias'>>;
+  /** Outputs da, db, dALog, dDtBias. */
+  DeltaGatesGrad: Kernel<Tensors<'a' | 'b' | 'aLog' | 'dtBias' | 'dLogDecay' | 'dBeta'>>;
+
+  /** A copy of x that is kept in float32 whatever the storage type: what is computed from such tensors alone is so too. */
+  Float32: Kernel<Tensors<'x'>>;
 
   /**
    * Causal depthwise convolution of K taps, y_t = f(bias + Σ_j weight_j x_{t-K+1+j}), f the identity or silu. x [B,T,D], weight

@@ -20,4 +20,6 @@ export const limits = {
   oneHotElements: 2 ** 24,
   /** Gated retention: positions per chunk. */
   retentionChunk: 64,
+  /** Gated delta rule: positions per chunk. */
+  deltaChunk: 64,
 };

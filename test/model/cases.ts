@@ -41,6 +41,16 @@ export const CASES: Record<string, ConfigInput> = {
   'unstacked yoco': { ...SHAPE, architecture: 'unstacked-yoco', selfHeads: 2 },
   interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },
   gretnet: { ...SHAPE, architecture: 'gretnet', layers: 2, selfHeads: 2 },
+  'yoco, gated delta net': {
+    ...SHAPE,
+    selfHeads: 2,
+    selfDecoder: 'gated-delta-net',
+    deltaKeyDim: 6,
+    deltaValueDim: 10,
+    convKernel: 3,
+  },
+  'interleaved, gated delta net': { ...SHAPE, architecture: 'interleaved', selfDecoder: 'gated-delta-net' },
+  'gated deltanet': { ...SHAPE, architecture: 'gated-deltanet', layers: 2, selfHeads: 2 },
   retnet: { ...SHAPE, architecture: 'retnet', layers: 2, selfHeads: 2 },
   cla: { ...SHAPE, architecture: 'cla' },
   cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
@@ -68,7 +78,9 @@ export function testModel(input: ConfigInput): LanguageModel {
   for (const [name, variable] of model.parameters) {
     const norm = variable.rank === 1;
     const values = new Float32Array(variable.size);
-    model.load(name, random.fillNormal(values, norm ? 1 : 0, norm ? 0.1 : 0.4));
+    // Rates at which states forget are small.
+    const mean = name.endsWith('A_log') ? -2 : 1;
+    model.load(name, random.fillNormal(values, norm ? mean : 0, norm ? 0.1 : 0.4));
   }
   return model;
 }

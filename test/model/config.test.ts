@@ -66,6 +66,9 @@ const REFUSED: [Record<string, unknown>, RegExp][] = [
   [{ selfLayers: 4 }, /selfLayers must be between 0 and 3/],
   [{ architecture: 'rnn' }, /architecture must be one of yoco, transformer, .*, found "rnn"/],
   [{ selfDecoder: 'mamba' }, /selfDecoder must be one of gated-retention, sliding-window/],
+  [{ selfDecoder: 'gated-delta-net', convKernel: 1 }, /convKernel must be from 2 to 64, found 1/],
+  [{ selfDecoder: 'gated-delta-net', deltaKeyDim: 0 }, /deltaKeyDim must be a positive integer/],
+  [{ convKernel: 4 }, /unknown field convKernel/],
   [{ selfDecoder: 'sliding-window' }, /slidingWindow must be a number of positions/],
   [{ selfDecoder: 'gated-retention', slidingWindow: 4 }, /slidingWindow must be null/],
   [{ crossPositions: 'alibi' }, /crossPositions must be one of rotary, none/],
@@ -184,7 +187,7 @@ test('parameter names are unique and follow the official scheme', () => {
   for (const architecture of presetArchitectures('pico')) {
     const names = parameterSpecs(presetConfig('pico', architecture)).map(({ name }) => name);
     assert.is(new Set(names).size, names.length);
-    assert.ok(names.every((name) => name.endsWith('.weight')));
+    assert.ok(names.every((name) => /\.(weight|A_log|dt_bias)$/.test(name)));
   }
 });
 

@@ -33,6 +33,14 @@ const CONFIGS: Record<string, ModelConfig> = Object.fromEntries(
     interleaved: { ...SHAPE, architecture: 'interleaved', selfHeads: 2 },
     gretnet: { ...SHAPE, architecture: 'gretnet', layers: 2 },
     retnet: { ...SHAPE, architecture: 'retnet', layers: 2 },
+    'gated deltanet': {
+      ...SHAPE,
+      architecture: 'gated-deltanet',
+      layers: 2,
+      selfHeads: 2,
+      deltaKeyDim: 6,
+      deltaValueDim: 10,
+    },
     cla: { ...SHAPE, architecture: 'cla' },
     cla3: { ...SHAPE, architecture: 'cla3', layers: 3, tieEmbeddings: true },
     gqa: { ...SHAPE, architecture: 'gqa', kvHeads: undefined },
@@ -122,6 +130,14 @@ async function countedFlops(body: () => void): Promise<number> {
 
 const copy = ({ x }: Record<string, tf.Tensor>): tf.Tensor => tf.mul(x as tf.Tensor, 1);
 
+/** A step of the delta rule writes kᵀ v without a matrix product, and its short convolutions have none. */
+function unseenByDelta(config: ModelConfig): number {
+  const layers = layoutOf(config).parts.filter(({ word }) => word === 'gated-delta-net').length;
+  if (layers === 0 || !('convKernel' in config)) return 0;
+  const { selfHeads = 0, deltaKeyDim: key = 0, deltaValueDim: value = 0, convKernel = 0 } = config;
+  return layers * selfHeads * (2 * key * value + 2 * convKernel * (2 * key + value));
+}
+
 for (const [name, config] of Object.entries(CONFIGS)) {
   test(`${name}: operations of prefill and decode are those of the matrix products run`, async () => {
     // One token at a time every score that is computed is used; the composed rotation is a product and not counted.
@@ -134,7 +150,10 @@ for (const [name, config] of Object.entries(CONFIGS)) {
       const { dim, heads } = config;
       const selfHeads = 'selfHeads' in config ? (config.selfHeads ?? heads) : heads;
       const spaces = layoutOf(config).parts.filter(({ word }) => word === 'mamba-2').length;
-      const unseen = retaining * 2 * dim * (dim / selfHeads) + spaces * 2 * 2 * dim * SPACE.stateDim;
+      const unseen =
+        retaining * 2 * dim * (dim / selfHeads) +
+        spaces * 2 * 2 * dim * SPACE.stateDim +
+        unseenByDelta(config);
       for (const earlyExit of [true, false]) {
         const cache = model.createCache({ maxTokens: 64 });
         const counted = await countedFlops(() => {

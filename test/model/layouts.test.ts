@@ -89,6 +89,7 @@ const EXITS: [ConfigInput, number][] = [
   [{ architecture: 'interleaved' }, 4],
   [{ architecture: 'gretnet' }, 4],
   [{ architecture: 'retnet' }, 4],
+  [{ architecture: 'gated-deltanet' }, 4],
   [{ architecture: 'cla' }, 3],
   [{ architecture: 'cla3', layers: 3 }, 1],
 ];

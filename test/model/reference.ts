@@ -126,6 +126,8 @@ export function referenceParts(config: ModelConfig): ReferencePart[] {
       return numbered(layers, '', 'gated-retention');
     case 'retnet':
       return numbered(layers, '', 'retention');
+    case 'gated-deltanet':
+      return numbered(layers, '', 'gated-delta-net');
     case 'cla':
       return numbered(layers, '', 'attention', 'cross');
     case 'cla3':
@@ -318,6 +320,26 @@ const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
     const of = (name: string): Array64 => get(weights, `${prefix}.mixer.${name}`);
     const gated = op.swiglu(op.linear(x, of('in_proj')), readout as Array64);
     return { output: op.linear(op.rmsNorm(gated, of('norm'), config.normEps), of('out_proj')) };
+  },
+  'gated-delta-net'({ config, weights, prefix }, x) {
+    const of = (name: string): Array64 => get(weights, `${prefix}.mixer.${name}`);
+    const bare = (name: string): Array64 => weights.get(`${prefix}.mixer.${name}`) as Array64;
+    const convolved = (name: string): Array64 => {
+      const { output } = op.shortConvolution(op.linear(x, of(`${name}_proj`)), of(`${name}_conv1d`), {
+        silu: true,
+      });
+      return heads(output, selfHeads(config));
+    };
+    const [q, k] = [op.l2Norm(convolved('q'), 1e-6), op.l2Norm(convolved('k'), 1e-6)];
+    const gates = [op.linear(x, of('a_proj')), op.linear(x, of('b_proj')), bare('A_log'), bare('dt_bias')];
+    const [decay, beta] = op.deltaGates(...(gates as [Array64, Array64, Array64, Array64])) as [
+      Array64,
+      Array64,
+    ];
+    const scales = { queryScale: (q.shape[3] as number) ** -0.5, keyScale: 1 };
+    const { output } = op.deltaRule([q, k, convolved('v'), decay, beta], scales);
+    const normed = merged(op.rmsNorm(output, of('o_norm'), config.normEps));
+    return { output: op.linear(op.swiglu(op.linear(x, of('g_proj')), normed), of('out_proj')) };
   },
   cross(context, x, shared) {
     const { config, weights, names, prefix } = context;

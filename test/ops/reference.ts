@@ -63,6 +63,13 @@ export function rmsNorm(x: Array64, weight: Array64 | null, eps: number): Array6
   return result;
 }
 
+/** Every row divided by the root of its sum of squares and eps. */
+export function l2Norm(x: Array64, eps: number): Array64 {
+  const width = x.shape[x.shape.length - 1] as number;
+  const { data } = rmsNorm(x, null, eps / width);
+  return { shape: x.shape, data: data.map((value) => value * width ** -0.5) };
+}
+
 export function rotary(
   x: Array64,
   position: (batch: number, time: number) => number,
@@ -228,6 +235,46 @@ export function stateSpace(
 }
 
 const softplus = (x: number): number => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+/** The gated delta rule: q, k [B,T,H,Dk], v [B,T,H,Dv], decay (logarithms) and beta [B,T,H], state [B,H,Dk,Dv]. */
+export function deltaRule(
+  [q, k, v, decay, beta, initial]: readonly [Array64, Array64, Array64, Array64, Array64, Array64?],
+  { queryScale, keyScale }: { queryScale: number; keyScale: number },
+): { output: Array64; state: Array64 } {
+  const [batch, time, heads, keyWidth] = q.shape as [number, number, number, number];
+  const valueWidth = v.shape[3] as number;
+  const state = initial
+    ? { shape: initial.shape, data: initial.data.slice() }
+    : zeros([batch, heads, keyWidth, valueWidth]);
+  const output = zeros([batch, time, heads, valueWidth]);
+  for (let b = 0; b < batch; b++)
+    for (let h = 0; h < heads; h++)
+      for (let t = 0; t < time; t++) {
+        const fade = Math.exp(at(decay, b, t, h));
+        const key = (i: number): number => keyScale * at(k, b, t, h, i);
+        for (let j = 0; j < valueWidth; j++) {
+          const known = sumOver(keyWidth, (i) => key(i) * fade * at(state, b, h, i, j));
+          const change = at(beta, b, t, h) * (at(v, b, t, h, j) - known);
+          let out = 0;
+          for (let i = 0; i < keyWidth; i++) {
+            const next = fade * at(state, b, h, i, j) + key(i) * change;
+            state.data[offset(state, [b, h, i, j])] = next;
+            out += queryScale * at(q, b, t, h, i) * next;
+          }
+          output.data[offset(output, [b, t, h, j])] = out;
+        }
+      }
+  return { output, state };
+}
+
+/** a, b [B,T,H], aLog, dtBias [H]. */
+export function deltaGates(a: Array64, b: Array64, aLog: Array64, dtBias: Array64): Array64[] {
+  const heads = aLog.data.length;
+  const logDecay = a.data.map((x, i) => -Math.exp(at(aLog, i % heads)) * softplus(x + at(dtBias, i % heads)));
+  return [
+    { shape: a.shape, data: logDecay },
+    { shape: b.shape, data: b.data.map(sigmoid) },
+  ];
+}
 
 /** logits [N,V]. */
 export function crossEntropy(logits: Array64, targets: ArrayLike<number>): Array64 {

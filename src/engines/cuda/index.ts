@@ -9,6 +9,7 @@ import { cudaRecorder } from './recorder.js';
 import { registerAttention } from './kernels/attention.js';
 import { registerCompressed } from './kernels/compressed.js';
 import { registerCrossEntropy } from './kernels/cross-entropy.js';
+import { registerDelta } from './kernels/delta.js';
 import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
 import { registerFused } from './kernels/fused.js';
@@ -77,6 +78,7 @@ function registerKernels(storage: StorageType): void {
     registerNorms();
     registerFused();
     registerShortConvolution();
+    registerDelta();
     registerCrossEntropy();
     registerOptimizer();
   }

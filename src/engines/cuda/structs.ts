@@ -246,6 +246,16 @@ export const RETENTION_STEP_SHAPE = new Struct({
   inverse: 'float32',
 });
 
+/** `Shape` of delta.cu. */
+export const DELTA_SHAPE = new Struct({
+  time: 'int32',
+  heads: 'int32',
+  keyWidth: 'int32',
+  valueWidth: 'int32',
+  queryScale: 'float32',
+  keyScale: 'float32',
+});
+
 /** `Shape` of short_convolution.cu. */
 export const CONVOLUTION_SHAPE = new Struct({
   batch: 'int32',

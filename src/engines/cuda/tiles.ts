@@ -89,6 +89,8 @@ export const TILES = {
     COLUMNS: 32,
     PARTS: 8,
   },
+  /** As of retention_step. */
+  delta: { COLUMNS: 32, PARTS: 8 },
   /** Positions that a thread of the short convolution takes one after the other. */
   short_convolution: { STRIP: 16 },
 } as const;

@@ -2,6 +2,7 @@
 import { attention } from './attention.js';
 import { cross } from './cross.js';
 import { gatedMemory } from './gated-memory.js';
+import { gatedDeltaNet } from './gated-delta-net.js';
 import { gatedRetention } from './gated-retention.js';
 import type { MixerName } from './list.js';
 import { mamba2 } from './mamba-2.js';
@@ -14,6 +15,7 @@ const MIXERS = {
   'sliding-window': slidingWindow,
   retention,
   'mamba-2': mamba2,
+  'gated-delta-net': gatedDeltaNet,
   attention,
   cross,
   'gated-memory': gatedMemory,

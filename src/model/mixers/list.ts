@@ -11,6 +11,7 @@ export const REMEMBERED = {
   'sliding-window': 'state',
   retention: 'state',
   'mamba-2': 'state',
+  'gated-delta-net': 'state',
   attention: 'context',
   cross: 'nothing',
   'gated-memory': 'nothing',

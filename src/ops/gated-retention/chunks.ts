@@ -25,7 +25,7 @@ export interface Chunks {
   readonly size: number;
   readonly keyWidth: number;
   readonly valueWidth: number;
-  /** [M, C, Dk]; keys scaled by Dk^-0.5 */
+  /** [M, C, Dk], scaled */
   readonly queries: tf.Tensor3D;
   readonly keys: tf.Tensor3D;
   /** [M, C, Dv] */
@@ -40,9 +40,15 @@ export interface Chunks {
   readonly across: tf.Tensor3D;
 }
 
-/** The size of chunks: `chunkSize`, or the whole sequence if that is shorter. */
-export function cutChunks(inputs: RetentionInputs, chunkSize: number): Chunks {
-  const { q, k, v, logDecay } = inputs;
+/**
+ * The size of chunks: `chunkSize`, or the whole sequence if that is shorter.
+ * @param scale factors of queries and keys; default: those of gated retention
+ */
+export function cutChunks(
+  { q, k, v, logDecay }: Omit<RetentionInputs, 'state'>,
+  chunkSize: number,
+  scale: { readonly query: number; readonly key: number } = { query: 1, key: k.shape[3] ** -0.5 },
+): Chunks {
   const [batch, time, heads, keyWidth] = q.shape;
   const valueWidth = v.shape[3];
   const size = Math.min(chunkSize, time);
@@ -70,8 +76,8 @@ export function cutChunks(inputs: RetentionInputs, chunkSize: number): Chunks {
     size,
     keyWidth,
     valueWidth,
-    queries: toChunks(q, size),
-    keys: tf.mul(toChunks(k, size), keyWidth ** -0.5),
+    queries: scale.query === 1 ? toChunks(q, size) : tf.mul(toChunks(q, size), scale.query),
+    keys: tf.mul(toChunks(k, size), scale.key),
     values: toChunks(v, size),
     decays: tf.exp(tf.add<tf.Tensor3D>(tf.sub(column, row), future)),
     fromStart: tf.exp(column) as tf.Tensor3D,

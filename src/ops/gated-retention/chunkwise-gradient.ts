@@ -70,7 +70,11 @@ export function composeChunkwiseGradient(shared: RetentionGradientInputs, chunkS
 }
 
 /** From dL/dG [M, C] to dLogDecay [B, T, H]: sums over all later positions of the sequence. */
-function decayGradient(dSums: tf.Tensor2D, chunks: Chunks, inputs: RetentionGradientInputs): tf.Tensor {
+export function decayGradient(
+  dSums: tf.Tensor2D,
+  chunks: Chunks,
+  inputs: { readonly dFinalState: tf.Tensor4D; readonly finalState: tf.Tensor4D },
+): tf.Tensor {
   const { batch, heads, count, size, time } = chunks;
   const inChunk = tf.matMul(
     dSums,

@@ -33,14 +33,21 @@ export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor | null, eps
 }
 
 /**
- * silu(gate) * rmsNorm(x), without a weight: the output gate of gated retention.
+ * silu(gate) * rmsNorm(x): the output gate of gated retention, without a weight, and of Gated DeltaNet, with one.
  * @param x [..., D], @param gate as many elements in the same order, in any shape
+ * @param weight [D], or null for none
  * @returns of the shape of x
  */
-export function gatedRmsNorm<T extends tf.Tensor>(x: T, gate: tf.Tensor, eps: number): T {
-  const compose = (): T => swiglu(reshape(gate, x.shape) as T, rmsNorm(x, null, eps));
+export function gatedRmsNorm<T extends tf.Tensor>(
+  x: T,
+  gate: tf.Tensor,
+  eps: number,
+  weight: tf.Tensor | null = null,
+): T {
+  const compose = (): T => swiglu(reshape(gate, x.shape) as T, rmsNorm(x, weight, eps));
   if (isRecordingGradient() || !hasKernel('GatedRmsNorm')) return tf.tidy(compose);
-  const [y] = runKernel('GatedRmsNorm', { x, gate }, { eps }, () => [compose()]);
+  const inputs = { x, gate, weight: weight ?? undefined };
+  const [y] = runKernel('GatedRmsNorm', inputs, { eps }, () => [compose()]);
   return y as T;
 }
 

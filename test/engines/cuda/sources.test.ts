@@ -43,6 +43,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention_decode: NARROW,
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
+  delta: WIDE,
   gemv_chain: [
     ['bfloat16', 'sm_90a'],
     ['float16', 'sm_90a'],

@@ -25,6 +25,7 @@ const DESCRIBED = [
   ['page', 'Written', structs.WRITTEN],
   ['retention', 'Shape', structs.RETENTION_SHAPE],
   ['retention_step', 'Shape', structs.RETENTION_STEP_SHAPE],
+  ['delta', 'Shape', structs.DELTA_SHAPE],
   ['short_convolution', 'Shape', structs.CONVOLUTION_SHAPE],
   ['rotary', 'Turned', structs.TURNED],
 ] as const;

@@ -3,6 +3,7 @@ import type { KernelCase } from './contract.js';
 import { ATTENTION_CASES } from './attention.cases.js';
 import { CONVOLUTION_CASES } from './convolution.cases.js';
 import { COMPRESSED_CASES } from './compressed.cases.js';
+import { DELTA_CASES } from './delta.cases.js';
 import { ELEMENTWISE_CASES } from './elementwise.cases.js';
 import { LAYOUT_CASES } from './layout.cases.js';
 import { LOSS_CASES } from './loss.cases.js';
@@ -24,6 +25,7 @@ export const CASES: readonly KernelCase[] = [
   ...RETENTION_CASES,
   ...CONVOLUTION_CASES,
   ...STATE_SPACE_CASES,
+  ...DELTA_CASES,
   ...LOSS_CASES,
   ...OPTIMIZER_CASES,
 ];

@@ -129,8 +129,8 @@ export function registerNorms(): void {
   registerFusedKernel(CUDA_BACKEND, 'RmsNorm', ({ x, weight }, { eps }, backend: CudaBackend) =>
     rmsNorm(backend, x, weight, eps),
   );
-  registerFusedKernel(CUDA_BACKEND, 'GatedRmsNorm', ({ x, gate }, { eps }, backend: CudaBackend) =>
-    rmsNorm(backend, x, undefined, eps, gate),
+  registerFusedKernel(CUDA_BACKEND, 'GatedRmsNorm', ({ x, gate, weight }, { eps }, backend: CudaBackend) =>
+    rmsNorm(backend, x, weight, eps, gate),
   );
   registerFusedKernel(CUDA_BACKEND, 'RmsNormGrad', ({ dy, x, weight }, { eps }, backend: CudaBackend) =>
     rmsNormGrad(backend, dy, x, weight, eps),

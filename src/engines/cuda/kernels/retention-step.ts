@@ -44,6 +44,21 @@ function isSettled(recording: CaptureContext, state: TensorInfo): boolean {
   return isFirst;
 }
 
+/**
+ * Where the state after a step goes: over the one before it where a recorded step replaces that, else to a new tensor. And whether
+ * the one before it is `settled` (retention_step.cu).
+ */
+export function placeOfState(
+  backend: CudaBackend,
+  state: TensorInfo | undefined,
+  shape: number[],
+): { last: TensorInfo; settled: boolean } {
+  const { recording } = backend.device;
+  if (state === undefined || recording?.isReplaced(state) !== true)
+    return { last: backend.output(shape, 'float32', 'float32'), settled: false };
+  return { last: backend.alias(state, shape), settled: isSettled(recording, state) };
+}
+
 /** Of operands for which {@link isStep} holds. */
 export function retentionStep(
   backend: CudaBackend,
@@ -51,14 +66,11 @@ export function retentionStep(
   rotation: RotationAttributes | null,
 ): TensorInfo[] {
   const { q, k, v, state, logDecay, gate, space } = operands;
-  const { recording } = backend.device;
   const [batch = 1, , , keyWidth = 1] = q.shape;
   const [, , heads = 1, valueWidth = 1] = v.shape;
   const out = backend.output(v.shape);
   const shape = [batch, heads, keyWidth, valueWidth];
-  const replaced = state !== undefined && recording?.isReplaced(state) === true ? state : null;
-  const settled = replaced !== null && recording !== null && isSettled(recording, replaced);
-  const last = replaced ? backend.alias(replaced, shape) : backend.output(shape, 'float32', 'float32');
+  const { last, settled } = placeOfState(backend, state, shape);
   const wide = (info: TensorInfo | undefined): number => (info ? backend.pointer(info, 'float32') : 0);
   const args = [
     ...[q, k, v].map((info) => pointer(backend.pointer(info))),

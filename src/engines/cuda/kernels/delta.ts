@@ -1,0 +1,112 @@
+/** The gated delta rule by its recurrence, and its gates. Its gradient is the composed one, in float32. */
+import { type DeltaAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import type { TensorInfo } from '../../../tf.js';
+import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { int32, int64, pointer } from '../launch.js';
+import { DELTA_SHAPE } from '../structs.js';
+import { TILES } from '../tiles.js';
+import { headWidth } from './attention-problem.js';
+import { sizeOf } from '../walk.js';
+import { placeOfState } from './retention-step.js';
+
+const file = 'delta';
+const { COLUMNS, PARTS } = TILES.delta;
+
+interface Operands {
+  readonly q: TensorInfo;
+  readonly k: TensorInfo;
+  readonly v: TensorInfo;
+  readonly logDecay: TensorInfo;
+  readonly beta: TensorInfo;
+  readonly state?: TensorInfo;
+}
+
+function gatedDeltaRule(
+  backend: CudaBackend,
+  { q, k, v, logDecay, beta, state }: Operands,
+  { queryScale, keyScale }: DeltaAttributes,
+): TensorInfo[] {
+  const [batch = 1, time = 1, heads = 1, keyWidth = 1] = q.shape;
+  const valueWidth = v.shape[3] ?? 1;
+  const out = backend.output(v.shape);
+  const { last, settled } = placeOfState(backend, state, [batch, heads, keyWidth, valueWidth]);
+  const wide = (info: TensorInfo | undefined): number => (info ? backend.pointer(info, 'float32') : 0);
+  const args = [
+    ...[q, k, v].map((info) => pointer(backend.pointer(info))),
+    ...[logDecay, beta, state].map((info) => pointer(wide(info))),
+    pointer(backend.pointer(out)),
+    pointer(wide(last)),
+    DELTA_SHAPE.argument({ time, heads, keyWidth, valueWidth, queryScale, keyScale }),
+    int32(settled ? 1 : 0),
+  ];
+  const kernel = { file, name: 'delta_step', head: headWidth(keyWidth), early: true };
+  backend.launch(kernel, [Math.ceil(valueWidth / COLUMNS), heads, batch], COLUMNS * PARTS, args);
+  return [out, last];
+}
+
+interface Gates {
+  readonly a: TensorInfo;
+  readonly b: TensorInfo;
+  readonly aLog: TensorInfo;
+  readonly dtBias: TensorInfo;
+}
+
+/** Logits in storage, what belongs to a head in float32. */
+function gateArguments(backend: CudaBackend, { a, b, aLog, dtBias }: Gates) {
+  return [
+    ...[a, b].map((info) => pointer(backend.pointer(info))),
+    ...[aLog, dtBias].map((info) => pointer(backend.pointer(info, 'float32'))),
+  ];
+}
+
+function deltaGates(backend: CudaBackend, gates: Gates): TensorInfo[] {
+  const { shape } = gates.a;
+  const outs = [backend.output(shape, 'float32', 'float32'), backend.output(shape, 'float32', 'float32')];
+  const size = sizeOf(shape);
+  const to = outs.map((info) => pointer(backend.pointer(info, 'float32')));
+  const args = [...gateArguments(backend, gates), ...to, int64(size), int32(shape.at(-1) ?? 1)];
+  backend.launch({ file, name: 'delta_gates', early: true }, backend.blocks(size), THREADS, args);
+  return outs;
+}
+
+function deltaGatesGrad(
+  backend: CudaBackend,
+  gates: Gates & { readonly dLogDecay: TensorInfo; readonly dBeta: TensorInfo },
+): TensorInfo[] {
+  const { a, b, aLog, dtBias, dLogDecay, dBeta } = gates;
+  const heads = aLog.shape[0] ?? 1;
+  const outs = [a, b, aLog, dtBias].map(({ shape }) => backend.output(shape));
+  const args = [
+    ...gateArguments(backend, gates),
+    ...[dLogDecay, dBeta].map((info) => pointer(backend.pointer(info, 'float32'))),
+    ...outs.map((info) => pointer(backend.pointer(info))),
+    int64(sizeOf(a.shape) / heads),
+    int32(heads),
+  ];
+  backend.launch({ file, name: 'delta_gates_grad' }, [heads], 1024, args);
+  return outs;
+}
+
+/** A copy at full precision; the tensor itself where storage has it. */
+function float32Copy(backend: CudaBackend, x: TensorInfo): TensorInfo {
+  if (backend.storage === 'float32') return backend.alias(x, x.shape);
+  const out = backend.output(x.shape, 'float32', 'float32');
+  const bytes = sizeOf(x.shape) * 4;
+  backend.copy(backend.pointer(out, 'float32'), backend.pointer(x, 'float32'), bytes);
+  return out;
+}
+
+export function registerDelta(): void {
+  registerFusedKernel(CUDA_BACKEND, 'GatedDeltaRule', (inputs, attrs, backend: CudaBackend) =>
+    gatedDeltaRule(backend, inputs, attrs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'DeltaGates', (inputs, _attrs, backend: CudaBackend) =>
+    deltaGates(backend, inputs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'DeltaGatesGrad', (inputs, _attrs, backend: CudaBackend) =>
+    deltaGatesGrad(backend, inputs),
+  );
+  registerFusedKernel(CUDA_BACKEND, 'Float32', ({ x }, _attrs, backend: CudaBackend) =>
+    float32Copy(backend, x),
+  );
+}

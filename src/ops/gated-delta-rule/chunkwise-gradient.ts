@@ -1,0 +1,137 @@
+/**
+ * The gradient of the gated delta rule, chunk by chunk. What the chunks have computed is computed again going forward; then, going
+ * backward, with dN = Pᵀ dO + exp(G_C - G) K dS' and P = (Q Kᵀ) ∘ D,
+ *
+ *     dR = (I + A)⁻ᵀ dN      dV = β dR      dS = exp(G_C) dS' + (exp(G) Q)ᵀ dO - (exp(G) K)ᵀ dV
+ *
+ * and dA = -dR Nᵀ below the diagonal. With the state divided by exp(G_t), G the cumulative sum over the whole sequence, position t
+ * enters as exp(G_t) through its query and exp(-G_t) through its value, so that dL/dG_t = q_t · dq_t - v_t · dv_t, plus
+ * <dS_T, S_T> at the last position; dLogDecay is its sum over all later positions.
+ */
+import * as tf from '../../tf.js';
+import { fromChunks, toChunks, triangle } from '../gated-retention/chunks.js';
+import { decayGradient } from '../gated-retention/chunkwise-gradient.js';
+import type { DeltaAttributes } from '../kernels.js';
+import {
+  acrossOf,
+  chunkOf,
+  cutDeltaChunks,
+  type DeltaChunks,
+  type DeltaSweep,
+  float32,
+  joinChunks,
+  sweep,
+} from './chunkwise.js';
+import type { DeltaInputs } from './gated-delta-rule.js';
+
+export interface DeltaGradientInputs extends DeltaInputs {
+  /** [B, T, H, Dv] */
+  readonly dOutput: tf.Tensor4D;
+  /** [B, H, Dk, Dv] */
+  readonly dFinalState: tf.Tensor4D;
+  readonly finalState: tf.Tensor4D;
+  readonly [name: string]: tf.Tensor | undefined;
+}
+
+/** Outputs: dq, dk, dv, dLogDecay, dBeta, dState. */
+export function composeDeltaGradient(
+  inputs: DeltaGradientInputs,
+  attrs: DeltaAttributes,
+  chunkSize: number,
+): tf.Tensor[] {
+  const chunks = cutDeltaChunks(inputs, attrs, chunkSize);
+  const { queries, keys, values, decays, batch, heads, keyWidth, valueWidth, size, time } = chunks;
+  const forward = sweep(chunks, inputs.state);
+  const dOut = toChunks(float32(inputs.dOutput), size);
+  const scores = tf.mul<tf.Tensor3D>(tf.matMul(queries, keys, false, true), decays);
+  const backward = sweepBack(chunks, inputs, dOut, tf.matMul(scores, dOut, true, false));
+  const { dValues, dErrors, dFirst } = backward;
+
+  const below = triangle(size, (i, j) => i > j);
+  const dSystem = tf.mul<tf.Tensor3D>(tf.matMul(dErrors, forward.updates, false, true), tf.neg(below));
+  const dScores = tf.mul<tf.Tensor3D>(tf.matMul(dOut, forward.updates, false, true), decays);
+  const dQueries = tf.add<tf.Tensor3D>(
+    tf.matMul(dScores, keys),
+    tf.mul(tf.matMul(dOut, forward.states, false, true), chunks.fromStart),
+  );
+  const dKeys = keyGradient(chunks, forward, backward, dSystem, dScores);
+  const dBetas = tf.add<tf.Tensor3D>(
+    tf.sum(tf.mul(dErrors, forward.errors), 2, true),
+    tf.sum(tf.mul(dSystem, chunks.overlaps), 2, true),
+  );
+  const dSums = tf.sub<tf.Tensor2D>(tf.sum(tf.mul(queries, dQueries), 2), tf.sum(tf.mul(values, dValues), 2));
+  return [
+    fromChunks(tf.mul(dQueries, attrs.queryScale), chunks),
+    fromChunks(tf.mul(dKeys, attrs.keyScale), chunks),
+    fromChunks(dValues, chunks),
+    decayGradient(dSums, chunks, inputs),
+    tf.reshape(fromChunks(dBetas, chunks), [batch, time, heads]),
+    tf.reshape(dFirst, [batch, heads, keyWidth, valueWidth]),
+  ];
+}
+
+interface BackwardSweep {
+  /** Gradients of the states after every chunk, [M, Dk, Dv]. */
+  readonly dEnds: tf.Tensor3D;
+  /** dR and dV = β dR, [M, C, Dv]. */
+  readonly dErrors: tf.Tensor3D;
+  readonly dValues: tf.Tensor3D;
+  /** Of the first state, [B * H, Dk, Dv]. */
+  readonly dFirst: tf.Tensor3D;
+}
+
+/** @param within Pᵀ dO, [M, C, Dv] */
+function sweepBack(
+  chunks: DeltaChunks,
+  { dFinalState }: DeltaGradientInputs,
+  dOut: tf.Tensor3D,
+  within: tf.Tensor3D,
+): BackwardSweep {
+  const { batch, heads, count, keyWidth, valueWidth, queries, keys, fromStart, toEnd } = chunks;
+  const early = tf.mul<tf.Tensor3D>(keys, fromStart);
+  const late = tf.mul<tf.Tensor3D>(keys, toEnd);
+  const asked: tf.Tensor3D = tf.matMul(tf.mul<tf.Tensor3D>(queries, fromStart), dOut, true, false);
+  const [dEnds, dErrors, dValues]: [tf.Tensor3D[], tf.Tensor3D[], tf.Tensor3D[]] = [[], [], []];
+  let current = tf.reshape<tf.Rank.R3>(float32(dFinalState), [batch * heads, keyWidth, valueWidth]);
+  for (let n = count - 1; n >= 0; n--) {
+    const after = current;
+    const at = (x: tf.Tensor3D): tf.Tensor3D => chunkOf(chunks, x, n);
+    const [dError, dValue, before] = tf.tidy((): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] => {
+      const dUpdate = tf.add<tf.Tensor3D>(at(within), tf.matMul(at(late), after));
+      const dError: tf.Tensor3D = tf.matMul(at(chunks.inverse), dUpdate, true, false);
+      const dValue: tf.Tensor3D = tf.mul(dError, at(chunks.betas));
+      const kept = tf.add<tf.Tensor3D>(tf.mul<tf.Tensor3D>(after, acrossOf(chunks, n)), at(asked));
+      return [dError, dValue, tf.sub<tf.Tensor3D>(kept, tf.matMul(at(early), dValue, true, false))];
+    });
+    dEnds.unshift(after);
+    dErrors.unshift(dError);
+    dValues.unshift(dValue);
+    current = before;
+  }
+  return {
+    dEnds: joinChunks(dEnds),
+    dErrors: joinChunks(dErrors),
+    dValues: joinChunks(dValues),
+    dFirst: current,
+  };
+}
+
+/** dK: through A, through P, through what is read of the state before and written to the state after. */
+function keyGradient(
+  { queries, keys, decays, betas, fromStart, toEnd }: DeltaChunks,
+  { states, updates }: DeltaSweep,
+  { dEnds, dValues }: BackwardSweep,
+  dSystem: tf.Tensor3D,
+  dScores: tf.Tensor3D,
+): tf.Tensor3D {
+  const dOverlaps = tf.mul<tf.Tensor3D>(tf.mul(dSystem, betas), decays);
+  const read = tf.mul<tf.Tensor3D>(tf.matMul(dValues, states, false, true), fromStart);
+  const terms: tf.Tensor3D[] = [
+    tf.matMul(dOverlaps, keys),
+    tf.matMul(dOverlaps, keys, true, false),
+    tf.matMul(dScores, queries, true, false),
+    tf.mul(tf.matMul(updates, dEnds, false, true), toEnd),
+    tf.neg(read),
+  ];
+  return tf.addN(terms);
+}
