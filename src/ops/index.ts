@@ -11,11 +11,7 @@ export { crossEntropy } from './cross-entropy/cross-entropy.js';
 export { linearCrossEntropy } from './cross-entropy/linear-cross-entropy.js';
 export { type WeightedLoss, weightedCrossEntropy } from './cross-entropy/weighted-cross-entropy.js';
 export { embedding } from './embedding/embedding.js';
-export {
-  gatedDeltaRule,
-  type DeltaOptions,
-  type DeltaResult,
-} from './gated-delta-rule/gated-delta-rule.js';
+export { gatedDeltaRule, type DeltaOptions, type DeltaResult } from './gated-delta-rule/gated-delta-rule.js';
 export { deltaGates, type DeltaGates } from './gated-delta-rule/gates.js';
 export {
   gatedRetention,

@@ -7,7 +7,7 @@
  * step by step (recurrent), or in chunks (chunkwise) whose updates follow from a triangular system (the WY representation of
  * Yang et al., arXiv 2406.06484) and between which the state is carried.
  */
-import * as tf from '../../tf.js';
+import type * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
 import type { DeltaAttributes } from '../kernels.js';
 import { limits } from '../limits.js';

@@ -137,6 +137,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['short_convolution'],
     compared: ['bias', 'inputs', 'output', 'slope', 'state', 'taps'],
   },
+  delta: {
+    title: 'the gated delta rule and its gates agree with their definitions',
+    sources: ['delta'],
+    compared: ['gates', 'gates: gradients', 'rule', 'rule: state'],
+  },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',
     sources: ['optimizer'],
