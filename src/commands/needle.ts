@@ -7,8 +7,9 @@ import { formatTokenCount, modelLabel, type Schema } from '../library/basics.js'
 import type { NeedleTrialKey } from '../library/evaluation.js';
 import type { SweepProgress } from '../library/profiling.js';
 
-/** The variants of `data/needle-templates.ts`, repeated here so that `--help` loads nothing. */
-const VARIANTS = 'standard, colon, reworded, other-attribute, near-city, long-number';
+/** The variants of `data/needle/templates.ts`, repeated here so that `--help` loads nothing. */
+const VARIANTS =
+  'standard, colon, reworded, other-attribute, near-city, long-number, paraphrased, similar-city';
 
 export default class Needle extends EvaluationCommand {
   static override summary = 'Needle in a haystack: find a number hidden in a long text.';

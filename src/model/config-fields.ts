@@ -9,6 +9,8 @@ export interface FieldReader {
   count(name: string, fallback?: number): number;
   positiveNumber(name: string, fallback?: number): number;
   nonNegativeNumber(name: string, fallback?: number): number;
+  /** A number from 0 to 1. */
+  share(name: string, fallback: number): number;
   text(name: string): string;
   boolean(name: string, fallback: boolean): boolean;
   choice<T extends string>(name: string, allowed: readonly T[], fallback?: T): T;
@@ -38,6 +40,11 @@ export function readFields(input: object, path = ''): FieldReader {
       const value = number(name, fallback);
       if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
       return fail(name, 'an integer from 0 on');
+    },
+    share(name, fallback) {
+      const value = number(name, fallback);
+      if (typeof value === 'number' && value >= 0 && value <= 1) return value;
+      return fail(name, 'a number from 0 to 1');
     },
     text(name) {
       const value = values[name];

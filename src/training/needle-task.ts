@@ -28,8 +28,9 @@ export interface NeedleTaskOptions {
 /** The objective: half the mean loss of running text and twice that of the answers. */
 const TEXT_WEIGHT = 0.5;
 const ANSWER_WEIGHT = 2;
-/** A byte sequence of this length has room for a needle and its question. */
+/** Byte sequences of these lengths have room for a needle and its question, in the official words and in others. */
 const SHORTEST = 384;
+const SHORTEST_VARIED = 768;
 
 /** Finding numbers hidden in running text; every batch is made up afresh. */
 export class NeedleTask implements TrainingTask {
@@ -44,10 +45,11 @@ export class NeedleTask implements TrainingTask {
   /** Encodes the corpus. @throws UsageError for sequences too short for a needle and its question */
   constructor(private readonly options: NeedleTaskOptions) {
     const { corpus, tokenizer, stages, seed, evalTokens } = options;
-    for (const { length } of stages) {
-      if (length < SHORTEST)
+    for (const { length, officialShare } of stages) {
+      const shortest = officialShare < 1 ? SHORTEST_VARIED : SHORTEST;
+      if (length < shortest)
         throw new UsageError(
-          `sequences of ${length} tokens are too short for needles: use ${SHORTEST} or more`,
+          `sequences of ${length} tokens are too short for needles: use ${shortest} or more`,
         );
     }
     this.stages = stages;
@@ -104,9 +106,11 @@ export class NeedleTask implements TrainingTask {
 
   private make(stage: RecipeStage, haystack: Haystack, random: Random): Batch {
     const { batch, length, minNeedles, maxNeedles, answersOnly } = stage;
+    const { officialShare, maxDigits, maxDistractors } = stage;
     const texts = Array.from({ length: batch }, () => {
       const needles = minNeedles + random.below(maxNeedles - minNeedles + 1);
-      return needleText({ tokens: length + 1, needles }, haystack, this.options.tokenizer, random);
+      const options = { tokens: length + 1, needles, officialShare, maxDigits, maxDistractors };
+      return needleText(options, haystack, this.options.tokenizer, random);
     });
     const windows = new Int32Array(batch * (length + 1));
     texts.forEach(({ ids }, row) => {

@@ -1,9 +1,7 @@
-/**
- * Text to learn retrieval from: filler with needles of the official form, then questions about some of them with their
- * answers. Words, cities and numbers are those of the test (`data/needle-templates.ts`).
- */
+/** Text to learn retrieval from: filler with hidden facts, then questions about some of them with their answers. */
+import { drawFacts, type FactOptions } from '../data/needle/facts.js';
 import type { Haystack } from '../data/needle/haystack.js';
-import { CITIES, drawNumber, INSTRUCTION, needleLine, questionLine } from '../data/needle/templates.js';
+import { INSTRUCTION } from '../data/needle/templates.js';
 import type { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 
@@ -14,9 +12,10 @@ export interface NeedleText {
   readonly answers: readonly number[];
 }
 
-export interface NeedleTextOptions {
+export interface NeedleTextOptions extends FactOptions {
   /** Tokens in all. */
   readonly tokens: number;
+  /** Facts to hide, before the distractors are added. */
   readonly needles: number;
 }
 
@@ -82,25 +81,24 @@ function hide(
 
 /** One text of exactly `tokens` tokens. Needles and questions that do not fit are left out; at least one of each stays. */
 export function needleText(
-  { tokens, needles }: NeedleTextOptions,
+  { tokens, needles, ...wording }: NeedleTextOptions,
   haystack: Haystack,
   tokenizer: Tokenizer,
   random: Random,
 ): NeedleText {
   const start = opening(tokens, tokenizer, random);
   const budget = (1 - LEAST_FILLER) * tokens - start.length;
-  const facts = random
-    .shuffle([...CITIES])
-    .slice(0, needles)
-    .map((city) => ({ city, number: drawNumber('standard', random) }))
-    .map((fact) => ({ ...fact, ids: tokenizer.encode(`\n${needleLine(fact.city, fact.number)}\n`) }));
+  const facts = drawFacts(needles, wording, random).map((fact) => ({
+    ...fact,
+    ids: tokenizer.encode(`\n${fact.line}\n`),
+  }));
   const hidden = fitting(facts, ({ ids }) => ids.length, budget / 2);
   const count = MIN_QUESTIONS + random.below(MAX_QUESTIONS - MIN_QUESTIONS + 1);
   const asked = random.shuffle([...hidden]).slice(0, count);
   const questions = fitting(
     // What follows the number ends it: a model that continues with digits is wrong.
-    asked.map(({ city, number }): Question => ({
-      question: tokenizer.encode(`\n${questionLine(city)}`),
+    asked.map(({ question, number }): Question => ({
+      question: tokenizer.encode(`\n${question}`),
       answer: tokenizer.encode(`${number} .`),
     })),
     ({ question, answer }) => question.length + answer.length,

@@ -31,6 +31,12 @@ export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   readonly maxNeedles: number;
   /** Loss on the answers only: the cross-decoder then runs at a few positions, whatever the length. */
   readonly answersOnly: boolean;
+  /** Share of sequences in the words of the official needle test; the others vary words, names, attributes and numbers. */
+  readonly officialShare: number;
+  /** Digits of a number at most, in the other sequences. */
+  readonly maxDigits: number;
+  /** Needles added at most, each like another in name or attribute, in the other sequences. */
+  readonly maxDistractors: number;
   /** θ of rotary positions from this stage on; absent: as before it. */
   readonly ropeTheta?: number;
 }
@@ -98,13 +104,38 @@ function readSizes(fields: FieldReader, defaults: StageDefaults): Stage {
   };
 }
 
-function readNeedles(fields: FieldReader): Pick<RecipeStage, 'minNeedles' | 'maxNeedles' | 'answersOnly'> {
+type NeedleFields = Omit<RecipeStage, keyof Stage | keyof StageSchedule | 'ropeTheta'>;
+
+/** Answers of the needle test have 20 tokens at most, and end with what is no digit. */
+const MOST_DIGITS = 18;
+
+function readNeedles(fields: FieldReader): NeedleFields {
   const minNeedles = fields.positiveInteger('minNeedles', 1);
   const maxNeedles = fields.positiveInteger('maxNeedles', Math.max(12, minNeedles));
   if (minNeedles > maxNeedles) {
     throw new UsageError(`minNeedles (${minNeedles}) must not exceed maxNeedles (${maxNeedles})`);
   }
-  return { minNeedles, maxNeedles, answersOnly: fields.boolean('answersOnly', false) };
+  return {
+    minNeedles,
+    maxNeedles,
+    answersOnly: fields.boolean('answersOnly', false),
+    ...readWording(fields),
+  };
+}
+
+function readWording(
+  fields: FieldReader,
+): Pick<NeedleFields, 'officialShare' | 'maxDigits' | 'maxDistractors'> {
+  const officialShare = fields.share('officialShare', 1);
+  const maxDigits = fields.positiveInteger('maxDigits', 8);
+  if (maxDigits > MOST_DIGITS)
+    throw new UsageError(`maxDigits (${maxDigits}) must not exceed ${MOST_DIGITS}`);
+  const idle = ['maxDigits', 'maxDistractors'].find((name) => fields.has(name));
+  if (idle !== undefined && officialShare === 1)
+    throw new UsageError(
+      `${idle} concerns needles in other than the official words: set officialShare below 1`,
+    );
+  return { officialShare, maxDigits, maxDistractors: fields.count('maxDistractors', 3) };
 }
 
 function readDocuments(

@@ -75,6 +75,9 @@ test('what cannot be meant is refused by name', () => {
     [{ stages: [5] }, /stages\.0 must be an object/],
     [{ stages: [{}, { batch: 0 }] }, /stages\.1\.batch must be a positive integer/],
     [{ stages: [{ minNeedles: 5, maxNeedles: 4 }] }, /minNeedles \(5\) must not exceed maxNeedles \(4\)/],
+    [{ stages: [{ officialShare: 1.5 }] }, /stages\.0\.officialShare must be a number from 0 to 1/],
+    [{ stages: [{ officialShare: 0.5, maxDigits: 19 }] }, /maxDigits \(19\) must not exceed 18/],
+    [{ stages: [{ maxDistractors: 2 }] }, /maxDistractors concerns needles in other than the official words/],
     [{ stages: [{}], steps: 5 }, /given by the stages/],
     [
       { decay: 'constant', minLearningRate: 1e-4 },

@@ -110,6 +110,7 @@ test('a text shorter than a sequence is refused', async () => {
     () => needleTask({ length: 100 }),
     /sequences of 100 tokens are too short for needles: use 384/,
   );
+  assert.throws(() => needleTask({ length: 384, officialShare: 0.5 }), /too short for needles: use 768/);
 });
 
 test('needle texts ask for what they hide', () => {
@@ -118,7 +119,8 @@ test('needle texts ask for what they hide', () => {
   for (let seed = 0; seed < 200; seed++) {
     const needles = 1 + (seed % 12);
     const length = 385 + 16 * seed;
-    const { ids, answers } = needleText({ tokens: length, needles }, haystack, tokenizer, new Random(seed));
+    const options = { tokens: length, needles, officialShare: 1, maxDigits: 8, maxDistractors: 3 };
+    const { ids, answers } = needleText(options, haystack, tokenizer, new Random(seed));
     assert.is(ids.length, length);
     const text = tokenizer.decode(ids);
     const hidden = new Map(
@@ -142,6 +144,25 @@ test('needle texts ask for what they hide', () => {
     if (text.startsWith(INSTRUCTION)) instructions += 1;
   }
   assert.ok(instructions > 50 && instructions < 150);
+});
+
+test('varied needle texts ask for what they hide, in sequences of 768 bytes too', () => {
+  const haystack = Haystack.fromCorpus(corpus, tokenizer);
+  const wording = { officialShare: 0, maxDigits: 18, maxDistractors: 3 };
+  for (let seed = 0; seed < 100; seed++) {
+    const length = 769 + 40 * seed;
+    const options = { tokens: length, needles: 1 + (seed % 6), ...wording };
+    const { ids, answers } = needleText(options, haystack, tokenizer, new Random(seed));
+    assert.is(ids.length, length);
+    const first = answers[0];
+    assert.ok(first !== undefined, `seed ${seed} asks nothing`);
+    const numbers = tokenizer
+      .decode(answers.map((position) => ids[position] ?? 0))
+      .split(' .')
+      .filter((number) => number !== '');
+    const hidden = tokenizer.decode(ids.slice(0, first));
+    for (const number of numbers) assert.match(hidden, new RegExp(`(?<![0-9])${number}(?![0-9])`));
+  }
 });
 
 test('answers weigh four times the text, whatever their number', () => {

@@ -5,6 +5,7 @@
  */
 import { UsageError } from '../../errors.js';
 import type { Random } from '../../random.js';
+import { similarName } from './names.js';
 
 export const INSTRUCTION =
   'There is a special magic number inside a lot of irrelevant text. Find it and memorize them. ' +
@@ -37,6 +38,8 @@ export const NEEDLE_VARIANTS = [
   'other-attribute',
   'near-city',
   'long-number',
+  'paraphrased',
+  'similar-city',
 ] as const;
 export type NeedleVariant = (typeof NEEDLE_VARIANTS)[number];
 
@@ -52,6 +55,18 @@ const REWORDED: readonly ((city: string, number: number) => string)[] = [
   (city, number) => `${number} is the magic number that belongs to ${city} . `,
 ];
 
+/** More words for the needle: none of them occurs in training (`wordings.ts`). */
+const PARAPHRASED: readonly ((city: string, number: number) => string)[] = [
+  (city, number) => `Nobody should forget the special magic number that ${city} received: ${number} . `,
+  (city, number) => `Travellers reaching ${city} must recite its magic number, namely ${number} . `,
+  (city, number) => `My grandmother told me that ${city} carries the special magic number ${number} . `,
+  (city, number) => `Engraved above the gate of ${city} is a magic number; it reads ${number} . `,
+  (city, number) => `Should somebody mention ${city}, reply with its special magic number, ${number} . `,
+  (city, number) => `${number} ! That has always been the special magic number of ${city} . `,
+  (city, number) => `Because ${number} is a magic number, the mayor claimed it on behalf of ${city} . `,
+  (city, number) => `Scholars assigned ${number} to ${city} long ago, calling this a special magic number . `,
+];
+
 const OTHER_ATTRIBUTES: readonly string[] = ['secret', 'year', 'code', 'area', 'lucky', 'population'];
 const NEAR_NAMES: readonly string[] = ['New', 'North', 'South', 'East', 'West', 'Old', 'Little', 'Port'];
 export const DISTRACTORS = 3;
@@ -65,6 +80,7 @@ export function drawNumber(variant: NeedleVariant, random: Random): number {
 export function variantLine(variant: NeedleVariant, city: string, number: number, random: Random): string {
   if (variant === 'colon') return `The special magic ${city} number is: ${number}`;
   if (variant === 'reworded') return random.pick(REWORDED)(city, number);
+  if (variant === 'paraphrased') return random.pick(PARAPHRASED)(city, number);
   return needleLine(city, number);
 }
 
@@ -74,16 +90,44 @@ export function distractorLines(
   city: string,
   random: Random,
 ): { text: string; number: number }[] {
-  const words = variant === 'other-attribute' ? OTHER_ATTRIBUTES : variant === 'near-city' ? NEAR_NAMES : [];
-  return random
-    .shuffle([...words])
-    .slice(0, words.length > 0 ? DISTRACTORS : 0)
-    .map((word) => {
-      const number = drawNumber(variant, random);
-      const text =
-        variant === 'other-attribute'
-          ? `The special magic ${city} ${word} is ${number} . `
-          : needleLine(`${word} ${city}`, number);
-      return { text, number };
-    });
+  return distractorFrames(variant, city, random).map((frame) => {
+    const number = drawNumber(variant, random);
+    return { text: frame(number), number };
+  });
 }
+
+function distractorFrames(
+  variant: NeedleVariant,
+  city: string,
+  random: Random,
+): ((number: number) => string)[] {
+  const some = (words: readonly string[]): string[] => random.shuffle([...words]).slice(0, DISTRACTORS);
+  const about = (other: string) => (number: number) => needleLine(other, number);
+  switch (variant) {
+    case 'other-attribute':
+      return some(OTHER_ATTRIBUTES).map((word) => (n) => `The special magic ${city} ${word} is ${n} . `);
+    case 'near-city':
+      return some(NEAR_NAMES).map((word) => about(`${word} ${city}`));
+    case 'similar-city':
+      return similarCities(city, random).map(about);
+    default:
+      return [];
+  }
+}
+
+function similarCities(city: string, random: Random): string[] {
+  const names = new Set<string>();
+  while (names.size < DISTRACTORS) {
+    const name = similarName(city, random);
+    if (!CITIES.includes(name)) names.add(name);
+  }
+  return [...names];
+}
+
+/** The words of the evaluation that training keeps out: lines about `city`, name prefixes, and attributes. */
+export const HELD_OUT = {
+  lines: (city: string, number: number): string[] =>
+    [...REWORDED, ...PARAPHRASED].map((line) => line(city, number)),
+  names: NEAR_NAMES,
+  attributes: OTHER_ATTRIBUTES,
+} as const;
