@@ -13,6 +13,7 @@ const TABLES: Readonly<Record<string, readonly string[]>> = {
   'compare-training': ['runs', 'comparison', 'scaling'],
   perplexity: ['perplexity', 'perplexity-fit', 'passages'],
   needle: ['needle', 'needle-contexts', 'needle-trials'],
+  'eval-recall': ['eval-recall'],
   'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
   eval: ['eval', 'eval-items'],
   'profile-memory': ['profile-memory', 'profile-memory-ratio', 'profile-memory-breakdown'],

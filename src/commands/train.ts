@@ -6,7 +6,7 @@ import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
 import { modelSelection } from '../cli/model-selection.js';
-import { FailedCellsError, modelLabel, type Row, type Schema } from '../library/basics.js';
+import { FailedCellsError, modelLabel, RECALL_TASK_NAMES, type Row, type Schema } from '../library/basics.js';
 import type { RecipeInput, TrainProgress, TrainResult } from '../library/training.js';
 
 const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
@@ -33,6 +33,7 @@ export default class Train extends BaseCommand {
     '<%= config.bin %> <%= command.id %> --checkpoint runs/books --length 64k --rope-theta 640000 --lr 8e-5 --out runs/books-64k',
     '<%= config.bin %> <%= command.id %> --data "books=novels/*.txt:2" --data docs=manuals.jsonl:1 --documents apart --preset tiny',
     '<%= config.bin %> <%= command.id %> --task needle --preset nano',
+    '<%= config.bin %> <%= command.id %> --task mqar --items 16 --preset nano',
   ];
   static override flags = {
     ...modelFlags,
@@ -42,8 +43,9 @@ export default class Train extends BaseCommand {
       helpGroup: 'OUTPUT',
     }),
     task: Flags.option({
-      options: ['text', 'needle'] as const,
-      description: 'next tokens of a text (default), or finding numbers hidden in it',
+      options: ['text', 'needle', ...RECALL_TASK_NAMES] as const,
+      description:
+        'next tokens of a text (default); needle: finding numbers hidden in it; or a recall task of numbered symbols',
       helpGroup: 'DATA',
     })(),
     data: Flags.string({
@@ -86,9 +88,16 @@ export default class Train extends BaseCommand {
         'how weights start: as in the official code (default); with embeddings of unit deviation; or normal with deviation 0.02, ' +
         'less for matrices that write to the residual stream',
     })(),
-    steps: Flags.integer({ description: 'optimizer steps (default: 500; needle: 1,400)', min: 1 }),
+    steps: Flags.integer({
+      description: 'optimizer steps (default: 500; needle: 1,400; recall tasks: 2,000)',
+      min: 1,
+    }),
     batch: Flags.integer({ description: 'sequences per micro-batch (default: 8)', min: 1 }),
     length: tokenCount({ description: 'tokens per sequence (default: 256)', helpValue: '256' }),
+    items: Flags.integer({
+      description: 'recall tasks: how much there is to recall, such as pairs of key and value',
+      min: 1,
+    }),
     accumulate: Flags.integer({ description: 'micro-batches per step (default: 1)', min: 1 }),
     lr: number({ description: 'peak learning rate (default: 2e-3)', helpValue: 'RATE' }),
     'min-lr': number({
@@ -166,7 +175,8 @@ export default class Train extends BaseCommand {
     const { engine, communicator } = await this.startRanks(flags);
     choice.checkpoint?.remarks?.forEach(this.reports().note);
     const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
-    this.note(`training ${modelLabel(choice)} on ${recipe.data.join(', ')} in ${directory}`);
+    const source = recipe.data.length > 0 ? recipe.data.join(', ') : recipe.task;
+    this.note(`training ${modelLabel(choice)} on ${source} in ${directory}`);
     // Reading and encoding the data leaves nothing to save: Ctrl-C ends that at once.
     const { signal, listen, release } = interruption();
     const bar = this.bar();
@@ -233,11 +243,38 @@ export default class Train extends BaseCommand {
 
 /** Settings that flags give; the others are the recipe file's or the defaults. */
 function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
-  const { task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute } =
-    flags;
+  const {
+    task,
+    data,
+    tokenizer,
+    steps,
+    batch,
+    length,
+    items,
+    accumulate,
+    warmup,
+    decay,
+    clip,
+    seed,
+    recompute,
+  } = flags;
   const { beta1, beta2, epsilon } = flags;
   const given: RecipeInput = {
-    ...{ task, data, tokenizer, steps, batch, length, accumulate, warmup, decay, clip, seed, recompute },
+    ...{
+      task,
+      data,
+      tokenizer,
+      steps,
+      batch,
+      length,
+      items,
+      accumulate,
+      warmup,
+      decay,
+      clip,
+      seed,
+      recompute,
+    },
     ...{ beta1, beta2, epsilon },
     documents: flags.documents,
     longDocuments: flags['long-documents'],

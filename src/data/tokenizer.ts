@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { UsageError } from '../errors.js';
 import { isReference } from '../hub/reference.js';
 import type { Tokenizer } from './tokenizers/base.js';
+import { SymbolsTokenizer, symbolsOf } from './tokenizers/symbols.js';
 
 export type { Tokenizer } from './tokenizers/base.js';
 
@@ -17,16 +18,20 @@ export function describeOrigins({ name, origins }: Tokenizer): string[] {
 /** The tokenizers that are named rather than read from a file. */
 export const TOKENIZER_NAMES = ['bytes', 'cl100k_base'] as const;
 
-/** Whether a tokenizer is named so; every other text is the path of one. */
-export const isTokenizerName = (text: string): boolean => TOKENIZER_NAMES.some((name) => name === text);
+/** Whether a tokenizer is named so, or `symbols-N`; every other text is the path of one. */
+export const isTokenizerName = (text: string): boolean =>
+  TOKENIZER_NAMES.some((name) => name === text) || symbolsOf(text) !== null;
 
 /**
- * @param spec `bytes`, `cl100k_base`, a `tokenizer.json` file or a directory that holds one, or `hf:owner/name`, which is fetched
+ * @param spec `bytes`, `cl100k_base`, `symbols-N` for N numbered symbols, a `tokenizer.json` file or a directory that holds one,
+ *   or `hf:owner/name`, which is fetched
  * @throws UsageError for another name, RunError for a file that cannot be read
  */
 export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   if (spec === 'bytes') return new (await import('./tokenizers/bytes.js')).BytesTokenizer();
   if (spec === 'cl100k_base') return (await import('./tokenizers/cl100k.js')).Cl100kTokenizer.load();
+  const symbols = symbolsOf(spec);
+  if (symbols !== null) return new SymbolsTokenizer(symbols);
   const { HuggingFaceTokenizer, findTokenizerFile } = await import('./tokenizers/hugging-face.js');
   const place = isReference(spec)
     ? await (await import('./hub/tokenizer-files.js')).fetchTokenizer(spec)
@@ -35,7 +40,7 @@ export async function loadTokenizer(spec: string): Promise<Tokenizer> {
   if (file === null) {
     const known = TOKENIZER_NAMES.join(', ');
     throw new UsageError(
-      `unknown tokenizer '${spec}': use ${known}, the path of a tokenizer.json or of a directory with one, or hf:owner/name`,
+      `unknown tokenizer '${spec}': use ${known}, symbols-N (N numbered symbols, a multiple of 8), the path of a tokenizer.json or of a directory with one, or hf:owner/name`,
     );
   }
   return HuggingFaceTokenizer.load(file);

@@ -31,6 +31,9 @@ export {
   type PassageKey,
   type PassageRun,
 } from '../evaluation/perplexity/run-passages.js';
+export { parseItems, parseRecallTask } from '../data/recall/index.js';
+export { runRecall, type RecallRun } from '../evaluation/recall/run.js';
+export { RECALL_SCHEMA, type RecallFigures, type RecallKey } from '../evaluation/recall/tables.js';
 export { startSession, type Session, type SessionOptions } from '../evaluation/session.js';
 export { choiceTables, TASK_SUMMARY } from '../evaluation/tasks/choice.js';
 export { MMLU_SUMMARY, mmluTables } from '../evaluation/tasks/mmlu.js';

@@ -1,19 +1,23 @@
 import { loadCorpus } from '../data/corpus.js';
 import { parseSources } from '../data/mixture.js';
+import { isRecallTaskName } from '../data/recall/index.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { UsageError } from '../errors.js';
 import { NeedleTask } from './needle-task.js';
+import { RecallTraining } from './recall-training.js';
 import type { Recipe } from './recipe.js';
 import type { TrainingTask } from './task.js';
 import { TextTask, type TextSource } from './text-task.js';
 
 /** Reads and encodes the recipe's data. @throws UsageError, RunError for data that is missing or unfit */
 export async function buildTask(recipe: Recipe, tokenizer: Tokenizer): Promise<TrainingTask> {
-  const { stages, seed, evalTokens } = recipe;
+  const { task, stages, seed, evalTokens } = recipe;
+  if (isRecallTaskName(task))
+    return new RecallTraining({ task, vocabSize: tokenizer.vocabSize, stages, seed, evalTokens });
   const options = { tokenizer, stages, seed, evalTokens };
   const specs = parseSources(recipe.data);
   const measured = heldOutSpecs(recipe.heldOut);
-  if (recipe.task === 'needle') {
+  if (task === 'needle') {
     requireOneText(specs.length);
     return new NeedleTask({ ...options, corpus: await loadCorpus(specs.flatMap(({ paths }) => paths)) });
   }

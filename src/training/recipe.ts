@@ -1,4 +1,6 @@
 /** A training run as data: what to learn from, for how long, and how; the same for flags and experiment files. */
+import { isRecallTaskName, RECALL_TASK_NAMES, type RecallTaskName } from '../data/recall/names.js';
+import { symbolsOf } from '../data/tokenizers/symbols.js';
 import { UsageError } from '../errors.js';
 import { readFields } from '../model/config-fields.js';
 import type { FieldReader } from '../model/config-fields.js';
@@ -6,7 +8,7 @@ import { INITIAL_VALUE_NAMES, type InitialValues } from '../model/index.js';
 import { completeStages, firstSpan, readSchedule } from './stages.js';
 import type { RecipeStage, SharedFields, StageDefaults, StageInput, StageSchedule } from './stages.js';
 
-export const TASKS = ['text', 'needle'] as const;
+export const TASKS = ['text', 'needle', ...RECALL_TASK_NAMES] as const;
 export type TaskName = (typeof TASKS)[number];
 
 export type { RecipeStage } from './stages.js';
@@ -50,6 +52,8 @@ export type RecipeInput = Partial<Omit<Recipe, 'stages'>> &
     readonly steps?: number;
     readonly batch?: number;
     readonly length?: number;
+    /** `minItems` and `maxItems` of that stage. */
+    readonly items?: number;
   };
 
 const FIELDS = [
@@ -62,6 +66,7 @@ const FIELDS = [
   'steps',
   'batch',
   'length',
+  'items',
   'ropeTheta',
   'documents',
   'longDocuments',
@@ -88,9 +93,26 @@ interface TaskDefaults extends StageDefaults {
   readonly weightDecay: number;
 }
 
-const DEFAULTS: Readonly<Record<TaskName, TaskDefaults>> = {
-  text: { steps: 500, batch: 8, length: 256, learningRate: 2e-3, weightDecay: 0.1, decay: 'cosine' },
-  needle: { steps: 1400, batch: 64, length: 768, learningRate: 2e-3, weightDecay: 0.05, decay: 'linear' },
+function defaultsOf(task: TaskName): TaskDefaults {
+  if (task === 'text')
+    return {
+      ...{ steps: 500, batch: 8, length: 256, learningRate: 2e-3, weightDecay: 0.1 },
+      ...{ decay: 'cosine', kind: 'text' },
+    };
+  if (task === 'needle')
+    return {
+      ...{ steps: 1400, batch: 64, length: 768, learningRate: 2e-3, weightDecay: 0.05 },
+      ...{ decay: 'linear', kind: 'needle' },
+    };
+  return {
+    ...{ steps: 2000, batch: 64, length: 128, learningRate: 2e-3, weightDecay: 0.1 },
+    ...{ decay: 'linear', kind: 'recall', items: DEFAULT_ITEMS[task] ?? 4 },
+  };
+}
+
+/** Where four are not a middling number for sequences of the default length. */
+const DEFAULT_ITEMS: Readonly<Partial<Record<RecallTaskName, number>>> = {
+  ...{ mqar: 8, 'phone-book': 8, 'selective-copying': 16, 'needle-single': 1, 'frequent-words': 3 },
 };
 
 /**
@@ -107,7 +129,9 @@ function needleStages(steps: number): StageInput[] {
 }
 
 function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults): RecipeStage[] {
-  const { stages, steps, batch, length, ropeTheta, documents, longDocuments } = input;
+  const { stages, steps, batch, length, items, ropeTheta, documents, longDocuments } = input;
+  if (items !== undefined && !isRecallTaskName(task))
+    throw new UsageError(`items are of the recall tasks: ${RECALL_TASK_NAMES.join(', ')}`);
   if (ropeTheta !== undefined) readFields({ ropeTheta }).positiveNumber('ropeTheta');
   const shared = { ropeTheta, documents, longDocuments };
   if (stages === undefined) {
@@ -116,10 +140,12 @@ function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults):
       const count = readFields({ steps }).positiveInteger('steps', defaults.steps);
       return completeStages(needleStages(count), defaults, shared);
     }
-    return completeStages([{ steps, batch, length }], defaults, shared, () => '');
+    if (items !== undefined) readFields({ items }).positiveInteger('items');
+    const own = items === undefined ? {} : { minItems: items, maxItems: items };
+    return completeStages([{ steps, batch, length, ...own }], defaults, shared, () => '');
   }
-  if (steps !== undefined || batch !== undefined || length !== undefined) {
-    throw new UsageError('steps, batch and length are given by the stages: leave them out');
+  if ([steps, batch, length, items].some((value) => value !== undefined)) {
+    throw new UsageError('steps, batch, length and items are given by the stages: leave them out');
   }
   if (!Array.isArray(stages) || stages.length === 0)
     throw new UsageError('stages must be a list of at least one stage');
@@ -154,6 +180,24 @@ function texts(name: string, value: unknown, fallback: readonly string[]): reado
   throw new UsageError(`${name} must be a list of texts, found ${JSON.stringify(list)}`);
 }
 
+/** What is learned from. Recall tasks make their sequences up, of numbered symbols. */
+function readTexts(input: RecipeInput, task: TaskName): Pick<Recipe, 'data' | 'heldOut' | 'tokenizer'> {
+  if (!isRecallTaskName(task))
+    return {
+      data: texts('data', input.data, ['sotu']),
+      heldOut: input.heldOut === undefined ? [] : texts('heldOut', input.heldOut, []),
+      tokenizer: text('tokenizer', input.tokenizer, 'bytes'),
+    };
+  const given = [...(input.data ?? []), ...(input.heldOut ?? [])];
+  if (given.length > 0)
+    throw new UsageError(`the task ${task} makes its sequences up: leave out data and heldOut`);
+  const tokenizer = text('tokenizer', input.tokenizer, 'symbols-256');
+  if (symbolsOf(tokenizer) !== null) return { data: [], heldOut: [], tokenizer };
+  throw new UsageError(
+    `the task ${task} has symbols for tokens: tokenizer must be symbols-N with N a multiple of 8, found '${tokenizer}'`,
+  );
+}
+
 /** The tokens of a run are counted in its log. */
 function requireCountable(stages: readonly RecipeStage[], accumulate: number): void {
   const tokens = stages.reduce((sum, { steps, batch, length }) => sum + steps * batch * length, 0);
@@ -171,21 +215,17 @@ export function createRecipe(input: RecipeInput = {}): Recipe {
   const fields = readFields(input);
   fields.rejectUnknown(FIELDS);
   const task = fields.choice('task', TASKS, 'text');
-  const defaults = DEFAULTS[task];
+  const defaults = defaultsOf(task);
   const stages = readStages(input, task, defaults);
-  if (task === 'needle' && stages.some((stage) => stage.documents ?? stage.longDocuments)) {
-    throw new UsageError(
-      'documents and longDocuments are of the task text: needles are hidden in running text',
-    );
+  if (task !== 'text' && stages.some((stage) => stage.documents ?? stage.longDocuments)) {
+    throw new UsageError(`documents and longDocuments are of the task text: ${task} has no documents`);
   }
   const accumulate = fields.positiveInteger('accumulate', 1);
   requireCountable(stages, accumulate);
   return {
     task,
-    data: texts('data', input.data, ['sotu']),
-    heldOut: input.heldOut === undefined ? [] : texts('heldOut', input.heldOut, []),
+    ...readTexts(input, task),
     initialValues: fields.choice('initialValues', INITIAL_VALUE_NAMES, 'official'),
-    tokenizer: text('tokenizer', input.tokenizer, 'bytes'),
     stages,
     ...readSchedule(fields, '', firstSpan(stages), defaults),
     weightDecay: fields.nonNegativeNumber('weightDecay', defaults.weightDecay),

@@ -24,7 +24,7 @@ export interface TextStage extends Stage {
   readonly longDocuments?: LongDocuments;
 }
 
-/** A stage of either task; the needle fields are those of `--task needle`. */
+/** A stage of any task; the needle fields are those of `--task needle`, the items those of the recall tasks. */
 export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   /** Needles hidden in a sequence, drawn uniformly from minNeedles to maxNeedles. */
   readonly minNeedles: number;
@@ -37,6 +37,9 @@ export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   readonly maxDigits: number;
   /** Needles added at most, each like another in name or attribute, in the other sequences. */
   readonly maxDistractors: number;
+  /** How much there is to recall in a sequence, drawn uniformly from minItems to maxItems. */
+  readonly minItems: number;
+  readonly maxItems: number;
   /** θ of rotary positions from this stage on; absent: as before it. */
   readonly ropeTheta?: number;
 }
@@ -51,9 +54,20 @@ export interface StageDefaults {
   readonly batch: number;
   readonly length: number;
   readonly decay: Decay;
+  readonly kind: TaskKind;
+  /** Of a recall task. */
+  readonly items?: number;
 }
 
 const OPTIONAL_FIELDS = ['documents', 'longDocuments', 'ropeTheta'] as const;
+/** Which fields a stage has beside those of all stages. */
+export type TaskKind = 'text' | 'needle' | 'recall';
+
+const OWN_FIELDS: Readonly<Record<TaskKind, readonly (keyof RecipeStage)[]>> = {
+  text: [],
+  needle: ['minNeedles', 'maxNeedles', 'answersOnly', 'officialShare', 'maxDigits', 'maxDistractors'],
+  recall: ['minItems', 'maxItems'],
+};
 
 const SCHEDULE_FIELDS = ['learningRate', 'minLearningRate', 'warmup', 'decay'] as const;
 
@@ -86,14 +100,27 @@ export function completeStages(
     }
     const stage = {
       ...size,
-      ...readNeedles(fields),
+      ...readNeedles(fields, defaults),
+      ...readItems(fields, defaults),
       ...readDocuments(fields, inputs[index] ?? {}, shared, path(index)),
       ...readTheta(fields, index === 0 ? shared.ropeTheta : undefined),
       ...readOwnSchedule(fields, path(index), span, defaults.decay),
     };
     fields.rejectUnknown([...Object.keys(stage), ...OPTIONAL_FIELDS, ...SCHEDULE_FIELDS]);
+    refuseForeign(fields, stage, defaults, path(index));
     return stage;
   });
+}
+
+/** Complete stages have the fields of all tasks: those of another task may have their defaults only. */
+function refuseForeign(fields: FieldReader, stage: RecipeStage, defaults: StageDefaults, path: string): void {
+  const none = readFields({});
+  const plain = { ...readNeedles(none, defaults), ...readItems(none, defaults) };
+  for (const [kind, names] of Object.entries(OWN_FIELDS)) {
+    const name = names.find((own) => fields.has(own) && stage[own] !== plain[own as keyof typeof plain]);
+    if (kind === defaults.kind || name === undefined) continue;
+    throw new UsageError(`${path}${name} is of the ${kind} tasks only`);
+  }
 }
 
 function readSizes(fields: FieldReader, defaults: StageDefaults): Stage {
@@ -104,12 +131,15 @@ function readSizes(fields: FieldReader, defaults: StageDefaults): Stage {
   };
 }
 
-type NeedleFields = Omit<RecipeStage, keyof Stage | keyof StageSchedule | 'ropeTheta'>;
+type ItemFields = Pick<RecipeStage, 'minItems' | 'maxItems'>;
+type NeedleFields = Omit<RecipeStage, keyof TextStage | keyof StageSchedule | keyof ItemFields | 'ropeTheta'>;
 
 /** Answers of the needle test have 20 tokens at most, and end with what is no digit. */
 const MOST_DIGITS = 18;
+const MAX_DIGITS = 8;
+const MAX_DISTRACTORS = 3;
 
-function readNeedles(fields: FieldReader): NeedleFields {
+function readNeedles(fields: FieldReader, { kind }: StageDefaults): NeedleFields {
   const minNeedles = fields.positiveInteger('minNeedles', 1);
   const maxNeedles = fields.positiveInteger('maxNeedles', Math.max(12, minNeedles));
   if (minNeedles > maxNeedles) {
@@ -118,24 +148,35 @@ function readNeedles(fields: FieldReader): NeedleFields {
   return {
     minNeedles,
     maxNeedles,
-    answersOnly: fields.boolean('answersOnly', false),
+    // Recall tasks have no loss but that of their answers.
+    answersOnly: fields.boolean('answersOnly', kind === 'recall'),
     ...readWording(fields),
   };
+}
+
+function readItems(fields: FieldReader, { items = 1 }: StageDefaults): ItemFields {
+  const fewest = Math.min(items, fields.positiveInteger('maxItems', items));
+  const minItems = fields.positiveInteger('minItems', fewest);
+  const maxItems = fields.positiveInteger('maxItems', Math.max(items, minItems));
+  if (minItems > maxItems)
+    throw new UsageError(`minItems (${minItems}) must not exceed maxItems (${maxItems})`);
+  return { minItems, maxItems };
 }
 
 function readWording(
   fields: FieldReader,
 ): Pick<NeedleFields, 'officialShare' | 'maxDigits' | 'maxDistractors'> {
   const officialShare = fields.share('officialShare', 1);
-  const maxDigits = fields.positiveInteger('maxDigits', 8);
+  const maxDigits = fields.positiveInteger('maxDigits', MAX_DIGITS);
   if (maxDigits > MOST_DIGITS)
     throw new UsageError(`maxDigits (${maxDigits}) must not exceed ${MOST_DIGITS}`);
-  const idle = ['maxDigits', 'maxDistractors'].find((name) => fields.has(name));
-  if (idle !== undefined && officialShare === 1)
+  const maxDistractors = fields.count('maxDistractors', MAX_DISTRACTORS);
+  const idle = maxDigits !== MAX_DIGITS ? 'maxDigits' : 'maxDistractors';
+  if (officialShare === 1 && (maxDigits !== MAX_DIGITS || maxDistractors !== MAX_DISTRACTORS))
     throw new UsageError(
       `${idle} concerns needles in other than the official words: set officialShare below 1`,
     );
-  return { officialShare, maxDigits, maxDistractors: fields.count('maxDistractors', 3) };
+  return { officialShare, maxDigits, maxDistractors };
 }
 
 function readDocuments(

@@ -29,6 +29,26 @@ const roundTrips = (tokenizer: {
   );
 };
 
+test('symbols are numbers with spaces between them', async () => {
+  const symbols = await loadTokenizer('symbols-128');
+  assert.equal([symbols.name, symbols.vocabSize, symbols.endOfText], ['symbols-128', 128, null]);
+  assert.equal([...symbols.encode(' 5 127\n0 ')], [5, 127, 0]);
+  assert.is(symbols.decode([5, 127, 0]), '5 127 0');
+  assert.equal(
+    symbols.encodeParts(['5 1', '27 ', '0']).map((ids) => [...ids]),
+    [[5], [127], [0]],
+  );
+  assert.equal(
+    [...symbols.encodePieces(['5 1', '2', '7'])].flatMap((ids) => [...ids]),
+    [5, 127],
+  );
+  assert.throws(() => symbols.encode('5 128'), /'128' is no symbol: symbols-128 has the numbers 0 to 127/);
+  for (const name of ['symbols-100', 'symbols-0', 'symbols-']) {
+    const message = await loadTokenizer(name).catch((error: unknown) => (error as Error).message);
+    assert.match(message as string, /unknown tokenizer .*symbols-N \(N numbered symbols, a multiple of 8\)/);
+  }
+});
+
 test('bytes are UTF-8, the end of text is 256, and the vocabulary is padded to a multiple of 8', async () => {
   const bytes = await loadTokenizer('bytes');
   assert.equal([...bytes.encode('aé')], [97, 0xc3, 0xa9]);

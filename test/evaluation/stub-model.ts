@@ -8,28 +8,40 @@ import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { Engine } from '../../src/engines/engine.js';
 import type { ModelCache } from '../../src/model/state/state-cache.js';
 import { createConfig } from '../../src/model/config.js';
-import type { LanguageModel, LogitsWanted, PackedSequence } from '../../src/model/language-model.js';
+import type {
+  CacheOptions,
+  LanguageModel,
+  LogitsWanted,
+  PackedSequence,
+} from '../../src/model/language-model.js';
 import { crossEntropy } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 
 class StubCache implements ModelCache {
-  readonly batch = 1;
   disposed = false;
 
   constructor(
     private readonly model: StubModel,
-    readonly tokens: number[] = [],
+    /** The tokens of each sequence. */
+    readonly rows: readonly number[][],
   ) {
     model.openCaches += 1;
   }
 
+  get batch(): number {
+    return this.rows.length;
+  }
+
   get length(): number {
-    return this.tokens.length;
+    return this.rows[0]?.length ?? 0;
   }
 
   fork(): StubCache {
     this.model.forks += 1;
-    return new StubCache(this.model, [...this.tokens]);
+    return new StubCache(
+      this.model,
+      this.rows.map((tokens) => [...tokens]),
+    );
   }
 
   mark(): void {
@@ -41,7 +53,7 @@ class StubCache implements ModelCache {
   }
 
   rewind(length: number): void {
-    this.tokens.length = length;
+    for (const tokens of this.rows) tokens.length = length;
   }
 
   bytes(): { keyValue: number; state: number } {
@@ -105,8 +117,11 @@ export class StubModel implements LanguageModel {
     throw new Error('a stub is not trained');
   }
 
-  createCache(): ModelCache {
-    return new StubCache(this);
+  createCache({ batch = 1 }: CacheOptions = {}): ModelCache {
+    return new StubCache(
+      this,
+      Array.from({ length: batch }, () => []),
+    );
   }
 
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: { logits: 'none' }): null;
@@ -119,10 +134,12 @@ export class StubModel implements LanguageModel {
   ): tf.Tensor2D | tf.Tensor3D | null {
     const rows = this.consume(cache, [...tokens.dataSync()]);
     if (logits === 'none') return null;
-    this.logitsComputed += logits === 'all' ? rows.length : 1;
+    const [batch, length] = tokens.shape;
+    const last = rows.filter((_, at) => at % length === length - 1);
+    this.logitsComputed += logits === 'all' ? rows.length : batch;
     return logits === 'all'
-      ? tf.tensor3d(rows.flat(), [1, rows.length, this.vocabSize])
-      : tf.tensor2d(rows.at(-1) ?? [], [1, this.vocabSize]);
+      ? tf.tensor3d(rows.flat(), [batch, length, this.vocabSize])
+      : tf.tensor2d(last.flat(), [batch, this.vocabSize]);
   }
 
   /** The rows of logits after each of some tokens. */
@@ -130,9 +147,11 @@ export class StubModel implements LanguageModel {
     if (!(cache instanceof StubCache)) throw new Error("another model's cache");
     if (cache.disposed) throw new Error('the cache has been disposed');
     this.consumed += ids.length;
-    return ids.map((id) => {
-      cache.tokens.push(id);
-      return this.row(cache.tokens);
+    const length = ids.length / cache.batch;
+    return ids.map((id, at) => {
+      const tokens = cache.rows[Math.floor(at / length)] ?? [];
+      tokens.push(id);
+      return this.row(tokens);
     });
   }
 

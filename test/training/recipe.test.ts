@@ -41,6 +41,7 @@ test('needles are learned on short sequences first', () => {
 
 test('stages come from a file as they are', () => {
   const { stages } = createRecipe({
+    task: 'needle',
     stages: [
       { steps: 3, batch: 2, length: 64 },
       { steps: 4, answersOnly: true },
@@ -59,7 +60,18 @@ test('what cannot be meant is refused by name', () => {
     [{ step: 5 }, /unknown field step/],
     [{ steps: 0 }, /steps must be a positive integer/],
     [{ steps: 1.5 }, /steps must be a positive integer/],
-    [{ task: 'chess' }, /task must be one of text, needle/],
+    [{ task: 'chess' }, /task must be one of text, needle, mqar/],
+    [{ items: 4 }, /items are of the recall tasks: mqar/],
+    [{ task: 'mqar', items: 0 }, /items must be a positive integer/],
+    [{ task: 'mqar', stages: [{}], items: 4 }, /given by the stages/],
+    [
+      { task: 'mqar', stages: [{ minItems: 5, maxItems: 4 }] },
+      /minItems \(5\) must not exceed maxItems \(4\)/,
+    ],
+    [{ task: 'mqar', stages: [{ maxNeedles: 4 }] }, /stages\.0\.maxNeedles is of the needle tasks only/],
+    [{ stages: [{ minItems: 4, maxItems: 4 }] }, /stages\.0\.minItems is of the recall tasks only/],
+    [{ task: 'mqar', data: ['sotu'] }, /mqar makes its sequences up: leave out data/],
+    [{ task: 'mqar', tokenizer: 'bytes' }, /tokenizer must be symbols-N/],
     [{ learningRate: -1 }, /learningRate must be a positive number/],
     [{ minLearningRate: 1 }, /minLearningRate \(1\) must not exceed/],
     [{ warmup: 600 }, /warmup \(600\) must not exceed the 500 steps/],
@@ -74,10 +86,22 @@ test('what cannot be meant is refused by name', () => {
     [{ stages: [] }, /stages must be a list of at least one/],
     [{ stages: [5] }, /stages\.0 must be an object/],
     [{ stages: [{}, { batch: 0 }] }, /stages\.1\.batch must be a positive integer/],
-    [{ stages: [{ minNeedles: 5, maxNeedles: 4 }] }, /minNeedles \(5\) must not exceed maxNeedles \(4\)/],
-    [{ stages: [{ officialShare: 1.5 }] }, /stages\.0\.officialShare must be a number from 0 to 1/],
-    [{ stages: [{ officialShare: 0.5, maxDigits: 19 }] }, /maxDigits \(19\) must not exceed 18/],
-    [{ stages: [{ maxDistractors: 2 }] }, /maxDistractors concerns needles in other than the official words/],
+    [
+      { task: 'needle', stages: [{ minNeedles: 5, maxNeedles: 4 }] },
+      /minNeedles \(5\) must not exceed maxNeedles \(4\)/,
+    ],
+    [
+      { task: 'needle', stages: [{ officialShare: 1.5 }] },
+      /stages\.0\.officialShare must be a number from 0 to 1/,
+    ],
+    [
+      { task: 'needle', stages: [{ officialShare: 0.5, maxDigits: 19 }] },
+      /maxDigits \(19\) must not exceed 18/,
+    ],
+    [
+      { task: 'needle', stages: [{ maxDistractors: 2 }] },
+      /maxDistractors concerns needles in other than the official words/,
+    ],
     [{ stages: [{}], steps: 5 }, /given by the stages/],
     [
       { decay: 'constant', minLearningRate: 1e-4 },
@@ -143,6 +167,10 @@ test('a stage with a learning rate begins a schedule, which the stages after it 
   );
   assert.is(stageTheta(createRecipe().stages, 0), null);
   assert.equal(createRecipe({ ...recipe, heldOut: undefined }), recipe, 'a complete recipe is one');
+  const needle = createRecipe({ task: 'needle' });
+  assert.equal(createRecipe({ ...needle, heldOut: undefined }), needle);
+  const mqar = createRecipe({ task: 'mqar' });
+  assert.equal(createRecipe({ ...mqar }), mqar);
 });
 
 test('more tokens than a number counts are refused', () => {

@@ -11,6 +11,7 @@ import { Random } from '../../src/random.js';
 import { loadTokenizer } from '../../src/data/tokenizer.js';
 import { NeedleTask } from '../../src/training/needle-task.js';
 import { needleText } from '../../src/training/needle-text.js';
+import { RecallTraining } from '../../src/training/recall-training.js';
 import { createRecipe } from '../../src/training/recipe.js';
 import type { Batch, TrainingTask } from '../../src/training/task.js';
 import { TextTask } from '../../src/training/text-task.js';
@@ -64,6 +65,7 @@ test('targets are the tokens that follow', () => {
 for (const [name, make] of [
   ['text', () => textTask()],
   ['needle', () => needleTask({ batch: 2, length: 768 })],
+  ['recall', () => recall()],
 ] as const) {
   test(`${name}: continues exactly from its state`, () => {
     const task = make();
@@ -194,6 +196,55 @@ test('answers alone need few positions, the same ones as in full', () => {
       assert.is(few.weights[row * count + column] === 0, few.answers[row * count + column] === 0);
     }
   }
+});
+
+const recall = (changes: object = {}): RecallTraining => {
+  const stage = { batch: 3, length: 64, minItems: 2, maxItems: 8, ...changes };
+  const { stages } = createRecipe({ task: 'mqar', stages: [stage] });
+  return new RecallTraining({ task: 'mqar', vocabSize: 128, stages, seed: 1, evalTokens: 1 });
+};
+
+test('recall: the loss is at the answers alone, and every row has its own amount', () => {
+  const task = recall();
+  const amounts = new Set<number>();
+  for (const { rows, tokens, targets, positions, weights, answers } of copies(task, 20)) {
+    assert.ok(positions && weights && answers);
+    const count = targets.length / rows;
+    const total = answers.reduce((sum, flag) => sum + flag, 0);
+    for (const [row, own] of positions.entries()) {
+      assert.is(own.length, count);
+      assert.equal(
+        [...own],
+        [...new Set(own)].sort((a, b) => a - b),
+      );
+      const isAnswer = [...answers.subarray(row * count, (row + 1) * count)];
+      amounts.add(isAnswer.filter((flag) => flag === 1).length);
+      for (const [column, position] of own.entries()) {
+        const index = row * count + column;
+        assert.is(weights[index], answers[index] === 1 ? Math.fround(1 / total) : 0);
+        if (answers[index] !== 1) continue;
+        const sequence = [...tokens.subarray(row * 64, (row + 1) * 64)];
+        const key = sequence[position] ?? NaN;
+        assert.is(targets[index], sequence[sequence.indexOf(key) + 1]);
+      }
+    }
+  }
+  assert.equal([...amounts].sort(), [2, 3, 4, 5, 6, 7, 8]);
+});
+
+test('recall: held-out sequences and those of another seed are not trained on', () => {
+  const texts = (batches: Iterable<Batch>): string[] =>
+    [...batches].flatMap(({ tokens }) =>
+      [0, 1, 2].map((row) => tokens.slice(row * 64, row * 64 + 64).join()),
+    );
+  const trained = texts(copies(recall(), 50));
+  const heldOut = texts(recall().heldOut());
+  assert.equal(texts(recall().heldOut()), heldOut);
+  assert.is(new Set([...trained, ...heldOut]).size, trained.length + heldOut.length);
+});
+
+test('recall: stages without sequences are refused', () => {
+  assert.throws(() => recall({ maxItems: 17 }), /mqar with 17 pairs in 64 tokens: 17 pairs need 68 tokens/);
 });
 
 test.run();

@@ -1,6 +1,6 @@
 /**
  * Words that needle models are trained on beside those of the official test. The evaluation's own words (`templates.ts`) are
- * kept out: but for the official question no wording here shares four words in a row with a held-out line, and no name prefix
+ * kept out: but for the official question no wording here shares four words in a row (an attribute is one word) with a held-out line, and no name prefix
  * or attribute is shared.
  *
  * In a wording {city} is a name, {number} the number, {before} the two adjectives of an attribute, {noun} its noun, {long} both
@@ -42,7 +42,7 @@ export const NUMBER_FIRST: readonly string[] = [
   '{number}, a {long}, stands for {city}',
   'people give {number} when they mean the {short} from {city}',
   'it is {number} that serves {city} as {long}',
-  'number {number} is a {short} which {city} owns',
+  'number {number} works as a {short} which {city} owns',
 ];
 
 /** Before a wording. */
