@@ -12,6 +12,7 @@ import {
 } from './log-probabilities.js';
 import type { CompletionRequest } from './request.js';
 import { StopTexts } from './stop-texts.js';
+import { TokenTexts } from './token-texts.js';
 
 /** Log-probabilities as OpenAI's completions have them. */
 export interface ChoiceLogprobs {
@@ -46,6 +47,7 @@ export class Choice implements Sequence {
   readonly scoredFrom: number;
   generated = 0;
   private readonly stream: TextStream;
+  private readonly texts: TokenTexts;
   private readonly stops: StopTexts;
   private readonly random: Random;
   /** Characters of the text so far, for `text_offset`. */
@@ -59,6 +61,7 @@ export class Choice implements Sequence {
     const scoresPrompt = request.echo && request.logprobs !== null;
     this.scoredFrom = scoresPrompt ? 1 : prompt.length;
     this.stream = new TextStream(tokenizer, prompt);
+    this.texts = TokenTexts.of(tokenizer);
     this.stops = new StopTexts(request.stop);
     this.random = new Random(seed);
   }
@@ -120,8 +123,7 @@ export class Choice implements Sequence {
     const { request, tokenizer, prompt, promptText } = this.options;
     if (this.isPromptGiven || !request.echo) return;
     this.isPromptGiven = true;
-    const stream = new TextStream(tokenizer);
-    const texts = [...prompt].map((token) => stream.push(token));
+    const texts = request.logprobs === null ? [] : [...prompt].map((token) => this.texts.text(token));
     const text = promptText ?? tokenizer.decode(prompt);
     let logprobs: ChoiceLogprobs | null = null;
     if (request.logprobs !== null) {
@@ -166,7 +168,7 @@ export class Choice implements Sequence {
   private topOf({ top, token, logProbability }: PositionLogProbabilities): Record<string, number> {
     const table: Record<string, number> = {};
     for (const entry of [...top, { token, logProbability }]) {
-      const text = this.options.tokenizer.decode([entry.token]);
+      const text = this.texts.text(entry.token);
       table[text] = Math.max(table[text] ?? -Infinity, entry.logProbability);
     }
     return table;

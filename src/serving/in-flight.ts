@@ -1,4 +1,5 @@
 /** The requests that are being answered: how long they may take, and how they end when the server stops. */
+import { setMaxListeners } from 'node:events';
 import { ApiError } from './api-error.js';
 
 export class InFlight {
@@ -22,6 +23,8 @@ export class InFlight {
   enter(closed: AbortSignal): AbortController {
     if (this.stopping) throw stopping();
     const controller = new AbortController();
+    // Every sequence of a request listens.
+    setMaxListeners(0, controller.signal);
     const late = setTimeout(() => {
       controller.abort(
         new ApiError(504, `the request took more than ${this.timeoutSeconds} s`, { code: 'timeout' }),
