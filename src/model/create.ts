@@ -1,3 +1,4 @@
+import type { Communicator } from '../distributed/communicator.js';
 import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
 import type { LanguageModel } from './language-model.js';
@@ -11,10 +12,16 @@ export interface CreateOptions {
   readonly weights?: InitialWeights;
   /** The recipe of initial values; default `official`. */
   readonly initialValues?: InitialValues;
+  /**
+   * Ranks over which sequences are divided; default: none. Each makes the same model. `extend`, `prefill` and `decode` take the
+   * same tokens on every rank and give the same logits; `forward`, `loss` and `objective` take a rank's slices of the sequences,
+   * which lie one after the other in the order of ranks, and give what belongs to them.
+   */
+  readonly ranks?: Communicator;
 }
 
 /** A model on the current engine. */
 export function createModel(config: ModelConfig, options: CreateOptions = {}): LanguageModel {
-  const { seed = 0, weights = 'random', initialValues = 'official' } = options;
-  return new Model(config, new Weights(config, { seed, weights, initialValues }));
+  const { seed = 0, weights = 'random', initialValues = 'official', ranks } = options;
+  return new Model(config, new Weights(config, { seed, weights, initialValues }), ranks);
 }

@@ -11,12 +11,14 @@
 import {
   cacheDefaults,
   embedding,
+  gatherSlices,
   linear,
   linearCrossEntropy,
   reshape,
   rmsNorm,
   weightedCrossEntropy,
 } from '../ops/index.js';
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import * as tf from '../tf.js';
 import { createConfig, type ModelConfig } from './config.js';
 import { conventionsOf } from './conventions.js';
@@ -25,18 +27,19 @@ import type {
   CacheOptions,
   ExtendOptions,
   LanguageModel,
-  LogitsWanted,
   LossOptions,
   Objective,
   PackedSequence,
   PrefillOptions,
 } from './language-model.js';
-import { FROM_START, type Rows } from './layers/heads.js';
+import { dividedRuns, joinLogits, passRows } from './divided-runs.js';
+import type { Rows } from './layers/heads.js';
 import type { Readout } from './layers/readout.js';
 import { recomputedLayer } from './layers/recomputed-layer.js';
 import { PackedBatch, type PackedRows } from './packed-batch.js';
 import { buildParts, type Part, type Parts } from './parts.js';
 import { flatten, lastRow, lastToken, pickRows } from './rows.js';
+import type { DividedMemory } from './state/divided.js';
 import type { KeyValueMemory, Memory } from './state/memory.js';
 import { type ModelCache, StateCache } from './state/state-cache.js';
 import type { Weights } from './weights.js';
@@ -63,9 +66,11 @@ export class Model implements LanguageModel {
   /** Models of one kind can continue each other's caches. */
   private readonly kind: string;
 
+  /** @param ranks over which sequences are divided, each with this model and the same weights */
   constructor(
     readonly config: ModelConfig,
     private readonly weights: Weights,
+    private readonly ranks: Communicator = SOLO,
   ) {
     const conventions = conventionsOf(config);
     const weight = (name: string): tf.Variable => weights.get(`${name}.weight`);
@@ -74,7 +79,7 @@ export class Model implements LanguageModel {
     this.norm = weight(conventions.norm);
     this.output = config.tieEmbeddings ? this.embedding : weight(conventions.head);
     this.kind = JSON.stringify(config);
-    this.parts = buildParts(config, weights);
+    this.parts = buildParts(config, weights, ranks);
   }
 
   get parameters(): ReadonlyMap<string, tf.Variable> {
@@ -89,11 +94,12 @@ export class Model implements LanguageModel {
     const { exit } = this.parts;
     const memories = this.parts.present();
     const readouts = this.parts.readouts();
+    const first = passRows(tokens.shape[1], positions, this.ranks);
     const pick = (x: tf.Tensor3D): tf.Tensor3D => (positions ? pickRows(x, positions) : x);
-    const all: Pass = { rows: FROM_START, memories, readouts, recompute, embed: () => this.embed(tokens) };
+    const all: Pass = { rows: first, memories, readouts, recompute, embed: () => this.embed(tokens) };
     const some = (): Pass => ({
       ...ofRows(all, pick),
-      rows: { start: 0, positions },
+      rows: { ...first, positions },
       embed: () => pick(this.embed(tokens)),
     });
     try {
@@ -111,11 +117,10 @@ export class Model implements LanguageModel {
    */
   private advance(
     tokens: tf.Tensor2D,
-    { memories, length: start }: StateCache,
-    logits: LogitsWanted,
-    earlyExit: boolean,
+    memories: readonly Memory[],
+    rows: Rows,
+    { logits, earlyExit = true }: ExtendOptions,
   ): tf.Tensor3D | null {
-    const rows: Rows = { start, positions: null };
     const readouts = this.parts.readouts();
     const all: Pass = { rows, memories, readouts, recompute: false, embed: () => this.embed(tokens) };
     try {
@@ -191,29 +196,55 @@ export class Model implements LanguageModel {
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'last' }): tf.Tensor2D;
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions & { logits: 'all' }): tf.Tensor3D;
   extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions): tf.Tensor2D | tf.Tensor3D | null;
-  extend(
-    tokens: tf.Tensor2D,
-    cache: ModelCache,
-    { logits, earlyExit = true }: ExtendOptions,
-  ): tf.Tensor2D | tf.Tensor3D | null {
+  extend(tokens: tf.Tensor2D, cache: ModelCache, options: ExtendOptions): tf.Tensor2D | tf.Tensor3D | null {
     const state = StateCache.of(cache, this.kind);
     const [batch, count] = tokens.shape;
     if (batch !== state.batch) {
       throw new RangeError(`the cache is for ${state.batch} sequences, but tokens have ${batch}`);
     }
     if (count === 0) throw new RangeError('no tokens to extend the cache by');
-    const [result] = tf.tidy((): (tf.Tensor2D | tf.Tensor3D)[] => {
-      const hidden = this.advance(tokens, state, logits, earlyExit);
-      state.length += count;
-      state.settle();
-      if (hidden === null) return [];
-      const scores = this.logits(hidden);
-      return [logits === 'all' ? scores : tf.reshape<tf.Rank.R2>(scores, [batch, this.config.vocabSize])];
-    });
-    return result ?? null;
+    const runs = dividedRuns(count, options.logits, this.ranks.size);
+    const parts = runs.flatMap(({ from, to, isDivided }) =>
+      tf.tidy(() => {
+        const part = to - from === count ? tokens : tf.slice(tokens, [0, from], [batch, to - from]);
+        return isDivided ? this.extendSlices(part, state, options) : this.extendWhole(part, state, options);
+      }),
+    );
+    return joinLogits(parts, options.logits);
+  }
+
+  /** Every rank computes all of the tokens: of one alone, or of few tokens. */
+  private extendWhole(tokens: tf.Tensor2D, state: StateCache, options: ExtendOptions): tf.Tensor[] {
+    const rows: Rows = { start: state.length, positions: null };
+    const hidden = this.advance(tokens, state.memories, rows, options);
+    state.length += tokens.shape[1];
+    state.settle();
+    if (hidden === null) return [];
+    const scores = this.logits(hidden);
+    if (options.logits === 'all') return [scores];
+    return [tf.reshape(scores, [tokens.shape[0], this.config.vocabSize])];
+  }
+
+  /** Every rank computes a slice of the tokens; all have the logits of all. */
+  private extendSlices(tokens: tf.Tensor2D, state: StateCache, options: ExtendOptions): tf.Tensor[] {
+    const { ranks } = this;
+    const [batch, count] = tokens.shape;
+    const share = count / ranks.size;
+    const from = ranks.rank * share;
+    const rows: Rows = { start: state.length + from, positions: null, isSlice: true };
+    const own = tf.slice(tokens, [0, from], [batch, share]);
+    const wanted = { ...options, logits: options.logits === 'all' ? 'all' : 'none' } as const;
+    const hidden = this.advance(own, state.memories, rows, wanted);
+    state.length += count;
+    for (const memory of state.memories) (memory as DividedMemory).unite();
+    state.settle();
+    if (hidden === null) return [];
+    const scores = tf.expandDims<tf.Tensor4D>(this.logits(hidden), 2);
+    return [tf.squeeze(gatherSlices(scores, ranks), [2])];
   }
 
   extendPacked(sequences: readonly PackedSequence[]): tf.Tensor2D | null {
+    if (this.ranks.size > 1) throw new RangeError('sequences divided over ranks are not packed');
     const batch = new PackedBatch(sequences, (cache) => StateCache.of(cache, this.kind));
     const { exit } = this.parts;
     const readouts = this.parts.readouts();

@@ -1,4 +1,5 @@
 /** From a layout to what computes it: the parts of a model in order, each with its parameters. */
+import type { Communicator } from '../distributed/communicator.js';
 import { type ModelConfig, headDim, layoutOf } from './config.js';
 import { type Conventions, conventionsOf } from './conventions.js';
 import { type LayoutPart, remembered } from './layouts.js';
@@ -10,9 +11,11 @@ import { crossRotation } from './mixers/cross.js';
 import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
 import { MEMORY_NAMES, partPrefixes } from './parameters.js';
+import { divideMemory, shareOfRank } from './state/divided.js';
 import type { Memory, MemoryOptions } from './state/memory.js';
 import { keyValueMemory } from './state/pages.js';
 import { PresentKeys } from './state/present.js';
+import { dividePresent } from './state/present-divided.js';
 import type { Weights } from './weights.js';
 import type * as tf from '../tf.js';
 
@@ -43,7 +46,7 @@ export interface Parts {
   readouts(): Readout[];
 }
 
-export function buildParts(config: ModelConfig, weights: Weights): Parts {
+export function buildParts(config: ModelConfig, weights: Weights, ranks: Communicator): Parts {
   const conventions = conventionsOf(config);
   const layout = layoutOf(config);
   const prefixes = partPrefixes(layout, conventions);
@@ -61,9 +64,16 @@ export function buildParts(config: ModelConfig, weights: Weights): Parts {
       shares: sharesOf(part),
     })),
     exit: layout.exit,
-    memories: (options) => keepers.map(({ word }) => memoryFor(word as Keeper, config, options)),
+    memories(options) {
+      const own = ranks.size === 1 ? options : shareOfRank(options, ranks);
+      const memories = keepers.map(({ word }) => memoryFor(word as Keeper, config, own));
+      return ranks.size === 1 ? memories : memories.map((memory) => divideMemory(memory, ranks));
+    },
+    present() {
+      const memories = keepers.map(({ word, isRead }) => presentFor(word as Keeper, config, isRead));
+      return ranks.size === 1 ? memories : memories.map((memory) => dividePresent(memory, ranks));
+    },
     readouts: () => layout.parts.map(({ isReadOut }) => (isReadOut ? new Readout(true) : NO_READOUT)),
-    present: () => keepers.map(({ word, isRead }) => presentFor(word as Keeper, config, isRead)),
   };
 }
 

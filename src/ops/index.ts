@@ -5,6 +5,7 @@ export { causalAttention, type AttentionOptions } from './attention/causal-atten
 export { compressedAttention } from './attention/compressed-attention.js';
 export { CompressedPages } from './attention/compressed-pages.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
+export { mergeParts, partialAttention, type PartialAttention } from './attention/partial-attention.js';
 export { pagedAttention, type PagedAttentionOptions } from './attention/paged-attention.js';
 export { inOrder, joined, ringOf, withPosition, type KeysAndValues } from './attention/window-ring.js';
 export { crossEntropy } from './cross-entropy/cross-entropy.js';
@@ -22,6 +23,14 @@ export {
 export { rotatedRetention, type RotatedRetentionOptions } from './gated-retention/rotated-retention.js';
 export { clipScale, type ClipScale } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
+export {
+  broadcastTensors,
+  gatherSlices,
+  handOn,
+  receiveTensors,
+  sendTensors,
+  takeOver,
+} from './ranks/slices.js';
 export { recomputed, recomputedAll } from './recompute.js';
 export {
   type RecordedStep,

@@ -63,7 +63,11 @@ function nestedGradients(compute: () => tf.Tensor, sources: tf.Tensor[], dy: tf.
   const engine = tf.engine();
   const outerTape = engine.state.activeTape;
   try {
-    return engine.gradients(compute, sources, dy).grads;
+    const { grads } = engine.gradients(compute, sources, dy);
+    // What the output does not depend on has none: tensors without elements, for example.
+    return (grads as (tf.Tensor | undefined)[]).map(
+      (gradient, i) => gradient ?? tf.zerosLike(sources[i] as tf.Tensor),
+    );
   } finally {
     engine.state.activeTape = outerTape;
   }

@@ -1,4 +1,5 @@
 /** One small model of every kind, with weights that make every part of it matter. */
+import type { Communicator } from '../../src/distributed/communicator.js';
 import { Random } from '../../src/random.js';
 import { createConfig, createModel, type ConfigInput, type LanguageModel } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
@@ -72,8 +73,8 @@ export const CASES: Record<string, ConfigInput> = {
 };
 
 /** A model whose weights are larger than the official initialisation, so that every part matters. */
-export function testModel(input: ConfigInput): LanguageModel {
-  const model = createModel(createConfig(input), { seed: 7 });
+export function testModel(input: ConfigInput, ranks?: Communicator): LanguageModel {
+  const model = createModel(createConfig(input), { seed: 7, ranks });
   const random = new Random('weights');
   for (const [name, variable] of model.parameters) {
     const norm = variable.rank === 1;

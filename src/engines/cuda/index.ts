@@ -58,6 +58,7 @@ const BFLOAT16_ONLY: readonly KernelName[] = ['CompressRows', 'CompressedWrite',
 const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'CausalAttention',
   'CausalAttentionGrad',
+  'PartialAttention',
   'PagedAttention',
   'RotatedPagedAttention',
   'GatedRetention',

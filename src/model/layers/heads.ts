@@ -9,6 +9,8 @@ export interface Rows {
   readonly start: number;
   /** Position of every row, [B, T] row-major. */
   readonly positions: Int32Array | null;
+  /** Whether these are this rank's part of a longer run, of which every rank has as many rows, one rank after the other. */
+  readonly isSlice?: boolean;
 }
 
 /** Rows from the first position on. */

@@ -4,7 +4,9 @@ import {
   compressedAttention,
   KeyValuePages,
   pagedAttention,
+  partialAttention,
   type Page,
+  type PartialAttention,
 } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
@@ -109,6 +111,16 @@ export class PagedMemory extends StoredMemory<KeyValuePages> {
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     return pagedAttention(q, this.store, { rotation: rotation && rotationAt(rows, rotation) });
+  }
+
+  /** Attends to the first `seen` of its positions, or causally, with rotated queries, and leaves it to be merged. */
+  attendPartly(q: tf.Tensor4D, seen: number | 'causal'): PartialAttention {
+    return partialAttention(q, this.store, seen);
+  }
+
+  /** Positions it holds. */
+  get length(): number {
+    return this.store.length;
   }
 
   fork(): PagedMemory {

@@ -2,7 +2,8 @@
  * Memories of a single pass over whole sequences, as in training: they hold what the pass itself has computed, with its
  * gradients, and are gone after it.
  */
-import { causalAttention, rotary, rotaryPair } from '../../ops/index.js';
+import type { Communicator } from '../../distributed/communicator.js';
+import { causalAttention, gatherSlices, rotary, rotaryPair } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
 import type { KeyValueMemory, Memory, StateMemory, StateStep } from './memory.js';
@@ -45,17 +46,27 @@ export class PresentState extends PresentMemory implements StateMemory {
   }
 }
 
+/** Of the queries; null where they are those of all keys. */
+function positionsOf({ shape: [batch, time] }: tf.Tensor4D, rows: Rows): Int32Array | null {
+  if (rows.isSlice !== true) return rows.positions;
+  return Int32Array.from({ length: batch * time }, (_, i) => rows.start + (i % time));
+}
+
 /** Keys and values of a pass that layers hand to each other. */
 export interface PassedKeys extends KeyValueMemory {
   /** Each [B, T, Hkv, D], keys rotated. */
   readonly keysAndValues: [keys: tf.Tensor4D, values: tf.Tensor4D];
   /** Takes over keys and values that a recomputed layer has made. */
   adopt(keys: tf.Tensor, values: tf.Tensor): void;
+  /** One of the same kind that holds nothing. */
+  another(): PassedKeys;
 }
 
 /** The keys and values of the pass. */
 export class PresentKeys extends PresentMemory implements PassedKeys {
   private held: [keys: tf.Tensor4D, values: tf.Tensor4D] | null = null;
+  /** Where each has a slice of the sequences. */
+  private ranks: Communicator | null = null;
 
   /**
    * @param isRead whether later layers read them: they are then kept until `dispose`
@@ -63,9 +74,22 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
    */
   constructor(
     private readonly isRead: boolean,
-    private readonly window: number | null = null,
+    readonly window: number | null = null,
   ) {
     super();
+  }
+
+  /** The same over the keys and values of all ranks, each of which computes a slice. */
+  gathering(ranks: Communicator): PresentKeys {
+    const memory = this.another();
+    memory.ranks = ranks;
+    return memory;
+  }
+
+  another(): PresentKeys {
+    const memory = new PresentKeys(this.isRead, this.window);
+    memory.ranks = this.ranks;
+    return memory;
   }
 
   /** Of tensors that belong to someone else. */
@@ -80,20 +104,28 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
   }
 
   append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
-    this.hold(rotation === null ? k : rotary(k, rotationAt(rows, rotation)), v);
+    const keys = rotation === null ? k : rotary(k, rotationAt(rows, rotation));
+    this.hold(...this.ofAllRanks(keys, v));
+  }
+
+  /** Keys and values of whole sequences. */
+  private ofAllRanks(keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
+    const { ranks } = this;
+    return ranks === null ? [keys, values] : [gatherSlices(keys, ranks), gatherSlices(values, ranks)];
   }
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const queries = rotation === null ? q : rotary(q, rotationAt(rows, rotation));
     if (rotation !== null) q.dispose();
-    return causalAttention(queries, ...this.keysAndValues, { positions: rows.positions });
+    return causalAttention(queries, ...this.keysAndValues, { positions: positionsOf(queries, rows) });
   }
 
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const [queries, keys] = rotation === null ? [q, k] : rotaryPair(q, k, rotationAt(rows, rotation));
     if (rotation !== null) tf.dispose([q, k]);
-    if (this.isRead) this.hold(keys, v);
-    return causalAttention(queries, keys, v, { window: this.window });
+    const all = this.ofAllRanks(keys, v);
+    if (this.isRead) this.hold(...all);
+    return causalAttention(queries, ...all, { window: this.window, positions: positionsOf(queries, rows) });
   }
 
   private hold(keys: tf.Tensor4D, values: tf.Tensor4D): void {

@@ -46,7 +46,7 @@ export function causalAttention(
     inputs: { q, k, v },
     forward: (save) => {
       const [out, logSumExp] = runKernel('CausalAttention', { q, k, v }, attrs, () =>
-        compose(q, k, v, attrs),
+        composeCausalAttention(q, k, v, attrs),
       ) as [tf.Tensor, tf.Tensor];
       save([q, k, v, out, logSumExp]);
       return [out];
@@ -69,7 +69,11 @@ export function causalAttention(
   return out as tf.Tensor4D;
 }
 
-function compose(
+/**
+ * With plain ops: the output [B, Tq, Hq, D] and, for each query, the logarithm of the sum of the exponentials of its scores,
+ * [B, Hq, Tq].
+ */
+export function composeCausalAttention(
   q: tf.Tensor4D,
   k: tf.Tensor4D,
   v: tf.Tensor4D,

@@ -1,0 +1,110 @@
+/**
+ * Attention to a part of the keys, and how parts become the whole: with L the logarithms of the sums of exponentials, the
+ * softmax over all keys weighs part i by exp(L_i - log sum_j exp L_j) (FlashAttention-2, arXiv 2307.08691). For inference: it
+ * records no gradient.
+ */
+import * as tf from '../../tf.js';
+import { runKernel } from '../dispatch.js';
+import { queryBlocks, type Visibility } from './blocks.js';
+import { attendBlocks, composeCausalAttention, type KeyBlock } from './causal-attention.js';
+import type { KeyValuePages } from './key-value-pages.js';
+import { sliceAxis } from '../reshape.js';
+
+export interface PartialAttention {
+  /** [B, T, H, D] */
+  readonly output: tf.Tensor4D;
+  /** [B, H, T]; very small where no key is seen. */
+  readonly logSumExp: tf.Tensor3D;
+}
+
+/** exp of it is 0 beside any key that is seen, and it is finite. */
+const NOTHING = -1e30;
+
+/**
+ * @param q [B, T, H, D], rotated
+ * @param seen keys that every query sees, from the first on; `causal`: the queries are those of the last T keys
+ */
+export function partialAttention(
+  q: tf.Tensor4D,
+  pages: KeyValuePages,
+  seen: number | 'causal',
+): PartialAttention {
+  const [batch, queries, heads] = q.shape;
+  const keys = seen === 'causal' ? pages.length : seen;
+  if (keys === 0) {
+    const logSumExp = tf.fill<tf.Rank.R3>([batch, heads, queries], NOTHING);
+    return { output: tf.zerosLike(q), logSumExp };
+  }
+  const positions = seen === 'causal' ? null : new Int32Array(batch * queries).fill(keys - 1);
+  const [output, logSumExp] = tf.tidy(() =>
+    queries === 1 ? attendPages(q, pages, keys) : attendJoined(q, pages, keys, positions),
+  );
+  return { output, logSumExp: logSumExp as tf.Tensor3D };
+}
+
+/** Keys, or values, of a page. */
+type Rows = (index: number, count: number) => tf.Tensor4D;
+
+function rowsOf({ pages }: KeyValuePages): [keys: Rows, values: Rows] {
+  const rows =
+    (name: 'key' | 'value'): Rows =>
+    (index, count) => {
+      const page = pages[index];
+      if (page === undefined) throw new RangeError(`page ${index} of ${pages.length}`);
+      return sliceAxis(page[name], 2, 0, count);
+    };
+  return [rows('key'), rows('value')];
+}
+
+/** The pages that hold `keys` positions, and how many each holds. */
+function* filled({ pageSize }: KeyValuePages, keys: number): Generator<[index: number, count: number]> {
+  for (let index = 0; index * pageSize < keys; index++) {
+    yield [index, Math.min(pageSize, keys - index * pageSize)];
+  }
+}
+
+/** One query sees everything: the pages are read where they lie. */
+function attendPages(q: tf.Tensor4D, pages: KeyValuePages, keys: number): [tf.Tensor4D, tf.Tensor] {
+  const [batch, queries, heads] = q.shape;
+  const [keyRows, valueRows] = rowsOf(pages);
+  const visibility: Visibility = { positions: null, window: null, batch, queries, keys };
+  const blocks = [...filled(pages, keys)].map(([index, length]): KeyBlock => ({
+    start: index * pages.pageSize,
+    length,
+    read: () => [keyRows(index, length), valueRows(index, length)],
+  }));
+  const [block] = queryBlocks(visibility, heads, Math.min(pages.pageSize, keys));
+  if (block === undefined) throw new RangeError('no queries');
+  return attendBlocks(q, pages.options.kvHeads, visibility, block, q.shape[3] ** -0.5, blocks);
+}
+
+/** Several queries are bound by arithmetic: the pages are joined for the fused kernel. */
+function attendJoined(
+  q: tf.Tensor4D,
+  pages: KeyValuePages,
+  keys: number,
+  positions: Int32Array | null,
+): [tf.Tensor4D, tf.Tensor] {
+  const [k, v] = rowsOf(pages).map((rows) => {
+    const parts = [...filled(pages, keys)].map(([index, count]) =>
+      tf.transpose(rows(index, count), [0, 2, 1, 3]),
+    );
+    return tf.concat(parts, 1);
+  }) as [tf.Tensor4D, tf.Tensor4D];
+  const attrs = { window: null, scale: q.shape[3] ** -0.5, positions };
+  const compose = (): tf.Tensor[] => composeCausalAttention(q, k, v, attrs);
+  return runKernel('PartialAttention', { q, k, v }, attrs, compose) as [tf.Tensor4D, tf.Tensor];
+}
+
+/** The attention to all keys from that to each part. */
+export function mergeParts(parts: readonly PartialAttention[]): tf.Tensor4D {
+  return tf.tidy(() => {
+    const sums = parts.map(({ logSumExp }) =>
+      tf.expandDims<tf.Tensor4D>(tf.transpose(logSumExp, [0, 2, 1]), 3),
+    );
+    const largest = sums.reduce((a, b) => tf.maximum<tf.Tensor4D>(a, b));
+    const shares = sums.map((sum) => tf.exp(tf.sub<tf.Tensor4D>(sum, largest)));
+    const weighted = parts.map(({ output }, i) => tf.mul<tf.Tensor4D>(output, shares[i] as tf.Tensor4D));
+    return tf.div<tf.Tensor4D>(tf.addN(weighted), tf.addN(shares));
+  });
+}

@@ -1,0 +1,129 @@
+/**
+ * Ops of ranks that each hold a slice of the same sequences: rank r of N has positions r T to (r + 1) T - 1. Every rank calls
+ * them in the same order, in the backward pass too, which is the order of the tape reversed.
+ */
+import type { Communicator } from '../../distributed/communicator.js';
+import * as tf from '../../tf.js';
+import { differentiable } from '../dispatch.js';
+
+/**
+ * The slices of all ranks, one after the other. The gradient of a slice is the sum of what all ranks make of it.
+ * @param x [B, T, H, D]
+ * @returns [B, N T, H, D]
+ */
+export function gatherSlices(x: tf.Tensor4D, ranks: Communicator): tf.Tensor4D {
+  const { shape, size } = x;
+  const [batch, time, heads, width] = shape;
+  const [y] = differentiable({
+    inputs: { x },
+    forward: () => {
+      const all = ranks.allGather(tf.reshape(x, [size]));
+      const slices = tf.reshape(all, [ranks.size, batch, time, heads * width]);
+      return [tf.reshape(tf.transpose(slices, [1, 0, 2, 3]), [batch, ranks.size * time, heads, width])];
+    },
+    backward: ([dy]) => {
+      const slices = tf.reshape(dy as tf.Tensor, [batch, ranks.size, time, heads * width]);
+      const all = tf.reshape<tf.Rank.R1>(tf.transpose(slices, [1, 0, 2, 3]), [ranks.size * size]);
+      return { x: tf.reshape(ranks.reduceScatter(all), shape) };
+    },
+  });
+  return y as tf.Tensor4D;
+}
+
+/** Tensors of a message, and dimensions of each, at most. */
+const [MOST_TENSORS, MOST_DIMENSIONS] = [8, 6];
+const HEADER = 1 + MOST_TENSORS * (1 + MOST_DIMENSIONS);
+
+function headerOf(tensors: readonly tf.Tensor[]): Int32Array {
+  if (tensors.length > MOST_TENSORS) throw new RangeError(`${tensors.length} tensors in one message`);
+  const header = new Int32Array(HEADER);
+  header[0] = tensors.length;
+  tensors.forEach(({ shape }, i) => {
+    header.set([shape.length, ...shape], 1 + i * (1 + MOST_DIMENSIONS));
+  });
+  return header;
+}
+
+function shapesOf(header: ArrayLike<number>): number[][] {
+  return Array.from({ length: header[0] ?? 0 }, (_, i) => {
+    const at = 1 + i * (1 + MOST_DIMENSIONS);
+    return Array.from({ length: header[at] ?? 0 }, (_, axis) => header[at + 1 + axis] ?? 0);
+  });
+}
+
+/** Sends tensors, float32, and their shapes. */
+export function sendTensors(ranks: Communicator, tensors: readonly tf.Tensor[], to: number): void {
+  const header = tf.tensor1d(headerOf(tensors), 'int32');
+  ranks.exchange({ x: header, to }, null);
+  header.dispose();
+  for (const x of tensors) if (x.size > 0) ranks.exchange({ x, to }, null);
+}
+
+/** What `sendTensors` of rank `from` sends. */
+export function receiveTensors(ranks: Communicator, from: number): tf.Tensor[] {
+  const header = ranks.exchange(null, { shape: [HEADER], dtype: 'int32', from }) as tf.Tensor;
+  const shapes = shapesOf(header.dataSync());
+  header.dispose();
+  return shapes.map((shape) => receiveOne(ranks, shape, from));
+}
+
+function receiveOne(ranks: Communicator, shape: number[], from: number): tf.Tensor {
+  if (shape.includes(0)) return tf.zeros(shape);
+  return ranks.exchange(null, { shape, dtype: 'float32', from }) as tf.Tensor;
+}
+
+/** The tensors of rank `root` on every rank; what the others give is not read. */
+export function broadcastTensors(
+  ranks: Communicator,
+  tensors: readonly tf.Tensor[],
+  root: number,
+): tf.Tensor[] {
+  const isRoot = ranks.rank === root;
+  const header = tf.tidy(() => {
+    const own = tf.tensor1d(isRoot ? headerOf(tensors) : new Int32Array(HEADER), 'int32');
+    return ranks.broadcast(own, root).dataSync();
+  });
+  return shapesOf(header).map((shape, i) =>
+    tf.tidy(() => ranks.broadcast(isRoot ? (tensors[i] as tf.Tensor) : tf.zeros(shape), root)),
+  );
+}
+
+/**
+ * What the rank before hands on by `handOn`; in the backward pass it is sent the gradients.
+ * @param anchor any tensor that the loss depends on and what is received is used with: without one the tape would leave the step out
+ */
+export function takeOver(anchor: tf.Tensor, ranks: Communicator): tf.Tensor[] {
+  return differentiable({
+    inputs: { anchor },
+    forward: () => receiveTensors(ranks, ranks.rank - 1),
+    backward: (dys) => {
+      for (const x of dys) if (x.size > 0) ranks.exchange({ x, to: ranks.rank - 1 }, null);
+      return { anchor: tf.zerosLike(anchor) };
+    },
+  });
+}
+
+/**
+ * Hands tensors on to the next rank; their gradients come back from it.
+ * @param y any tensor that the loss depends on
+ * @returns y, to be used in its place
+ */
+export function handOn<T extends tf.Tensor>(y: T, tensors: readonly tf.Tensor[], ranks: Communicator): T {
+  const next = ranks.rank + 1;
+  const shapes = tensors.map(({ shape }) => shape);
+  const [same] = differentiable({
+    inputs: { y, ...Object.fromEntries(tensors.map((tensor, i) => [String(i), tensor])) },
+    forward: () => {
+      sendTensors(ranks, tensors, next);
+      return [tf.clone(y)];
+    },
+    backward: ([dy]) => {
+      const gradients = shapes.map((shape) => receiveOne(ranks, shape, next));
+      return {
+        y: tf.clone(dy as tf.Tensor),
+        ...Object.fromEntries(gradients.map((gradient, i) => [String(i), gradient])),
+      };
+    },
+  });
+  return same as T;
+}
