@@ -47,11 +47,20 @@ export interface Communicator {
   /** A short JSON value of every rank, in the order of ranks. For settings and provenance, not for tensors. */
   gather(value: unknown): unknown[];
 
+  /** The ranks that give the same color, in their order, as a communicator of their own. Every rank calls it. */
+  split(color: number): Communicator;
+
   /** Ends the other ranks after a failure of this one, so that none waits for it. */
   abort(exitCode: number): never;
 
   /** After the last collective. */
   close(): void;
+}
+
+/** The place of a rank among those of its color. */
+export function placeIn(colors: readonly unknown[], rank: number): { rank: number; size: number } {
+  const own = colors.flatMap((color, other) => (color === colors[rank] ? [other] : []));
+  return { rank: own.indexOf(rank), size: own.length };
 }
 
 /** One process alone: every collective is the identity. */
@@ -71,6 +80,7 @@ export const SOLO: Communicator = {
     // Nobody to wait for.
   },
   gather: (value) => [value],
+  split: () => SOLO,
   abort: (exitCode) => process.exit(exitCode),
   close() {
     // Nothing was opened.

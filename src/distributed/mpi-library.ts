@@ -16,6 +16,7 @@ const FUNCTIONS = {
   MPI_Init_thread: [MEMORY, MEMORY, 'int', MEMORY],
   MPI_Comm_rank: ['H', MEMORY],
   MPI_Comm_size: ['H', MEMORY],
+  MPI_Comm_split: ['H', 'int', 'int', MEMORY],
   MPI_Get_library_version: [MEMORY, MEMORY],
   MPI_Allreduce: [MEMORY, MEMORY, 'int', 'H', 'H', 'H'],
   MPI_Reduce_scatter_block: [MEMORY, MEMORY, 'int', 'H', 'H', 'H'],
@@ -32,6 +33,8 @@ export interface Mpi {
   readonly world: Handle;
   readonly types: Readonly<Record<'float32' | 'int32' | 'byte', Handle>>;
   readonly reductions: Readonly<Record<'sum' | 'max', Handle>>;
+  /** Room for the handle of a communicator, and the handle in it. */
+  newHandle(): { readonly room: BigUint64Array | Int32Array; value(): Handle };
   /** The rank that takes no part. */
   readonly nobody: number;
 }
@@ -139,6 +142,10 @@ function bind(library: LibraryHandle, { handle, nobody, handles }: Implementatio
   return {
     call: Object.fromEntries(calls) as Mpi['call'],
     world,
+    newHandle() {
+      const room = handle === 'int' ? new Int32Array(1) : new BigUint64Array(1);
+      return { room, value: () => room[0] ?? 0 };
+    },
     types: { float32, int32, byte },
     reductions: { sum, max },
     nobody,

@@ -1,7 +1,7 @@
 /** Ranks on CPUs, which talk by MPI. Tensors live in the host's memory; every call returns when its data has arrived. */
 import { RunError } from '../errors.js';
 import * as tf from '../tf.js';
-import type { Communicator, Incoming, Outgoing } from './communicator.js';
+import { placeIn, type Communicator, type Incoming, type Outgoing } from './communicator.js';
 import { loadMpi, type Mpi } from './mpi-library.js';
 import type { Ranks } from './ranks.js';
 
@@ -26,34 +26,39 @@ export function joinByMpi(ranks: Ranks): Communicator {
       `${ranks.launcher} says rank ${ranks.rank} of ${ranks.size}, but MPI says rank ${rank[0] ?? 0} of ${size[0] ?? 0}: each process would believe to be alone; start them by the mpirun of the MPI library that is on the library path`,
     );
   }
-  return new MpiCommunicator(mpi, ranks.rank, ranks.size);
+  return new MpiCommunicator(mpi, world, ranks);
 }
 
 class MpiCommunicator implements Communicator {
+  readonly rank: number;
+  readonly size: number;
   readonly description: string;
 
   constructor(
     private readonly mpi: Mpi,
-    readonly rank: number,
-    readonly size: number,
+    /** Of MPI's communicator. */
+    private readonly handle: Mpi['world'],
+    { rank, size }: Pick<Ranks, 'rank' | 'size'>,
   ) {
+    this.rank = rank;
+    this.size = size;
     this.description = versionOf(mpi);
   }
 
   allReduce<T extends tf.Tensor>(x: T, reduction: 'sum' | 'max' = 'sum'): T {
-    const { call, types, reductions, world } = this.mpi;
+    const { call, types, reductions } = this.mpi;
     const values = valuesOf(x);
     const found = emptyLike(values);
     for (const [from, to] of pieces(values.length)) {
       const type = types[typeOf(x)];
       const parts = [values.subarray(from, to), found.subarray(from, to)] as const;
-      call.MPI_Allreduce(...parts, to - from, type, reductions[reduction], world);
+      call.MPI_Allreduce(...parts, to - from, type, reductions[reduction], this.handle);
     }
     return tf.tensor(found, x.shape, x.dtype) as T;
   }
 
   reduceScatter(x: tf.Tensor1D): tf.Tensor1D {
-    const { call, types, reductions, world } = this.mpi;
+    const { call, types, reductions } = this.mpi;
     const count = this.share(x.size);
     const found = new Float32Array(count);
     const values = valuesOf(x);
@@ -65,7 +70,7 @@ class MpiCommunicator implements Communicator {
         packed.set(values.subarray(rank * count + from, rank * count + to), rank * length);
       }
       const target = found.subarray(from, to);
-      call.MPI_Reduce_scatter_block(packed, target, length, types.float32, reductions.sum, world);
+      call.MPI_Reduce_scatter_block(packed, target, length, types.float32, reductions.sum, this.handle);
     }
     return tf.tensor1d(found);
   }
@@ -76,16 +81,16 @@ class MpiCommunicator implements Communicator {
   }
 
   broadcast<T extends tf.Tensor>(x: T, root: number): T {
-    const { call, types, world } = this.mpi;
+    const { call, types } = this.mpi;
     const values = valuesOf(x).slice();
     for (const [from, to] of pieces(values.length)) {
-      call.MPI_Bcast(values.subarray(from, to), to - from, types[typeOf(x)], root, world);
+      call.MPI_Bcast(values.subarray(from, to), to - from, types[typeOf(x)], root, this.handle);
     }
     return tf.tensor(values, x.shape, x.dtype) as T;
   }
 
   exchange(send: Outgoing | null, receive: Incoming | null): tf.Tensor | null {
-    const { call, types, world, nobody } = this.mpi;
+    const { call, types, nobody } = this.mpi;
     const sent = send === null ? new Float32Array(0) : valuesOf(send.x);
     const size = receive === null ? 0 : tf.util.sizeFromShape([...receive.shape]);
     const found = receive?.dtype === 'int32' ? new Int32Array(size) : new Float32Array(size);
@@ -99,14 +104,14 @@ class MpiCommunicator implements Communicator {
         ...[out.length === 0 ? nobody : (send?.to ?? nobody), tag],
         ...[into, into.length, types[receive?.dtype ?? 'float32']],
         ...[into.length === 0 ? nobody : (receive?.from ?? nobody), tag],
-        ...[world, new Uint8Array(STATUS_BYTES)],
+        ...[this.handle, new Uint8Array(STATUS_BYTES)],
       );
     }
     return receive === null ? null : tf.tensor(found, [...receive.shape], receive.dtype);
   }
 
   barrier(): void {
-    this.mpi.call.MPI_Barrier(this.mpi.world);
+    this.mpi.call.MPI_Barrier(this.handle);
   }
 
   gather(value: unknown): unknown[] {
@@ -123,13 +128,20 @@ class MpiCommunicator implements Communicator {
     );
   }
 
+  split(color: number): Communicator {
+    const made = this.mpi.newHandle();
+    this.mpi.call.MPI_Comm_split(this.handle, color, this.rank, made.room);
+    return new MpiCommunicator(this.mpi, made.value(), placeIn(this.gather(color), this.rank));
+  }
+
   abort(exitCode: number): never {
     this.mpi.call.MPI_Abort(this.mpi.world, exitCode);
     process.exit(exitCode);
   }
 
   close(): void {
-    this.mpi.call.MPI_Finalize();
+    // What was split off ends with the whole.
+    if (this.handle === this.mpi.world) this.mpi.call.MPI_Finalize();
   }
 
   /** Elements of each rank. */
@@ -139,7 +151,7 @@ class MpiCommunicator implements Communicator {
   }
 
   private gathered(values: Values): Values {
-    const { call, types, world } = this.mpi;
+    const { call, types } = this.mpi;
     const type =
       values instanceof Float32Array
         ? types.float32
@@ -150,7 +162,7 @@ class MpiCommunicator implements Communicator {
     for (const [from, to] of pieces(values.length)) {
       const length = to - from;
       const packed = emptyLike(values, length * this.size);
-      call.MPI_Allgather(values.subarray(from, to), length, type, packed, length, type, world);
+      call.MPI_Allgather(values.subarray(from, to), length, type, packed, length, type, this.handle);
       for (let rank = 0; rank < this.size; rank++) {
         all.set(packed.subarray(rank * length, (rank + 1) * length), rank * values.length + from);
       }

@@ -301,7 +301,7 @@ export class Model implements LanguageModel {
   }
 
   withTheta(ropeTheta: number): LanguageModel {
-    return new Model(createConfig({ ...this.config, ropeTheta }), this.weights);
+    return new Model(createConfig({ ...this.config, ropeTheta }), this.weights, this.ranks);
   }
 
   load(name: string, values: Float32Array): void {

@@ -1,36 +1,102 @@
 /** What a rank takes of a batch, and what comes together of all ranks. */
-import type { Communicator } from '../distributed/communicator.js';
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { RunError, UsageError } from '../errors.js';
 import { addSums, noLosses, type LossSums } from './step.js';
 import type { Batch, Stage } from './task.js';
 
-/** @throws UsageError where the rows of a batch cannot be dealt out evenly */
-export function requireEvenRows(stages: readonly Stage[], size: number): void {
-  const uneven = stages.find(({ batch }) => batch % size !== 0);
-  if (uneven === undefined) return;
+/** How the ranks of a run divide its batches: groups of them divide sequences, and the groups divide rows. */
+export interface RankGrid {
+  readonly world: Communicator;
+  /** Which group this rank is in, of how many. */
+  readonly data: Pick<Communicator, 'rank' | 'size'>;
+  /** The ranks of the group. */
+  readonly sequence: Communicator;
+}
+
+/**
+ * @param perSequence neighbouring ranks that divide a sequence
+ * @throws UsageError where the ranks do not make whole groups
+ */
+export function rankGrid(world: Communicator, perSequence = 1): RankGrid {
+  const { rank, size } = world;
+  if (size % perSequence !== 0) {
+    throw new UsageError(
+      `${size} ranks cannot divide sequences between ${perSequence} each (--context-parallel): use a divisor of ${size}`,
+    );
+  }
+  const data = { rank: Math.floor(rank / perSequence), size: size / perSequence };
+  if (perSequence === 1) return { world, data, sequence: SOLO };
+  return { world, data, sequence: data.size === 1 ? world : world.split(data.rank) };
+}
+
+/** @throws UsageError where the rows of a batch, or the tokens of a sequence, cannot be dealt out evenly */
+export function requireEvenShares(stages: readonly Stage[], { data, sequence }: RankGrid): void {
+  const uneven = stages.find(({ batch }) => batch % data.size !== 0);
+  if (uneven !== undefined) {
+    const groups = sequence.size === 1 ? 'ranks' : `groups of ${sequence.size} ranks`;
+    throw new UsageError(
+      `a batch of ${uneven.batch} sequences cannot be dealt out to ${data.size} ${groups} evenly: use a multiple of ${data.size} for --batch`,
+    );
+  }
+  for (const { length } of stages) requireEvenLength(length, sequence);
+}
+
+function requireEvenLength(length: number, { size }: Pick<Communicator, 'size'>): void {
+  if (length % size === 0) return;
   throw new UsageError(
-    `a batch of ${uneven.batch} sequences cannot be dealt out to ${size} ranks evenly: use a multiple of ${size} for --batch`,
+    `sequences of ${length} tokens cannot be divided between ${size} ranks evenly: use a multiple of ${size} for --length`,
   );
 }
 
-/** The rows of a batch that this rank computes: as many as every other, in the order of ranks. */
-export function rowsOfRank(batch: Batch, { rank, size }: Pick<Communicator, 'rank' | 'size'>): Batch {
+/** The rows of a batch that this rank's group computes: as many as every other, in the order of groups. */
+export function rowsOfGroup(batch: Batch, { data: { rank, size } }: RankGrid): Batch {
   if (size === 1) return batch;
   const rows = batch.rows / size;
-  if (!Number.isInteger(rows)) throw new RangeError(`${batch.rows} rows for ${size} ranks`);
-  const part = <T extends Int32Array | Float32Array | Uint8Array>(values: T): T => {
+  if (!Number.isInteger(rows)) throw new RangeError(`${batch.rows} rows for ${size} groups of ranks`);
+  const part = <T extends Values>(values: T): T => {
     const count = values.length / size;
     return values.slice(rank * count, (rank + 1) * count) as T;
   };
+  const positions = batch.positions && batch.positions.slice(rank * rows, (rank + 1) * rows);
+  return { ...changed(batch, part), rows, positions };
+}
+
+/**
+ * The columns of a batch that this rank computes, in the order of the ranks of its group.
+ * @throws UsageError for a batch with losses at chosen positions, or of a length that is no multiple
+ */
+export function columnsOfRank<B extends Batch>(batch: B, { rank, size }: Communicator): B {
+  if (size === 1) return batch;
+  if (batch.positions !== null) {
+    throw new UsageError(
+      'a stage with losses of answers only (answersOnly) cannot divide sequences between ranks (--context-parallel)',
+    );
+  }
+  requireEvenLength(batch.length, { size });
+  const length = batch.length / size;
+  const part = <T extends Values>(values: T): T => {
+    const own = new (values.constructor as new (count: number) => T)(batch.rows * length);
+    for (let row = 0; row < batch.rows; row++) {
+      const from = row * batch.length + rank * length;
+      own.set(values.subarray(from, from + length), row * length);
+    }
+    return own;
+  };
+  return { ...changed(batch, part), length };
+}
+
+type Values = Int32Array | Float32Array | Uint8Array;
+
+/** A batch with a part of everything that it has for each target. */
+function changed<B extends Batch>(batch: B, part: <T extends Values>(values: T) => T): B {
+  const { repeated, weights, answers } = batch;
   return {
-    rows,
-    length: batch.length,
+    ...batch,
     tokens: part(batch.tokens),
     targets: part(batch.targets),
-    positions: batch.positions && batch.positions.slice(rank * rows, (rank + 1) * rows),
-    weights: batch.weights && part(batch.weights),
-    answers: batch.answers && part(batch.answers),
-    ...(batch.repeated === undefined ? {} : { repeated: part(batch.repeated) }),
+    weights: weights && part(weights),
+    answers: answers && part(answers),
+    ...(repeated === undefined ? {} : { repeated: part(repeated) }),
   };
 }
 
@@ -51,23 +117,34 @@ export function gatherStep(
 }
 
 /**
- * The losses of batches of which every rank measures each `size`th, in the order of the batches: what is added up from them is
- * the same for any number of ranks.
+ * The losses of batches of which every group of ranks measures one in turn, in the order of the batches: what is added up from
+ * them is the same for any number of groups.
+ * @param measure of this rank's columns of a batch
  */
 export async function dealtLosses<B extends Batch>(
-  communicator: Communicator,
+  { world, data, sequence }: RankGrid,
   batches: Iterable<B>,
   measure: (batch: B) => Promise<LossSums>,
 ): Promise<LossSums[]> {
   const own: [index: number, sums: Encoded][] = [];
   let count = 0;
   for (const batch of batches) {
-    if (count % communicator.size === communicator.rank) own.push([count, encoded(await measure(batch))]);
+    if (count % data.size === data.rank) {
+      own.push([count, encoded(await measure(columnsOfRank(batch, sequence)))]);
+    }
     count += 1;
   }
-  const all = (communicator.gather(own) as (typeof own)[]).flat().sort(([a], [b]) => a - b);
-  if (all.length !== count) throw new RunError(`${all.length} of ${count} held-out batches were measured`);
-  return all.map(([, sums]) => decoded(sums));
+  const measured = Array.from({ length: count }, noLosses);
+  const parts = measured.map(() => 0);
+  for (const [index, sums] of (world.gather(own) as (typeof own)[]).flat()) {
+    const sum = measured[index];
+    if (sum === undefined) throw new RunError(`rank 0 has ${count} held-out batches, another rank more`);
+    addSums(sum, decoded(sums));
+    parts[index] = (parts[index] ?? 0) + 1;
+  }
+  const missing = parts.filter((found) => found !== sequence.size).length;
+  if (missing > 0) throw new RunError(`${missing} of ${count} held-out batches were not measured`);
+  return measured;
 }
 
 /** Ranks exchange JSON, which has neither NaN nor infinity. */

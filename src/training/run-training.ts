@@ -6,12 +6,20 @@ import type { ModelMeta } from '../checkpoint/load.js';
 import { costs } from '../model/index.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
-import { SOLO, type Communicator } from '../distributed/communicator.js';
+import { SOLO } from '../distributed/communicator.js';
 import { heldOutCells, type HeldOutCell } from './held-out.js';
 import type { StepLog, TrainStep } from './log.js';
 import type { SourceCell } from './sources-table.js';
 import { Optimizer, type TrainingOptimizer } from './optimizer.js';
-import { dealtLosses, gatherStep, requireEvenRows, rowsOfRank } from './rank-share.js';
+import {
+  columnsOfRank,
+  dealtLosses,
+  gatherStep,
+  type RankGrid,
+  rankGrid,
+  requireEvenShares,
+  rowsOfGroup,
+} from './rank-share.js';
 import type { Recipe } from './recipe.js';
 import { stageLearningRate, stageTheta } from './stages.js';
 import type { Progress, Snapshots } from './snapshots.js';
@@ -31,8 +39,8 @@ export interface LoopOptions {
   readonly task: TrainingTask;
   readonly recipe: Recipe;
   readonly engine: Pick<Engine, 'synchronize'>;
-  /** The other ranks; default: none. */
-  readonly communicator?: Communicator;
+  /** The ranks of the run, which `model` knows too; default: one process. */
+  readonly grid?: RankGrid;
   readonly log: StepLog;
   /** Operations per second of matmuls on one rank, where they were measured. */
   readonly matmulFlops?: number | null;
@@ -55,14 +63,14 @@ export interface LoopResult {
 }
 
 export async function runTraining(options: LoopOptions): Promise<LoopResult> {
-  const { model, recipe, task, communicator = SOLO } = options;
-  requireEvenRows(task.stages, communicator.size);
+  const { model, recipe, task, grid = rankGrid(SOLO) } = options;
+  requireEvenShares(task.stages, grid);
   const optimizer =
-    communicator.size === 1
+    grid.world.size === 1
       ? new Optimizer(model.parameters, recipe)
-      : new ShardedOptimizer(model.parameters, recipe, communicator);
+      : new ShardedOptimizer(model.parameters, recipe, grid.world);
   try {
-    return await new Loop({ ...options, communicator }, optimizer).run();
+    return await new Loop({ ...options, grid }, optimizer).run();
   } finally {
     optimizer.dispose();
   }
@@ -100,7 +108,7 @@ class Loop {
   private model: LanguageModel;
 
   constructor(
-    private readonly options: LoopOptions & { readonly communicator: Communicator },
+    private readonly options: LoopOptions & { readonly grid: RankGrid },
     private readonly optimizer: TrainingOptimizer,
   ) {
     this.steps = totalSteps(options.task.stages);
@@ -139,12 +147,13 @@ class Loop {
 
   /** Goes to the newest snapshot whose log is complete (a crash of the machine may have lost the end of it). */
   private resume(): void {
-    const { snapshots, model, log, task, communicator } = this.options;
-    if (communicator.rank === 0) snapshots.clean();
-    const directories = communicator.rank === 0 ? snapshots.list() : [];
+    const { snapshots, model, log, task, grid } = this.options;
+    const { world } = grid;
+    if (world.rank === 0) snapshots.clean();
+    const directories = world.rank === 0 ? snapshots.list() : [];
     const found = directories.find((candidate) => log.restore(snapshots.progress(candidate).step));
     // Rank 0, which has the log, decides for all.
-    const directory = communicator.gather(found ?? null)[0] as string | null;
+    const directory = world.gather(found ?? null)[0] as string | null;
     if (directory === null) {
       if (directories.length === 0) return;
       throw new RunError(`the log beside ${directories.join(', ')} lacks rows: start over with --no-resume`);
@@ -160,13 +169,14 @@ class Loop {
   }
 
   private async save(): Promise<void> {
-    const { snapshots, task, communicator } = this.options;
+    const { snapshots, task, grid } = this.options;
+    const { world } = grid;
     const { model } = this;
     const meta = this.meta();
     const progress: Progress = { step: this.step, tokens: this.tokens, task: task.state() };
     const moments = this.optimizer.state();
     try {
-      if (communicator.rank === 0) await snapshots.write(progress, { model, moments }, meta);
+      if (world.rank === 0) await snapshots.write(progress, { model, moments }, meta);
     } catch (error) {
       const known = asYocoError(error);
       if (known === null || this.checkpoint === '') throw error;
@@ -175,7 +185,7 @@ class Loop {
     } finally {
       tf.dispose([...moments.values()]);
     }
-    communicator.barrier();
+    world.barrier();
     this.checkpoint = snapshots.pathOf(this.step);
   }
 
@@ -188,7 +198,7 @@ class Loop {
 
   /** One step of the optimizer, and the held-out loss where it is due. */
   private async advance(): Promise<Advance> {
-    const { task, recipe, engine, signal, communicator, matmulFlops = null } = this.options;
+    const { task, recipe, engine, signal, grid, matmulFlops = null } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
     const { gradients, losses, tokens, bytes, flops } = await this.gradients(stage);
@@ -199,7 +209,7 @@ class Loop {
     await engine.synchronize();
     const seconds = (performance.now() - began) / 1000;
     this.tokens += tokens;
-    const all = gatherStep(communicator, losses, signal?.aborted === true);
+    const all = gatherStep(grid.world, losses, signal?.aborted === true);
     const { text, answer } = meanLosses(all.losses);
     const heldOut = await this.heldOut();
     const progress = task.progress();
@@ -217,7 +227,7 @@ class Loop {
       seconds,
       tokensPerSecond: tokens / seconds,
       flopsPerSecond: flops / seconds,
-      mfu: matmulFlops === null ? null : flops / seconds / (matmulFlops * communicator.size),
+      mfu: matmulFlops === null ? null : flops / seconds / (matmulFlops * grid.world.size),
     };
     const sources = this.isMeasured() ? progress.map((source) => ({ step: this.step, ...source })) : [];
     return { step, heldOut: heldOut.cells, sources, stopping: all.stopping };
@@ -225,9 +235,9 @@ class Loop {
 
   /** Of the micro-batches of a step. */
   private async gradients(stage: number): Promise<Gradients & StepSize> {
-    const { task, recipe, communicator } = this.options;
+    const { task, recipe, grid } = this.options;
     const { accumulate, recompute } = recipe;
-    const sum = new GradientSum(this.model, { batches: accumulate, recompute, ranks: communicator.size });
+    const sum = new GradientSum(this.model, { batches: accumulate, recompute, ranks: grid.world.size });
     const cost = costs(this.model.config);
     let [tokens, flops] = [0, 0];
     let bytes: number | null = 0;
@@ -235,7 +245,7 @@ class Loop {
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
       if (done > 0) await setImmediate();
       const batch = task.next(stage);
-      sum.add(rowsOfRank(batch, communicator));
+      sum.add(columnsOfRank(rowsOfGroup(batch, grid), grid.sequence));
       const filled = batch.filled ?? batch.rows * batch.length;
       tokens += filled;
       flops += filled * cost.trainFlopsPerToken(batch.length);
@@ -252,10 +262,10 @@ class Loop {
 
   /** Mean losses of all held-out batches, and those of each text; nothing where it is not due. */
   private async heldOut(): Promise<HeldOutLosses> {
-    const { task, communicator } = this.options;
+    const { task, grid } = this.options;
     if (!this.isMeasured()) return { text: null, answer: null, cells: [] };
     const batches = [...task.heldOut()];
-    const measured = await dealtLosses(communicator, batches, async (batch) => {
+    const measured = await dealtLosses(grid, batches, async (batch) => {
       await setImmediate();
       return measureLosses(this.model, batch);
     });

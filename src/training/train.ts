@@ -24,6 +24,7 @@ import { NO_LOG, TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
 import { measureMatmulFlops } from './matmul-rate.js';
 import { checkTrainingMemory } from './memory.js';
+import { rankGrid, type RankGrid } from './rank-share.js';
 import { runTraining } from './run-training.js';
 import type { LoopResult, TrainProgress } from './run-training.js';
 import { Snapshots } from './snapshots.js';
@@ -37,6 +38,8 @@ export interface TrainOptions {
   readonly engine: Engine;
   /** The other ranks of the run, each on an engine of its own; default: none. Rank 0 writes. */
   readonly communicator?: Communicator;
+  /** Neighbouring ranks that divide each sequence between them; default 1: none does. */
+  readonly contextParallel?: number;
   /** Weights to begin with, and their hash; without them they are drawn from the recipe's seed. */
   readonly initial?: { readonly checkpoint: OpenCheckpoint; readonly sha256: string };
   /** Resume where an earlier run in the directory stopped (default true); false starts over and removes it. */
@@ -98,15 +101,17 @@ async function trainLocked(
   tokenizer: Tokenizer,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { config, recipe, initial } = options;
+  const { config, recipe, initial, communicator = SOLO, contextParallel } = options;
+  const grid = rankGrid(communicator, contextParallel);
   const model = createModel(config, {
+    ranks: grid.sequence,
     seed: recipe.seed,
     weights: initial ? 'zeros' : 'random',
     initialValues: recipe.initialValues,
   });
   try {
     if (initial !== undefined) loadParameters(model, initial.checkpoint.tensors);
-    return await trainOn(model, task, tokenizer, options);
+    return await trainOn(model, grid, task, tokenizer, options);
   } finally {
     model.dispose();
   }
@@ -114,21 +119,13 @@ async function trainLocked(
 
 async function trainOn(
   model: LanguageModel,
+  grid: RankGrid,
   task: TrainingTask,
   tokenizer: Tokenizer,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const {
-    directory,
-    recipe,
-    engine,
-    signal,
-    onBegin,
-    onProgress,
-    resume = true,
-    communicator = SOLO,
-  } = options;
-  const isFirst = communicator.rank === 0;
+  const { directory, recipe, engine, signal, onBegin, onProgress, resume = true } = options;
+  const isFirst = grid.world.rank === 0;
   const settings = settingsOf(options, task);
   const provenance = provenanceOf(options, task);
   const snapshots = new Snapshots(directory, settings);
@@ -157,7 +154,7 @@ async function trainOn(
       task,
       recipe,
       engine,
-      communicator,
+      grid,
       log,
       snapshots,
       meta,

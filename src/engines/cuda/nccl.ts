@@ -3,7 +3,13 @@
  * called, and what is queued afterwards waits for them. The host never waits.
  */
 import koffi from 'koffi';
-import type { Communicator, Incoming, Outgoing, Reduction } from '../../distributed/communicator.js';
+import {
+  type Communicator,
+  type Incoming,
+  type Outgoing,
+  placeIn,
+  type Reduction,
+} from '../../distributed/communicator.js';
 import { shareFromRank0 } from '../../distributed/rendezvous.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { RunError } from '../../errors.js';
@@ -40,6 +46,7 @@ const FUNCTIONS = {
   ncclGroupStart: [],
   ncclGroupEnd: [],
   ncclCommGetAsyncError: [A, P],
+  ncclCommSplit: [A, I, I, P, P],
   ncclCommAbort: [A],
   ncclCommDestroy: [A],
 } as const;
@@ -135,7 +142,7 @@ class NcclCommunicator implements Communicator {
   constructor(
     private readonly nccl: Nccl,
     private readonly handle: number,
-    { rank, size }: Ranks,
+    { rank, size }: Pick<Ranks, 'rank' | 'size'>,
     private readonly backend: CudaBackend,
   ) {
     const { driver } = backend.device;
@@ -215,6 +222,13 @@ class NcclCommunicator implements Communicator {
       const start = rank * longest;
       return JSON.parse(new TextDecoder().decode(all.subarray(start, start + (lengths[rank] ?? 0))));
     });
+  }
+
+  split(color: number): Communicator {
+    const made = new BigUint64Array(1);
+    this.nccl.call.ncclCommSplit(this.handle, color, this.rank, made, null);
+    const place = placeIn(this.gather(color), this.rank);
+    return new NcclCommunicator(this.nccl, Number(made[0]), place, this.backend);
   }
 
   abort(exitCode: number): never {
