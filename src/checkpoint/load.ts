@@ -1,4 +1,5 @@
 /** Models from checkpoints and back, one tensor at a time: beside the model itself only its largest tensor is held. */
+import type { Communicator } from '../distributed/communicator.js';
 import { RunError } from '../errors.js';
 import { createModel } from '../model/index.js';
 import type { LanguageModel, ModelConfig } from '../model/index.js';
@@ -53,9 +54,15 @@ export function loadModel(directory: string): LoadedModel {
   }
 }
 
-/** The model of an open checkpoint, which stays open. */
-export function modelOf({ config, tensors }: Pick<OpenCheckpoint, 'config' | 'tensors'>): LanguageModel {
-  const model = createModel(config, { weights: 'zeros' });
+/**
+ * The model of an open checkpoint, which stays open.
+ * @param ranks over which it divides sequences; default: none
+ */
+export function modelOf(
+  { config, tensors }: Pick<OpenCheckpoint, 'config' | 'tensors'>,
+  ranks?: Communicator,
+): LanguageModel {
+  const model = createModel(config, { weights: 'zeros', ranks });
   loadParameters(model, tensors);
   return model;
 }

@@ -55,6 +55,9 @@ export abstract class BaseCommand extends PlainCommand {
 
   private baseline: Baseline | undefined;
 
+  /** Whether another rank speaks and writes for this one. */
+  protected isFollower = false;
+
   /** Where the cells of a sweep are kept; undefined until it is known. */
   private keptIn: string | undefined;
 
@@ -114,6 +117,10 @@ export abstract class BaseCommand extends PlainCommand {
     draw: () => Promise<readonly string[]> = () => Promise.resolve([]),
   ): Promise<void> {
     const all = 'schema' in writers ? ([writers] as const) : writers;
+    if (this.isFollower) {
+      for (const writer of all) writer.close();
+      return;
+    }
     const [{ schema, rows, directory }] = all;
     const { printRows } = await import('../results/printers.js');
     const { writeDerived } = await import('../results/derived.js');

@@ -1,7 +1,9 @@
 import type { EngineFlags } from '../engines/start.js';
 import type { Session } from '../evaluation/session.js';
 import type { ModelChoice } from '../sweep/model-key.js';
+import { ranksOf } from '../distributed/ranks.js';
 import { BaseCommand } from './base-command.js';
+import { directoryOfRank } from './follower.js';
 
 /** The parsed flags of a command that evaluates models. */
 export interface EvaluationFlags extends EngineFlags {
@@ -10,6 +12,7 @@ export interface EvaluationFlags extends EngineFlags {
   readonly out?: string;
   readonly check?: string;
   readonly resume: boolean;
+  readonly 'context-parallel'?: number;
 }
 
 /** What every evaluation takes. */
@@ -29,8 +32,14 @@ export abstract class EvaluationCommand extends BaseCommand {
     const { directory, resume, record } = await this.output({ ...flags });
     const { startSession } = await import('../library/evaluation.js');
     const { note, detail } = this.reports();
-    const { seed, tokenizer } = flags;
-    const session = await startSession({ ...about, record, seed, tokenizer, engine: flags, note, detail });
-    return { ...session, directory, resume, note };
+    const { seed, tokenizer, 'context-parallel': contextParallel } = flags;
+    const ranks = ranksOf(process.env);
+    if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
+    const place = { ranks, contextParallel };
+    const settings = { record, seed, tokenizer, engine: flags, note, detail };
+    const session = await startSession({ ...about, ...settings, ...place });
+    const { communicator } = session;
+    this.isFollower = communicator.rank > 0;
+    return { ...session, directory: directoryOfRank(communicator, directory, resume), resume, note };
   }
 }

@@ -53,6 +53,16 @@ export const seedFlag = {
   seed: Flags.integer({ description: 'seed of all randomness', default: 1, min: 0, max: MAX_SEED }),
 };
 
+export const contextParallelFlag = {
+  'context-parallel': Flags.integer({
+    description: 'ranks that divide each sequence between them (started by launch, torchrun, mpirun or srun)',
+    default: 1,
+    min: 1,
+    helpValue: 'RANKS',
+    helpGroup: 'ENGINE',
+  }),
+};
+
 export const engineFlags = {
   engine: Flags.option({
     options: ['auto', ...ENGINE_NAMES] as const,

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { EvaluationCommand } from '../cli/evaluation-command.js';
-import { contextsFlag, sweepFlags } from '../cli/flags.js';
+import { contextParallelFlag, contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { formatTokenCount, modelLabel, type Schema } from '../library/basics.js';
@@ -12,6 +12,7 @@ const VARIANTS =
   'standard, colon, reworded, other-attribute, near-city, long-number, paraphrased, similar-city';
 
 export default class Needle extends EvaluationCommand {
+  static override readonly runsOnRanks = true;
   static override summary = 'Needle in a haystack: find a number hidden in a long text.';
   static override description =
     'The protocol of the official code: a line "The special magic CITY number is NUMBER ." between the sentences of a long text, ' +
@@ -50,6 +51,7 @@ export default class Needle extends EvaluationCommand {
       helpValue: 'NAME',
     }),
     ...evaluationFlags,
+    ...contextParallelFlag,
     ...sweepFlags,
   };
 
@@ -87,5 +89,6 @@ export default class Needle extends EvaluationCommand {
     this.note(`written: ${answers.files.join(', ')}`);
     const { writeNeedleFigures } = await import('../library/report.js');
     await this.finish(cells, flags, [results.contexts], () => writeNeedleFigures(evaluation.directory));
+    evaluation.communicator.close();
   }
 }

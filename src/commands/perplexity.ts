@@ -1,12 +1,13 @@
 import { Args, Flags } from '@oclif/core';
 import { EvaluationCommand } from '../cli/evaluation-command.js';
-import { contextsFlag, sweepFlags } from '../cli/flags.js';
+import { contextParallelFlag, contextsFlag, sweepFlags } from '../cli/flags.js';
 import { evaluationFlags } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { modelLabel, type Schema } from '../library/basics.js';
 import type { PerplexityProgress } from '../library/evaluation.js';
 
 export default class Perplexity extends EvaluationCommand {
+  static override readonly runsOnRanks = true;
   static override summary = 'Loss of long documents against position: what more context is worth.';
   static override description =
     'Reads each document from its beginning with one cache, so that every token sees all tokens before it, and gives the mean ' +
@@ -39,6 +40,7 @@ export default class Perplexity extends EvaluationCommand {
       helpValue: 'N',
     }),
     ...evaluationFlags,
+    ...contextParallelFlag,
     ...sweepFlags,
   };
 
@@ -74,13 +76,13 @@ export default class Perplexity extends EvaluationCommand {
           ? runPerplexity({ ...evaluation, files, positions, onProgress })
           : runPassages({ ...evaluation, files, passages, contexts: positions ?? [], onProgress }),
     );
-    if (passages !== undefined) {
-      await this.finish(writer, flags);
-      return;
+    if (passages !== undefined) await this.finish(writer, flags);
+    else {
+      const { writePerplexityFigure } = await import('../library/report.js');
+      await this.finish(writer, flags, [perplexityFits(writer.rows)], () =>
+        writePerplexityFigure(evaluation.directory),
+      );
     }
-    const { writePerplexityFigure } = await import('../library/report.js');
-    await this.finish(writer, flags, [perplexityFits(writer.rows)], () =>
-      writePerplexityFigure(evaluation.directory),
-    );
+    evaluation.communicator.close();
   }
 }

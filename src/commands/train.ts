@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
-import { MAX_SEED, outFlag, checkFlags, modelFlags } from '../cli/flags.js';
+import { MAX_SEED, outFlag, checkFlags, contextParallelFlag, modelFlags } from '../cli/flags.js';
 import type { Progress } from '../cli/progress.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
@@ -136,6 +136,7 @@ export default class Train extends BaseCommand {
       description: 'steps between checkpoints; 0: at the end (default: 100)',
       min: 0,
     }),
+    ...contextParallelFlag,
     recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
     mfu: Flags.boolean({
       description:
@@ -186,6 +187,7 @@ export default class Train extends BaseCommand {
       recipe,
       engine,
       communicator,
+      contextParallel: flags['context-parallel'],
       signal,
       initial: inputs.initialWeights(choice),
       resume: flags.resume,

@@ -9,6 +9,7 @@ import {
   tokenizerIdentity,
   type Tokenizer,
 } from '../data/tokenizer.js';
+import type { Communicator } from '../distributed/communicator.js';
 import { UsageError } from '../errors.js';
 import { BYTE_VOCABULARY, CL100K_VOCABULARY } from '../model/presets.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -26,8 +27,11 @@ export interface Candidate {
   readonly weightsHash: string | null;
   /** Tokens the model was trained on at once; null where unknown. */
   readonly trainedContext: number | null;
-  /** Loads the weights into the current engine, or draws them. */
-  open(): Promise<LanguageModel>;
+  /**
+   * Loads the weights into the current engine, or draws them.
+   * @param ranks over which the model divides sequences; default: none
+   */
+  open(ranks?: Communicator): Promise<LanguageModel>;
 }
 
 export type WeightsOrigin = 'checkpoint' | 'random';
@@ -99,9 +103,9 @@ function candidate(choice: ModelChoice, tokenizer: Tokenizer, seed: number): Can
     },
     weightsHash,
     trainedContext: checkpoint?.context ?? null,
-    open: async () => {
-      if (checkpoint) return (await import('../checkpoint/load.js')).modelOf(checkpoint);
-      return (await import('../model/index.js')).createModel(config, { seed });
+    open: async (ranks) => {
+      if (checkpoint) return (await import('../checkpoint/load.js')).modelOf(checkpoint, ranks);
+      return (await import('../model/index.js')).createModel(config, { seed, ranks });
     },
   };
 }

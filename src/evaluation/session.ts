@@ -1,6 +1,10 @@
 /** What every evaluation does before its work: load what belongs to the models, start the engine, describe the run. */
 import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
+import type { Communicator } from '../distributed/communicator.js';
+import type { Ranks } from '../distributed/ranks.js';
 import type { Engine } from '../engines/engine.js';
+import { joinRanks } from '../engines/join.js';
+import { UsageError } from '../errors.js';
 import { startChosenEngine, type EngineFlags, type StartReports } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
@@ -16,6 +20,9 @@ export interface SessionOptions extends StartReports {
   /** Overrides what checkpoints and vocabularies say. */
   readonly tokenizer?: string;
   readonly record: RunRecord;
+  /** The place of this process among several, and how many of them divide each sequence; default: it is alone. */
+  readonly ranks?: Ranks | null;
+  readonly contextParallel?: number;
   /** SHA-256 of the data read, by name. */
   readonly inputs: Readonly<Record<string, string>>;
   /** What else determines the run. */
@@ -24,16 +31,21 @@ export interface SessionOptions extends StartReports {
 
 export interface Session {
   readonly engine: Engine;
+  /** The ranks over which the models divide sequences. */
+  readonly communicator: Communicator;
   readonly candidates: readonly Candidate[];
   readonly provenance: Provenance;
 }
 
 export async function startSession(options: SessionOptions): Promise<Session> {
-  const { choices, seed, note, detail, record } = options;
+  const { choices, seed, note, detail, record, ranks = null } = options;
+  requireRanks(ranks, options.contextParallel);
   const candidates = await loadCandidates(choices, options);
   for (const line of choices.flatMap(({ checkpoint }) => checkpoint?.remarks ?? [])) note?.(line);
   for (const line of describeTokens(candidates)) detail?.(line);
-  const engine = await startChosenEngine(options.engine, { note, detail });
+  const engine = await startChosenEngine({ ...options.engine, device: ranks?.localRank }, { note, detail });
+  const communicator = await joinRanks(engine, ranks);
+  if (ranks !== null) note?.(`${ranks.size} ranks (${communicator.description})`);
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
       note?.(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${seed})`);
@@ -52,9 +64,24 @@ export async function startSession(options: SessionOptions): Promise<Session> {
   const configuration: Json = { models, ...options.configuration };
   return {
     engine,
-    candidates,
-    provenance: collectProvenance({ ...record, engine, configuration, inputs }),
+    communicator,
+    candidates: candidates.map((candidate) => ({ ...candidate, open: () => candidate.open(communicator) })),
+    provenance: collectProvenance({ ...record, communicator, engine, configuration, inputs }),
   };
+}
+
+/** @throws UsageError where not all ranks divide sequences, or there are none to do so */
+function requireRanks(ranks: Ranks | null, contextParallel = 1): void {
+  const size = ranks?.size ?? 1;
+  if (size === contextParallel) return;
+  if (ranks === null) {
+    throw new UsageError(
+      `--context-parallel ${contextParallel} divides sequences over ${contextParallel} processes, and this one is alone: yoco launch --ranks ${contextParallel} -- COMMAND starts them`,
+    );
+  }
+  throw new UsageError(
+    `${ranks.launcher} started ${size} processes, which can only divide sequences here: give --context-parallel ${size}`,
+  );
 }
 
 /** What beside model and data may change figures in their last digits: results of another engine are measured anew. */

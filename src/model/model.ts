@@ -29,6 +29,7 @@ import type {
   LanguageModel,
   LossOptions,
   Objective,
+  LogitsWanted,
   PackedSequence,
   PrefillOptions,
 } from './language-model.js';

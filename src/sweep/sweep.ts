@@ -52,6 +52,8 @@ export interface SweepOptions<Key, Figures> {
    */
   readonly measure: (open: OpenModel, key: Key, onUnits: (done: number) => void) => Promise<Figures>;
   readonly onProgress?: (progress: SweepProgress<Key>) => void;
+  /** End the sweep where a cell fails, since other ranks wait in the same cell; default: it is noted. */
+  readonly failFast?: boolean;
 }
 
 /** All keys of a plan, in order. */
@@ -107,7 +109,9 @@ export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figur
           onProgress?.({ choice, key, done: done + units, total });
         };
         report(0);
-        await attempt(table, key, async () => measure(await model.get(), key, report));
+        const work = async (): Promise<Figures> => measure(await model.get(), key, report);
+        if (options.failFast === true) table.append({ ...key, ...(await work()) });
+        else await attempt(table, key, work);
         report(unitsOf(key));
         done += unitsOf(key);
       }

@@ -274,6 +274,7 @@ async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable
     seed,
     table,
     onProgress,
+    failFast: run.communicator.size > 1,
     unitsOf: ({ context }) => context,
     measure: ({ model, choice }, key, onTokens) => {
       const part = partOf.get(choice);

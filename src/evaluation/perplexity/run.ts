@@ -72,11 +72,12 @@ export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
     const total = missing.reduce((sum, { positions }) => sum + (positions.at(-1) ?? 0), 0);
     let done = 0;
     for (const own of jobsOf) {
-      const measuring = new Measuring(refusals, table, (job, tokens) => {
+      const report = (job: Job, tokens: number): void => {
         const { candidate, document } = job;
         run.onProgress?.({ candidate, document: document.name, done: done + tokens, total });
         if (tokens === job.positions.at(-1)) done += tokens;
-      });
+      };
+      const measuring = new Measuring(refusals, table, report, run.communicator.size > 1);
       await measuring.all(own.filter((job) => missing.includes(job)));
       addMeans(own, table);
     }
@@ -185,6 +186,7 @@ class Measuring {
     private readonly refusals: ReadonlyMap<Job, RunError | null>,
     private readonly table: Table,
     private readonly onTokens: (job: Job, tokens: number) => void,
+    private readonly isOneOfSeveral: boolean,
   ) {}
 
   async all(jobs: readonly Job[]): Promise<void> {
@@ -193,6 +195,8 @@ class Measuring {
         try {
           await this.one(job);
         } catch (error) {
+          // Other ranks wait in the same document.
+          if (this.isOneOfSeveral) throw error;
           for (const position of job.positions) this.table.fail(keyOf(job, position), error);
         }
       }
