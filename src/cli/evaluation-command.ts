@@ -1,6 +1,7 @@
 import type { EngineFlags } from '../engines/start.js';
 import type { Session } from '../evaluation/session.js';
 import type { ModelChoice } from '../sweep/model-key.js';
+import type { Communicator } from '../distributed/communicator.js';
 import { ranksOf } from '../distributed/ranks.js';
 import { BaseCommand } from './base-command.js';
 import { directoryOfRank } from './follower.js';
@@ -17,6 +18,7 @@ export interface EvaluationFlags extends EngineFlags {
 
 /** What every evaluation takes. */
 export interface Evaluation extends Session {
+  readonly communicator: Communicator;
   readonly directory: string;
   readonly resume: boolean;
   readonly note: (line: string) => void;

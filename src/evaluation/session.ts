@@ -31,13 +31,15 @@ export interface SessionOptions extends StartReports {
 
 export interface Session {
   readonly engine: Engine;
-  /** The ranks over which the models divide sequences. */
-  readonly communicator: Communicator;
+  /** The ranks over which the models divide sequences; absent: this process is alone. */
+  readonly communicator?: Communicator;
   readonly candidates: readonly Candidate[];
   readonly provenance: Provenance;
 }
 
-export async function startSession(options: SessionOptions): Promise<Session> {
+export async function startSession(
+  options: SessionOptions,
+): Promise<Session & { readonly communicator: Communicator }> {
   const { choices, seed, note, detail, record, ranks = null } = options;
   requireRanks(ranks, options.contextParallel);
   const candidates = await loadCandidates(choices, options);

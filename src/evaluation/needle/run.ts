@@ -5,6 +5,7 @@ import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/needle/haystack.js';
 import type { NeedleVariant } from '../../data/needle/templates.js';
 import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle/prompt.js';
+import { SOLO } from '../../distributed/communicator.js';
 import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import { costs, defaultChunkSize } from '../../model/costs.js';
@@ -274,7 +275,7 @@ async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable
     seed,
     table,
     onProgress,
-    failFast: run.communicator.size > 1,
+    failFast: (run.communicator ?? SOLO).size > 1,
     unitsOf: ({ context }) => context,
     measure: ({ model, choice }, key, onTokens) => {
       const part = partOf.get(choice);

@@ -1,5 +1,6 @@
 /** Measures several models on several documents. */
 import { estimateMean, mean } from '../../sweep/statistics.js';
+import { SOLO } from '../../distributed/communicator.js';
 import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import type { LanguageModel } from '../../model/language-model.js';
@@ -77,7 +78,7 @@ export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
         run.onProgress?.({ candidate, document: document.name, done: done + tokens, total });
         if (tokens === job.positions.at(-1)) done += tokens;
       };
-      const measuring = new Measuring(refusals, table, report, run.communicator.size > 1);
+      const measuring = new Measuring(refusals, table, report, (run.communicator ?? SOLO).size > 1);
       await measuring.all(own.filter((job) => missing.includes(job)));
       addMeans(own, table);
     }
