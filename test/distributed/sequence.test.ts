@@ -1,16 +1,33 @@
 /** Sequences divided over MPI processes: reading, decoding, losses and gradients are those of one process. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/package-root.js';
+import { runCli } from '../cli/run.js';
 import { mpirun, mpiTest } from './mpirun.js';
 
 const test = suite('distributed: sequences');
 const worker = fileURLToPath(new URL('sequence-worker.ts', import.meta.url));
 
-/** Four ranks on layouts that talk in every way: states, windows, attention of all to all, keys that others read. */
+/** Layouts that talk in every way: states, windows, attention of all to all, keys that others read. Without names: every case. */
 const SIZES: readonly (readonly [size: number, names: readonly string[]])[] = [
-  [2, []],
-  [4, ['gated retention', 'sliding window', 'transformer', 'cla3']],
+  [
+    2,
+    [
+      'gated retention',
+      'window of one',
+      'transformer',
+      'unstacked yoco',
+      'cla3',
+      'custom',
+      'sambay',
+      'yoco, gated delta net',
+    ],
+  ],
+  [4, ['sliding window', 'interleaved']],
 ];
 
 for (const [size, names] of SIZES) {
@@ -20,5 +37,82 @@ for (const [size, names] of SIZES) {
     assert.is(stdout.match(/: as one/g)?.length, size);
   });
 }
+
+const yoco = join(packageRoot, 'bin', 'dev.js');
+
+let directory = '';
+test.before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-sequences-'));
+});
+test.after(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const needle = (out: string): string[] => [
+  ...['needle', '--engine', 'cpu', '--threads', '1', '--ctx', '512', '--depths', '0,50,100', '--quiet'],
+  ...['--out', join(directory, out)],
+];
+
+const lines = (out: string, file: string): string[] =>
+  readFileSync(join(directory, out, file), 'utf8')
+    .trim()
+    .split('\n');
+
+mpiTest(test, 'two ranks find the needles that one finds, and resume what one has left', async () => {
+  const alone = await runCli(...needle('one'));
+  assert.is(alone.exitCode, 0, alone.stderr);
+  const two = await mpirun(2, [yoco, ...needle('two'), '--context-parallel', '2']);
+  assert.is(two.code, 0, two.stderr);
+  assert.equal(lines('two', 'needle.csv'), lines('one', 'needle.csv'));
+  const again = await mpirun(2, [yoco, ...needle('two'), '--context-parallel', '2']);
+  assert.is(again.code, 0, again.stderr);
+  assert.equal(lines('two', 'needle.csv'), lines('one', 'needle.csv'));
+});
+
+const train = (out: string, ...flags: string[]): string[] => [
+  ...['train', '--engine', 'cpu', '--threads', '1', '--preset', 'pico', '--data', 'moby-dick'],
+  ...[
+    '--batch',
+    '2',
+    '--length',
+    '64',
+    '--steps',
+    '3',
+    '--eval-every',
+    '3',
+    '--eval-tokens',
+    '256',
+    '--quiet',
+  ],
+  ...['--out', join(directory, out), ...flags],
+];
+
+mpiTest(test, 'two groups of two ranks learn what one process learns', async () => {
+  const alone = await runCli(...train('whole'));
+  assert.is(alone.exitCode, 0, alone.stderr);
+  const four = await mpirun(4, [yoco, ...train('divided', '--context-parallel', '2')]);
+  assert.is(four.code, 0, four.stderr);
+  const numbers = (out: string): number[] =>
+    lines(out, 'train.csv')
+      .slice(1)
+      .flatMap((line) => line.split(',').slice(0, 8).map(Number));
+  const expected = numbers('whole');
+  numbers('divided').forEach((value, i) => {
+    const other = expected[i] ?? NaN;
+    assert.ok(Math.abs(value - other) <= 1e-4 * Math.max(1, Math.abs(other)), `${i}: ${value} ${other}`);
+  });
+});
+
+mpiTest(test, 'ranks that are not to divide sequences are refused, and sequences without ranks', async () => {
+  const two = await mpirun(2, [yoco, ...needle('refused')]);
+  assert.is(two.code, 2);
+  assert.match(
+    two.stderr,
+    /started 2 processes, which can only divide sequences here: give --context-parallel 2/,
+  );
+  const alone = await runCli(...needle('refused'), '--context-parallel', '2');
+  assert.is(alone.exitCode, 2);
+  assert.match(alone.stderr, /this one is alone: yoco launch --ranks 2/);
+});
 
 test.run();
