@@ -2,9 +2,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import type { Kind } from '../files/staging.js';
 
-const CONFIGURATION = /^(config|params)\.json$/;
+const CONFIGURATION = /^((config|params)\.json|model\.gguf)$/;
 const WEIGHTS =
-  /^(model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|checkpoint\.pth|consolidated(\.00)?\.(pth|safetensors))$/;
+  /^(model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|checkpoint\.pth|consolidated(\.00)?\.(pth|safetensors)|model\.gguf)$/;
 const BESIDE =
   /^(tokenizer|tokenizer_config|special_tokens_map|generation_config|training)\.json$|^tokenizer\.model$|^training\.safetensors$/;
 

@@ -6,11 +6,13 @@ import { lockDirectory } from '../files/lock.js';
 import { recoverDirectory, writeDirectory } from '../files/staging.js';
 import { CHECKPOINT_FILES, checkpointFiles } from './checkpoint-files.js';
 import { elementCount } from './data-type.js';
+import { GGUF_FILE } from './formats/gguf.js';
+import { isLeftOut } from './formats/gguf-tokenizer-fields.js';
 import { requireOwnTokenizer } from './formats/tokenizer-files.js';
 import { storedBytes, TensorSource } from './tensor-source.js';
 import type { TensorInfo } from './tensor-source.js';
 import { FORMATS, openCheckpoint, stepDirectories } from './open.js';
-import type { FormatName, WriteOptions } from './open.js';
+import type { Checkpoint, FormatName, WriteOptions } from './open.js';
 
 export interface ConvertOptions extends WriteOptions {
   readonly to: FormatName;
@@ -46,7 +48,7 @@ function checkSource(source: string, destination: string): void {
   if (realpathSync(source) === target) {
     throw new UsageError(`the destination ${destination} is the source: give another directory`);
   }
-  const files = readdirSync(source).map((name) => join(source, name));
+  const files = statSync(source).isDirectory() ? readdirSync(source).map((name) => join(source, name)) : [];
   const within = [source, ...files].find((path) => existsSync(path) && isWithin(target, realpathSync(path)));
   if (within !== undefined) {
     throw new UsageError(
@@ -144,6 +146,32 @@ function contextRemarks(to: FormatName, context: number | null, config: ModelCon
   ];
 }
 
+/** What a GGUF file cannot say about its tokenizer. */
+function tokenizerRemarks(to: FormatName, checkpoint: Checkpoint): string[] {
+  if (to !== 'gguf' || !isLeftOut(checkpoint)) return [];
+  return [
+    `GGUF has no kind of tokenizer that gives the ids of ${checkpoint.tokenizer ?? ''}: it is left out, and llama.cpp ` +
+      `runs the model on ids alone`,
+  ];
+}
+
+function checkOptions(
+  destination: string,
+  { to, context, quantization }: Pick<ConvertOptions, 'to' | 'context' | 'quantization'>,
+): void {
+  if (context !== undefined && to === 'meta') {
+    throw new UsageError("Meta's layout has no field for the context length: leave it out (--context)");
+  }
+  if (quantization !== undefined && to !== 'gguf') {
+    throw new UsageError(`only GGUF files hold ${quantization}: use --to gguf, or another --dtype`);
+  }
+  if (to === 'gguf' && destination.endsWith('.gguf')) {
+    throw new UsageError(
+      `the destination ${destination} is a directory, in which the file is ${GGUF_FILE}: give a name without .gguf`,
+    );
+  }
+}
+
 /**
  * Rewrites a checkpoint in another format, a few megabytes at a time. Tensors keep their type and their bits unless
  * `dtype` asks for another. The destination appears when it is complete; in one that exists only files of a checkpoint are
@@ -160,9 +188,7 @@ export async function convertCheckpoint(
     const format = FORMATS.find(({ name }) => name === to);
     if (format === undefined) throw new UsageError(`unknown format '${to}'`);
     const { config, tokenizer, tensors } = checkpoint;
-    if (givenContext !== undefined && to === 'meta') {
-      throw new UsageError("Meta's layout has no field for the context length: leave it out (--context)");
-    }
+    checkOptions(destination, { to, context: givenContext, ...options });
     requireOwnTokenizer(tokenizer);
     const infos = tensors.names().map((name) => ({ name, ...tensors.info(name) }));
     const bytes = infos.reduce((sum, info) => sum + storedBytes(info), 0);
@@ -176,7 +202,11 @@ export async function convertCheckpoint(
       format.write(directory, watched, options),
     );
     const parameters = infos.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0);
-    const remarks = [...(checkpoint.remarks ?? []), ...contextRemarks(to, context, config)];
+    const remarks = [
+      ...(checkpoint.remarks ?? []),
+      ...contextRemarks(to, context, config),
+      ...tokenizerRemarks(to, checkpoint),
+    ];
     return {
       ...{ from: checkpoint.format.name, to, config, tokenizer, remarks },
       ...{ tensors: infos.length, parameters, bytes },

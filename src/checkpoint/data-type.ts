@@ -70,7 +70,7 @@ function bitsOf(value: number): number {
 }
 
 /** The float32 with this IEEE binary16 bit pattern, exactly. */
-function halfToFloat(bits: number): number {
+export function halfToFloat(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
   const fraction = bits & 0x3ff;

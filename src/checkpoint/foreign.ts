@@ -31,12 +31,6 @@ export function refuseOtherWeights(directory: string): void {
       `${join(directory, bin)} holds the weights in a form that is not read: save the model again as safetensors (transformers: save_pretrained)`,
     );
   }
-  const gguf = names.find((name) => name.endsWith('.gguf'));
-  if (gguf !== undefined) {
-    throw new RunError(
-      `${join(directory, gguf)} is a GGUF file, which is not read: get the checkpoint that it was made from (${READ})`,
-    );
-  }
   const other = names.find((name) => /\.(pth?|bin|ckpt)$/.test(name));
   if (other !== undefined && !existsSync(join(directory, 'params.json'))) {
     throw new RunError(
@@ -48,7 +42,6 @@ export function refuseOtherWeights(directory: string): void {
 /** Says what a file is that was given as a checkpoint, if that is known. */
 export function describeFile(path: string): string {
   const kinds: Readonly<Record<string, string>> = {
-    '.gguf': ' (GGUF, which is not read)',
     '.safetensors': ' of weights',
     '.bin': ' of weights',
     '.pth': ' of weights',

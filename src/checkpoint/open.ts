@@ -5,6 +5,7 @@ import { UsageError } from '../errors.js';
 import { describeFile, refuseOtherWeights } from './foreign.js';
 import { movedAway } from '../files/staging.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
+import { ggufFormat } from './formats/gguf.js';
 import { huggingFaceFormat } from './formats/hugging-face.js';
 import { metaFormat } from './formats/meta.js';
 import { nativeFormat } from './formats/native.js';
@@ -19,6 +20,7 @@ export const FORMATS: readonly CheckpointFormat[] = [
   huggingFaceFormat,
   metaFormat,
   officialFormat,
+  ggufFormat,
 ];
 
 /** Checkpoints of a training run are `RUN/checkpoints/step-00000400`; the newest has the largest number. */
@@ -42,14 +44,14 @@ function requireDirectory(directory: string): void {
       moved === undefined ? '' : ` (an interrupted conversion has left it as ${moved}: convert again)`;
     throw new UsageError(`there is no checkpoint directory ${directory}${hint}`);
   }
-  if (!stat.isDirectory()) {
+  if (!stat.isDirectory() && !ggufFormat.detect(directory)) {
     throw new UsageError(`${describeFile(directory)}: give the directory that holds the checkpoint`);
   }
 }
 
 export interface OpenCheckpoint extends Checkpoint {
   readonly format: CheckpointFormat;
-  /** Where the files are: the newest step directory if a training run was given. */
+  /** Where the files are: the newest step directory if a training run was given, or the one file. */
   readonly directory: string;
   /** The state dict that was named, where a file holds several. */
   readonly stateDict?: string;
@@ -74,8 +76,8 @@ export function openCheckpoint(path: string): OpenCheckpoint {
     throw new UsageError(`${directory} holds one model: leave '#${stateDict}' out`);
   }
   return {
-    ...format.open(directory, stateDict),
     tokens: readTokenIds(directory),
+    ...format.open(directory, stateDict),
     format,
     directory,
     ...(stateDict === undefined ? {} : { stateDict }),

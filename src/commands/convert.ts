@@ -6,14 +6,16 @@ import { parseByteCount } from '../cli/sizes.js';
 import type { Schema } from '../library/basics.js';
 
 /** The layouts of `checkpoint/open.ts`, repeated here so that `--help` loads nothing. */
-const FORMATS = ['yoco', 'official', 'huggingface', 'meta'] as const;
+const FORMATS = ['yoco', 'official', 'huggingface', 'meta', 'gguf'] as const;
 
+/** `q8_0` is blocks of 32 bytes with a scale. */
+const STORED_AS = [...STORAGE_NAMES, 'q8_0'] as const;
 const DATA_TYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
 
 const SCHEMA: Schema = {
   name: 'convert',
   columns: [
-    { name: 'source', kind: 'key', description: 'directory read' },
+    { name: 'source', kind: 'key', description: 'directory or file read' },
     { name: 'destination', kind: 'key', description: 'directory written' },
     { name: 'from', kind: 'result', description: 'layout of the source' },
     { name: 'to', kind: 'result', description: 'layout of the destination' },
@@ -24,7 +26,7 @@ const SCHEMA: Schema = {
     {
       name: 'tensor_bytes',
       kind: 'result',
-      description: 'bytes of the tensors in the source',
+      description: 'bytes of the tensors as they are read from the source',
       display: 'bytes',
     },
   ],
@@ -35,24 +37,30 @@ export default class Convert extends PlainCommand {
   static override description =
     'The layout of SOURCE is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
     'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), meta (params.json and ' +
-    "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved). Tensors are copied one at a time " +
-    'and bit for bit, unless --dtype asks for another type. SOURCE may be a training run: its newest checkpoint is taken.';
+    "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved), gguf (a file of llama.cpp, of Llama " +
+    'architecture; written as model.gguf). Tensors are copied one at a time and bit for bit, unless --dtype asks for another ' +
+    'type; blocks of few bits in a GGUF file become float32. SOURCE may be a training run: its newest checkpoint is taken.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> runs/tiny-yoco released --to official',
     '<%= config.bin %> <%= command.id %> TinyStories-656K baseline --to yoco',
     '<%= config.bin %> <%= command.id %> hf:owner/name baseline --to yoco',
     '<%= config.bin %> <%= command.id %> baseline for-transformers --to huggingface --dtype bfloat16',
+    '<%= config.bin %> <%= command.id %> baseline for-llama.cpp --to gguf --dtype q8_0',
+    '<%= config.bin %> <%= command.id %> Llama-3.2-1B-Q4_K_M.gguf baseline --to yoco',
   ];
   static override args = {
     source: Args.string({
-      description: 'checkpoint directory, a training run, or hf:owner/name',
+      description: 'checkpoint directory, a GGUF file, a training run, or hf:owner/name',
       required: true,
     }),
     destination: Args.string({ description: 'directory to write', required: true }),
   };
   static override flags = {
     to: Flags.option({ options: FORMATS, description: 'layout to write', required: true })(),
-    dtype: Flags.option({ options: STORAGE_NAMES, description: 'type to store (default: as in SOURCE)' })(),
+    dtype: Flags.option({
+      options: STORED_AS,
+      description: 'type to store (default: as in SOURCE); q8_0 only in GGUF',
+    })(),
     'max-shard': Flags.custom<number>({
       description: 'largest safetensors file; more is divided into shards with an index',
       helpValue: '5GB',
@@ -75,7 +83,9 @@ export default class Convert extends PlainCommand {
     let progress: Progress | undefined;
     const done = await convertCheckpoint(await localCheckpoint(source), destination, {
       to: flags.to,
-      dtype: flags.dtype && DATA_TYPES[flags.dtype],
+      ...(flags.dtype === 'q8_0'
+        ? { quantization: 'Q8_0' }
+        : { dtype: flags.dtype && DATA_TYPES[flags.dtype] }),
       maxShardBytes: flags['max-shard'],
       overwrite: flags.overwrite,
       context: flags.context,

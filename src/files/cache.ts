@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 /** `$YOCO_CACHE`, else `$XDG_CACHE_HOME/yoco`, else `~/.cache/yoco`; a folder of it. */
 export function cacheFolder(
-  kind: 'cuda' | 'data' | 'tokens',
+  kind: 'cuda' | 'data' | 'gguf' | 'tokens',
   environment: NodeJS.ProcessEnv = process.env,
 ): string {
   const base =

@@ -164,7 +164,6 @@ test('files that stand for others are named', () => {
   refuses(() => SafetensorsFile.open(at('a.safetensors')), /git-lfs pointer/);
   for (const [name, message] of [
     ['pytorch_model.bin', /pytorch_model\.bin holds the weights in a form that is not read.*safetensors/],
-    ['llama.gguf', /llama\.gguf is a GGUF file/],
     ['model.pth', /model\.pth: a file of weights alone says no configuration/],
   ] as const) {
     mkdirSync(at(`d-${name}`));

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { convertCheckpoint } from '../../src/checkpoint/convert.js';
+import { GgufFile } from '../../src/checkpoint/gguf/file.js';
 import { openCheckpoint } from '../../src/checkpoint/open.js';
 import { parseHeader } from '../../src/checkpoint/safetensors-header.js';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
@@ -59,6 +60,7 @@ async function targets(directory: string): Promise<Target[]> {
   await convertCheckpoint(at('yoco'), at('sharded'), { to: 'yoco', maxShardBytes: 8000 });
   await convertCheckpoint(at('plain'), at('hf'), { to: 'huggingface' });
   await convertCheckpoint(at('plain'), at('meta'), { to: 'meta' });
+  await convertCheckpoint(at('plain'), at('gguf'), { to: 'gguf' });
   const file = (name: string, read: (path: string) => void): Target => ({
     name,
     seed: readFileSync(at(name)),
@@ -95,6 +97,10 @@ async function targets(directory: string): Promise<Target[]> {
     file('yoco/model.safetensors', (path) => {
       readAll(SafetensorsFile.open(path));
     }),
+    file('gguf/model.gguf', (path) => {
+      readAll(GgufFile.open(path));
+    }),
+    checkpoint('gguf/model.gguf'),
     file('official/checkpoint.pth', (path) => {
       readAll(TorchArchive.open(path));
     }),

@@ -4,9 +4,9 @@ import type { Json } from '../../results/canonical.js';
 import type { DataType } from '../data-type.js';
 import { bytesPerElement, isFloating, narrowFloats, widenFloats } from '../data-type.js';
 import { PIECE_BYTES } from '../tensor-source.js';
-import type { TensorEntry, TensorSource } from '../tensor-source.js';
+import type { TensorEntry, TensorInfo, TensorSource } from '../tensor-source.js';
 
-export const FORMAT_NAMES = ['yoco', 'official', 'huggingface', 'meta'] as const;
+export const FORMAT_NAMES = ['yoco', 'official', 'huggingface', 'meta', 'gguf'] as const;
 export type FormatName = (typeof FORMAT_NAMES)[number];
 
 /** What every checkpoint says, whatever its format. */
@@ -29,13 +29,16 @@ export interface Checkpoint {
 export interface WriteOptions {
   /** Floating-point type to store; by default each tensor keeps its own. */
   readonly dtype?: DataType;
+  /** Blocks of few bits in place of a type: `gguf` only. */
+  readonly quantization?: 'Q8_0';
   readonly maxShardBytes?: number;
 }
 
 export interface CheckpointFormat {
   readonly name: FormatName;
   readonly description: string;
-  detect(directory: string): boolean;
+  /** Also of a path that is a file. */
+  detect(path: string): boolean;
   /**
    * @param stateDict which of several state dicts in one file to take, for layouts that may hold several
    * @throws RunError where a file is missing or damaged or does not fit the configuration
@@ -47,20 +50,21 @@ export interface CheckpointFormat {
 }
 
 /**
- * Entries that copy tensors piece by piece: bytes as they are, or rounded to `dtype`. All share one set of buffers, so
+ * Entries that copy tensors piece by piece: bytes as they are, or rounded to `dtype`, which may differ from tensor to tensor. All share one set of buffers, so
  * that they must be written one after another.
  * @param rename gives the name to write under
  */
 export function copyEntries(
   tensors: TensorSource,
-  dtype: DataType | undefined,
+  dtype: DataType | undefined | ((info: TensorInfo) => DataType),
   rename: (name: string) => string = (name) => name,
 ): TensorEntry[] {
   const scratch = new Uint8Array(PIECE_BYTES);
   const converter = new FloatConverter();
   return tensors.names().map((name) => {
     const { dtype: stored, shape } = tensors.info(name);
-    const target = isFloating(stored) ? (dtype ?? stored) : stored;
+    const wanted = typeof dtype === 'function' ? dtype({ dtype: stored, shape }) : dtype;
+    const target = isFloating(stored) ? (wanted ?? stored) : stored;
     const pieces = (): Iterable<Uint8Array> =>
       target === stored
         ? tensors.pieces(name, scratch)
