@@ -13,6 +13,7 @@ import {
   type LayoutWord,
   resolveLayout,
 } from './layouts.js';
+import { HEAD_OPTIONS, type HeadOption } from './mixers/attention.js';
 import type { CrossPositions } from './mixers/cross.js';
 import { mixer, type MixerFields } from './mixers/index.js';
 import { SELF_DECODERS, type MixerName, type SelfDecoderKind } from './mixers/list.js';
@@ -44,6 +45,10 @@ export interface TransformerConfig extends CommonConfig {
   /** Width of a head; dim / heads unless a checkpoint says otherwise. */
   readonly headDim: number;
   readonly ropeScaling: RopeScaling | null;
+  /** Queries, keys and values have a bias, as in Qwen 2; absent for false. */
+  readonly attentionBias?: true;
+  /** Heads of queries and keys are normed before they are rotated, as in Qwen 3; absent for false. */
+  readonly qkNorm?: true;
 }
 
 /** Any other layout: it has the fields of the mixers in it, and those that its definition takes. */
@@ -60,8 +65,9 @@ export type ModelConfig = YocoConfig | TransformerConfig | LayoutConfig;
 /** Fields of a configuration as a person writes them (a JSON file, overrides of a preset): most have defaults. */
 export type ConfigInput = Partial<Omit<CommonConfig, 'architecture'>> &
   Partial<Omit<YocoConfig, keyof CommonConfig>> &
-  Partial<Omit<TransformerConfig, keyof CommonConfig>> &
-  MixerFields & { readonly architecture?: Architecture; readonly layout?: string };
+  Partial<Omit<TransformerConfig, keyof CommonConfig | HeadOption>> &
+  Omit<MixerFields, HeadOption> &
+  Partial<Record<HeadOption, boolean>> & { readonly architecture?: Architecture; readonly layout?: string };
 
 /**
  * Completes and checks a configuration. Required: dim, layers, hiddenDim, heads, vocabSize. Defaults: architecture
@@ -83,7 +89,8 @@ export function createConfig(input: ConfigInput | Readonly<Record<string, unknow
   const own = readMixers(fields, shape, words);
   const tieEmbeddings = fields.boolean('tieEmbeddings', false);
   const config = { ...shape, ...own, ...options, tieEmbeddings } as ModelConfig;
-  fields.rejectUnknown([...Object.keys(config), 'layout']);
+  const absent = architecture === 'transformer' ? HEAD_OPTIONS : [];
+  fields.rejectUnknown([...Object.keys(config), 'layout', ...absent]);
   return Object.freeze(config);
 }
 

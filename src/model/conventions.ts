@@ -54,6 +54,9 @@ const LLAMA_NAMES: Readonly<Record<string, string>> = {
   q_proj: 'wq',
   k_proj: 'wk',
   v_proj: 'wv',
+  'q_proj.bias': 'wq.bias',
+  'k_proj.bias': 'wk.bias',
+  'v_proj.bias': 'wv.bias',
   out_proj: 'wo',
 };
 

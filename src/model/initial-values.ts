@@ -75,6 +75,17 @@ export function norm(name: string, width: number): ParameterInput {
   return { name, shape: [width], role: 'norm', official: { kind: 'ones' } };
 }
 
+/** What is added to the rows of the projection `name`: it starts at 0. */
+export function bias(name: string, width: number): ParameterInput {
+  return {
+    name: `${name}.bias`,
+    isBare: true,
+    shape: [width],
+    role: 'other',
+    official: { kind: 'uniform', bound: 0 },
+  };
+}
+
 export function matrix(
   name: string,
   out: number,

@@ -10,6 +10,7 @@ import { NO_READOUT, Readout } from './layers/readout.js';
 import { crossRotation } from './mixers/cross.js';
 import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
+import type { WeightOf } from './mixers/mixer.js';
 import { MEMORY_NAMES, partPrefixes } from './parameters.js';
 import { divideMemory, shareOfRank } from './state/divided.js';
 import type { Memory, MemoryOptions } from './state/memory.js';
@@ -108,7 +109,7 @@ function workOf(
   { word }: LayoutPart,
   config: ModelConfig,
   conventions: Conventions,
-  weight: (name: string) => tf.Variable,
+  weight: WeightOf,
 ): PartWork {
   if (word === 'embeddings') return { kind: 'embeddings' };
   const { normEps, kvHeads } = config;

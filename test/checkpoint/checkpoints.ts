@@ -20,6 +20,8 @@ export const SMALL: Readonly<Record<string, ConfigInput>> = {
   uneven: { ...SIZE, architecture: 'yoco', layers: 3, selfLayers: 2, crossPositions: 'none' },
   transformer: { ...SIZE, architecture: 'transformer', headDim: 8, normEps: 1e-6, ropeTheta: 5e5 },
   tied: { ...SIZE, architecture: 'transformer', tieEmbeddings: true, slidingWindow: 32 },
+  qwen2: { ...SIZE, architecture: 'transformer', attentionBias: true, tieEmbeddings: true },
+  qwen3: { ...SIZE, architecture: 'transformer', headDim: 8, qkNorm: true, slidingWindow: 8 },
   scaled: {
     ...SIZE,
     architecture: 'transformer',

@@ -25,6 +25,8 @@ const roundTrips = [
   ['transformer', 'meta', 'F32'],
   ['tied', 'huggingface', 'F32'],
   ['tied', 'meta', 'F16'],
+  ['qwen2', 'huggingface', 'F32'],
+  ['qwen3', 'huggingface', 'BF16'],
   ['scaled', 'huggingface', 'F32'],
   ['scaled', 'meta', 'BF16'],
 ] as const;
@@ -201,7 +203,10 @@ test('a Hugging Face model must be a plain Llama', async () => {
   await convertCheckpoint(source, at('hf'), { to: 'huggingface' });
   const fields = readJson(at('hf/config.json'));
   const corpus: [change: object, message: RegExp][] = [
-    [{ model_type: 'qwen2' }, /config\.json: model_type is "qwen2", .* \(only llama, mistral\)/],
+    [
+      { model_type: 'gemma' },
+      /config\.json: model_type is "gemma", .* \(only llama, mistral, qwen2, qwen3\)/,
+    ],
     [{ hidden_act: 'gelu' }, /hidden_act is "gelu"/],
     [{ attention_bias: true }, /attention_bias is true/],
     [

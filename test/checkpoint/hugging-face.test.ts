@@ -77,13 +77,19 @@ test('Mistral has its defaults where fields are absent, and no window where it i
 
 test('what changes the computation is refused by name', async () => {
   const bare = await withFields({ model_type: undefined });
-  refuses(() => described(bare), /it has no model_type, .* add llama or mistral/);
+  refuses(() => described(bare), /it has no model_type, .* add llama, mistral, qwen2, qwen3/);
   const partial = await withFields({ rope_scaling: { rope_type: 'llama3', factor: 8 } });
   refuses(() => described(partial), /rope_scaling of type llama3 has no number low_freq_factor/);
   const untyped = await withFields({ rope_scaling: { factor: 8 } });
   refuses(() => described(untyped), /rope_scaling has a factor but no type: add rope_type/);
   const cases: readonly (readonly [Readonly<Record<string, unknown>>, RegExp])[] = [
     [{ attention_bias: true }, /attention_bias is true/],
+    [{ model_type: 'qwen3', attention_bias: true }, /attention_bias is true/],
+    [
+      { model_type: 'qwen2', use_sliding_window: true, max_window_layers: 1 },
+      /max_window_layers 1: only some of the layers have a window/,
+    ],
+    [{ model_type: 'qwen2_moe' }, /model_type is "qwen2_moe".* \(only llama, mistral, qwen2, qwen3\)/],
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0\.5/],
     [{ logits_scaling: 8 }, /logits_scaling is 8/],
     [{ final_logit_softcapping: 30 }, /final_logit_softcapping is set/],

@@ -36,6 +36,8 @@ export const CASES: Record<string, ConfigInput> = {
     },
   },
   'windowed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 4 },
+  'biased transformer': { ...SHAPE, architecture: 'transformer', attentionBias: true },
+  'normed transformer': { ...SHAPE, architecture: 'transformer', slidingWindow: 4, qkNorm: true },
   'yoco, tied': { ...SHAPE, selfHeads: 2, tieEmbeddings: true },
   'yoco, retention': { ...SHAPE, selfHeads: 2, selfDecoder: 'retention' },
   'yoco, 0:1': { ...SHAPE, layers: 2, selfLayers: 0 },

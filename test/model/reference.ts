@@ -245,19 +245,38 @@ function projections({ weights, names, prefix }: Context, x: Array64): [Array64,
   return [op.linear(x, of(0)), op.linear(x, of(1)), op.linear(x, of(2)), of(3)];
 }
 
+/** Projections with their biases, as Qwen 2 has them. */
+function biased({ config, weights, names, prefix }: Context, x: Array64, i: number): Array64 {
+  if (!('attentionBias' in config) || config.attentionBias !== true) return x;
+  const bias = weights.get(`${prefix}.${names.mixer[i] as string}.bias`) as Array64;
+  return op.build(x.shape, (...at) => op.at(x, ...at) + op.at(bias, at.at(-1) as number));
+}
+
+/** Heads with their norms, as Qwen 3 has them. */
+function normed({ config, weights, prefix }: Context, x: Array64, name: 'q_norm' | 'k_norm'): Array64 {
+  if (!('qkNorm' in config) || config.qkNorm !== true) return x;
+  return op.rmsNorm(x, get(weights, `${prefix}.attention.${name}`), config.normEps);
+}
+
 const attend =
   (isWindowed: boolean): ReferenceMixer =>
   (context, x) => {
     const { config, names } = context;
-    const [q, k, v, out] = projections(context, x);
+    const [q, k, v, out] = projections(context, x).map((y, i) => (i < 3 ? biased(context, y, i) : y)) as [
+      Array64,
+      Array64,
+      Array64,
+      Array64,
+    ];
     const isYoco = names === YOCO && isWindowed;
     const [queryHeads, keyHeads] = isYoco
       ? [selfHeads(config), selfHeads(config)]
       : [config.heads, config.kvHeads];
-    const keys = turned(config, names, heads(k, keyHeads));
+    const keys = turned(config, names, normed(context, heads(k, keyHeads), 'k_norm'));
     const values = heads(v, keyHeads);
     const window = isWindowed ? (config.slidingWindow ?? undefined) : undefined;
-    const mixed = op.attention(turned(config, names, heads(q, queryHeads)), keys, values, { window });
+    const queries = turned(config, names, normed(context, heads(q, queryHeads), 'q_norm'));
+    const mixed = op.attention(queries, keys, values, { window });
     const output = op.linear(merged(mixed), out);
     return isWindowed ? { output } : { output, shared: { keys, values } };
   };

@@ -3,6 +3,7 @@ import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
 import type { ModelConfig, RopeScaling, TransformerConfig } from '../../model/config.js';
 import { transformerFrequencies } from '../../model/frequencies.js';
+import { HEAD_OPTIONS } from '../../model/mixers/attention.js';
 import { quote } from '../files.js';
 import type { GgufFile } from '../gguf/file.js';
 import { shown, type GgufMetadata } from '../gguf/header.js';
@@ -183,6 +184,10 @@ export function requireLlama(config: ModelConfig): TransformerConfig {
   }
   if (config.slidingWindow !== null) {
     throw new UsageError("llama.cpp's llama architecture has no sliding window: use --to huggingface");
+  }
+  const option = HEAD_OPTIONS.find((name) => config[name]);
+  if (option !== undefined) {
+    throw new UsageError(`GGUF's llama architecture has no ${option}: use --to huggingface`);
   }
   return config;
 }

@@ -1,4 +1,4 @@
-/** `config.json` of Hugging Face Llama directories, to and from our Transformer configuration. */
+/** `config.json` of Hugging Face directories of Llama and its like, to and from our Transformer configuration. */
 import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
 import type { ModelConfig, RopeScaling, TransformerConfig } from '../../model/config.js';
@@ -8,7 +8,7 @@ import { configFrom } from './config-from.js';
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Architectures that are the Transformer baseline under another name. */
-const MODEL_TYPES = ['llama', 'mistral'] as const;
+const MODEL_TYPES = ['llama', 'mistral', 'qwen2', 'qwen3'] as const;
 
 function isObject(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -31,12 +31,35 @@ const NEUTRAL: readonly (readonly [string, unknown])[] = [
 /** What changes the computation in ways that the Transformer here does not have. */
 const ABSENT = ['attn_logit_softcapping', 'final_logit_softcapping', 'quantization_config'] as const;
 
-/** What transformers' MistralConfig takes where its file lacks a field; LlamaConfig has no window, and all heads. */
-const MISTRAL_DEFAULTS: Fields = { sliding_window: 4096, num_key_value_heads: 8 };
+/** What the classes of transformers take where a file lacks a field; LlamaConfig has no window, and all heads. */
+const DEFAULTS: Readonly<Record<string, Fields>> = {
+  mistral: { sliding_window: 4096, num_key_value_heads: 8 },
+  qwen2: { sliding_window: 4096, num_key_value_heads: 32, max_window_layers: 28 },
+  qwen3: { sliding_window: 4096, num_key_value_heads: 32, max_window_layers: 28, head_dim: 128 },
+};
 
 /** A field that is null is set to nothing; one that is absent has the default of its architecture. */
 function withDefault(fields: Fields, name: string): unknown {
-  return fields.model_type === 'mistral' && !(name in fields) ? MISTRAL_DEFAULTS[name] : fields[name];
+  return name in fields ? fields[name] : DEFAULTS[String(fields.model_type)]?.[name];
+}
+
+/**
+ * The window of all layers; null for none. Qwen's files have one that does not count unless `use_sliding_window` is true, and
+ * then only from layer `max_window_layers` on. Llama's carry the field without using it.
+ * @throws RunError where some layers have one and others none
+ */
+function windowOf(file: string, fields: Fields): unknown {
+  const { model_type: type, num_hidden_layers: layers } = fields;
+  const window = withDefault(fields, 'sliding_window') ?? null;
+  if (type === 'mistral') return window;
+  if (type !== 'qwen2' && type !== 'qwen3') return null;
+  const first = withDefault(fields, 'max_window_layers');
+  if (fields.use_sliding_window !== true || window === null || Number(first) >= Number(layers)) return null;
+  if (first === 0) return window;
+  throw new RunError(
+    `${file}: use_sliding_window with max_window_layers ${String(first)}: only some of the layers have a window, ` +
+      `which the Transformer here does not have`,
+  );
 }
 
 function requireAbsent(file: string, fields: Fields, name: string): void {
@@ -48,7 +71,7 @@ function requireAbsent(file: string, fields: Fields, name: string): void {
 function requireOneLayerType(file: string, fields: Fields): void {
   const { layer_types: types } = fields;
   if (types === undefined || types === null) return;
-  const windowed = fields.model_type === 'mistral' && withDefault(fields, 'sliding_window') !== null;
+  const windowed = windowOf(file, fields) !== null;
   const expected = windowed ? 'sliding_attention' : 'full_attention';
   if (Array.isArray(types) && types.every((type) => type === expected)) return;
   throw new RunError(
@@ -86,7 +109,7 @@ export function readHuggingFaceConfig(file: string, fields: Fields): Transformer
   requireSame(file, fields, 'model_type', ...MODEL_TYPES);
   if (typeof fields.model_type !== 'string') {
     throw new RunError(
-      `${file}: it has no model_type, which says what the model computes: add llama or mistral`,
+      `${file}: it has no model_type, which says what the model computes: add ${MODEL_TYPES.join(', ')}`,
     );
   }
   requireSame(file, fields, 'hidden_act', 'silu');
@@ -104,12 +127,13 @@ export function readHuggingFaceConfig(file: string, fields: Fields): Transformer
     hiddenDim: fields.intermediate_size,
     heads: fields.num_attention_heads,
     kvHeads: withDefault(fields, 'num_key_value_heads'),
-    headDim: fields.head_dim,
+    headDim: withDefault(fields, 'head_dim'),
     vocabSize: fields.vocab_size,
     ropeTheta: rope.rope_theta ?? fields.rope_theta ?? 10000,
     normEps: fields.rms_norm_eps ?? 1e-6,
-    // Llama configurations sometimes carry the field without using it.
-    slidingWindow: fields.model_type === 'mistral' ? withDefault(fields, 'sliding_window') : null,
+    slidingWindow: windowOf(file, fields),
+    attentionBias: fields.model_type === 'qwen2',
+    qkNorm: fields.model_type === 'qwen3',
     tieEmbeddings: fields.tie_word_embeddings ?? false,
     ropeScaling: ropeScaling(file, rope),
   });
@@ -130,6 +154,22 @@ function scalingFields(scaling: RopeScaling | null): Fields | null {
   };
 }
 
+/** Which of the known architectures a Transformer is. @throws UsageError for none */
+function modelType({
+  attentionBias,
+  qkNorm,
+  slidingWindow,
+}: TransformerConfig): [type: string, name: string] {
+  if (attentionBias && qkNorm) {
+    throw new UsageError(
+      'Hugging Face has no architecture with both attentionBias and qkNorm: use --to yoco',
+    );
+  }
+  if (attentionBias) return ['qwen2', 'Qwen2'];
+  if (qkNorm) return ['qwen3', 'Qwen3'];
+  return slidingWindow === null ? ['llama', 'Llama'] : ['mistral', 'Mistral'];
+}
+
 /**
  * The fields of `config.json` for a Transformer; a sliding window makes it a Mistral.
  * @throws UsageError for YOCO, which Hugging Face's library does not have
@@ -143,9 +183,10 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     );
   }
   const windowed = config.slidingWindow !== null;
+  const [type, architecture] = modelType(config);
   return {
-    architectures: [windowed ? 'MistralForCausalLM' : 'LlamaForCausalLM'],
-    model_type: windowed ? 'mistral' : 'llama',
+    architectures: [`${architecture}ForCausalLM`],
+    model_type: type,
     hidden_act: 'silu',
     hidden_size: config.dim,
     intermediate_size: config.hiddenDim,
@@ -160,6 +201,7 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
     rope_theta: config.ropeTheta,
     rope_scaling: scalingFields(config.ropeScaling),
     ...(windowed ? { sliding_window: config.slidingWindow } : {}),
+    ...(type.startsWith('qwen') ? { use_sliding_window: windowed, max_window_layers: 0 } : {}),
     tie_word_embeddings: config.tieEmbeddings,
     attention_bias: false,
     mlp_bias: false,

@@ -1,5 +1,5 @@
 /**
- * Hugging Face Llama directories: `config.json`, `model.safetensors` or its shards, tokenizer files. Their rotary
+ * Hugging Face directories of Llama, Mistral, Qwen 2 and Qwen 3: `config.json`, `model.safetensors` or its shards, tokenizer files. Their rotary
  * embedding pairs i with i + D/2 as our Transformer does, so that no rows change places.
  */
 import { existsSync } from 'node:fs';
@@ -30,6 +30,8 @@ const IN_LAYER: Readonly<Record<string, string>> = {
   'attention.wk': 'self_attn.k_proj',
   'attention.wv': 'self_attn.v_proj',
   'attention.wo': 'self_attn.o_proj',
+  'attention.q_norm': 'self_attn.q_norm',
+  'attention.k_norm': 'self_attn.k_norm',
   attention_norm: 'input_layernorm',
   ffn_norm: 'post_attention_layernorm',
   'feed_forward.w1': 'mlp.gate_proj',
@@ -39,10 +41,10 @@ const IN_LAYER: Readonly<Record<string, string>> = {
 
 /** `layers.3.attention.wq.weight` → `model.layers.3.self_attn.q_proj.weight`. */
 function huggingFaceName(name: string): string {
-  const [, layer, part] = /^layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
+  const [, layer, part, kind] = /^layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
   const renamed = part === undefined ? TOP_LEVEL[name] : IN_LAYER[part];
   if (renamed === undefined) throw new Error(`no Hugging Face name for ${name}`);
-  return part === undefined ? renamed : `model.layers.${layer ?? ''}.${renamed}.weight`;
+  return part === undefined ? renamed : `model.layers.${layer ?? ''}.${renamed}.${kind ?? ''}`;
 }
 
 function placementsIn(source: TensorSource, config: TransformerConfig): Map<string, Placement> {
@@ -94,7 +96,7 @@ const TORCH_NAMES: Readonly<Record<string, string>> = { F16: 'float16', BF16: 'b
 
 export const huggingFaceFormat: CheckpointFormat = {
   name: 'huggingface',
-  description: 'config.json and safetensors of a Llama-architecture model',
+  description: 'config.json and safetensors of a Llama, Mistral, Qwen 2 or Qwen 3 model',
   detect(directory) {
     const file = join(directory, 'config.json');
     if (!existsSync(file)) return false;

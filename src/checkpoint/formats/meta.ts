@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
+import { HEAD_OPTIONS } from '../../model/mixers/attention.js';
 import type { ModelConfig, TransformerConfig } from '../../model/config.js';
 import { quote, readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
@@ -168,6 +169,10 @@ function paramsOf(config: ModelConfig): Fields {
     );
   }
   const { ropeScaling } = config;
+  const option = HEAD_OPTIONS.find((name) => config[name]);
+  if (option !== undefined) {
+    throw new UsageError(`Meta's layout cannot express ${option}: use --to huggingface`);
+  }
   if (ropeScaling?.type === 'linear') {
     throw new UsageError(`Meta's layout cannot express ropeScaling ${quote('linear')}: use --to huggingface`);
   }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
 import type { ModelConfig, TransformerConfig, YocoConfig } from '../../model/config.js';
+import { HEAD_OPTIONS } from '../../model/mixers/attention.js';
 import { conventionsOf } from '../../model/conventions.js';
 import { quote, readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
@@ -147,6 +148,8 @@ function yocoParams(config: YocoConfig): Params {
 
 function transformerParams(config: TransformerConfig): Params {
   if (config.ropeScaling !== null) refuse('ropeScaling');
+  const option = HEAD_OPTIONS.find((name) => config[name]);
+  if (option !== undefined) refuse(option);
   return {
     dim: config.dim,
     n_layers: config.layers,

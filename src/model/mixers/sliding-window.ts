@@ -8,6 +8,7 @@ import {
   attentionFlops,
   attentionParameters,
   attentionShape,
+  attentionWeights,
   type AttentionShape,
   type HeadFields,
   readHeads,
@@ -43,13 +44,8 @@ export const slidingWindow: MixerDefinition<WindowFields, SelfMemory> = {
   parameters: (config) => attentionParameters(config.dim, shapeOf(config)),
   build(config, weight, conventions) {
     const shape = shapeOf(config);
-    const own = {
-      query: weight('q_proj'),
-      key: weight('k_proj'),
-      value: weight('v_proj'),
-      out: weight('out_proj'),
-    };
-    return new SelfAttention(own, shape, conventions.rotation(shape.headDim, config));
+    const rotation = conventions.rotation(shape.headDim, config);
+    return new SelfAttention(attentionWeights(shape, weight), shape, rotation, config.normEps);
   },
   memory: (config) => new WindowRing(windowOf(config)),
   present: (config) => new PresentKeys(false, windowOf(config)),
