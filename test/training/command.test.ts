@@ -138,7 +138,11 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
     [['train', '--config', config, '--data', text, '--length', '1m'], 2, /the training text has \d+ tokens/],
     [['convert', at('absent'), at('x'), '--to', 'yoco'], 2, /there is no checkpoint directory .*absent/],
     [['convert', at(), at('x'), '--to', 'yoco'], 2, /holds no checkpoint of a known format/],
-    [['convert', at('a'), at('b'), '--to', 'ggml'], 2, /to be one of: yoco, official, huggingface, meta, gguf/],
+    [
+      ['convert', at('a'), at('b'), '--to', 'ggml'],
+      2,
+      /to be one of: yoco, official, huggingface, meta, gguf/,
+    ],
     [['convert', at('a'), at('b'), '--to', 'yoco', '--max-shard', 'x'], 2, /'x' is not a number of bytes/],
   ];
   for (const [[command = '', ...argv], exitCode, message] of corpus) {
