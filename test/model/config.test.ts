@@ -125,7 +125,7 @@ test('presets: names, architectures, overrides', () => {
     presetArchitectures('tiny'),
     ARCHITECTURES.filter((name) => !/custom|cla3/.test(name)),
   );
-  assert.equal(presetArchitectures('transformer-3b'), ['transformer', 'cla']);
+  assert.equal(presetArchitectures('transformer-3b'), ['transformer', 'gqa', 'mqa', 'cla']);
   const windowed = presetConfig('tiny', 'yoco', { selfDecoder: 'sliding-window' });
   assert.is(windowed.slidingWindow, 128);
   const overrides: ConfigInput = { crossPositions: 'none', selfLayers: 6 };
@@ -177,7 +177,8 @@ test('presets of the scaling study have the heads of Table 8', () => {
   for (const [name, heads] of Object.entries(HEADS)) {
     for (const architecture of presetArchitectures(name)) {
       const config = presetConfig(name, architecture);
-      assert.equal([config.heads, config.kvHeads], [heads, heads], `${name} ${architecture}`);
+      const kvHeads = { gqa: heads / 4, mqa: 1 }[architecture as string] ?? heads;
+      assert.equal([config.heads, config.kvHeads], [heads, kvHeads], `${name} ${architecture}`);
       if (config.architecture === 'yoco') assert.is(config.dim / config.selfHeads, 256, name);
     }
   }
