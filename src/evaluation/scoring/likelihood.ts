@@ -89,9 +89,13 @@ function checkRequests(requests: readonly ScoreRequest[], prefix: SharedPrefix |
   }
 }
 
+/** Raised with every change of `encodeRequest`: a resumed run does not mix scores of different rules. */
+export const ENCODING_VERSION = 2;
+
 /**
- * The request for `continuation` after `context`. The text is encoded as a whole, as in lm-evaluation-harness: tokens that
- * reach over the boundary belong to the continuation.
+ * The request for `continuation` after `context`, by the rule of lm-evaluation-harness (`TemplateLM._encode_pair`): the context
+ * has the tokens that it has alone, and of the text as a whole the tokens after so many of them are scored. White space at the end
+ * of the context belongs to the continuation. Where a token reaches over the boundary, the two parts are not the tokens of the whole.
  * @param limit of a text with more tokens, the begin token included, only the last are kept
  */
 export function encodeRequest(
@@ -100,10 +104,7 @@ export function encodeRequest(
   continuation: string,
   limit = Infinity,
 ): EncodedRequest {
-  const before = tokenizer.encode(context);
-  const whole = tokenizer.encode(context + continuation);
-  let start = 0;
-  while (start < before.length && start < whole.length - 1 && before[start] === whole[start]) start += 1;
+  const { tokens: whole, start } = encodePair(tokenizer, context, continuation);
   // Without any context, the end of the document before stands in for it.
   const begin = tokenizer.beginOfText ?? (start === 0 ? tokenizer.endOfText : null);
   const opening = begin === null ? [] : [begin];
@@ -115,4 +116,15 @@ export function encodeRequest(
     tokens: Int32Array.from([...opening, ...whole.subarray(dropped)]),
     start: start - dropped + opening.length,
   };
+}
+
+function encodePair(tokenizer: Tokenizer, context: string, continuation: string): ScoreRequest {
+  const before = tokenizer.encode(context.trimEnd());
+  const whole = tokenizer.encode(context + continuation);
+  if (whole.length > before.length) {
+    return { tokens: Int32Array.of(...before, ...whole.subarray(before.length)), start: before.length };
+  }
+  // The harness has nothing to score there: what differs from the context is scored, at least one token.
+  const differing = whole.findIndex((token, at) => token !== before[at]);
+  return { tokens: whole, start: Math.max(0, differing < 0 ? whole.length - 1 : differing) };
 }

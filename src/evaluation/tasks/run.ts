@@ -10,6 +10,7 @@ import { keyText } from '../../results/cells.js';
 import type { Row, Schema } from '../../results/schema.js';
 import { ResultWriter } from '../../results/writer.js';
 import { weightsCell, type Candidate } from '../candidates.js';
+import { ENCODING_VERSION } from '../scoring/likelihood.js';
 import { scoringBatch } from '../scoring/memory.js';
 import { modelLabel, modelRow } from '../../sweep/model-key.js';
 import { engineIdentity, type Session } from '../session.js';
@@ -137,6 +138,7 @@ function openItems<T extends Task>(run: TasksRun<T>): ResultWriter {
         model: candidate.settings,
         engine: engineIdentity(engine),
         limit: limitOf(run, candidate) ?? null,
+        encoding: ENCODING_VERSION,
         task: { sha256: task.sha256, version: task.version, settings: run.settings },
       };
       for (const { index } of task.items) {

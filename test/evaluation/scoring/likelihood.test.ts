@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,6 +15,7 @@ import { SharedPrefix } from '../../../src/evaluation/scoring/shared-prefix.js';
 import type { PackedSequence } from '../../../src/model/index.js';
 import * as tf from '../../../src/tf.js';
 import { usePlainBackend } from '../../plain-backend.js';
+import { llamaLike, writeFiles } from '../../data/tokenizers/files.js';
 import { StubModel } from '../stub-model.js';
 
 const test = suite('evaluation/likelihood');
@@ -166,9 +170,30 @@ test('texts are encoded as a whole, after a begin token where there is one', asy
   const { tokens, start } = encodeRequest(cl100k, 'Answer:', ' A');
   assert.is(tokens[0], cl100k.beginOfText);
   assert.is(cl100k.decode(tokens.subarray(start)), ' A');
-  // The boundary lies within a token of the whole text: that token is scored.
+  // A space at the end of the context belongs to the continuation.
   const inside = encodeRequest(cl100k, 'one ', 'two');
   assert.is(cl100k.decode(inside.tokens.subarray(inside.start)), ' two');
+});
+
+test('a token over the boundary is not scored: the context keeps the tokens it has alone', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-likelihood-'));
+  const tokenizer = await loadTokenizer(writeFiles(directory, llamaLike()));
+  rmSync(directory, { recursive: true });
+  const { vocab } = llamaLike().model as { vocab: Record<string, number> };
+  const pieces = (context: string, continuation: string, limit?: number): [string[], string[], number] => {
+    const { tokens, start, dropped } = encodeRequest(tokenizer, context, continuation, limit);
+    const texts = [...tokens].map((id) => Object.keys(vocab).find((text) => vocab[text] === id) ?? '');
+    return [texts.slice(0, start), texts.slice(start), dropped];
+  };
+  // What `_encode_pair` of lm-evaluation-harness 0.4.13 gives; as a whole, `he ran` is `▁ he ▁ran`.
+  assert.equal(pieces('h', 'e ran'), [['<s>', '▁', 'h'], ['▁ran'], 0]);
+  assert.equal(pieces('the', ' dog'), [['<s>', '▁the'], ['▁dog'], 0]);
+  assert.equal(pieces('the \n', 'dog'), [['<s>', '▁the'], ['▁', '<0x0A>', 'd', 'og'], 0]);
+  assert.equal(pieces('  ', 'a'), [['<s>'], ['▁▁', '▁a'], 0]);
+  assert.equal(pieces('h', 'e ran', 3), [['<s>', 'h'], ['▁ran'], 1]);
+  // The harness has nothing to score where the whole has no more tokens than the context.
+  assert.equal(pieces('the do', 'g'), [['<s>', '▁the'], ['▁dog'], 0]);
+  assert.equal(pieces('dog', ''), [['<s>'], ['▁dog'], 0]);
 });
 
 test('of texts beyond the limit the end is kept, with something before the continuation', async () => {
