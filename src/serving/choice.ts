@@ -81,17 +81,26 @@ export class Choice implements Sequence {
     const token = this.draw(logits);
     this.generated += 1;
     const isEnd = tokenizer.stopTokens.includes(token);
-    const text = isEnd ? '' : this.stream.push(token);
+    const text = isEnd ? '' : this.textOf(token);
     const logprobs = this.logprobsOf(logits, token, text);
     const { ready, isStopped } = this.stops.push(text);
     const isLast = this.generated >= request.maxTokens;
     const ends = isEnd || isStopped;
-    const rest = ends || !isLast ? '' : this.stream.end();
-    const part = isStopped ? ready : ends || isLast ? ready + this.stops.end(rest) : ready;
+    const isOver = ends || isLast;
+    const rest = isOver && !isStopped ? this.stream.end() : '';
+    const part = isStopped ? ready : isOver ? ready + this.stops.end(rest) : ready;
     const finishReason = ends ? 'stop' : isLast ? 'length' : null;
     this.options.onPart({ text: part, logprobs, finishReason });
     return finishReason === null ? token : null;
   };
+
+  /** The text that this token completes; where only the whole text is needed, it comes at the end. */
+  private textOf(token: number): string {
+    const { stream, stop, logprobs } = this.options.request;
+    if (stream || stop.length > 0 || logprobs !== null) return this.stream.push(token);
+    this.stream.hold(token);
+    return '';
+  }
 
   private finish(finishReason: FinishReason): null {
     this.options.onPart({ text: '', logprobs: null, finishReason });

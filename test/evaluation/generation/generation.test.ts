@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../../../src/random.js';
@@ -119,9 +120,37 @@ test('characters of several bytes appear whole', async () => {
   assert.equal(streamed(bytes, bytes.encode('aé🎉b')), ['a', '', 'é', '', '', '', '🎉', 'b', '']);
   assert.equal(streamed(bytes, [0xc3]), ['', '\uFFFD']);
   assert.is(streamed(bytes, [0xff, 97, 98, 99, 100]).join(''), '\uFFFDabcd');
+  const byte = fc.constantFrom(0x61, 0xf0, 0x9f, 0x8e, 0x89, 0xe4, 0xb8, 0xad, 0xc3, 0xa9, 0x80, 0xff);
+  fc.assert(
+    fc.property(fc.array(byte, { maxLength: 12 }), (ids) => {
+      assert.is(streamed(bytes, ids).join(''), bytes.decode(ids));
+    }),
+    { numRuns: 2000 },
+  );
   const cl100k = await loadTokenizer('cl100k_base');
   const text = 'naïve 🎉🎉 中文 end';
   assert.is(streamed(cl100k, cl100k.encode(text)).join(''), text);
+});
+
+test('a token takes one call of the tokenizer, and none while its text is not needed', async () => {
+  const bytes = await loadTokenizer('bytes');
+  let calls = 0;
+  const counted = Object.assign(Object.create(bytes) as Tokenizer, {
+    decode: (ids: Iterable<number>) => {
+      calls += 1;
+      return bytes.decode(ids);
+    },
+  });
+  const text = 'a dog ran. '.repeat(40);
+  const [before, ids] = [bytes.encode('x'.repeat(200)), bytes.encode(text)];
+  assert.is(streamed(counted, ids, before).join(''), text);
+  assert.ok(calls < 1.1 * ids.length, `${calls} calls for ${ids.length} tokens`);
+  calls = 0;
+  const stream = new TextStream(counted, before);
+  for (const id of ids) stream.hold(id);
+  assert.is(calls, 0);
+  assert.is(stream.end(), text);
+  assert.ok(calls <= 3, `${calls} calls`);
 });
 
 sharedTest(test, 'data/models/tinystories-656k', 'spaces between streamed words stay', async (path) => {
