@@ -1,9 +1,10 @@
 /** Kernels on the CPU: their sources, compiled by a C++ compiler behind `emulator/device.h`. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernelDefines, kernelSource } from '../../../src/engines/cuda/sources.js';
@@ -38,12 +39,20 @@ function emulated(name: string, text: string, defines: Readonly<Record<string, n
   return given.join('') + own;
 }
 
-function build(
-  directory: string,
-  name: string,
-  sources: readonly string[],
-  defines: readonly string[] = [],
-): string {
+let root = '';
+test.before(() => {
+  root = mkdtempSync(join(tmpdir(), 'yoco-emulator-'));
+});
+test.after(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+const execute = promisify(execFile);
+
+/** Compiles a program in a directory of its own. */
+async function build(name: string, sources: readonly string[]): Promise<string> {
+  const directory = join(root, name);
+  mkdirSync(directory);
   const write = (file: string, text: string): void => {
     writeFileSync(join(directory, file), text);
   };
@@ -62,24 +71,14 @@ function build(
     '-w',
     '-U_FORTIFY_SOURCE',
     '-DSTORAGE=1',
-    ...defines,
+    ...(name === 'retention' ? ['-DHEAD=128'] : []),
     '-I',
     directory,
     '-I',
     emulator,
   ];
-  execFileSync('g++', [...options, '-o', program, join(emulator, `${name}.cpp`)]);
+  await execute('g++', [...options, '-o', program, join(emulator, `${name}.cpp`)]);
   return program;
-}
-
-/** Runs `work` in a directory of its own. */
-function inDirectory(work: (directory: string) => void): void {
-  const directory = mkdtempSync(join(tmpdir(), 'yoco-emulator-'));
-  try {
-    work(directory);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
 }
 
 /**
@@ -152,54 +151,69 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
 };
 
+/** Programs with checks of their own, and their sources. */
+const OTHERS: Readonly<Record<string, readonly string[]>> = {
+  retention: ['retention', 'retention_grad'],
+  training: ['cross_entropy'],
+  gemv_chain: ['gemv_chain', 'gemv', 'norm'],
+};
+
+/** Every program by its name, compiled two at a time while others run. */
+function buildAll(): Map<string, Promise<string>> {
+  const sources = Object.entries(PROGRAMS).map(([name, program]) => [name, program.sources] as const);
+  const lanes: Promise<unknown>[] = [Promise.resolve(), Promise.resolve()];
+  return new Map(
+    [...Object.entries(OTHERS), ...sources].map(([name, files], i) => {
+      const built = (lanes[i % 2] as Promise<unknown>).then(() => build(name, files));
+      // The test of this program reports a failure.
+      lanes[i % 2] = built.catch(() => undefined);
+      return [name, built];
+    }),
+  );
+}
+
 if (!hasCompiler) {
   const others = ['gated retention and its gradient', 'the gradient of the loss', 'a chain of products'];
   for (const title of [...others, ...Object.values(PROGRAMS).map(({ title }) => title)]) {
     skipBecause('g++ is absent', test, title);
   }
 } else {
-  test('gated retention and its gradient agree with the definition', () => {
-    inDirectory((directory) => {
-      const program = build(directory, 'retention', ['retention', 'retention_grad'], ['-DHEAD=128']);
-      for (const shape of CASES) {
-        const error = Number(execFileSync(program, shape.map(String), { encoding: 'utf8' }));
-        assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);
-      }
-    });
+  let built = new Map<string, Promise<string>>();
+  test.before(() => {
+    built = buildAll();
+  });
+  const output = async (name: string, ...args: string[]): Promise<string> => {
+    const program = (await built.get(name)) ?? '';
+    return (await execute(program, args)).stdout;
+  };
+
+  test('gated retention and its gradient agree with the definition', async () => {
+    for (const shape of CASES) {
+      const error = Number(await output('retention', ...shape.map(String)));
+      assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);
+    }
   });
 
-  for (const [name, program] of Object.entries(PROGRAMS)) {
-    test(program.title, () => {
-      const { compared, tolerance = TOLERANCE } = program;
-      inDirectory((directory) => {
-        const output = execFileSync(build(directory, name, program.sources), { encoding: 'utf8' });
-        const lines = output.trim().split('\n').map((line) => line.split('\t')); // prettier-ignore
-        assert.equal(lines.map(([what]) => what).sort(), compared);
-        for (const [what, error] of lines) assert.ok(Number(error) <= tolerance, `${what}: off by ${error}`);
-      });
+  test('the gradient of the loss agrees with its definition', async () => {
+    const lines = (await output('training')).trim().split('\n');
+    assert.is(lines.length, 9);
+    for (const line of lines) {
+      const [name, error] = line.split('\t');
+      assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
+    }
+  });
+
+  test('a chain of products gives what its products and norms give one by one', async () => {
+    assert.is(await output('gemv_chain'), '22 cases\n');
+  });
+
+  for (const [name, { title, compared, tolerance = TOLERANCE }] of Object.entries(PROGRAMS)) {
+    test(title, async () => {
+      const lines = (await output(name)).trim().split('\n').map((line) => line.split('\t')); // prettier-ignore
+      assert.equal(lines.map(([what]) => what).sort(), compared);
+      for (const [what, error] of lines) assert.ok(Number(error) <= tolerance, `${what}: off by ${error}`);
     });
   }
-
-  test('the gradient of the loss agrees with its definition', () => {
-    inDirectory((directory) => {
-      const output = execFileSync(build(directory, 'training', ['cross_entropy']), {
-        encoding: 'utf8',
-      });
-      const lines = output.trim().split('\n');
-      assert.is(lines.length, 9);
-      for (const line of lines) {
-        const [name, error] = line.split('\t');
-        assert.ok(Number(error) <= TOLERANCE, `${name}: off by ${error}`);
-      }
-    });
-  });
-
-  test('a chain of products gives what its products and norms give one by one', () => {
-    inDirectory((directory) => {
-      const sources = ['gemv_chain', 'gemv', 'norm'];
-      assert.is(execFileSync(build(directory, 'gemv_chain', sources), { encoding: 'utf8' }), '22 cases\n');
-    });
-  });
 }
 
 test.run();
