@@ -5,11 +5,19 @@ import { assertParity } from '../parity.js';
 
 const test = suite('cpu engine: whole models');
 
+/** Half the widths of the preset, since the reference is slow. */
+const NARROW = { dim: 32, hiddenDim: 96 };
+
 const CONFIGS: Record<string, ModelConfig> = {
-  'yoco, gated retention': presetConfig('pico', 'yoco'),
-  'yoco, sliding window': presetConfig('pico', 'yoco', { selfDecoder: 'sliding-window', slidingWindow: 24 }),
-  transformer: presetConfig('pico', 'transformer'),
+  'yoco, gated retention': presetConfig('pico', 'yoco', NARROW),
+  'yoco, sliding window': presetConfig('pico', 'yoco', {
+    ...NARROW,
+    selfDecoder: 'sliding-window',
+    slidingWindow: 24,
+  }),
+  transformer: presetConfig('pico', 'transformer', NARROW),
   'every other part': presetConfig('pico', 'custom', {
+    ...NARROW,
     layout: 'retention memory embeddings cross attention cross',
   }),
 };
