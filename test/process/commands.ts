@@ -47,7 +47,10 @@ const TRAIN = '--preset pico --steps 2 --batch 2 --length 32 --eval-tokens 64';
 
 /** Commands by name: their words. @param input where `writeInputs` has written @param out an empty directory */
 export const COMMANDS: Readonly<Record<string, (input: string, out: string) => string[]>> = {
+  completion: () => words('completion bash'),
   convert: (_, out) => words('convert', shipped, join(out, 'converted'), '--to', 'yoco'),
+  'data list': () => words('data list'),
+  doctor: () => words('doctor --format json'),
   eval: (input, out) =>
     words('eval', '--data', join(input, 'tasks'), '--checkpoint', shipped, '--out', out, ...ENGINE),
   'eval-mmlu': (_, out) =>
@@ -55,6 +58,15 @@ export const COMMANDS: Readonly<Record<string, (input: string, out: string) => s
       'eval-mmlu --subjects plain_logic --limit 1 --shots 0',
       '--checkpoint',
       shipped,
+      '--out',
+      out,
+      ...ENGINE,
+    ),
+  'eval-recall': (input, out) =>
+    words(
+      'eval-recall --ctx 32 --items 2 --sequences 2 --tokenizer symbols-512',
+      '--config',
+      join(input, 'model.json'),
       '--out',
       out,
       ...ENGINE,
@@ -91,6 +103,7 @@ export const COMMANDS: Readonly<Record<string, (input: string, out: string) => s
     words('profile-prefill --preset pico --ctx 64 --repetitions 1 --out', out, ...ENGINE),
   'profile-throughput': (_, out) =>
     words('profile-throughput --preset pico --ctx 64 --tokens 2 --warmup 0 --out', out, ...ENGINE),
+  push: () => words('push', shipped, 'someone/needle', '--dry-run'),
   report: (_, out) => {
     cpSync(join(packageRoot, 'results/laptop'), out, { recursive: true });
     return words('report', out);
