@@ -138,15 +138,21 @@ export async function endingOf(command: string, options: EndingOptions): Promise
 
 /** Waits for the end of all processes with a mark. @returns whether it had to be killed */
 async function outlive(mark: string, hasEnded: () => boolean): Promise<boolean> {
-  let [before, since] = [-1, performance.now()];
+  let [before, idle] = [-1, 0];
   for (;;) {
     await sleep(POLL_MS);
     const processes = processesOf(mark);
-    if (processes.length === 0 && hasEnded()) return false;
+    if (processes.length === 0) {
+      // Nothing is alive; that it has ended may not have been told yet.
+      if (hasEnded()) return false;
+      continue;
+    }
     const now = processes.reduce((sum, { ticks }) => sum + ticks, 0);
     const atWork = now !== before || processes.some(({ isWaiting }) => isWaiting);
-    if (atWork) [before, since] = [now, performance.now()];
-    if (performance.now() - since < IDLE_MS) continue;
+    // Looks are counted, not seconds: where this process waits for a core, seconds pass without a look.
+    idle = atWork ? 0 : idle + 1;
+    before = now;
+    if (idle * POLL_MS < IDLE_MS) continue;
     for (const { pid } of processes) kill(pid);
     return true;
   }
