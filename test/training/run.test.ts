@@ -65,9 +65,9 @@ test('a run leaves its log, its checkpoints, and nothing else', async () => {
   assert.is(lines.length, 11);
   assert.is(
     lines[0],
-    'step,tokens,loss,answer_loss,held_out_loss,held_out_answer_loss,learning_rate,gradient_norm,status,error',
+    'step,tokens,loss,bits_per_byte,answer_loss,held_out_loss,held_out_answer_loss,learning_rate,gradient_norm,epochs,status,error',
   );
-  const measured = lines.slice(1).map((line) => line.split(',')[4] !== '');
+  const measured = lines.slice(1).map((line) => line.split(',')[5] !== '');
   assert.equal(measured.map((flag, index) => (flag ? index + 1 : 0)).filter(Boolean), [4, 8, 10]);
   const { provenance, tokenizer, context } = openCheckpoint(checkpoint);
   assert.equal([tokenizer, context], ['bytes', 16]);
