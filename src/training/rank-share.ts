@@ -18,13 +18,20 @@ export interface RankGrid {
  * @throws UsageError where the ranks do not make whole groups
  */
 export function rankGrid(world: Communicator, perSequence = 1): RankGrid {
-  const { rank, size } = world;
+  const { size } = world;
   if (size % perSequence !== 0) {
     throw new UsageError(
       `${size} ranks cannot divide sequences between ${perSequence} each (--context-parallel): use a divisor of ${size}`,
     );
   }
-  const data = { rank: Math.floor(rank / perSequence), size: size / perSequence };
+  const data = {
+    get rank() {
+      return Math.floor(world.rank / perSequence);
+    },
+    get size() {
+      return world.size / perSequence;
+    },
+  };
   if (perSequence === 1) return { world, data, sequence: SOLO };
   return { world, data, sequence: data.size === 1 ? world : world.split(data.rank) };
 }
