@@ -40,14 +40,10 @@ export abstract class BaseCommand extends PlainCommand {
 
   /** The engine of this rank, and the other ranks of the run. Only rank 0 speaks to the person. */
   protected async startRanks(flags: EngineFlags): Promise<{ engine: Engine; communicator: Communicator }> {
-    const { joinRanks, ranksOf } = await import('../library/ranks.js');
-    const { startChosenEngine } = await import('../library/engines.js');
+    const { ranksOf, startOnRank } = await import('../library/ranks.js');
     const ranks = ranksOf(process.env);
     if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
-    const engine = await startChosenEngine({ ...flags, device: ranks?.localRank }, this.reports());
-    const communicator = await joinRanks(engine, ranks);
-    if (ranks !== null) this.note(`${ranks.size} ranks (${communicator.description})`);
-    return { engine, communicator };
+    return startOnRank(flags, ranks, this.reports());
   }
 
   /** The table that `--check` compares: the command's first. */

@@ -243,41 +243,16 @@ export default class Train extends BaseCommand {
   }
 }
 
+/** Settings that the recipe and the flags call the same. */
+const SAME_NAMES = [
+  ...(['task', 'data', 'tokenizer', 'steps', 'batch', 'length', 'items', 'accumulate', 'warmup'] as const),
+  ...(['decay', 'clip', 'seed', 'recompute', 'beta1', 'beta2', 'epsilon'] as const),
+] satisfies readonly (keyof RecipeInput)[];
+
 /** Settings that flags give; the others are the recipe file's or the defaults. */
 function recipeFlags(flags: FlagsOf<typeof Train>): RecipeInput {
-  const {
-    task,
-    data,
-    tokenizer,
-    steps,
-    batch,
-    length,
-    items,
-    accumulate,
-    warmup,
-    decay,
-    clip,
-    seed,
-    recompute,
-  } = flags;
-  const { beta1, beta2, epsilon } = flags;
   const given: RecipeInput = {
-    ...{
-      task,
-      data,
-      tokenizer,
-      steps,
-      batch,
-      length,
-      items,
-      accumulate,
-      warmup,
-      decay,
-      clip,
-      seed,
-      recompute,
-    },
-    ...{ beta1, beta2, epsilon },
+    ...Object.fromEntries(SAME_NAMES.map((name) => [name, flags[name]])),
     documents: flags.documents,
     longDocuments: flags['long-documents'],
     heldOut: flags['held-out'],

@@ -69,11 +69,7 @@ export class BatchSampler {
   seek({ epoch, window }: BatchCursor): void {
     requireCursor(epoch, window);
     this.begin(epoch);
-    if (window > this.starts.length) {
-      throw new UsageError(
-        `the data cursor is at window ${window} of ${this.starts.length}: the text or the sequence length has changed`,
-      );
-    }
+    requireWithin('window', window, this.starts.length);
     this.window = window;
   }
 
@@ -125,6 +121,14 @@ function requireLong(
 export function requireCursor(epoch: number, place: number): void {
   if (Number.isSafeInteger(epoch) && epoch >= 0 && Number.isSafeInteger(place) && place >= 0) return;
   throw new UsageError(`invalid data cursor: epoch ${epoch}, window ${place}`);
+}
+
+/** @throws UsageError for a cursor beyond the `count` places of an epoch; all of them done is a place too */
+export function requireWithin(kind: 'window' | 'batch', place: number, count: number): void {
+  if (place <= count) return;
+  throw new UsageError(
+    `the data cursor is at ${kind} ${place} of ${count}: the text or the sequence length has changed`,
+  );
 }
 
 /**

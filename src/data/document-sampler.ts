@@ -7,7 +7,7 @@
  */
 import { UsageError } from '../errors.js';
 import { Random } from '../random.js';
-import { requireCursor } from './batch-sampler.js';
+import { requireCursor, requireWithin } from './batch-sampler.js';
 import type { DocumentRange, LongDocuments } from './document-ends.js';
 import type { TokenStore } from './token-store.js';
 
@@ -91,11 +91,7 @@ export class DocumentSampler {
   seek({ epoch, window }: DocumentCursor): void {
     requireCursor(epoch, window);
     this.begin(epoch);
-    if (window > this.batches.length) {
-      throw new UsageError(
-        `the data cursor is at batch ${window} of ${this.batches.length}: the text or the sequence length has changed`,
-      );
-    }
+    requireWithin('batch', window, this.batches.length);
     this.at = window;
   }
 

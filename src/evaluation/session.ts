@@ -3,9 +3,9 @@ import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import type { Communicator } from '../distributed/communicator.js';
 import type { Ranks } from '../distributed/ranks.js';
 import type { Engine } from '../engines/engine.js';
-import { joinRanks } from '../engines/join.js';
+import { startOnRank } from '../engines/join.js';
 import { UsageError } from '../errors.js';
-import { startChosenEngine, type EngineFlags, type StartReports } from '../engines/start.js';
+import type { EngineFlags, StartReports } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance, type Provenance } from '../results/provenance.js';
@@ -45,9 +45,7 @@ export async function startSession(
   const candidates = await loadCandidates(choices, options);
   for (const line of choices.flatMap(({ checkpoint }) => checkpoint?.remarks ?? [])) note?.(line);
   for (const line of describeTokens(candidates)) detail?.(line);
-  const engine = await startChosenEngine({ ...options.engine, device: ranks?.localRank }, { note, detail });
-  const communicator = await joinRanks(engine, ranks);
-  if (ranks !== null) note?.(`${ranks.size} ranks (${communicator.description})`);
+  const { engine, communicator } = await startOnRank(options.engine, ranks, { note, detail });
   for (const { choice } of candidates) {
     if (!choice.checkpoint)
       note?.(`${modelLabel(choice)}: no checkpoint, the weights are random (seed ${seed})`);

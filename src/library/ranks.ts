@@ -2,4 +2,4 @@
 export { SOLO, type Communicator, type Reduction } from '../distributed/communicator.js';
 export { launchRanks, type LaunchOptions, type LaunchResult, type Transport } from '../distributed/launch.js';
 export { ranksOf, type Launcher, type Ranks } from '../distributed/ranks.js';
-export { joinRanks } from '../engines/join.js';
+export { joinRanks, startOnRank } from '../engines/join.js';
