@@ -2,8 +2,8 @@
 import { RunError } from '../errors.js';
 import { areSizes, elementCount } from './data-type.js';
 import type { DataType } from './data-type.js';
-import { isGlobal, Opaque, PickleDict } from './pickle.js';
-import type { PickleGlobal, PickleObject, PickleRules, PickleValue } from './pickle.js';
+import { isGlobal, Opaque, PickleDict } from './pickle-values.js';
+import type { PickleGlobal, PickleObject, PickleRules, PickleValue } from './pickle-values.js';
 
 export class TorchStorage implements PickleObject {
   readonly object = 'storage';

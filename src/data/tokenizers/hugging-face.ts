@@ -3,18 +3,12 @@ import { join } from 'node:path';
 import { RunError } from '../../errors.js';
 import { BaseTokenizer } from './base.js';
 import { amendDescription, resolveConventions, type Origin, type TokenConventions } from './conventions.js';
+import { codePoints } from './characters.js';
 import { readFields } from './json.js';
 import { LibraryTokenizer, PROCESSES } from './library/library.js';
 import { concatenate, divideBySizes, wholeParts } from './parts.js';
-import {
-  codePoints,
-  encodeWindows,
-  WINDOW_SIZES,
-  type EncodedPart,
-  type WindowEncoder,
-  type WindowPlace,
-  type WindowSizes,
-} from './windows.js';
+import type { EncodedPart, WindowEncoder, WindowPlace, WindowSizes } from './window.js';
+import { encodeWindows, WINDOW_SIZES } from './windows.js';
 import { Vocabulary } from './vocabulary.js';
 
 /** The `tokenizer.json` that `path` is or holds; null when there is none. */

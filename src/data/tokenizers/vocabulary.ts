@@ -2,7 +2,7 @@
 import { RunError } from '../../errors.js';
 import { isFields, type Fields } from './json.js';
 import type { AddedToken } from './library/protocol.js';
-import { wholeCharacters } from './windows.js';
+import { wholeCharacters } from './characters.js';
 
 /** The largest vocabularies in use have 262,144 tokens, some experiments a million. */
 const MOST_TOKENS = 2 ** 21;

@@ -1,9 +1,9 @@
 /** A page of a compressed cache, and its coding by the reference. */
 import * as tf from '../../tf.js';
 import type { CompressAttributes } from '../kernels.js';
-import { GROUP } from './cache-type.js';
+import { type CacheType, codeWords, GROUP } from './cache-type.js';
 import { encodeGroup, groupOf, type Kind } from './codes.js';
-import type { Page } from './key-value-pages.js';
+import type { Page, PageOptions } from './key-value-pages.js';
 
 /** Tensors of a page, int32: codes [B, Hkv, P, words], scales [B, Hkv, P / GROUP, words]. */
 export interface CodePage {
@@ -20,6 +20,24 @@ export function mapPage(page: CodePage, change: (x: tf.Tensor4D) => tf.Tensor4D)
   return Object.fromEntries(
     Object.entries(page).map(([name, x]) => [name, change(x as tf.Tensor4D)]),
   ) as unknown as CodePage;
+}
+
+/** A page of `pageSize` rows in which nothing is coded yet; it outlives the surrounding tidy. */
+export function emptyPage(
+  type: CacheType,
+  { batch, kvHeads, headDim }: PageOptions,
+  pageSize: number,
+): CodePage {
+  const { codes, keyScales, valueScales } = codeWords(type, headDim);
+  const empty = (rows: number, words: number): tf.Tensor4D =>
+    tf.keep(tf.fill<tf.Rank.R4>([batch, kvHeads, rows, words], 0, 'int32'));
+  const groups = pageSize / GROUP;
+  return {
+    keyCodes: empty(pageSize, codes),
+    valueCodes: empty(pageSize, codes),
+    ...(keyScales > 0 && { keyScales: empty(groups, keyScales) }),
+    ...(valueScales > 0 && { valueScales: empty(groups, valueScales) }),
+  };
 }
 
 /** A page with some more groups coded, by the reference. */

@@ -6,8 +6,9 @@ import { sliceAxis } from '../reshape.js';
 import { storedBytes } from '../stored-bytes.js';
 import { rotary, type RotaryOptions } from '../rotary/rotary.js';
 import { type CacheType, codeWords, GROUP, RECENT } from './cache-type.js';
-import { type CodePage, coded, mapPage, tensorsOf } from './code-page.js';
+import { type CodePage, coded, emptyPage, mapPage, tensorsOf } from './code-page.js';
 import { defaultPageSize, writeRows, type Page, type PageOptions } from './key-value-pages.js';
+import { cloned, ringOf } from './recent-rows.js';
 
 /** Keys and values as computed, [B, Hkv, R, D]: row `row` holds position `start`, and those after it follow. */
 export interface Raw extends Page {
@@ -154,7 +155,9 @@ export class CompressedPages {
     const old = this.pages[index];
     if (old && index >= this.sharedPages) return old;
     // A plain 0 would make floats of the words.
-    const page = old ? mapPage(old, (x) => tf.keep(tf.add(x, tf.scalar(0, 'int32')))) : this.emptyPage();
+    const page = old
+      ? mapPage(old, (x) => tf.keep(tf.add(x, tf.scalar(0, 'int32'))))
+      : emptyPage(this.type, this.options, this.pageSize);
     this.replacePage(position, page);
     return page;
   }
@@ -164,20 +167,6 @@ export class CompressedPages {
     tf.dispose(this.pages[index] ? tensorsOf(this.pages[index]) : []);
     this.sharedPages = Math.min(this.sharedPages, index);
     this.pages[index] = page;
-  }
-
-  private emptyPage(): CodePage {
-    const { batch, kvHeads, headDim } = this.options;
-    const { codes, keyScales, valueScales } = codeWords(this.type, headDim);
-    const empty = (rows: number, words: number): tf.Tensor4D =>
-      tf.keep(tf.fill<tf.Rank.R4>([batch, kvHeads, rows, words], 0, 'int32'));
-    const groups = this.pageSize / GROUP;
-    return {
-      keyCodes: empty(this.pageSize, codes),
-      valueCodes: empty(this.pageSize, codes),
-      ...(keyScales > 0 && { keyScales: empty(groups, keyScales) }),
-      ...(valueScales > 0 && { valueScales: empty(groups, valueScales) }),
-    };
   }
 
   private writableRecent(): Page {
@@ -200,25 +189,8 @@ export class CompressedPages {
   /** Keeps the newest group of `raw`, and the one before it where it is there. */
   private keepNewest(raw: Raw, length: number): void {
     const first = Math.max(raw.start, newestGroup(length) - GROUP);
-    const count = length - first;
-    const whole = (x: tf.Tensor4D): tf.Tensor4D => {
-      const rows = sliceAxis(x, 2, first - raw.start, count);
-      const [batch, heads, , width] = rows.shape;
-      const empty = (size: number): tf.Tensor4D[] =>
-        size > 0 ? [tf.fill<tf.Rank.R4>([batch, heads, size, width], 0)] : [];
-      const at = first % RECENT;
-      // Beyond the end of the ring it begins anew.
-      const straight = Math.min(count, RECENT - at);
-      const parts =
-        straight < count
-          ? [
-              sliceAxis(rows, 2, straight, count - straight),
-              ...empty(RECENT - count),
-              sliceAxis(rows, 2, 0, straight),
-            ]
-          : [...empty(at), rows, ...empty(RECENT - at - count)];
-      return tf.keep(parts.length === 1 ? tf.clone(parts[0] as tf.Tensor4D) : tf.concat(parts, 2));
-    };
+    const whole = (x: tf.Tensor4D): tf.Tensor4D =>
+      ringOf(sliceAxis(x, 2, first - raw.start, length - first), first);
     this.replaceRecent({ key: whole(raw.key), value: whole(raw.value) });
     this.recentFrom = first;
   }
@@ -318,8 +290,3 @@ export class CompressedPages {
     this.tokens = 0;
   }
 }
-
-const cloned = ({ key, value }: Page): Page => ({
-  key: tf.keep(tf.clone(key)),
-  value: tf.keep(tf.clone(value)),
-});
