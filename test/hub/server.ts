@@ -1,33 +1,7 @@
 /** A hub on this machine: the part of the API that is used, with failures on order. */
-import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-
-const hex = (kind: string, ...parts: (string | Buffer)[]): string => {
-  const hash = createHash(kind);
-  for (const part of parts) hash.update(part);
-  return hash.digest('hex');
-};
-
-export const sha256 = (content: Buffer): string => hex('sha256', content);
-export const gitSha1 = (content: Buffer): string => hex('sha1', `blob ${content.length}\0`, content);
-
-interface StoredFile {
-  readonly content: Buffer;
-  /** In large-file storage: fetched from another address, known by its SHA-256. */
-  readonly isLarge: boolean;
-}
-
-export interface StoredRepository {
-  readonly kind: 'models' | 'datasets';
-  readonly name: string;
-  /** Whether only a token opens it. */
-  readonly isPrivate?: boolean;
-  readonly isGated?: boolean;
-  files: Map<string, StoredFile>;
-  readonly commits: string[];
-  readonly branches: Map<string, StoredRepository>;
-}
+import { gitSha1, hex, sha256, type StoredRepository } from './repositories.js';
 
 /** What a request gets in place of its answer. */
 export interface Fault {

@@ -3,15 +3,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadTokenizer } from '../../src/data/tokenizer.js';
 import { PrefixStore } from '../../src/evaluation/generation/prefix-store.js';
-import { SequenceRunner } from '../../src/evaluation/generation/sequence-runner.js';
 import { encodeRequest, scoreRequests } from '../../src/evaluation/scoring/likelihood.js';
 import { createConfig, createModel, type LanguageModel } from '../../src/model/index.js';
-import type { ApiErrorBody } from '../../src/serving/api-error.js';
 import type { CompletionBody } from '../../src/serving/completions.js';
-import { type RunningServer, type ServerOptions, startServer } from '../../src/serving/server.js';
 import * as tf from '../../src/tf.js';
 import { StubModel } from '../evaluation/stub-model.js';
 import { usePlainBackend } from '../plain-backend.js';
+import { alphabet, complete, errorOf, Held, only, post, serving } from './serving.js';
 
 const test = suite('serving');
 let model: LanguageModel;
@@ -22,59 +20,6 @@ test.before(async () => {
   });
 });
 
-interface Changes extends Partial<Pick<ServerOptions, 'apiKey' | 'maxBodyBytes' | 'timeoutSeconds'>> {
-  readonly model?: LanguageModel;
-  readonly batch?: number;
-  readonly maxWaiting?: number;
-  readonly prefixes?: PrefixStore;
-}
-
-/** Runs `body` against a server. */
-async function serving(
-  changes: Changes,
-  body: (url: string, server: RunningServer) => Promise<void>,
-): Promise<void> {
-  const { batch = 8, maxWaiting = 100, prefixes, ...rest } = changes;
-  const served = changes.model ?? model;
-  const server = await startServer({
-    served: {
-      name: 'tiny',
-      tokenizer: await loadTokenizer('bytes'),
-      vocabSize: 257,
-      maxContext: 64,
-      runner: new SequenceRunner(served, { batch, pageSize: 16, prefixes }),
-      maxWaiting,
-    },
-    ...{ host: '127.0.0.1', port: 0, apiKey: null, maxBodyBytes: 10_000, timeoutSeconds: 60 },
-    onFault: () => undefined,
-    ...rest,
-  });
-  try {
-    await body(server.url, server);
-  } finally {
-    await server.stop(0);
-  }
-}
-
-function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
-  return fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json', ...headers },
-    body: typeof body === 'string' ? body : JSON.stringify(body),
-  });
-}
-
-async function complete(url: string, body: object): Promise<CompletionBody> {
-  const response = await post(url, body);
-  assert.is(response.status, 200, response.status === 200 ? '' : await response.clone().text());
-  return (await response.json()) as CompletionBody;
-}
-
-const errorOf = async (response: Response): Promise<ApiErrorBody['error'] & { status: number }> => ({
-  ...((await response.json()) as ApiErrorBody).error,
-  status: response.status,
-});
-
 test('echoed log-probabilities are those that yoco eval computes, whatever is asked beside them', async () => {
   const tokenizer = await loadTokenizer('bytes');
   const requests = [
@@ -83,7 +28,7 @@ test('echoed log-probabilities are those that yoco eval computes, whatever is as
     ['x', 'yz'],
   ].map(([context = '', continuation = '']) => encodeRequest(tokenizer, context, continuation));
   const expected = await scoreRequests(model, requests, { greedy: true });
-  await serving({}, async (url) => {
+  await serving({ model }, async (url) => {
     const prompt = requests.map(({ tokens }) => [...tokens]);
     const { choices } = await complete(url, { prompt, max_tokens: 0, echo: true, logprobs: 1 });
     assert.is(choices.length, 3);
@@ -103,7 +48,7 @@ test('echoed log-probabilities are those that yoco eval computes, whatever is as
 
 test('every form of a prompt gives the same text, alone or beside others, streamed or not', async () => {
   const before = tf.memory().numTensors;
-  await serving({ batch: 2 }, async (url) => {
+  await serving({ model, batch: 2 }, async (url) => {
     const options = { max_tokens: 6, temperature: 0.9, seed: 5 };
     const ids = [...Buffer.from('hello')];
     const alone = await only(complete(url, { ...options, prompt: 'hello' }));
@@ -124,16 +69,6 @@ test('every form of a prompt gives the same text, alone or beside others, stream
   });
   assert.is(tf.memory().numTensors, before, 'tensors left behind');
 });
-
-async function only(answer: Promise<CompletionBody>): Promise<CompletionBody['choices'][number]> {
-  const [choice] = (await answer).choices;
-  if (choice === undefined) throw new Error('no choice');
-  return choice;
-}
-
-/** After a letter the next one in the alphabet; after z the end of the text. */
-const alphabet = (): StubModel =>
-  new StubModel(257, (context) => (context.at(-1) === 122 ? 256 : (context.at(-1) ?? 0) + 1));
 
 test('a stop text ends the answer before it, and so does the end of the text', async () => {
   await serving({ model: alphabet() }, async (url) => {
@@ -186,7 +121,7 @@ test('what prompts begin with is not read again', async () => {
 });
 
 test('bad requests are refused in words that name the field', async () => {
-  await serving({}, async (url) => {
+  await serving({ model }, async (url) => {
     const cases: [body: unknown, status: number, message: RegExp, param: string | null][] = [
       ['{', 400, /not JSON/, null],
       [[1], 400, /must be a JSON object/, null],
@@ -222,7 +157,7 @@ test('bad requests are refused in words that name the field', async () => {
 });
 
 test('models and health; a key where one is set', async () => {
-  await serving({ apiKey: 'secret' }, async (url) => {
+  await serving({ model, apiKey: 'secret' }, async (url) => {
     assert.equal(await (await fetch(`${url}/health`)).json(), { status: 'ok', active: 0, waiting: 0 });
     for (const headers of [
       { Authorization: '' },
@@ -263,20 +198,6 @@ test('logits that are not finite are an error, beside answers that are', async (
   });
   assert.is(broken.openCaches, 0);
 });
-
-/** Its passes end when the test says so. */
-class Held extends StubModel {
-  release: () => void = () => undefined;
-  readonly started = new Promise<void>((resolve) => {
-    this.release = resolve;
-  });
-  override extendPacked(
-    ...input: Parameters<StubModel['extendPacked']>
-  ): ReturnType<StubModel['extendPacked']> {
-    this.release();
-    return super.extendPacked(...input);
-  }
-}
 
 test('a server that is stopped answers what is at work, takes no more, and cancels what is late', async () => {
   const held = new Held(257, () => 97);

@@ -1,4 +1,6 @@
 /** A run that takes a second on the plain backend. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Engine } from '../../src/engines/engine.js';
 import { createConfig } from '../../src/model/index.js';
 import { createRecipe } from '../../src/training/recipe.js';
@@ -47,4 +49,22 @@ export async function trainSmall(
     ...options,
     recipe: complete,
   });
+}
+
+/** Writes a short text to a path, unless it is there. */
+export function writeCorpus(path: string): string {
+  const words = ['the', 'whale', 'and', 'sea', 'of', 'ship', 'man'];
+  const text = Array.from({ length: 600 }, (_, index) => words[(index * index) % 7]).join(' ');
+  if (!existsSync(path)) writeFileSync(path, text);
+  return path;
+}
+
+/** What a run must leave, however it came about. */
+export function results(run: string): Record<string, string> {
+  const names = [
+    'train.csv',
+    'checkpoints/step-00000010/model.safetensors',
+    'checkpoints/step-00000010/training.safetensors',
+  ];
+  return Object.fromEntries(names.map((name) => [name, readFileSync(join(run, name)).toString('hex')]));
 }

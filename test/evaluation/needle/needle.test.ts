@@ -7,7 +7,7 @@ import { loadCorpus, type Corpus } from '../../../src/data/corpus.js';
 import { loadTokenizer, type Tokenizer } from '../../../src/data/tokenizer.js';
 import type { Candidate } from '../../../src/evaluation/candidates.js';
 import { parseDepths } from '../../../src/evaluation/needle/depths.js';
-import { needleOverview, writeNeedleFigures } from '../../../src/report/needle-figures.js';
+import { writeNeedleFigures } from '../../../src/report/needle-figures.js';
 import { runNeedle, type NeedleRun } from '../../../src/evaluation/needle/run.js';
 import { summarizeTrials, type MeasuredTrial } from '../../../src/evaluation/needle/cells.js';
 import { NEEDLE_CONTEXTS } from '../../../src/evaluation/needle/tables.js';
@@ -16,6 +16,7 @@ import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
+import { answering, hasty, needleOf, perfect } from './models.js';
 
 const test = suite('evaluation/needle');
 
@@ -33,24 +34,6 @@ test.before(async () => {
 test.after(() => {
   rmSync(directory, { recursive: true });
 });
-
-/** Answers with the number that `find` sees in the prompt, then ends the text. */
-function answering(find: (prompt: string, city: string) => string | undefined): StubModel {
-  return new StubModel(264, (context) => {
-    const text = Buffer.from(context.filter((id) => id < 256)).toString();
-    const [, prompt = '', city = '', given = ''] =
-      /^(.*)\nWhat is the special magic (.*) number\? The special magic .* number is (\d*)/s.exec(text) ?? [];
-    const answer = find(prompt, city) ?? '';
-    return answer.startsWith(given) && answer !== given ? answer.charCodeAt(given.length) : 256;
-  });
-}
-
-const needleOf = (prompt: string, city: string): string | undefined =>
-  new RegExp(`The special magic ${city} number is (\\d+)`).exec(prompt)?.[1];
-
-const perfect = (): StubModel => answering(needleOf);
-/** Takes the last needle whatever the city. */
-const hasty = (): StubModel => answering((prompt) => [...prompt.matchAll(/number is (\d+)/g)].at(-1)?.[1]);
 
 async function run(
   out: string,
@@ -221,38 +204,6 @@ test('pictures show the rows that earlier runs left in the tables', async () => 
     ['needle-overview.svg', 'needle.svg'],
   );
   assert.match(readFileSync(join(directory, 'kept/needle.svg'), 'utf8'), />900<[^]*>1k</);
-});
-
-test('the overview draws accuracy, time and memory of all models against context', () => {
-  const row = (model: string, context: number): Row => ({
-    ...{ model, architecture: 'yoco', self_decoder: null, haystack: 'h', variant: 'standard', needles: 1 },
-    ...{ context, accuracy: 0.5, first_token_seconds: 2, peak_bytes: 2 ** 20 },
-  });
-  const svg = needleOverview([row('a', 1024), row('a', 4096), row('b', 1024), row('b', 4096)]) ?? '';
-  for (const text of ['Needles found', 'Time to the first token of the answer', 'Peak memory', 'yoco b'])
-    assert.ok(svg.includes(`>${text}</text>`), text);
-  assert.is(svg.match(/<svg /g)?.length, 4);
-  assert.is(needleOverview([row('a', 1024), row('b', 1024)]), null);
-});
-
-test('the overview keeps the settings of several models apart, those of one together', () => {
-  const rows = (models: readonly string[]): Row[] =>
-    models.flatMap((model) =>
-      [1, 4].flatMap((needles) =>
-        [1024, 4096].map((context) => ({
-          ...{ model, architecture: 'yoco', self_decoder: null, haystack: 'h', variant: 'standard', needles },
-          ...{ context, accuracy: 0.5, first_token_seconds: 2, peak_bytes: 2 ** 20 },
-        })),
-      ),
-    );
-  const several = needleOverview(rows(['a', 'b'])) ?? '';
-  for (const text of ['Needles found: one needle', 'Needles found: one of 4 needles'])
-    assert.ok(several.includes(`>${text}</text>`), text);
-  assert.is(several.match(/<svg /g)?.length, 5);
-  assert.is(several.match(/>yoco b<\/text>/g)?.length, 4);
-  const one = needleOverview(rows(['a'])) ?? '';
-  assert.is(one.match(/<svg /g)?.length, 4);
-  assert.is(one.match(/>yoco, one of 4 needles<\/text>/g)?.length, 1);
 });
 
 test('depths are lists of percentages, with .. for equal steps', () => {
