@@ -52,8 +52,9 @@ function replace(fresh) {
     mkdirSync(dirname(at('dist', name)), { recursive: true });
     renameSync(at(fresh, name), at('dist', name));
   }
-  const kept = new Set([...files, 'help.txt']);
-  for (const name of filesIn(at('dist'))) if (!kept.has(name)) rmSync(at('dist', name), { force: true });
+  // The next step of the build replaces the texts of help.
+  const isKept = (name) => files.includes(name) || dirname(name) === 'help';
+  for (const name of filesIn(at('dist'))) if (!isKept(name)) rmSync(at('dist', name), { force: true });
 }
 
 function build(hash) {

@@ -1,25 +1,19 @@
 /**
- * The last step of `npm run build`: writes oclif.manifest.json, from which the choice of a command and its help are
- * answered without loading the commands, and the text of `yoco --help`.
+ * The last step of `npm run build`: writes oclif.manifest.json, from which the choice of a command is answered without
+ * loading the commands, and the text of `yoco --help` and of every `yoco COMMAND --help`.
  */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Help } from '@oclif/core/help';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { packageRoot } from '../package-root.js';
+import { helpTexts } from './help-texts.js';
 import { configOf, loadPlugin } from './main.js';
-import { platform, PLATFORM_MARK, ROOT_HELP } from './start.js';
-
-class RootHelp extends Help {
-  text = '';
-
-  protected override log(...words: string[]): void {
-    this.text += `${words.join(' ')}\n`;
-  }
-}
+import { helpFile, platform, PLATFORM_MARK } from './start.js';
 
 const plugin = await loadPlugin({ development: false, ignoreManifest: true });
 writeFileSync(join(packageRoot, 'oclif.manifest.json'), JSON.stringify(plugin.manifest));
-const config = await configOf(plugin);
-const help = new RootHelp(config);
-await help.showHelp([]);
-writeFileSync(ROOT_HELP, help.text.replace(platform(), PLATFORM_MARK));
+const directory = dirname(helpFile(''));
+rmSync(directory, { recursive: true, force: true });
+mkdirSync(directory, { recursive: true });
+for (const [name, text] of await helpTexts(await configOf(plugin))) {
+  writeFileSync(helpFile(name), text.replace(platform(), PLATFORM_MARK));
+}

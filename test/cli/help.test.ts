@@ -1,0 +1,46 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { helpTexts } from '../../src/cli/help-texts.js';
+import { loadConfig } from '../../src/cli/main.js';
+import { helpAskedFor, ROOT_HELP } from '../../src/cli/start.js';
+import { runCli } from './run.js';
+
+const test = suite('help texts');
+
+test('the texts that the build leaves are what each command says', async () => {
+  const config = await loadConfig({ development: true });
+  const texts = await helpTexts(config);
+  assert.equal([...texts.keys()].sort(), [ROOT_HELP, ...config.commandIDs].sort());
+  // In a terminal help has its width and colors.
+  const words = (text: string): string => text.replace(/\u001B\[\d+m/g, '').replace(/\s+/g, '');
+  assert.is(words(texts.get(ROOT_HELP) ?? ''), words((await runCli('--help')).stdout));
+  // The flags of `serve` compute their defaults, those of `convert` do not.
+  for (const name of ['serve', 'convert', 'profile-throughput']) {
+    assert.is(words(texts.get(name) ?? ''), words((await runCli(name, '--help')).stdout), name);
+  }
+  for (const [name, text] of texts) {
+    assert.match(text, /^USAGE$/m, name);
+    assert.not.match(text, /\u001B/, name);
+  }
+});
+
+test('only a command line that asks for help and nothing else is answered by a text', () => {
+  const cases: [string, string | null][] = [
+    ['', ROOT_HELP],
+    ['--help', ROOT_HELP],
+    ['help', ROOT_HELP],
+    ['train --help', 'train'],
+    ['help eval-mmlu', 'eval-mmlu'],
+    ['train', null],
+    ['train --seed', null],
+    ['train --help --seed', null],
+    ['help help', null],
+    ['help --help', null],
+    ['../train --help', null],
+  ];
+  for (const [line, name] of cases) {
+    assert.is(helpAskedFor(line === '' ? [] : line.split(' ')), name, line);
+  }
+});
+
+test.run();
