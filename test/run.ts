@@ -1,11 +1,15 @@
 /**
- * Runs every `*.test.ts` below `test/` (or those whose path contains an argument) in one process and closes
- * with why tests were skipped and the plain line `N passed, N failed, N skipped`.
+ * Runs every `*.test.ts` below `test/` (or those whose path contains an argument), in as many processes as there are
+ * processors, and closes with why tests were skipped and the plain line `N passed, N failed, N skipped`.
  */
 import { readdirSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { skipLines } from './skip.js';
+import { availableParallelism } from 'node:os';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runFiles } from './runner/run-files.js';
+
+/** A process takes about a gigabyte. */
+const MOST_PROCESSES = 8;
 
 const root = dirname(fileURLToPath(import.meta.url));
 const wanted = process.argv.slice(2);
@@ -16,30 +20,10 @@ const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   )
   .sort();
 
-/** The globals by which uvu collects suites before it runs them: one queue entry per test file. */
-// uvu reads these when it is first imported, hence the dynamic import.
-const uvu = globalThis as unknown as { UVU_DEFER: number; UVU_QUEUE: [string | null][]; UVU_INDEX: number };
-uvu.UVU_DEFER = 1;
-uvu.UVU_QUEUE = [];
-const { exec } = await import('uvu');
-
-for (const [index, name] of files.entries()) {
-  uvu.UVU_INDEX = index;
-  uvu.UVU_QUEUE.push([relative(root, join(root, name))]);
-  await import(pathToFileURL(join(root, name)).href);
-}
-
-let closing = '';
-const write = process.stdout.write.bind(process.stdout);
-process.stdout.write = (chunk: string | Uint8Array) => {
-  closing += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString();
-  return write(chunk);
-};
-await exec();
-process.stdout.write = write;
-
-const count = (label: string): number => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(closing)?.[1] ?? 0);
-const [total, passed, skipped] = [count('Total'), count('Passed'), count('Skipped')];
-for (const line of skipLines()) write(`${line}\n`);
-write(`${passed} passed, ${total - passed} failed, ${skipped} skipped\n`);
-if (total + skipped === 0 || passed < total) process.exitCode = 1;
+// All tests are on the one GPU then.
+const isOnGpu = process.env.YOCO_TEST_ENGINE === 'cuda';
+const processes = isOnGpu ? 1 : Math.min(availableParallelism(), MOST_PROCESSES);
+const print = (text: string): void => void process.stdout.write(text);
+const { passed, failed, skipped } = await runFiles({ root, files, processes, print });
+print(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
+if (failed > 0 || passed + skipped === 0) process.exitCode = 1;

@@ -3,13 +3,15 @@ import type { Test } from 'uvu';
 
 const counts = new Map<string, number>();
 
-/** Skips a test and remembers why; `run.ts` prints every reason once. */
+/** Skips a test and remembers why; the runner prints every reason once. */
 export function skipBecause(reason: string, test: Test, title: string): void {
   counts.set(reason, (counts.get(reason) ?? 0) + 1);
   test.skip(title);
 }
 
-/** One line for each reason, with its number of tests. */
-export function skipLines(): string[] {
-  return [...counts].map(([reason, count]) => `${count} skipped: ${reason}`);
+/** The reasons since the last call, each with its number of tests. */
+export function takeSkips(): [reason: string, count: number][] {
+  const taken = [...counts];
+  counts.clear();
+  return taken;
 }
