@@ -120,7 +120,7 @@ function compressedAttention(
     mostSplits({ ...shape, keys: length, window: 0, scale, positions: null, rotation: null }, driver) - 1,
   );
   const perSplit = Math.max(CODED.LEAST / GROUP, Math.ceil(coded / most));
-  // A recorded launch will have more keys later. The last split has the keys as computed.
+  // A recorded launch will have more keys later. The first split has the keys as computed.
   const splits = (recording === null ? Math.ceil(coded / perSplit) : most) + 1;
   backend.scratch(batch * splits * queries * heads * (width + 2) * 4, (partial) => {
     const args = [

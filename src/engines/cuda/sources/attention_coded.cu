@@ -148,7 +148,8 @@ DEVICE void attend_group(State& st, const float* queries, const u32* keys, const
   }
 }
 
-// Grid (splits, kvHeads, batch), the last split for the keys as computed; partial as of attention_split.
+// Grid (splits, kvHeads, batch), the first split for the keys as computed; partial as of attention_split. A recorded launch has
+// splits that get none: behind all others, so that they do not change the order in which splits are joined.
 template <int TYPE>
 DEVICE void split_codes(const scalar* q, const CodePage* pages, const Raw& raw, float* partial, const Problem& problem,
                         int tk, int most) {
@@ -175,11 +176,11 @@ DEVICE void split_codes(const scalar* q, const CodePage* pages, const Raw& raw, 
   const float factor = problem.scale * LOG2_E;
   State st = {};
   st.peak[0] = st.peak[1] = -INFINITE;
-  if (split < splits - 1) {
+  if (split > 0) {
     const int perSplit = max(LEAST / GROUP, (newest + most - 1) / most);
-    const int end = min(newest, (split + 1) * perSplit);
+    const int end = min(newest, split * perSplit);
     const int none[2] = {0, 0};
-    for (int g = split * perSplit + warp; g < end; g += WARPS) {
+    for (int g = (split - 1) * perSplit + warp; g < end; g += WARPS) {
       const CodePage page = pages[g / pageGroups];
       const i64 at = head * pageGroups + g % pageGroups;
       attend_group<TYPE>(st, shared, page.keyCodes + at * GROUP * words_of(TYPE),
