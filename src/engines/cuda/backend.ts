@@ -70,9 +70,13 @@ export class CudaBackend extends KernelBackend {
     return this.data.get(info.dataId).writable(storage, keep);
   }
 
-  /** Float32 when every operand is kept (or only known) in float32: then so is the result of a generic kernel. */
+  /**
+   * Float32 when every operand is kept (or only known) in float32: then so is the result of a generic kernel. Zeros go with
+   * the others, and alone are narrow.
+   */
   storageFor(...operands: readonly TensorInfo[]): StorageType {
-    const narrow = operands.some((info) => this.data.get(info.dataId).isNarrow);
+    const stored = operands.map((info) => this.data.get(info.dataId));
+    const narrow = stored.some(({ isNarrow }) => isNarrow) || stored.every(({ isZeros }) => isZeros);
     return narrow ? this.storage : 'float32';
   }
 

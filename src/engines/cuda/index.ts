@@ -64,6 +64,7 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'GatedRetention',
   'GatedRetentionGrad',
   'RotatedRetention',
+  'StateSpaceDual',
 ];
 
 let registered = false;

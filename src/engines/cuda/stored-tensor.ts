@@ -21,6 +21,8 @@ export class StoredTensor {
   private values: HostValues | null = null;
   /** Whether the float32 form came from the host. */
   private uploaded = false;
+  /** Zeros that no kernel has asked for yet. */
+  private zeros = false;
 
   constructor(
     private readonly backend: CudaBackend,
@@ -31,6 +33,11 @@ export class StoredTensor {
 
   get isNarrow(): boolean {
     return this.narrow !== null;
+  }
+
+  /** Whether these are zeros in no form yet. */
+  get isZeros(): boolean {
+    return this.zeros;
   }
 
   /** The values, while they are on the host only. */
@@ -65,7 +72,7 @@ export class StoredTensor {
     this.uploaded = true;
     // The caller may change its array later: small ones are copied, large ones uploaded at once, in the form kernels use.
     if (this.size <= KEEP_ON_HOST) this.values = typed.slice();
-    else if (isZero(typed)) this.clear();
+    else if (isZero(typed)) this.leaveZeros();
     else this.form(this.backend.storage);
   }
 
@@ -73,7 +80,7 @@ export class StoredTensor {
   read(): HostValues {
     if (this.values !== null) return this.values.slice();
     const found = hostArray(this.dtype, this.size);
-    if (this.size === 0) return found;
+    if (this.size === 0 || this.zeros) return found;
     const temporary = this.wide === null;
     this.backend.device.driver.download(found, this.asWide().pointer);
     if (temporary) this.drop('wide');
@@ -98,7 +105,8 @@ export class StoredTensor {
     if (this.wide !== null) return this.wide;
     const { values, narrow, size } = this;
     this.wide = this.room('float32');
-    if (values !== null) {
+    if (this.zeros) this.clear(this.wide, 'float32');
+    else if (values !== null) {
       if (size > 0) this.backend.device.driver.upload(this.wide.pointer, values);
       this.values = null;
     } else if (narrow !== null) {
@@ -109,6 +117,7 @@ export class StoredTensor {
 
   private asNarrow(): Block {
     if (this.narrow !== null) return this.narrow;
+    if (this.zeros) return this.clear((this.narrow = this.room(this.backend.storage)), this.backend.storage);
     const uploaded = this.values !== null || this.uploaded;
     const wide = this.asWide();
     this.narrow = this.room(this.backend.storage);
@@ -119,13 +128,18 @@ export class StoredTensor {
   }
 
   /**
-   * Zeros are written by the device: an upload would wait until all that is queued has run. tfjs makes the gradients of
-   * unused outputs on the host, such as of gated retention's last state.
+   * Zeros are written by the device when they are asked for, in the form that is: an upload would wait until all that is queued
+   * has run. tfjs makes the gradients of unused outputs on the host, such as of gated retention's last state.
    */
-  private clear(): void {
-    const { pointer } = this.allocate(this.backend.storage);
-    this.backend.fill(pointer, this.size * this.backend.elementBytes(this.dtype), 0);
+  private leaveZeros(): void {
+    this.zeros = true;
     this.values = null;
+  }
+
+  private clear(block: Block, storage: StorageType): Block {
+    this.backend.fill(block.pointer, this.size * this.backend.elementBytes(this.dtype, storage), 0);
+    this.zeros = false;
+    return block;
   }
 
   private room(storage: StorageType): Block {

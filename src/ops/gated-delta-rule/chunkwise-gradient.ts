@@ -9,6 +9,7 @@
  * <dS_T, S_T> at the last position; dLogDecay is its sum over all later positions.
  */
 import * as tf from '../../tf.js';
+import { float32 } from '../float32.js';
 import { fromChunks, toChunks, triangle } from '../gated-retention/chunks.js';
 import { decayGradient } from '../gated-retention/chunkwise-gradient.js';
 import type { DeltaAttributes } from '../kernels.js';
@@ -18,7 +19,6 @@ import {
   cutDeltaChunks,
   type DeltaChunks,
   type DeltaSweep,
-  float32,
   joinChunks,
   sweep,
 } from './chunkwise.js';
@@ -64,7 +64,7 @@ export function composeDeltaGradient(
     fromChunks(tf.mul(dQueries, attrs.queryScale), chunks),
     fromChunks(tf.mul(dKeys, attrs.keyScale), chunks),
     fromChunks(dValues, chunks),
-    decayGradient(dSums, chunks, inputs),
+    decayGradient(dSums, chunks, { ...inputs, dFinalState: float32(inputs.dFinalState) }),
     tf.reshape(fromChunks(dBetas, chunks), [batch, time, heads]),
     tf.reshape(dFirst, [batch, heads, keyWidth, valueWidth]),
   ];

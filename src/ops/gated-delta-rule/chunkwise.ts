@@ -8,7 +8,7 @@
  * output = exp(G) Q S + ((Q Kᵀ) ∘ D) N and S' = exp(G_C) S + (exp(G_C - G) K)ᵀ N.
  */
 import * as tf from '../../tf.js';
-import { runKernel } from '../dispatch.js';
+import { float32 } from '../float32.js';
 import { cutChunks, fromChunks, toChunks, triangle, type Chunks } from '../gated-retention/chunks.js';
 import type { DeltaAttributes } from '../kernels.js';
 import type { DeltaInputs } from './gated-delta-rule.js';
@@ -34,11 +34,6 @@ function float32Inputs({ q, k, v, logDecay, beta }: DeltaInputs): Omit<DeltaInpu
   };
 }
 
-/** The same values, kept in float32. */
-export function float32<T extends tf.Tensor>(x: T): T {
-  return runKernel('Float32', { x }, {}, () => [x])[0] as T;
-}
-
 export function cutDeltaChunks(
   inputs: DeltaInputs,
   { queryScale, keyScale }: DeltaAttributes,
@@ -59,7 +54,7 @@ export function cutDeltaChunks(
  */
 function invert(a: tf.Tensor3D): tf.Tensor3D {
   const size = a.shape[1];
-  let inverse = tf.tile(tf.expandDims<tf.Tensor3D>(tf.eye(size), 0), [a.shape[0], 1, 1]);
+  let inverse = tf.tile(tf.expandDims<tf.Tensor3D>(float32(tf.eye(size)), 0), [a.shape[0], 1, 1]);
   for (let rows = 1; rows < size; rows *= 2) {
     const held = inverse;
     inverse = tf.tidy(() => {
@@ -109,7 +104,7 @@ export function sweep(chunks: DeltaChunks, initial: tf.Tensor4D | undefined): De
   const early = tf.mul<tf.Tensor3D>(keys, fromStart);
   const late = tf.mul<tf.Tensor3D>(keys, toEnd);
   const [states, errors, updates]: [tf.Tensor3D[], tf.Tensor3D[], tf.Tensor3D[]] = [[], [], []];
-  let current: tf.Tensor3D = initial ? tf.reshape(float32(initial), shape) : tf.zeros(shape);
+  let current = float32<tf.Tensor3D>(initial ? tf.reshape(initial, shape) : tf.zeros(shape));
   for (let n = 0; n < count; n++) {
     const before = current;
     const at = (x: tf.Tensor3D): tf.Tensor3D => chunkOf(chunks, x, n);

@@ -1,5 +1,6 @@
 /** What the forward and the backward composition of chunkwise gated retention share. */
 import * as tf from '../../tf.js';
+import { float32 } from '../float32.js';
 import { sliceAxis } from '../reshape.js';
 import type { RetentionInputs } from './gated-retention.js';
 
@@ -86,11 +87,11 @@ export function cutChunks(
   };
 }
 
-/** A matrix [size, size] of ones where `where(i, j)` holds and zeros elsewhere. */
+/** A matrix [size, size] of ones where `where(i, j)` holds and zeros elsewhere, in float32: it leaves what it meets as it is. */
 export function triangle(size: number, where: (i: number, j: number) => boolean): tf.Tensor2D {
   const values = new Float32Array(size * size);
   for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) values[i * size + j] = where(i, j) ? 1 : 0;
-  return tf.tensor2d(values, [size, size]);
+  return float32(tf.tensor2d(values, [size, size]));
 }
 
 /** [B, T, H, W] as [M, C, W], padded with zeros. */

@@ -3,6 +3,7 @@ import { type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/
 import type { CublasMatmul } from '../../../src/engines/cuda/cublas.js';
 import type { Device } from '../../../src/engines/cuda/device.js';
 import type { Driver } from '../../../src/engines/cuda/driver.js';
+import type { StorageType } from '../../../src/engines/engine.js';
 import type { KernelArgument } from '../../../src/engines/cuda/launch.js';
 
 export interface Launch {
@@ -11,6 +12,8 @@ export interface Launch {
   early?: string;
   args: readonly KernelArgument[];
   grid: readonly (number | undefined)[];
+  /** What its floats are stored in, of kernels and products. */
+  storage?: StorageType;
 }
 
 export interface StandIn {
@@ -90,10 +93,10 @@ export function standIn(): StandIn {
     storage: 'bfloat16',
     compiler: { description: 'none', compile: () => new Uint8Array() },
     allocator: new CachingAllocator(driver),
-    matmuls: { run: () => { note('product'); } } as unknown as CublasMatmul, // prettier-ignore
+    matmuls: { run: ({ type }) => { note('product', { storage: type }); } } as Pick<CublasMatmul, 'run'> as CublasMatmul, // prettier-ignore
     recording: null,
-    launch: ({ name, file, early }, grid, _threads, args) => {
-      note(name, { args, grid, ...(early === true && { early: file }) });
+    launch: ({ name, file, early, storage = 'bfloat16' }, grid, _threads, args) => {
+      note(name, { args, grid, storage, ...(early === true && { early: file }) });
     },
     time: (run) => {
       run();

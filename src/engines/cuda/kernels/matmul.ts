@@ -49,29 +49,32 @@ const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   const n = transposeB ? rowsB : columnsB;
   const outer = broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const batch = sizeOf(outer);
-  const out = backend.output([...outer, m, n]);
+  // Of operands that are kept in float32, so is the product.
+  const storage = backend.storageFor(a, b);
+  const out = backend.output([...outer, m, n], 'float32', storage);
   if (sizeOf(out.shape) === 0) return out;
   const [batchA, batchB] = [sizeOf(a.shape.slice(0, -2)), sizeOf(b.shape.slice(0, -2))];
-  const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType: backend.storage };
+  const shape = { m, n, k, transposeA, transposeB, type: storage, outputType: storage };
+  const at = (info: TensorInfo): number => backend.pointer(info, storage);
   if ((batchA !== batch && batchA !== 1) || (batchB !== batch && batchB !== 1)) {
     // Batches that repeat in the middle have no one stride: matrix by matrix.
-    const bytes = backend.elementBytes('float32');
+    const bytes = backend.elementBytes('float32', storage);
     const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
     for (let i = 0; i < batch; i++) {
       const [ia, ib] = [a, b].map((x) => sourceBatch(i, outer, x.shape.slice(0, -2))) as [number, number];
       backend.matmul(
         { ...shape, ...single },
         {
-          a: backend.pointer(a) + ia * m * k * bytes,
-          b: backend.pointer(b) + ib * k * n * bytes,
-          d: backend.pointer(out) + i * m * n * bytes,
+          a: at(a) + ia * m * k * bytes,
+          b: at(b) + ib * k * n * bytes,
+          d: at(out) + i * m * n * bytes,
         },
       );
     }
     return out;
   }
   const strides = { strideA: batchA === 1 ? 0 : m * k, strideB: batchB === 1 ? 0 : k * n, strideD: m * n };
-  const addresses = { a: backend.pointer(a), b: backend.pointer(b), d: backend.pointer(out) };
+  const addresses = { a: at(a), b: at(b), d: at(out) };
   backend.matmul({ ...shape, batch, ...strides }, addresses);
   return out;
 };

@@ -197,18 +197,19 @@ const cumulativeSum: CudaKernel = (inputs, attrs, backend) => {
   const whole = input(inputs, 'x');
   const axis = util.parseAxisParam(attrs.axis as number, whole.shape)[0] ?? 0;
   return alongLast(backend, whole, axis, (x) => {
-    const out = backend.output(x.shape);
+    const storage = backend.storageFor(x);
+    const out = backend.output(x.shape, 'float32', storage);
     const extent = x.shape.at(-1) ?? 1;
     const rows = sizeOf(x.shape) / Math.max(1, extent);
     const flags = [attrs.exclusive === true ? 1 : 0, attrs.reverse === true ? 1 : 0];
     const args = [
-      pointer(backend.pointer(x)),
-      pointer(backend.pointer(out)),
+      pointer(backend.pointer(x, storage)),
+      pointer(backend.pointer(out, storage)),
       int64(rows),
       int64(extent),
       ...flags.map(int32),
     ];
-    backend.launch({ file, name: 'cumulative_sum' }, [Math.ceil(rows / 8)], THREADS, args);
+    backend.launch({ file, name: 'cumulative_sum', storage }, [Math.ceil(rows / 8)], THREADS, args);
     return out;
   });
 };
