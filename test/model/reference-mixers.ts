@@ -178,7 +178,8 @@ export const MIXERS: Readonly<Record<string, ReferenceMixer>> = {
     const scales = { queryScale: (q.shape[3] as number) ** -0.5, keyScale: 1 };
     const { output } = op.deltaRule([q, k, convolved('v'), decay, beta], scales);
     const normed = merged(op.rmsNorm(output, of('o_norm'), config.normEps));
-    return { output: op.linear(op.swiglu(op.linear(x, of('g_proj')), normed), of('out_proj')) };
+    const gated = op.swiglu(op.linear(x, of('g_proj')), normed);
+    return { output: op.linear(gated, of('out_proj')), shared: { readout: merged(output) } };
   },
   cross(context, x, shared) {
     const { config, weights, names, prefix } = context;

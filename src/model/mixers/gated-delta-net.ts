@@ -9,6 +9,7 @@ import * as tf from '../../tf.js';
 import type { FieldReader } from '../config-fields.js';
 import { type Initialiser, norm, type ParameterInput, xavier } from '../initial-values.js';
 import { mergeHeads, type Rows, splitHeads } from '../layers/heads.js';
+import type { Readout } from '../layers/readout.js';
 import { RecurrentState } from '../state/constant.js';
 import type { StateChange, StateMemory } from '../state/memory.js';
 import { PresentState } from '../state/present.js';
@@ -66,7 +67,7 @@ class GatedDeltaNet implements Mixer<StateMemory> {
     return Object.values(this.own) as tf.Variable[];
   }
 
-  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: StateMemory): tf.Tensor3D {
+  mix(x: tf.Tensor3D, residual: tf.Tensor3D, rows: Rows, memory: StateMemory, readout: Readout): tf.Tensor3D {
     const { own } = this;
     const gated = tf.tidy(() => {
       const weights = [own.query, own.key, own.value, own.gate, own.decay, own.strength];
@@ -80,6 +81,7 @@ class GatedDeltaNet implements Mixer<StateMemory> {
       });
       const inputs: DeltaNetInputs = [q, k, v, logDecay, beta];
       const mixed = memory.advance(inputs, rows, (parts, state) => this.step(parts, state)) as tf.Tensor4D;
+      readout.offer(() => mergeHeads(mixed));
       return mergeHeads(gatedRmsNorm(mixed, gate, this.normEps, own.norm));
     });
     return linear(gated, own.out, residual) as tf.Tensor3D;
@@ -201,6 +203,7 @@ export const gatedDeltaNet: MixerDefinition<DeltaNetFields, StateMemory> = {
   },
   memory: () => new RecurrentState(),
   present: () => new PresentState(),
+  readoutWidth: ({ selfHeads, deltaValueDim }) => selfHeads * deltaValueDim,
   keyValueElements: () => 0,
   stateBytes({ selfHeads, deltaKeyDim, deltaValueDim, convKernel }, bytesPerElement) {
     const inputs = (convKernel - 1) * (2 * deltaKeyDim + deltaValueDim) * bytesPerElement;

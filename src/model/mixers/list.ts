@@ -22,6 +22,7 @@ export const READ_OUT: readonly string[] = [
   'gated-retention',
   'retention',
   'mamba-2',
+  'gated-delta-net',
 ] satisfies (keyof typeof REMEMBERED)[];
 
 export type MixerName = keyof typeof REMEMBERED;
