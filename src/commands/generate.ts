@@ -84,11 +84,11 @@ export default class Generate extends PlainCommand {
     const isJson = this.isJson(flags);
     // What cannot be meant is known before anything is loaded.
     await this.sampler(flags);
-    const { chooseModel } = await import('../library/models.js');
+    const { chooseShipped, onlyModel } = await import('../library/models.js');
     const { describeTokens, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
       await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
-    const choice = chooseModel(await modelSelection(flags));
+    const choice = onlyModel(chooseShipped('language', await modelSelection(flags)));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     for (const line of describeTokens([candidate])) this.reports().detail(line);

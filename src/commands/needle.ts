@@ -60,7 +60,7 @@ export default class Needle extends EvaluationCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Needle);
-    const { parseDepths, parseVariant, parseNeedles, chooseNeedleModels, runNeedle, describeAnswers } =
+    const { parseDepths, parseVariant, parseNeedles, runNeedle, describeAnswers } =
       await import('../library/evaluation.js');
     const { seed, trials } = flags;
     const grid = {
@@ -71,7 +71,8 @@ export default class Needle extends EvaluationCommand {
     };
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
-    const choices = chooseNeedleModels(await modelSelection(flags));
+    const { chooseShipped } = await import('../library/models.js');
+    const choices = chooseShipped('needle', await modelSelection(flags), { defaultPreset: 'nano' });
     const inputs = { [haystack.name]: haystack.sha256 };
     const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const results = await this.withProgress(

@@ -54,11 +54,11 @@ export default class Perplexity extends EvaluationCommand {
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Perplexity);
-    const { chooseModels } = await import('../library/models.js');
+    const { chooseShipped } = await import('../library/models.js');
     const { loadCorpus } = await import('../library/text.js');
     const files = argv.map(String);
     const corpus = await loadCorpus(files);
-    const choices = chooseModels(await modelSelection(flags));
+    const choices = chooseShipped('language', await modelSelection(flags));
     const { perplexityFits, runPassages, runPerplexity } = await import('../library/evaluation.js');
     const { ctx: positions = null, passages } = flags;
     this.ofPassages = passages !== undefined;

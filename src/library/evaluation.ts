@@ -5,7 +5,6 @@ export type { Task, TaskItem, TaskMetric } from '../data/tasks/task.js';
 export { parseNeedles } from '../data/needle/prompt.js';
 export { parseVariant } from '../data/needle/templates.js';
 export { parseDepths } from '../evaluation/needle/depths.js';
-export { chooseNeedleModels } from '../evaluation/needle/models.js';
 export type {
   NeedleAccuracy,
   NeedleCellFigures,

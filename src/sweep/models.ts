@@ -91,8 +91,11 @@ function checkDirectories(choices: ModelChoice[]): ModelChoice[] {
 }
 
 /** The one model of a command that works on one. */
-export function chooseModel(selection: ModelSelection, defaultPreset = DEFAULT_PRESET): ModelChoice {
-  const [choice, ...others] = chooseModels(selection, defaultPreset);
+export const chooseModel = (selection: ModelSelection, defaultPreset = DEFAULT_PRESET): ModelChoice =>
+  onlyModel(chooseModels(selection, defaultPreset));
+
+/** @throws UsageError unless there is exactly one */
+export function onlyModel([choice, ...others]: readonly ModelChoice[]): ModelChoice {
   if (choice === undefined || others.length > 0) {
     throw new UsageError(
       'this command works on one model: name one architecture, preset, config or checkpoint',
