@@ -1,7 +1,9 @@
 /** A step of `yoco train` on one batch, again and again. */
 import { Random } from '../src/random.js';
 import { createModel, type ModelConfig } from '../src/model/index.js';
+import { SOLO, type Communicator } from '../src/distributed/communicator.js';
 import { Optimizer } from '../src/training/optimizer.js';
+import { ShardedOptimizer } from '../src/training/sharded-optimizer.js';
 import { GradientSum, meanLosses } from '../src/training/step.js';
 import type { Batch } from '../src/training/task.js';
 import * as tf from '../src/tf.js';
@@ -24,16 +26,35 @@ function randomBatch({ vocabSize }: ModelConfig, rows: number, length: number): 
   return { rows, length, tokens: part(0), targets: part(1), positions: null, weights: null, answers: null };
 }
 
-/** A model of seed 1 and its optimizer. */
-export function trainer(config: ModelConfig, rows: number, length: number): Trainer {
-  const model = createModel(config, { seed: 1, weights: 'repeated' });
+export interface TrainerOptions {
+  /** The ranks that train together, each on rows of its own; default: none. */
+  readonly world?: Communicator;
+  /** The ranks that divide sequences; default: none. */
+  readonly sequence?: Communicator;
+  readonly recompute?: boolean;
+}
+
+/**
+ * A model of seed 1 and its optimizer.
+ * @param length tokens of a sequence on this rank
+ */
+export function trainer(
+  config: ModelConfig,
+  rows: number,
+  length: number,
+  { world = SOLO, sequence = SOLO, recompute = false }: TrainerOptions = {},
+): Trainer {
+  const model = createModel(config, { seed: 1, weights: 'repeated', ranks: sequence });
   const options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const optimizer = new Optimizer(model.parameters, options);
+  const optimizer =
+    world.size === 1
+      ? new Optimizer(model.parameters, options)
+      : new ShardedOptimizer(model.parameters, options, world);
   const batch = randomBatch(config, rows, length);
   let steps = 0;
   return {
     step: () => {
-      const sum = new GradientSum(model, { batches: 1 });
+      const sum = new GradientSum(model, { batches: 1, recompute, ranks: world.size });
       sum.add(batch);
       const { gradients, losses } = sum;
       steps += 1;

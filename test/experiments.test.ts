@@ -16,16 +16,34 @@ const TABLES: Readonly<Record<string, readonly string[]>> = {
   'eval-recall': ['eval-recall'],
   'eval-mmlu': ['eval-mmlu', 'eval-mmlu-questions'],
   eval: ['eval', 'eval-items'],
-  'profile-memory': ['profile-memory', 'profile-memory-ratio', 'profile-memory-breakdown'],
-  'profile-prefill': ['profile-prefill', 'profile-prefill-ratio', 'profile-prefill-growth'],
+  'profile-memory': [
+    ...['profile-memory', 'profile-memory-ratio', 'profile-memory-breakdown', 'profile-memory-ranks'],
+  ],
+  'profile-prefill': [
+    'profile-prefill',
+    'profile-prefill-ratio',
+    'profile-prefill-growth',
+    'profile-prefill-ranks',
+  ],
   'profile-throughput': [
-    ...['profile-throughput', 'profile-throughput-ratio'],
+    ...['profile-throughput', 'profile-throughput-ratio', 'profile-throughput-ranks'],
     ...['profile-throughput-end-to-end', 'profile-throughput-end-to-end-ratio'],
   ],
   report: ['ratios'],
   'bench/cuda/decoding.ts': ['decoding-modes'],
   'bench/cuda/training.ts': ['training-rate'],
+  'bench/cuda/collectives.ts': ['collectives'],
+  'bench/cuda/ranks-training.ts': ['ranks-training'],
+  'bench/cuda/sequence-training.ts': ['sequence-training'],
 };
+
+/** What a step starts on several ranks, as if it ran alone. */
+function onOneRank(step: ResolvedStep): ResolvedStep {
+  const from = { launch: step.args.indexOf('--') + 1, 'bench/cuda/on-ranks.ts': 1 }[step.command];
+  if (from === undefined) return step;
+  const [command = '', ...args] = step.args.slice(from);
+  return { ...step, command, args };
+}
 
 function directoryOf({ kind, command, args }: ResolvedStep): string {
   const first = args[0] ?? '';
@@ -36,7 +54,8 @@ function directoryOf({ kind, command, args }: ResolvedStep): string {
 function namedFiles(): Set<string> {
   const steps = experimentNames()
     .map(loadExperiment)
-    .flatMap((experiment) => resolveSteps(experiment, experiment.reference ?? experiment.out));
+    .flatMap((experiment) => resolveSteps(experiment, experiment.reference ?? experiment.out))
+    .map(onOneRank);
   return new Set(
     steps.flatMap((step) =>
       (TABLES[step.command] ?? []).flatMap((table) =>

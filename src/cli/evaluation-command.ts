@@ -2,9 +2,7 @@ import type { EngineFlags } from '../engines/start.js';
 import type { Session } from '../evaluation/session.js';
 import type { ModelChoice } from '../sweep/model-key.js';
 import type { Communicator } from '../distributed/communicator.js';
-import { ranksOf } from '../distributed/ranks.js';
 import { BaseCommand } from './base-command.js';
-import { directoryOfRank } from './follower.js';
 
 /** The parsed flags of a command that evaluates models. */
 export interface EvaluationFlags extends EngineFlags {
@@ -31,17 +29,14 @@ export abstract class EvaluationCommand extends BaseCommand {
     flags: EvaluationFlags,
     about: { choices: readonly ModelChoice[]; inputs: Readonly<Record<string, string>> },
   ): Promise<Evaluation> {
-    const { directory, resume, record } = await this.output({ ...flags });
+    const output = await this.output({ ...flags });
     const { startSession } = await import('../library/evaluation.js');
     const { note, detail } = this.reports();
     const { seed, tokenizer, 'context-parallel': contextParallel } = flags;
-    const ranks = ranksOf(process.env);
-    if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
-    const place = { ranks, contextParallel };
-    const settings = { record, seed, tokenizer, engine: flags, note, detail };
+    const place = { ranks: this.ranks(), contextParallel };
+    const settings = { record: output.record, seed, tokenizer, engine: flags, note, detail };
     const session = await startSession({ ...about, ...settings, ...place });
-    const { communicator } = session;
-    this.isFollower = communicator.rank > 0;
-    return { ...session, directory: directoryOfRank(communicator, directory, resume), resume, note };
+    const { directory, resume } = this.outputOfRank(session.communicator, output);
+    return { ...session, directory, resume, note };
   }
 }

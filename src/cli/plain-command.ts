@@ -33,7 +33,7 @@ export abstract class PlainCommand extends Command {
     await super.init();
     this.isQuiet = this.argv.some((word) => word === '--quiet' || word === '-q');
     this.isVerbose = this.argv.some((word) => word === '--verbose' || word === '-v');
-    this.refuseRanks();
+    if (!(this.constructor as typeof PlainCommand).runsOnRanks) this.refuseRanks();
     this.showDownloads();
   }
 
@@ -62,9 +62,11 @@ export abstract class PlainCommand extends Command {
     });
   }
 
-  /** Several processes that each believe to be alone would do the same work and write the same files. */
-  private refuseRanks(): void {
-    if ((this.constructor as typeof PlainCommand).runsOnRanks) return;
+  /**
+   * Several processes that each believe to be alone would do the same work and write the same files.
+   * @throws UsageError where a launcher started several
+   */
+  protected refuseRanks(): void {
     const ranks = ranksOf(process.env);
     if (ranks === null) return;
     throw new UsageError(

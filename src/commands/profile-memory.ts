@@ -3,6 +3,7 @@ import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
 import {
   cacheFlags,
+  contextParallelFlag,
   contextsFlag,
   fillCacheFlag,
   modelFlags,
@@ -16,6 +17,7 @@ import type { Schema } from '../library/basics.js';
 const K = 1024;
 
 export default class ProfileMemory extends BaseCommand {
+  static override readonly runsOnRanks = true;
   static override summary =
     'Memory of inference against context: computed for any preset, measured where it fits.';
   static override description =
@@ -23,7 +25,8 @@ export default class ProfileMemory extends BaseCommand {
     'keys and values, and the rest. The computed columns follow from the ' +
     'configuration; the measured ones are what the engine allocated while it prefilled a random prompt; on CUDA ' +
     'the timings also have what was reserved for tensors at their peak and what the driver counts. With both architectures, ' +
-    'another table divides the Transformer by YOCO. Columns with "concatenated" count the copy of one ' +
+    'another table divides the Transformer by YOCO. With --context-parallel all figures are of one device, of those that divide each ' +
+    'sequence; --analytic computes them in one process, and what is measured has a further table with a row per rank. Columns with "concatenated" count the copy of one ' +
     "layer's keys and values that the official Transformer makes when it appends to its cache (torch.cat); the cache here makes none.";
   static override examples = [
     {
@@ -72,6 +75,7 @@ export default class ProfileMemory extends BaseCommand {
     }),
     ...fillCacheFlag,
     ...modelFlags,
+    ...contextParallelFlag,
     ...sweepFlags,
   };
 
@@ -82,11 +86,13 @@ export default class ProfileMemory extends BaseCommand {
     const { flags } = await this.parse(ProfileMemory);
     const { chooseModels } = await import('../library/models.js');
     const { profileMemory } = await import('../library/profiling.js');
-    const { startChosenEngine } = await import('../library/engines.js');
     const { formatBytes } = await import('../library/basics.js');
-    const output = await this.output(flags);
+    const asOne = await this.output(flags);
     const models = chooseModels(await modelSelection(flags));
-    const engine = flags.analytic ? undefined : await startChosenEngine(flags, this.reports());
+    if (flags.analytic) this.refuseRanks();
+    const { output, engine, communicator } = flags.analytic
+      ? { output: asOne, engine: undefined, communicator: undefined }
+      : await this.startDividing(flags, asOne);
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     const asked = flags['kv-dtype'] ?? storage;
     const cacheType = engine?.cacheType ?? (asked === storage ? null : asked);
@@ -103,6 +109,8 @@ export default class ProfileMemory extends BaseCommand {
         profileMemory({
           models,
           engine,
+          communicator,
+          contextParallel: flags['context-parallel'],
           storage,
           output,
           onProgress,
@@ -121,5 +129,6 @@ export default class ProfileMemory extends BaseCommand {
         }),
     );
     await this.finishProfile(profile, flags);
+    communicator?.close();
   }
 }

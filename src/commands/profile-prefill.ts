@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
-import { cacheFlags, contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { cacheFlags, contextParallelFlag, contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
@@ -10,6 +10,7 @@ import type { Schema } from '../library/basics.js';
 const K = 1024;
 
 export default class ProfilePrefill extends BaseCommand {
+  static override readonly runsOnRanks = true;
   static override summary = 'Time to the first token against context, with and without the early exit.';
   static override description =
     'Prefills random prompts, batch 1, after a warm-up, and reports median, mean, standard deviation, extremes, tokens/s and ' +
@@ -53,6 +54,7 @@ export default class ProfilePrefill extends BaseCommand {
     }),
     ...modelFlags,
     ...cacheFlags,
+    ...contextParallelFlag,
     ...sweepFlags,
   };
 
@@ -63,16 +65,16 @@ export default class ProfilePrefill extends BaseCommand {
     const { flags } = await this.parse(ProfilePrefill);
     const { chooseModels } = await import('../library/models.js');
     const { profilePrefill } = await import('../library/profiling.js');
-    const { startChosenEngine } = await import('../library/engines.js');
-    const output = await this.output(flags);
+    const asOne = await this.output(flags);
     const models = chooseModels(await modelSelection(flags));
-    const engine = await startChosenEngine(flags, this.reports());
+    const { output, engine, communicator } = await this.startDividing(flags, asOne);
     const profile = await this.withProgress(
       { label: 'profile-prefill', unit: 'tokens', describe: cellName },
       (onProgress) =>
         profilePrefill({
           models,
           engine,
+          communicator,
           output,
           onProgress,
           contexts: flags.ctx,
@@ -88,5 +90,6 @@ export default class ProfilePrefill extends BaseCommand {
         }),
     );
     await this.finishProfile(profile, flags);
+    communicator.close();
   }
 }

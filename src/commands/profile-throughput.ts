@@ -3,6 +3,7 @@ import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
 import { BaseCommand, type FlagsOf } from '../cli/base-command.js';
 import {
   cacheFlags,
+  contextParallelFlag,
   contextsFlag,
   fillCacheFlag,
   modelFlags,
@@ -22,7 +23,7 @@ type Phase = (typeof PHASES)[number];
 
 /** Flags that one phase understands and the other does not. */
 const FLAGS_OF_PHASE: Readonly<Record<Phase, readonly string[]>> = {
-  decode: ['tokens', 'fill-cache'],
+  decode: ['tokens', 'fill-cache', 'context-parallel'],
   'end-to-end': ['generate', 'batch', 'repetitions', 'sample-chunks', 'sample-steps'],
 };
 
@@ -32,6 +33,7 @@ function parseBatches(text: string): (number | 'auto')[] {
 }
 
 export default class ProfileThroughput extends BaseCommand {
+  static override readonly runsOnRanks = true;
   static override summary =
     'Tokens per second at each context: of decoding, or of prefill and generation together.';
   static override description =
@@ -81,6 +83,7 @@ export default class ProfileThroughput extends BaseCommand {
     ...fillCacheFlag,
     ...modelFlags,
     ...cacheFlags,
+    ...contextParallelFlag,
     ...sweepFlags,
   };
 
@@ -113,6 +116,7 @@ export default class ProfileThroughput extends BaseCommand {
         }),
     );
     await this.finishProfile(profile, flags);
+    common.communicator.close();
   }
 
   private async endToEnd(flags: FlagsOf<typeof ProfileThroughput>): Promise<void> {
@@ -146,11 +150,18 @@ export default class ProfileThroughput extends BaseCommand {
   /** What both phases take. */
   private async common(flags: FlagsOf<typeof ProfileThroughput>) {
     const { chooseModels } = await import('../library/models.js');
-    const { startChosenEngine } = await import('../library/engines.js');
-    const output = await this.output(flags);
+    const asOne = await this.output(flags);
     const models = chooseModels(await modelSelection(flags));
-    const engine = await startChosenEngine(flags, this.reports());
-    return { models, engine, output, contexts: flags.ctx, warmUp: flags.warmup, seed: flags.seed };
+    const { output, engine, communicator } = await this.startDividing(flags, asOne);
+    return {
+      models,
+      engine,
+      communicator,
+      output,
+      contexts: flags.ctx,
+      warmUp: flags.warmup,
+      seed: flags.seed,
+    };
   }
 }
 

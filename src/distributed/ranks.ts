@@ -102,3 +102,20 @@ export function firstHost(list: string): string {
   }
   return list.slice(0, end).replace(/\[([^\]]*)\]/g, (_, range: string) => /^[^,-]*/.exec(range)?.[0] ?? '');
 }
+
+/**
+ * For commands whose ranks can only divide sequences.
+ * @throws UsageError where not all ranks are to divide them, or there are none to do so
+ */
+export function requireDividing(ranks: Ranks | null, contextParallel = 1): void {
+  const size = ranks?.size ?? 1;
+  if (size === contextParallel) return;
+  if (ranks === null) {
+    throw new UsageError(
+      `--context-parallel ${contextParallel} divides sequences over ${contextParallel} processes, and this one is alone: yoco launch --ranks ${contextParallel} -- COMMAND starts them`,
+    );
+  }
+  throw new UsageError(
+    `${ranks.launcher} started ${size} processes, which can only divide sequences here: give --context-parallel ${size}`,
+  );
+}

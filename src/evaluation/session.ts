@@ -1,10 +1,9 @@
 /** What every evaluation does before its work: load what belongs to the models, start the engine, describe the run. */
 import { modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import type { Communicator } from '../distributed/communicator.js';
-import type { Ranks } from '../distributed/ranks.js';
+import { requireDividing, type Ranks } from '../distributed/ranks.js';
 import type { Engine } from '../engines/engine.js';
 import { startOnRank } from '../engines/join.js';
-import { UsageError } from '../errors.js';
 import type { EngineFlags, StartReports } from '../engines/start.js';
 import { costs } from '../model/costs.js';
 import type { Json } from '../results/canonical.js';
@@ -41,7 +40,7 @@ export async function startSession(
   options: SessionOptions,
 ): Promise<Session & { readonly communicator: Communicator }> {
   const { choices, seed, note, detail, record, ranks = null } = options;
-  requireRanks(ranks, options.contextParallel);
+  requireDividing(ranks, options.contextParallel);
   const candidates = await loadCandidates(choices, options);
   for (const line of choices.flatMap(({ checkpoint }) => checkpoint?.remarks ?? [])) note?.(line);
   for (const line of describeTokens(candidates)) detail?.(line);
@@ -68,20 +67,6 @@ export async function startSession(
     candidates: candidates.map((candidate) => ({ ...candidate, open: () => candidate.open(communicator) })),
     provenance: collectProvenance({ ...record, communicator, engine, configuration, inputs }),
   };
-}
-
-/** @throws UsageError where not all ranks divide sequences, or there are none to do so */
-function requireRanks(ranks: Ranks | null, contextParallel = 1): void {
-  const size = ranks?.size ?? 1;
-  if (size === contextParallel) return;
-  if (ranks === null) {
-    throw new UsageError(
-      `--context-parallel ${contextParallel} divides sequences over ${contextParallel} processes, and this one is alone: yoco launch --ranks ${contextParallel} -- COMMAND starts them`,
-    );
-  }
-  throw new UsageError(
-    `${ranks.launcher} started ${size} processes, which can only divide sequences here: give --context-parallel ${size}`,
-  );
 }
 
 /** What beside model and data may change figures in their last digits: results of another engine are measured anew. */

@@ -41,6 +41,8 @@ export interface MemoryQuestion {
    * position only. Default false: the code here computes the last position's in every layout.
    */
   readonly chunkLogits?: boolean;
+  /** Ranks that divide each sequence between them; the answer is then of one rank. Default 1. */
+  readonly ranks?: number;
 }
 
 export interface InferenceMemory {
@@ -143,17 +145,19 @@ export function costs(config: ModelConfig): Costs {
       concatenatedCache = false,
       cacheType = cacheDefaults.type,
       chunkLogits = false,
+      ranks = 1,
     }) {
       const { element, recent } = stored(bytesPerElement, cacheType);
-      const keyValue = batch * elementsKept * (context * element + recent);
+      const kept = Math.ceil(context / ranks);
+      const keyValue = batch * elementsKept * (kept * element + recent);
       const states = batch * state(bytesPerElement);
       const weights = parameters * bytesPerElement;
       const largest = Math.max(
         0,
         ...groups.map(({ word, keyValueElements }) => (word === 'attention' ? keyValueElements : 0)),
       );
-      const copied = concatenatedCache ? batch * context * largest * element : 0;
-      const rows = Math.min(chunk, context);
+      const copied = concatenatedCache ? batch * kept * largest * element : 0;
+      const rows = Math.ceil(Math.min(chunk, context) / ranks);
       const inLayers = activations(rows, bytesPerElement, batch) + copied;
       // The head runs after the layers, whose activations are gone: the stream, its normed copy and the logits are left.
       const inHead = batch * rows * (2 * dim + vocabSize) * bytesPerElement;

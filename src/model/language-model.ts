@@ -38,7 +38,7 @@ export interface Objective {
 }
 
 export interface PrefillOptions {
-  /** Tokens per chunk; default `defaultChunkSize` of `costs.ts`. */
+  /** Tokens per chunk; default `defaultChunkSize` of `costs.ts`, for each of the ranks that divide the sequences. */
   readonly chunkSize?: number;
   /** Called after every chunk with the tokens consumed so far. */
   readonly onProgress?: (tokens: number) => void;

@@ -35,7 +35,7 @@ import type { Rows } from './layers/heads.js';
 import { PackedBatch } from './packed-batch.js';
 import { flatten } from './rows.js';
 import { Stack } from './stack.js';
-import type { DividedMemory } from './state/divided.js';
+import type { DividedMemory } from './state/memory.js';
 import { type ModelCache, StateCache } from './state/state-cache.js';
 import type { Weights } from './weights.js';
 
@@ -160,7 +160,11 @@ export class Model implements LanguageModel {
   }
 
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
-    const { chunkSize = defaultChunkSize(this.config), onProgress, earlyExit = true } = options;
+    const {
+      chunkSize = defaultChunkSize(this.config) * this.ranks.size,
+      onProgress,
+      earlyExit = true,
+    } = options;
     const [batch, count] = tokens.shape;
     if (!(chunkSize >= 1)) throw new RangeError(`chunkSize must be positive, found ${chunkSize}`);
     let logits: tf.Tensor2D | null = null;

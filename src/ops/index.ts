@@ -29,6 +29,7 @@ export {
   handOn,
   receiveTensors,
   sendTensors,
+  type Shapes,
   takeOver,
 } from './ranks/slices.js';
 export { recomputed, recomputedAll } from './recompute.js';

@@ -1,3 +1,4 @@
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
@@ -13,25 +14,32 @@ const PATIENCE = 2;
 /** Seconds after which no further size is tried. */
 const BUDGET = 6;
 
+export interface ChunkSearch {
+  /** The longest context of the sweep: larger chunks are pointless. */
+  readonly longest: number;
+  readonly seed: number;
+  /** The ranks over which the model divides sequences; default: none. */
+  readonly communicator?: Communicator;
+}
+
 /**
  * The chunk size with the highest prefill rate on this engine, among powers of two from the smallest up, until they
  * get slower or the search takes too long.
- *
- * @param longest the longest context of the sweep: larger chunks are pointless
  */
 export async function findChunkSize(
   model: LanguageModel,
   engine: Engine,
-  longest: number,
-  seed: number,
+  { longest, seed, communicator = SOLO }: ChunkSearch,
 ): Promise<number> {
+  // Ranks that measure together decide by the clock of the first.
+  const ofFirst = <T>(value: T): T => communicator.gather(value)[0] as T;
   let best = { size: SMALLEST_CHUNK, rate: 0 };
   let slower = 0;
   const end = performance.now() + BUDGET * 1000;
   for (let size = SMALLEST_CHUNK; size <= LARGEST && size < 2 * longest; size *= 2) {
-    if (slower === PATIENCE || performance.now() > end) break;
+    if (slower === PATIENCE || ofFirst(performance.now() > end)) break;
     const tokens = Math.min(longest, Math.max(PROMPT, size));
-    const rate = await measureRate(model, engine, size, tokens, seed);
+    const rate = ofFirst(await measureRate(model, engine, size, tokens, seed));
     slower = rate > best.rate ? 0 : slower + 1;
     if (rate > best.rate) best = { size, rate };
   }

@@ -17,6 +17,8 @@ export interface MemoryAssumptions {
   cacheType?: CacheType | null;
   /** Count the logits of a whole chunk where the official code computes them (see `MemoryQuestion`). */
   chunkLogits?: boolean;
+  /** Ranks that divide each sequence: the answer is of one device. Default 1. */
+  ranks?: number;
 }
 
 export interface MemoryKey extends ModelKey {
@@ -80,10 +82,10 @@ export const NOT_MEASURED: { readonly [Name in keyof MeasuredMemory]: null } = {
 export function computedMemory(
   config: ModelConfig,
   context: number,
-  { bytesPerElement, chunkSize, cacheType = null, chunkLogits }: MemoryAssumptions,
+  { bytesPerElement, chunkSize, cacheType = null, chunkLogits, ranks }: MemoryAssumptions,
 ): ComputedMemory {
   const formulas = costs(config);
-  const question = { context, chunk: chunkSize, bytesPerElement, cacheType, chunkLogits };
+  const question = { context, chunk: chunkSize, bytesPerElement, cacheType, chunkLogits, ranks };
   const memory = formulas.inferenceMemory(question);
   return {
     bytesPerElement,

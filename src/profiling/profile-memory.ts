@@ -1,4 +1,5 @@
 /** Memory of inference against context, for several models: computed, and measured where it fits. */
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine, StorageType } from '../engines/engine.js';
 import type { CacheType } from '../ops/index.js';
 import type { CellTable } from '../results/typed.js';
@@ -11,11 +12,13 @@ import {
   computedMemory,
   measureMemory,
   NOT_MEASURED,
+  type MeasuredMemory,
   type MemoryAssumptions,
   type MemoryFigures,
   type MemoryKey,
 } from './memory.js';
 import { ratioTable } from './ratios.js';
+import { engineOfRanks, RankTable } from './ranks.js';
 import { MEMORY_RATIOS, MEMORY_SCHEMA } from './tables.js';
 import { rowOf } from '../results/typed.js';
 
@@ -33,6 +36,10 @@ export interface ProfileMemoryOptions {
   readonly contexts: readonly number[];
   /** What measures; without one everything is computed only. */
   readonly engine?: Engine;
+  /** The ranks of the engine, over which the models divide sequences; default: none. */
+  readonly communicator?: Communicator;
+  /** Devices that divide each sequence in computed figures, which are of one of them; default: the ranks of the engine. */
+  readonly contextParallel?: number;
   /** Stored elements that computed figures assume; default the engine's, without one bfloat16. */
   readonly storage?: StorageType;
   /** Tokens prefilled at a time; default 8192. */
@@ -51,34 +58,39 @@ export interface ProfileMemoryOptions {
   readonly onNotMeasured?: (context: NotMeasured) => void;
 }
 
-type Settings = Required<Pick<ProfileMemoryOptions, 'chunkSize' | 'measureUpTo' | 'fillCache' | 'seed'>>;
 type Table = CellTable<MemoryKey, MemoryFigures>;
+
+/** What is measured of one device. */
+const OF_DEVICE = Object.keys(NOT_MEASURED) as (keyof MeasuredMemory)[];
 
 /** Computes every context of every model, and measures those that are short enough and fit in memory. */
 export async function profileMemory(
   options: ProfileMemoryOptions,
 ): Promise<Profile<MemoryKey, MemoryFigures>> {
-  const { models, contexts, engine, output } = options;
+  const { models, contexts, output, communicator = SOLO } = options;
+  const engine = options.engine && engineOfRanks(options.engine, communicator);
   const { chunkSize = 8192, measureUpTo = 16384, fillCache = false, seed = 1 } = options;
-  const settings: Settings = { chunkSize, measureUpTo, fillCache, seed };
   const parts = models.map((choice) => ({
     choice,
     keys: contexts.map((context): MemoryKey => ({ ...modelKey(choice), context })),
   }));
   const storage = engine?.storage ?? options.storage ?? 'bfloat16';
-  const { cacheType = engine?.cacheType ?? null, chunkLogits } = options;
+  const { cacheType = engine?.cacheType ?? null, chunkLogits, contextParallel: devices } = options;
+  const ranks = devices ?? communicator.size;
   if (engine && (options.cacheType !== undefined || chunkLogits)) {
     throw new RangeError('cacheType and chunkLogits are for computed memory: leave the engine out');
   }
   const assumptions: MemoryAssumptions = {
     ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize, cacheType },
     ...(chunkLogits && { chunkLogits }),
+    ...(ranks > 1 && { ranks }),
   };
   const measured = engine ? measurableParts(parts, engine, measureUpTo, assumptions, options) : [];
   const { table, writer } = openTable<MemoryKey, MemoryFigures>({
     schema: MEMORY_SCHEMA,
     parts,
     engine,
+    communicator,
     seed,
     output,
     settings: {
@@ -87,44 +99,34 @@ export async function profileMemory(
       measured: measured.map(({ keys }) => keys.map(({ context }) => context)),
     },
   });
+  const devicesOf = new RankTable(MEMORY_SCHEMA, OF_DEVICE, engine?.device ?? '', communicator);
   try {
     appendComputed(table, parts, measured, assumptions);
-    if (engine) await measure(table, measured, engine, assumptions, settings, options.onProgress);
+    if (engine) {
+      await sweepModels<MemoryKey, MemoryFigures>({
+        ...{ parts: measured, engine, communicator, seed, table },
+        onProgress: options.onProgress,
+        unitsOf: ({ context }) => context,
+        measure: async (open, key, onTokens) => {
+          const work = { context: key.context, chunkSize, seed, fill: fillCache, onProgress: onTokens };
+          return devicesOf.together(key, {
+            ...computedMemory(open.choice.config, key.context, assumptions),
+            ...(await measureMemory(open, engine, work)),
+          });
+        },
+      });
+    }
   } finally {
     writer?.close();
   }
   const { cells } = table;
   const rows = cells.map((cell) => rowOf(MEMORY_SCHEMA, cell));
-  const derived = [breakdownTable(cells), ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS)];
+  const derived = [
+    breakdownTable(cells),
+    ratioTable(MEMORY_SCHEMA, rows, MEMORY_RATIOS),
+    ...devicesOf.tables,
+  ];
   return { cells, writer, derived };
-}
-
-async function measure(
-  table: Table,
-  parts: readonly SweepPart<MemoryKey>[],
-  engine: Engine,
-  assumptions: MemoryAssumptions,
-  { seed, fillCache, chunkSize }: Settings,
-  onProgress: ProfileMemoryOptions['onProgress'],
-): Promise<void> {
-  await sweepModels<MemoryKey, MemoryFigures>({
-    parts,
-    engine,
-    seed,
-    table,
-    onProgress,
-    unitsOf: ({ context }) => context,
-    measure: async (open, { context }, onTokens) => ({
-      ...computedMemory(open.choice.config, context, assumptions),
-      ...(await measureMemory(open, engine, {
-        context,
-        chunkSize,
-        seed,
-        fill: fillCache,
-        onProgress: onTokens,
-      })),
-    }),
-  });
 }
 
 /** The cells short enough to be measured; what does not fit in memory is reported before the work starts. */

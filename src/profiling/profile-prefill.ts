@@ -1,4 +1,5 @@
 /** Prefill time against context, for several models. */
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
@@ -12,6 +13,7 @@ import { findChunkSize, SMALLEST_CHUNK } from './chunk-size.js';
 import { growthTable } from './growth.js';
 import { measurePrefill, prefillTokens, type PrefillFigures, type PrefillKey } from './prefill.js';
 import { ratioTable } from './ratios.js';
+import { engineOfRanks, RankTable } from './ranks.js';
 import { PREFILL_RATIOS, PREFILL_SCHEMA } from './tables.js';
 
 export interface ProfilePrefillOptions {
@@ -19,6 +21,8 @@ export interface ProfilePrefillOptions {
   /** Tokens. */
   readonly contexts: readonly number[];
   readonly engine: Engine;
+  /** The ranks over which the models divide sequences; default: none. */
+  readonly communicator?: Communicator;
   /** With the early exit, without it, or both; default both. */
   readonly earlyExit?: readonly boolean[];
   /** Tokens prefilled at a time; `auto` (default) measures which size is fastest. */
@@ -36,10 +40,15 @@ export interface ProfilePrefillOptions {
   readonly onChunkSize?: (choice: ModelChoice, tokens: number) => void;
 }
 
+/** What is measured of one device. */
+const OF_DEVICE = ['peakBytes', 'peakResidentBytes'] as const;
+
 type Settings = ReturnType<typeof withDefaults>;
 
-const withDefaults = (options: ProfilePrefillOptions) => ({
+const withDefaults = ({ communicator = SOLO, ...options }: ProfilePrefillOptions) => ({
   ...options,
+  communicator,
+  engine: engineOfRanks(options.engine, communicator),
   earlyExit: options.earlyExit ?? [true, false],
   chunkSize: options.chunkSize ?? 'auto',
   warmUp: options.warmUp ?? 1,
@@ -52,24 +61,23 @@ export async function profilePrefill(
   options: ProfilePrefillOptions,
 ): Promise<Profile<PrefillKey, PrefillFigures>> {
   const settings = withDefaults(options);
-  const { engine, seed, chunkSize, warmUp, repetitions, sampleChunks } = settings;
+  const { engine, communicator, seed, chunkSize, warmUp, repetitions, sampleChunks } = settings;
   const parts = settings.models.map((choice) => ({ choice, keys: keysOf(choice, settings) }));
   const { table, writer } = openTable<PrefillKey, PrefillFigures>({
     schema: PREFILL_SCHEMA,
     parts,
     engine,
+    communicator,
     seed,
     output: settings.output,
     settings: { chunk: chunkSize, warmup: warmUp, repetitions, samples: sampleChunks ?? null },
   });
   const chunks = new ChunkSizes(settings);
+  const devices = new RankTable(PREFILL_SCHEMA, OF_DEVICE, engine.device, communicator);
   const work = { seed, warmUp, repetitions, samples: sampleChunks };
   try {
     await sweepModels<PrefillKey, PrefillFigures>({
-      parts,
-      engine,
-      seed,
-      table,
+      ...{ parts, engine, communicator, seed, table },
       onProgress: settings.onProgress,
       unitsOf: ({ context, earlyExit }) =>
         prefillTokens({
@@ -82,16 +90,11 @@ export async function profilePrefill(
         const known = sameWithoutExit(table, open.choice.config, key);
         if (known) return known;
         const { context, earlyExit } = key;
-        requirePrefill(open, engine, context, typeof chunkSize === 'number' ? chunkSize : SMALLEST_CHUNK);
+        requirePrefill(open, settings, context, typeof chunkSize === 'number' ? chunkSize : SMALLEST_CHUNK);
         const size = await chunks.of(open);
-        requirePrefill(open, engine, context, size);
-        return measurePrefill(open.model, engine, {
-          ...work,
-          context,
-          earlyExit,
-          chunkSize: size,
-          onProgress,
-        });
+        requirePrefill(open, settings, context, size);
+        const cell = { ...work, context, earlyExit, chunkSize: size, onProgress };
+        return devices.together(key, await measurePrefill(open.model, engine, cell));
       },
     });
   } finally {
@@ -99,7 +102,8 @@ export async function profilePrefill(
   }
   const { cells } = table;
   const rows = cells.map((cell) => rowOf(PREFILL_SCHEMA, cell));
-  return { cells, writer, derived: [growthTable(cells), ratioTable(PREFILL_SCHEMA, rows, PREFILL_RATIOS)] };
+  const ratios = ratioTable(PREFILL_SCHEMA, rows, PREFILL_RATIOS);
+  return { cells, writer, derived: [growthTable(cells), ratios, ...devices.tables] };
 }
 
 const keysOf = (choice: ModelChoice, { earlyExit, contexts }: Settings): PrefillKey[] =>
@@ -117,9 +121,14 @@ function sameWithoutExit(
   return table.figures({ ...key, earlyExit: !key.earlyExit });
 }
 
-function requirePrefill({ choice }: OpenModel, engine: Engine, context: number, chunk: number): void {
+function requirePrefill(
+  { choice }: OpenModel,
+  { engine, communicator: { size: ranks } }: Pick<Settings, 'engine' | 'communicator'>,
+  context: number,
+  chunk: number,
+): void {
   const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const need = costs(choice.config).inferenceMemory({ context, chunk, bytesPerElement });
+  const need = costs(choice.config).inferenceMemory({ context, chunk, bytesPerElement, ranks });
   requireMemory(engine, besideWeights(need), `context ${formatTokenCount(context)} of ${modelLabel(choice)}`);
 }
 
@@ -130,11 +139,12 @@ class ChunkSizes {
   constructor(private readonly settings: Settings) {}
 
   async of(open: OpenModel): Promise<number> {
-    const { chunkSize, contexts, seed, engine, onChunkSize } = this.settings;
+    const { chunkSize, contexts, seed, engine, communicator, onChunkSize } = this.settings;
     if (chunkSize !== 'auto') return chunkSize;
     const known = this.found.get(open);
     if (known !== undefined) return known;
-    const size = await findChunkSize(open.model, engine, Math.max(...contexts), seed);
+    const search = { longest: Math.max(...contexts), seed, communicator };
+    const size = await findChunkSize(open.model, engine, search);
     this.found.set(open, size);
     onChunkSize?.(open.choice, size);
     return size;

@@ -1,4 +1,5 @@
 /** Decoding rate against context, for several models. */
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import { formatTokenCount } from '../results/display.js';
 import { rowOf } from '../results/typed.js';
@@ -8,6 +9,7 @@ import { sweepModels, type OpenModel, type SweepProgress } from '../sweep/sweep.
 import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
 import { copyRate } from './copy-rate.js';
 import { ratioTable } from './ratios.js';
+import { engineOfRanks, RankTable } from './ranks.js';
 import { THROUGHPUT_RATIOS, THROUGHPUT_SCHEMA } from './tables.js';
 import {
   bytesOfContext,
@@ -23,6 +25,8 @@ export interface ProfileThroughputOptions {
   /** Tokens, measured in ascending order. */
   readonly contexts: readonly number[];
   readonly engine: Engine;
+  /** The ranks over which the models divide sequences; default: none. */
+  readonly communicator?: Communicator;
   /** Tokens decoded and timed one by one; default 32. */
   readonly tokens?: number;
   /** Tokens decoded before; default 4. */
@@ -34,11 +38,16 @@ export interface ProfileThroughputOptions {
   readonly onProgress?: (progress: SweepProgress<ThroughputKey>) => void;
 }
 
+/** What is measured of one device. */
+const OF_DEVICE = ['bytesPerSecond', 'copyBytesPerSecond', 'copyShare'] as const;
+
 /** Times greedy decoding after random prompts. A context that does not fit in memory is a failed cell. */
 export async function profileThroughput(
   options: ProfileThroughputOptions,
 ): Promise<Profile<ThroughputKey, ThroughputFigures>> {
-  const { models, engine, output, onProgress } = options;
+  const { models, output, onProgress, communicator = SOLO } = options;
+  const engine = engineOfRanks(options.engine, communicator);
+  const ranks = communicator.size;
   const { tokens = 32, warmUp = 4, fillCache: fill = false, seed = 1 } = options;
   const contexts = [...options.contexts].sort((a, b) => a - b);
   const parts = models.map((choice) => ({
@@ -49,29 +58,27 @@ export async function profileThroughput(
   const schema = THROUGHPUT_SCHEMA;
   const { table, writer } = openTable<ThroughputKey, ThroughputFigures>({
     schema,
-    parts,
-    engine,
-    seed,
+    ...{ parts, engine, communicator, seed },
     settings,
     output,
   });
-  const prompts = new Prompts(engine, contexts, { decoded: tokens + warmUp, seed, fill });
+  const prompts = new Prompts(engine, contexts, { decoded: tokens + warmUp, seed, fill, ranks });
+  const devices = new RankTable(schema, OF_DEVICE, engine.device, communicator);
   let rate: number | undefined;
   try {
     await sweepModels<ThroughputKey, ThroughputFigures>({
-      parts,
-      engine,
-      seed,
-      table,
+      ...{ parts, engine, communicator, seed, table },
       onProgress,
       unitsOf: ({ context }) => context,
-      measure: async (open, { context }, onTokens) => {
+      measure: async (open, key, onTokens) => {
+        const { context } = key;
         const prompt = prompts.of(open, context);
         rate ??= await copyRate(engine);
         const cache = prompt.reach(context, onTokens);
-        const figures = await measureDecoding(open.model, engine, cache, { warmUp, tokens, copyRate: rate });
+        const work = { warmUp, tokens, copyRate: rate, ranks };
+        const figures = await measureDecoding(open.model, engine, cache, work);
         cache.dispose();
-        return { ...figures, prefilledTokens: prompt.prefilledTokens };
+        return devices.together(key, { ...figures, prefilledTokens: prompt.prefilledTokens });
       },
     });
   } finally {
@@ -80,7 +87,7 @@ export async function profileThroughput(
   }
   const { cells } = table;
   const rows = cells.map((cell) => rowOf(schema, cell));
-  return { cells, writer, derived: [ratioTable(schema, rows, THROUGHPUT_RATIOS)] };
+  return { cells, writer, derived: [ratioTable(schema, rows, THROUGHPUT_RATIOS), ...devices.tables] };
 }
 
 /** The growing prompt of the model at work; the one before is released. */
@@ -103,11 +110,13 @@ class Prompts {
       return this.prompt;
     }
     this.dispose();
-    const need = (count: number): number => bytesOfContext(open.model.config, count, elementBytes);
+    const { ranks } = this.options;
+    const need = (count: number): number => bytesOfContext(open.model.config, count, elementBytes, ranks);
     requireMemory(this.engine, need(context), what);
     this.owner = open;
     // A context that does not fit must not cost the time to draw its prompt.
-    const fitting = this.contexts.filter((count) => need(count) <= this.engine.availableBytes());
+    const available = this.engine.availableBytes();
+    const fitting = this.contexts.filter((count) => need(count) <= available);
     const longest = Math.max(context, ...fitting);
     return (this.prompt = new GrowingContext(open.model, { ...this.options, longest }));
   }

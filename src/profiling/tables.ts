@@ -166,7 +166,8 @@ export const THROUGHPUT_SCHEMA: TableSchema<ThroughputKey, ThroughputFigures> = 
     {
       name: 'bytes_read',
       kind: 'result',
-      description: 'weights, keys, values and states that one token needs, by formula',
+      description:
+        'weights, keys, values and states that one token needs, by formula; of each device where several divide the context',
       display: 'bytes',
     },
     {

@@ -19,7 +19,7 @@ export interface ThroughputKey extends ModelKey {
 export interface DecodingFigures extends SecondsFigures {
   /** Operations for one token, by formula. */
   readonly decodeFlops: number;
-  /** Weights, keys, values and states that one token needs, by formula. */
+  /** Weights, keys, values and states that one token needs of each device, by formula. */
   readonly bytesRead: number;
   /** The same with keys and values counted in every layer that attends to them. */
   readonly bytesStreamed: number;
@@ -46,12 +46,19 @@ export interface ContextOptions {
   seed: number;
   /** Compute only the last chunk of each context, after random keys and values. */
   fill: boolean;
+  /** Ranks that divide the context; default 1. */
+  ranks?: number;
 }
 
-/** Bytes that a context takes beside the weights. */
-export function bytesOfContext(config: ModelConfig, context: number, bytesPerElement: number): number {
-  const chunk = defaultChunkSize(config);
-  return besideWeights(costs(config).inferenceMemory({ context, chunk, bytesPerElement }));
+/** Bytes that a context takes beside the weights, on each of the ranks that divide it. */
+export function bytesOfContext(
+  config: ModelConfig,
+  context: number,
+  bytesPerElement: number,
+  ranks = 1,
+): number {
+  const chunk = defaultChunkSize(config) * ranks;
+  return besideWeights(costs(config).inferenceMemory({ context, chunk, bytesPerElement, ranks }));
 }
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
@@ -76,8 +83,9 @@ export class GrowingContext {
 
   /** Bytes that `reach` takes beyond what is in memory already, the cache's keys and values included. */
   bytesToReach(context: number, bytesPerElement: number): number {
-    const perToken = costs(this.model.config).keyValueBytesPerToken(bytesPerElement);
-    return bytesOfContext(this.model.config, context, bytesPerElement) - this.cache.length * perToken;
+    const { ranks = 1 } = this.options;
+    const perToken = costs(this.model.config).keyValueBytesPerToken(bytesPerElement) / ranks;
+    return bytesOfContext(this.model.config, context, bytesPerElement, ranks) - this.cache.length * perToken;
   }
 
   /** A cache of `context` tokens, at least as many as before; the caller disposes of it. */
@@ -86,7 +94,7 @@ export class GrowingContext {
     const missing = context - cache.length;
     if (missing < 0) throw new RangeError(`the context has ${cache.length} tokens already`);
     if (missing > 0 && options.fill) {
-      const chunkSize = defaultChunkSize(model.config);
+      const chunkSize = defaultChunkSize(model.config) * (options.ranks ?? 1);
       this.computed += fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
     } else if (missing > 0) {
       const part = tf.slice(tokens, [0, cache.length], [1, missing]);
@@ -108,6 +116,8 @@ export interface DecodingWork {
   tokens: number;
   /** Bytes that a large copy reads and writes per second. */
   copyRate: number;
+  /** Ranks that divide the context; default 1. */
+  ranks?: number;
 }
 
 /**
@@ -118,14 +128,14 @@ export async function measureDecoding(
   model: LanguageModel,
   engine: Engine,
   cache: ModelCache,
-  { warmUp, tokens, copyRate }: DecodingWork,
+  { warmUp, tokens, copyRate, ranks = 1 }: DecodingWork,
 ): Promise<DecodingFigures> {
   const context = cache.length;
   let next = 0;
   const seconds = await timeRuns(engine, warmUp + tokens, () => {
     next = decodeGreedily(model, cache, next);
   });
-  const bytes = decodeBytes(model.config, context, ELEMENT_BYTES[engine.storage]);
+  const bytes = decodeBytes(model.config, context / ranks, ELEMENT_BYTES[engine.storage]);
   const timed = secondsFigures(seconds.slice(warmUp));
   const bytesPerSecond = bytes.streamed / timed.secondsMedian;
   return {

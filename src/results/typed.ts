@@ -20,7 +20,8 @@ export type TableCell<Key extends object, Figures extends object> =
   | (Key & Figures & { readonly status: 'ok'; readonly error: null })
   | (Key & { readonly [Name in keyof Figures]: null } & { readonly status: 'error'; readonly error: string });
 
-const camelCase = (name: string): string =>
+/** `kv_cache_bytes` → `kvCacheBytes`. */
+export const camelCase = (name: string): string =>
   name.replace(/_([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
 
 /** @throws TypeError for a field without a column: nothing that was measured is left out in silence */

@@ -1,4 +1,5 @@
 /** Measures every cell of a plan that is not known yet, one model after the other. */
+import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -52,18 +53,25 @@ export interface SweepOptions<Key, Figures> {
    */
   readonly measure: (open: OpenModel, key: Key, onUnits: (done: number) => void) => Promise<Figures>;
   readonly onProgress?: (progress: SweepProgress<Key>) => void;
-  /** End the sweep where a cell fails, since other ranks wait in the same cell; default: it is noted. */
-  readonly failFast?: boolean;
+  /**
+   * The ranks over which models divide sequences, all of which measure the same cells: a cell that fails ends the sweep, since the
+   * others wait in it. Default: none.
+   */
+  readonly communicator?: Communicator;
 }
 
 /** All keys of a plan, in order. */
 export const planOf = <Key>(parts: readonly SweepPart<Key>[]): Key[] => parts.flatMap(({ keys }) => keys);
 
 /** Weights drawn from the seed (a million draws repeated: what they are does not matter here), or the checkpoint's. */
-async function openModel({ config, checkpoint }: ModelChoice, seed: number): Promise<LanguageModel> {
-  if (checkpoint) return (await import('../checkpoint/load.js')).modelOf(checkpoint);
+async function openModel(
+  { config, checkpoint }: ModelChoice,
+  seed: number,
+  ranks: Communicator,
+): Promise<LanguageModel> {
+  if (checkpoint) return (await import('../checkpoint/load.js')).modelOf(checkpoint, ranks);
   const { createModel } = await import('../model/create.js');
-  return createModel(config, { seed, weights: 'repeated' });
+  return createModel(config, { seed, weights: 'repeated', ranks });
 }
 
 /** Makes the model when the first unknown cell asks for it. */
@@ -74,6 +82,7 @@ class LazyModel<Key> {
     private readonly part: SweepPart<Key>,
     private readonly engine: Engine,
     private readonly seed: number,
+    private readonly ranks: Communicator,
   ) {}
 
   async get(): Promise<OpenModel> {
@@ -82,7 +91,7 @@ class LazyModel<Key> {
     const bytes = costs(choice.config).weightBytes(ELEMENT_BYTES[this.engine.storage]);
     requireMemory(this.engine, bytes, `the weights of ${modelLabel(choice)}`);
     const foreignBytes = this.engine.memory().liveBytes;
-    const model = await (open?.() ?? openModel(choice, this.seed));
+    const model = await (open?.() ?? openModel(choice, this.seed, this.ranks));
     const weightBytes = this.engine.memory().liveBytes - foreignBytes;
     return (this.opened = { choice, model, foreignBytes, weightBytes });
   }
@@ -94,14 +103,14 @@ class LazyModel<Key> {
 
 /** Runs the sweep. A cell that fails is noted with its reason, and the sweep continues with the next. */
 export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figures>): Promise<void> {
-  const { parts, table, unitsOf, measure, onProgress } = options;
+  const { parts, table, unitsOf, measure, onProgress, communicator = SOLO } = options;
   const total = planOf(parts)
     .filter((key) => !table.has(key))
     .reduce((sum, key) => sum + unitsOf(key), 0);
   let done = 0;
   for (const part of parts) {
     const { choice } = part;
-    const model = new LazyModel(part, options.engine, options.seed);
+    const model = new LazyModel(part, options.engine, options.seed, communicator);
     try {
       for (const key of part.keys) {
         if (table.has(key)) continue;
@@ -110,7 +119,7 @@ export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figur
         };
         report(0);
         const work = async (): Promise<Figures> => measure(await model.get(), key, report);
-        if (options.failFast === true) table.append({ ...key, ...(await work()) });
+        if (communicator.size > 1) table.append({ ...key, ...(await work()) });
         else await attempt(table, key, work);
         report(unitsOf(key));
         done += unitsOf(key);

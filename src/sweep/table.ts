@@ -1,4 +1,5 @@
 /** Opens the typed table of a sweep: in files, with the cells an earlier run has finished, or in memory. */
+import type { Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import type { Json } from '../results/canonical.js';
 import { collectProvenance } from '../results/provenance.js';
@@ -40,6 +41,8 @@ export interface TablePlan<Key extends ModelKey, Figures extends object> {
   readonly schema: TableSchema<Key, Figures>;
   readonly parts: readonly SweepPart<Key>[];
   readonly engine?: Engine;
+  /** The ranks over which models divide sequences; default: none. */
+  readonly communicator?: Communicator;
   readonly seed: number;
   /** What determines the cells beside model, engine and key. */
   readonly settings: Readonly<Record<string, Json>>;
@@ -62,13 +65,14 @@ export function openTable<Key extends ModelKey, Figures extends object>(
 }
 
 function openWriter<Key extends ModelKey, Figures extends object>(
-  { schema, parts, engine, seed, settings }: TablePlan<Key, Figures>,
+  { schema, parts, engine, communicator, seed, settings }: TablePlan<Key, Figures>,
   { directory, resume = true, record = { command: [], flags: {} } }: TableOutput,
   plan: readonly Row[],
 ): ResultWriter {
   const provenance = collectProvenance({
     ...record,
     engine,
+    communicator,
     configuration: parts.map(({ choice }) => ({ name: choice.name, ...choice.config })),
   });
   const { cpu, cores } = provenance.machine;
@@ -77,8 +81,13 @@ function openWriter<Key extends ModelKey, Figures extends object>(
     provenance,
     resume,
     plan,
-    settings: settingsByKey(parts, seed, { ...settings, computer }),
+    settings: settingsByKey(parts, seed, { ...settings, computer, ...divisionOf(communicator) }),
   });
+}
+
+/** One process goes without saying. */
+function divisionOf(communicator: Communicator | undefined): Readonly<Record<string, Json>> {
+  return communicator === undefined || communicator.size === 1 ? {} : { ranks: communicator.size };
 }
 
 /** What determines the cells of each model, found by the row of a key. */

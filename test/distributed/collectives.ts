@@ -54,3 +54,23 @@ export function checkCollectives(communicator: Communicator): void {
   );
   if (size > 1) assert.throws(() => communicator.reduceScatter(own(size + 1)), /evenly/);
 }
+
+/** Parts of the ranks by themselves, and all of them in between. */
+export function checkSplit(communicator: Communicator): void {
+  const { rank, size } = communicator;
+  const parity = communicator.split(rank % 2);
+  const alike = Array.from({ length: size }, (_, r) => r).filter((r) => r % 2 === rank % 2);
+  assert.equal([parity.rank, parity.size], [alike.indexOf(rank), alike.length]);
+  const whole = communicator.split(0);
+  for (let round = 0; round < 3; round++) {
+    const own = tf.tensor1d([value(rank, round)]);
+    assert.equal(
+      numbers(parity.allGather(own)),
+      alike.map((r) => value(r, round)),
+    );
+    const all = Array.from({ length: size }, (_, r) => value(r, round));
+    for (const some of [whole, communicator]) assert.equal(numbers(some.allGather(own)), all);
+  }
+  parity.close();
+  whole.close();
+}

@@ -3,7 +3,7 @@ import { ranksOf } from '../../src/distributed/ranks.js';
 import type { EngineName } from '../../src/engines/engine.js';
 import { joinRanks } from '../../src/engines/join.js';
 import { startEngine } from '../../src/engines/start.js';
-import { checkCollectives } from './collectives.js';
+import { checkCollectives, checkSplit } from './collectives.js';
 
 const ranks = ranksOf(process.env);
 if (ranks === null) throw new Error('no rank in the environment');
@@ -14,6 +14,7 @@ const engine = await startEngine(process.argv[2] as EngineName, {
 });
 const communicator = await joinRanks(engine, ranks);
 checkCollectives(communicator);
+checkSplit(communicator);
 communicator.barrier();
 communicator.close();
 process.stdout.write(`rank ${communicator.rank} of ${communicator.size}: ${communicator.description}\n`);

@@ -6,7 +6,6 @@ import { Haystack } from '../../data/needle/haystack.js';
 import type { NeedleVariant } from '../../data/needle/templates.js';
 import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle/prompt.js';
 import { SOLO } from '../../distributed/communicator.js';
-import type { Engine } from '../../engines/engine.js';
 import { RunError, UsageError } from '../../errors.js';
 import { costs, defaultChunkSize } from '../../model/costs.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
@@ -235,9 +234,15 @@ function promptOf(
 }
 
 /** Bytes a trial takes beside the weights. */
-function trialBytes({ choice: { config } }: Candidate, engine: Engine, context: number): number {
+function trialBytes(
+  { engine, communicator = SOLO }: NeedleRun,
+  { choice: { config } }: Candidate,
+  context: number,
+): number {
   const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const question = { context: context + ANSWER_TOKENS, bytesPerElement, chunk: defaultChunkSize(config) };
+  const { size: ranks } = communicator;
+  const chunk = ranks * defaultChunkSize(config);
+  const question = { context: context + ANSWER_TOKENS, bytesPerElement, chunk, ranks };
   return besideWeights(costs(config).inferenceMemory(question));
 }
 
@@ -245,7 +250,8 @@ const trialName = ({ choice }: Candidate, context: number): string =>
   `a prompt of ${formatTokenCount(context)} tokens (${modelLabel(choice)})`;
 
 /** Says before the work starts which contexts do not fit, and refuses when none does. */
-function checkMemory({ engine, note }: NeedleRun, parts: readonly Part[], table: TrialTable): void {
+function checkMemory(run: NeedleRun, parts: readonly Part[], table: TrialTable): void {
+  const { engine, note } = run;
   const refusals: RunError[] = [];
   let fitting = 0;
   for (const { candidate, keys } of parts) {
@@ -253,7 +259,7 @@ function checkMemory({ engine, note }: NeedleRun, parts: readonly Part[], table:
     const weights = costs(candidate.choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
     for (const length of missing) {
       try {
-        requireMemory(engine, weights + trialBytes(candidate, engine, length), trialName(candidate, length));
+        requireMemory(engine, weights + trialBytes(run, candidate, length), trialName(candidate, length));
         fitting += 1;
       } catch (error) {
         if (!(error instanceof RunError)) throw error;
@@ -267,7 +273,7 @@ function checkMemory({ engine, note }: NeedleRun, parts: readonly Part[], table:
 }
 
 async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable): Promise<void> {
-  const { engine, seed, onProgress } = run;
+  const { engine, seed, onProgress, communicator } = run;
   const partOf = new Map<ModelChoice, Part>(parts.map((part) => [part.choice, part]));
   await sweepModels<NeedleTrialKey, TrialFigures>({
     parts,
@@ -275,13 +281,13 @@ async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable
     seed,
     table,
     onProgress,
-    failFast: (run.communicator ?? SOLO).size > 1,
+    communicator,
     unitsOf: ({ context }) => context,
     measure: ({ model, choice }, key, onTokens) => {
       const part = partOf.get(choice);
       if (part === undefined) throw new Error('a model outside the plan');
       const { candidate } = part;
-      requireMemory(engine, trialBytes(candidate, engine, key.context), trialName(candidate, key.context));
+      requireMemory(engine, trialBytes(run, candidate, key.context), trialName(candidate, key.context));
       return runTrial(promptOf(run, part, key), { model, tokenizer: candidate.tokenizer, engine, onTokens });
     },
   });

@@ -4,26 +4,14 @@
  * it between runs; so a short run, which every rank computes whole, needs nothing of the others but their part of attention.
  */
 import type { Communicator } from '../../distributed/communicator.js';
-import {
-  broadcastTensors,
-  mergeParts,
-  type PartialAttention,
-  receiveTensors,
-  rotary,
-  sendTensors,
-} from '../../ops/index.js';
-import * as tf from '../../tf.js';
-import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
+import { broadcastTensors, receiveTensors, sendTensors, type Shapes } from '../../ops/index.js';
+import type * as tf from '../../tf.js';
+import type { Rotation, Rows } from '../layers/heads.js';
 import { UsageError } from '../../errors.js';
 import { RecurrentState, WindowRing } from './constant.js';
-import type { KeyValueMemory, Memory, MemoryOptions, SelfMemory, StateMemory, StateStep } from './memory.js';
+import { DividedKeys, SHORT_RUNS } from './divided-keys.js';
+import type { DividedMemory, Memory, MemoryOptions, SelfMemory, StateMemory, StateStep } from './memory.js';
 import { PagedMemory } from './pages.js';
-
-/** A memory of this rank, one of several. */
-export interface DividedMemory extends Memory {
-  /** After a run of which every rank had a slice: what follows may be computed on any rank. */
-  unite(): void;
-}
 
 /** What one rank's memories are made for: its slices, and what short runs add. */
 export function shareOfRank(options: MemoryOptions, { size }: Communicator): MemoryOptions {
@@ -46,6 +34,10 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   readonly grows = false;
   /** Recorded steps do not talk to other ranks. */
   readonly isWritable = false;
+  /** After the last run of slices. */
+  private shapeBefore = '';
+  /** Whether two such runs left the same shapes: what has a constant size is then full, and all ranks know it. */
+  private steady = false;
 
   constructor(
     private readonly own: RecurrentState | WindowRing,
@@ -68,15 +60,25 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   private between<Result>(rows: Rows, mix: () => Result): Result {
     const { rank, size } = this.ranks;
     const isSlice = rows.isSlice === true;
-    if (isSlice && rank > 0) this.own.restore(receiveTensors(this.ranks, rank - 1) as tf.Tensor4D[]);
+    if (isSlice && rank > 0) {
+      const before = receiveTensors(this.ranks, rank - 1, this.steady ? this.shapes : null);
+      this.own.restore(before as tf.Tensor4D[]);
+    }
     const mixed = mix();
-    if (isSlice && rank < size - 1) sendTensors(this.ranks, this.own.carried(), rank + 1);
+    if (isSlice && rank < size - 1) sendTensors(this.ranks, this.own.carried(), rank + 1, this.steady);
     return mixed;
   }
 
   unite(): void {
-    const last = broadcastTensors(this.ranks, this.own.carried(), this.ranks.size - 1);
+    const last = broadcastTensors(this.ranks, this.own.carried(), this.ranks.size - 1, this.steady);
     this.own.restore(last as tf.Tensor4D[]);
+    const shape = this.own.shape();
+    this.steady = shape === this.shapeBefore;
+    this.shapeBefore = shape;
+  }
+
+  private get shapes(): Shapes {
+    return this.own.carried().map((tensor) => tensor.shape);
   }
 
   get bytes(): number {
@@ -84,7 +86,10 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   }
 
   fork(): HandedOn {
-    return new HandedOn(this.own.fork() as RecurrentState | WindowRing, this.ranks);
+    const copy = new HandedOn(this.own.fork() as RecurrentState | WindowRing, this.ranks);
+    copy.shapeBefore = this.shapeBefore;
+    copy.steady = this.steady;
+    return copy;
   }
 
   mark(length: number): void {
@@ -96,6 +101,8 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   }
 
   rewind(length: number): void {
+    this.shapeBefore = '';
+    this.steady = false;
     this.own.rewind(length);
   }
 
@@ -126,164 +133,4 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   resume(): void {
     this.own.resume();
   }
-}
-
-/** Short runs are kept by one rank for so many positions, then by the next. */
-const SHORT_RUNS = 256;
-
-/** Positions that this rank keeps. */
-interface Kept {
-  readonly start: number;
-  readonly count: number;
-}
-
-/** Keys and values of all positions, each on the rank that made it. */
-class DividedKeys implements DividedMemory, KeyValueMemory {
-  readonly grows = true;
-  readonly isWritable = false;
-  private kept: Kept[] = [];
-
-  constructor(
-    private readonly own: PagedMemory,
-    private readonly ranks: Communicator,
-  ) {}
-
-  append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
-    requireConsecutive(rows);
-    if (!this.keeps(rows)) return;
-    this.own.append(k, v, rows, rotation);
-    this.kept.push({ start: rows.start, count: k.shape[1] });
-  }
-
-  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
-    requireConsecutive(rows);
-    return tf.tidy(() => {
-      const queries = rotation === null ? tf.clone(q) : rotary(q, rotationAt(rows, rotation));
-      q.dispose();
-      return rows.isSlice === true ? this.attendSlices(queries) : this.attendSame(queries, rows);
-    });
-  }
-
-  extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
-    this.append(k, v, rows, rotation);
-    return this.attend(q, rows, rotation);
-  }
-
-  /** Whether this rank keeps the keys and values of the rows. */
-  private keeps({ start, isSlice }: Rows): boolean {
-    return isSlice === true || Math.floor(start / SHORT_RUNS) % this.ranks.size === this.ranks.rank;
-  }
-
-  /** All ranks have the same queries, of the last positions appended: each attends to its part, and all merge all parts. */
-  private attendSame(q: tf.Tensor4D, rows: Rows): tf.Tensor4D {
-    const { ranks } = this;
-    const part = this.own.attendPartly(q, this.keeps(rows) ? 'causal' : this.own.length);
-    const outputs = slicesOf(ranks.allGather(tf.reshape(part.output, [q.size])), ranks.size, q.shape);
-    const { shape, size } = part.logSumExp;
-    const sums = slicesOf(ranks.allGather(tf.reshape(part.logSumExp, [size])), ranks.size, shape);
-    return mergeParts(
-      outputs.map((output, i) => ({
-        output: output as tf.Tensor4D,
-        logSumExp: sums[i] as tf.Tensor3D,
-      })),
-    );
-  }
-
-  /**
-   * Every rank has queries of its own: they go to all ranks, and each answers for its part. A rank's newest keys are seen by
-   * queries of later ranks, causally by its own, and not by those before it.
-   */
-  private attendSlices(q: tf.Tensor4D): tf.Tensor4D {
-    const { rank, size } = this.ranks;
-    const all = slicesOf(this.ranks.allGather(tf.reshape(q, [q.size])), size, q.shape) as tf.Tensor4D[];
-    const before = this.own.length - q.shape[1];
-    const answer = (from: number): PartialAttention =>
-      this.own.attendPartly(
-        all[from] as tf.Tensor4D,
-        from === rank ? 'causal' : from > rank ? this.own.length : before,
-      );
-    const parts: PartialAttention[] = [];
-    for (let distance = 0; distance < size; distance++) {
-      const [to, from] = [(rank + distance) % size, (rank - distance + size) % size];
-      const mine = answer(to);
-      parts[from] = distance === 0 ? mine : this.swap(mine, to, from);
-    }
-    return mergeParts(parts);
-  }
-
-  /** Sends an answer to the rank that asked, and receives one. */
-  private swap({ output, logSumExp }: PartialAttention, to: number, from: number): PartialAttention {
-    const swapped = (x: tf.Tensor): tf.Tensor =>
-      this.ranks.exchange({ x, to }, { shape: x.shape, dtype: 'float32', from }) as tf.Tensor;
-    return { output: swapped(output) as tf.Tensor4D, logSumExp: swapped(logSumExp) as tf.Tensor3D };
-  }
-
-  settle(): void {
-    this.own.settle();
-  }
-
-  unite(): void {
-    // Keys and values stay where they are.
-  }
-
-  get bytes(): number {
-    return this.own.bytes;
-  }
-
-  fork(): DividedKeys {
-    const copy = new DividedKeys(this.own.fork(), this.ranks);
-    copy.kept = [...this.kept];
-    return copy;
-  }
-
-  mark(): void {
-    // Pages keep everything.
-  }
-
-  canRewind(): boolean {
-    return true;
-  }
-
-  rewind(length: number): void {
-    this.kept = this.kept.flatMap(({ start, count }) =>
-      start < length ? [{ start, count: Math.min(count, length - start) }] : [],
-    );
-    this.own.rewind(this.kept.reduce((sum, { count }) => sum + count, 0));
-  }
-
-  dispose(): void {
-    this.own.dispose();
-  }
-
-  written(): readonly tf.Tensor[] {
-    return this.own.written();
-  }
-
-  carried(): readonly tf.Tensor4D[] {
-    return [];
-  }
-
-  restore(): void {
-    // Its pages are written in place.
-  }
-
-  shape(): string {
-    return this.own.shape();
-  }
-
-  resume(): never {
-    throw new TypeError('steps of several ranks are not recorded');
-  }
-}
-
-function requireConsecutive({ positions }: Rows): void {
-  if (positions !== null) throw new RangeError('rows of divided sequences follow each other');
-}
-
-/** The parts of x [N * n] that the ranks gave. */
-function slicesOf(x: tf.Tensor1D, size: number, shape: readonly number[]): tf.Tensor[] {
-  const count = x.size / size;
-  return Array.from({ length: size }, (_, rank) =>
-    tf.reshape(tf.slice(x, [rank * count], [count]), [...shape]),
-  );
 }

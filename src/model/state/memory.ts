@@ -40,6 +40,12 @@ export interface Memory {
   resume(length: number): void;
 }
 
+/** A memory of this rank, one of several. */
+export interface DividedMemory extends Memory {
+  /** After a run of which every rank had a slice: what follows may be computed on any rank. */
+  unite(): void;
+}
+
 /** Keys and values of a layer of its own: it appends and attends at once. */
 export interface SelfMemory extends Memory {
   /**

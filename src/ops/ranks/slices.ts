@@ -51,33 +51,54 @@ function shapesOf(header: ArrayLike<number>): number[][] {
   });
 }
 
-/** Sends tensors, float32, and their shapes. */
-export function sendTensors(ranks: Communicator, tensors: readonly tf.Tensor[], to: number): void {
-  const header = tf.tensor1d(headerOf(tensors), 'int32');
-  ranks.exchange({ x: header, to }, null);
-  header.dispose();
+export type Shapes = readonly (readonly number[])[];
+
+/**
+ * Sends tensors, float32, and their shapes.
+ * @param known whether the receiver knows the shapes: to read them it would wait for all work before
+ */
+export function sendTensors(
+  ranks: Communicator,
+  tensors: readonly tf.Tensor[],
+  to: number,
+  known = false,
+): void {
+  if (!known) {
+    const header = tf.tensor1d(headerOf(tensors), 'int32');
+    ranks.exchange({ x: header, to }, null);
+    header.dispose();
+  }
   for (const x of tensors) if (x.size > 0) ranks.exchange({ x, to }, null);
 }
 
-/** What `sendTensors` of rank `from` sends. */
-export function receiveTensors(ranks: Communicator, from: number): tf.Tensor[] {
+/** What `sendTensors` of rank `from` sends. @param known their shapes, where they are not sent along */
+export function receiveTensors(ranks: Communicator, from: number, known: Shapes | null = null): tf.Tensor[] {
+  return (known ?? receiveShapes(ranks, from)).map((shape) => receiveOne(ranks, shape, from));
+}
+
+function receiveShapes(ranks: Communicator, from: number): Shapes {
   const header = ranks.exchange(null, { shape: [HEADER], dtype: 'int32', from }) as tf.Tensor;
   const shapes = shapesOf(header.dataSync());
   header.dispose();
-  return shapes.map((shape) => receiveOne(ranks, shape, from));
+  return shapes;
 }
 
-function receiveOne(ranks: Communicator, shape: number[], from: number): tf.Tensor {
-  if (shape.includes(0)) return tf.zeros(shape);
+function receiveOne(ranks: Communicator, shape: readonly number[], from: number): tf.Tensor {
+  if (shape.includes(0)) return tf.zeros([...shape]);
   return ranks.exchange(null, { shape, dtype: 'float32', from }) as tf.Tensor;
 }
 
-/** The tensors of rank `root` on every rank; what the others give is not read. */
+/**
+ * The tensors of rank `root` on every rank; what the others give is not read.
+ * @param known whether all ranks give tensors of the same shapes
+ */
 export function broadcastTensors(
   ranks: Communicator,
   tensors: readonly tf.Tensor[],
   root: number,
+  known = false,
 ): tf.Tensor[] {
+  if (known) return tensors.map((x) => (x.size > 0 ? ranks.broadcast(x, root) : tf.clone(x)));
   const isRoot = ranks.rank === root;
   const header = tf.tidy(() => {
     const own = tf.tensor1d(isRoot ? headerOf(tensors) : new Int32Array(HEADER), 'int32');

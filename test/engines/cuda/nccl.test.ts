@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { joinByNccl } from '../../../src/engines/cuda/nccl.js';
-import { checkCollectives } from '../../distributed/collectives.js';
+import { checkCollectives, checkSplit } from '../../distributed/collectives.js';
 import { cudaBackend, gpuSuite } from './gpu.js';
 
 const test = await gpuSuite('cuda nccl', { storage: 'float32' });
@@ -14,6 +14,7 @@ test('the collectives of one rank', async () => {
   const communicator = await joinByNccl(ranks, cudaBackend());
   assert.match(communicator.description, /^NCCL 2\.\d+/);
   checkCollectives(communicator);
+  checkSplit(communicator);
   communicator.close();
 });
 

@@ -1,0 +1,113 @@
+/**
+ * Data parallel training of the 160M models, started once for each GPU: `torchrun --no-python --nproc-per-node N node --import tsx
+ * bench/cuda/ranks-training.ts DIRECTORY`. One rank is measured in the same run, on every GPU by itself.
+ */
+import { SOLO } from '../../src/distributed/communicator.js';
+import { costs, presetConfig } from '../../src/model/index.js';
+import { timeRuns } from '../../src/profiling/timing.js';
+import { median } from '../../src/sweep/statistics.js';
+import { trainer } from '../training-step.js';
+import { counted } from './counted.js';
+import { openSession } from './session.js';
+
+const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 8, 3];
+/** Bytes of a parameter as layers read it. */
+const STORED = 2;
+
+const schema = {
+  name: 'ranks-training',
+  columns: [
+    { name: 'model', kind: 'key', description: 'preset' },
+    { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
+    { name: 'ranks', kind: 'key', description: 'GPUs that train together' },
+    { name: 'tokens_per_step', kind: 'result', description: 'of all ranks' },
+    {
+      name: 'seconds',
+      kind: 'timing',
+      description: 'one step of `yoco train`: losses, gradients, clipping, AdamW; median of the first rank',
+      digits: 6,
+    },
+    { name: 'tokens_per_second', kind: 'timing', description: 'of all ranks', digits: 0 },
+    { name: 'speedup', kind: 'timing', description: 'over one rank in the same run', digits: 3 },
+    {
+      name: 'optimizer_bytes',
+      kind: 'timing',
+      description: 'of one rank after a step, beyond parameters of 16 bits: moments and float32 weights',
+      display: 'bytes',
+    },
+    { name: 'optimizer_share', kind: 'timing', description: 'of that of one rank alone', digits: 3 },
+    { name: 'sent_bytes', kind: 'timing', description: 'by one rank in a step', display: 'bytes' },
+    {
+      name: 'peak_bytes',
+      kind: 'timing',
+      description: 'largest sum of all tensors, of the first rank',
+      display: 'bytes',
+    },
+    {
+      name: 'last_loss',
+      kind: 'timing',
+      description: 'nats per token, the same tokens again and again',
+      digits: 4,
+    },
+  ],
+} as const;
+
+const { engine, table, communicator } = await openSession(schema, {
+  configuration: (['yoco', 'transformer'] as const).map((name) => ({ ...presetConfig('160m', name) })),
+  constants: { batch: BATCH, length: TIME, steps: STEPS, warmUp: WARM_UP, seed: 1 },
+});
+
+interface Measured {
+  readonly seconds: number;
+  readonly optimizerBytes: number;
+  readonly sentBytes: number;
+  readonly peakBytes: number;
+  readonly lastLoss: number;
+}
+
+async function measure(architecture: 'yoco' | 'transformer', ranks: number): Promise<Measured> {
+  const config = presetConfig('160m', architecture);
+  const { communicator: world, sent } = counted(ranks === 1 ? SOLO : communicator);
+  const before = engine.memory().liveBytes;
+  engine.resetPeak();
+  const { step, dispose } = trainer(config, BATCH, TIME, { world });
+  let lastLoss = step();
+  const optimizerBytes = engine.memory().liveBytes - before - STORED * costs(config).parameters();
+  const sentBytes = sent.collected + sent.other;
+  communicator.barrier();
+  const seconds = await timeRuns(engine, WARM_UP + STEPS, () => {
+    lastLoss = step();
+  });
+  dispose();
+  const peakBytes = engine.memory().peakBytes - before;
+  return { seconds: median(seconds.slice(WARM_UP)), optimizerBytes, sentBytes, peakBytes, lastLoss };
+}
+
+for (const architecture of ['yoco', 'transformer'] as const) {
+  const alone = await measure(architecture, 1);
+  for (const ranks of communicator.size === 1 ? [1] : [1, communicator.size]) {
+    const found = ranks === 1 ? alone : await measure(architecture, ranks);
+    const tokens = ranks * BATCH * TIME;
+    const speedup = (ranks * alone.seconds) / found.seconds;
+    table.append({
+      ...{ model: '160m', architecture, ranks, speedup },
+      tokens_per_step: tokens,
+      seconds: found.seconds,
+      tokens_per_second: tokens / found.seconds,
+      optimizer_bytes: found.optimizerBytes,
+      optimizer_share: found.optimizerBytes / alone.optimizerBytes,
+      sent_bytes: found.sentBytes,
+      peak_bytes: found.peakBytes,
+      last_loss: found.lastLoss,
+      status: 'ok',
+    });
+    if (communicator.rank > 0) continue;
+    const rate = Math.round(tokens / found.seconds);
+    process.stdout.write(
+      `160m ${architecture}, ${ranks} ranks: ${(found.seconds * 1000).toFixed(2)} ms, ${rate} tokens/s, ${speedup.toFixed(3)} x, ` +
+        `optimizer ${(found.optimizerBytes / alone.optimizerBytes).toFixed(3)} of one, loss ${found.lastLoss.toFixed(4)}\n`,
+    );
+  }
+}
+table.close();
+communicator.close();

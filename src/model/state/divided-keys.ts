@@ -1,0 +1,184 @@
+/** Keys and values of sequences that are divided over ranks: they stay where they were made, and attention to all parts is merged. */
+import type { Communicator } from '../../distributed/communicator.js';
+import { mergeParts, type PartialAttention, rotary } from '../../ops/index.js';
+import * as tf from '../../tf.js';
+import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
+import type { DividedMemory, KeyValueMemory } from './memory.js';
+import type { HeadShape, PagedMemory } from './pages.js';
+
+/** Short runs are kept by one rank for so many positions, then by the next. */
+export const SHORT_RUNS = 256;
+
+/** Positions that this rank keeps. */
+interface Kept {
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Keys and values of all positions, each on the rank that made it. */
+export class DividedKeys implements DividedMemory, KeyValueMemory {
+  readonly grows = true;
+  readonly isWritable = false;
+  private kept: Kept[] = [];
+
+  constructor(
+    private readonly own: PagedMemory,
+    private readonly ranks: Communicator,
+  ) {}
+
+  append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
+    requireConsecutive(rows);
+    if (!this.keeps(rows)) return;
+    this.own.append(k, v, rows, rotation);
+    this.kept.push({ start: rows.start, count: k.shape[1] });
+  }
+
+  attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
+    requireConsecutive(rows);
+    return tf.tidy(() => {
+      const queries = rotation === null ? tf.clone(q) : rotary(q, rotationAt(rows, rotation));
+      q.dispose();
+      return rows.isSlice === true ? this.attendSlices(queries) : this.attendSame(queries, rows);
+    });
+  }
+
+  extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
+    this.append(k, v, rows, rotation);
+    return this.attend(q, rows, rotation);
+  }
+
+  /**
+   * Appends `count` positions as `StoredMemory` does, each rank an equal part, and one more the first of them where it is uneven.
+   * @param start positions before them
+   */
+  fill(block: tf.Tensor4D, count: number, start: number): void {
+    const { rank, size } = this.ranks;
+    const from = Math.ceil((rank * count) / size);
+    const part = Math.ceil(((rank + 1) * count) / size) - from;
+    if (part === 0) return;
+    this.own.fill(block, part);
+    this.kept.push({ start: start + from, count: part });
+  }
+
+  get headShape(): HeadShape {
+    return this.own.headShape;
+  }
+
+  /** Whether this rank keeps the keys and values of the rows. */
+  private keeps({ start, isSlice }: Rows): boolean {
+    return isSlice === true || Math.floor(start / SHORT_RUNS) % this.ranks.size === this.ranks.rank;
+  }
+
+  /** All ranks have the same queries, of the last positions appended: each attends to its part, and all merge all parts. */
+  private attendSame(q: tf.Tensor4D, rows: Rows): tf.Tensor4D {
+    const { ranks } = this;
+    const part = this.own.attendPartly(q, this.keeps(rows) ? 'causal' : this.own.length);
+    const outputs = slicesOf(ranks.allGather(tf.reshape(part.output, [q.size])), ranks.size, q.shape);
+    const { shape, size } = part.logSumExp;
+    const sums = slicesOf(ranks.allGather(tf.reshape(part.logSumExp, [size])), ranks.size, shape);
+    return mergeParts(
+      outputs.map((output, i) => ({
+        output: output as tf.Tensor4D,
+        logSumExp: sums[i] as tf.Tensor3D,
+      })),
+    );
+  }
+
+  /**
+   * Every rank has queries of its own: they go to all ranks, and each answers for its part. A rank's newest keys are seen by
+   * queries of later ranks, causally by its own, and not by those before it.
+   */
+  private attendSlices(q: tf.Tensor4D): tf.Tensor4D {
+    const { rank, size } = this.ranks;
+    const all = slicesOf(this.ranks.allGather(tf.reshape(q, [q.size])), size, q.shape) as tf.Tensor4D[];
+    const before = this.own.length - q.shape[1];
+    const answer = (from: number): PartialAttention =>
+      this.own.attendPartly(
+        all[from] as tf.Tensor4D,
+        from === rank ? 'causal' : from > rank ? this.own.length : before,
+      );
+    const parts: PartialAttention[] = [];
+    for (let distance = 0; distance < size; distance++) {
+      const [to, from] = [(rank + distance) % size, (rank - distance + size) % size];
+      const mine = answer(to);
+      parts[from] = distance === 0 ? mine : this.swap(mine, to, from);
+    }
+    return mergeParts(parts);
+  }
+
+  /** Sends an answer to the rank that asked, and receives one. */
+  private swap({ output, logSumExp }: PartialAttention, to: number, from: number): PartialAttention {
+    const swapped = (x: tf.Tensor): tf.Tensor =>
+      this.ranks.exchange({ x, to }, { shape: x.shape, dtype: 'float32', from }) as tf.Tensor;
+    return { output: swapped(output) as tf.Tensor4D, logSumExp: swapped(logSumExp) as tf.Tensor3D };
+  }
+
+  settle(): void {
+    this.own.settle();
+  }
+
+  unite(): void {
+    // Keys and values stay where they are.
+  }
+
+  get bytes(): number {
+    return this.own.bytes;
+  }
+
+  fork(): DividedKeys {
+    const copy = new DividedKeys(this.own.fork(), this.ranks);
+    copy.kept = [...this.kept];
+    return copy;
+  }
+
+  mark(): void {
+    // Pages keep everything.
+  }
+
+  canRewind(): boolean {
+    return true;
+  }
+
+  rewind(length: number): void {
+    this.kept = this.kept.flatMap(({ start, count }) =>
+      start < length ? [{ start, count: Math.min(count, length - start) }] : [],
+    );
+    this.own.rewind(this.kept.reduce((sum, { count }) => sum + count, 0));
+  }
+
+  dispose(): void {
+    this.own.dispose();
+  }
+
+  written(): readonly tf.Tensor[] {
+    return this.own.written();
+  }
+
+  carried(): readonly tf.Tensor4D[] {
+    return [];
+  }
+
+  restore(): void {
+    // Its pages are written in place.
+  }
+
+  shape(): string {
+    return this.own.shape();
+  }
+
+  resume(): never {
+    throw new TypeError('steps of several ranks are not recorded');
+  }
+}
+
+function requireConsecutive({ positions }: Rows): void {
+  if (positions !== null) throw new RangeError('rows of divided sequences follow each other');
+}
+
+/** The parts of x [N * n] that the ranks gave. */
+function slicesOf(x: tf.Tensor1D, size: number, shape: readonly number[]): tf.Tensor[] {
+  const count = x.size / size;
+  return Array.from({ length: size }, (_, rank) =>
+    tf.reshape(tf.slice(x, [rank * count], [count]), [...shape]),
+  );
+}

@@ -1,0 +1,90 @@
+/** Profiles of models whose sequences are divided over MPI processes. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/package-root.js';
+import { runCli } from '../cli/run.js';
+import { mpirun, mpiTest } from './mpirun.js';
+
+const test = suite('distributed: profiles');
+const yoco = join(packageRoot, 'bin', 'dev.js');
+
+let directory = '';
+test.before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'yoco-profiles-'));
+});
+test.after(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const SHARED = [
+  '--engine',
+  'cpu',
+  '--threads',
+  '1',
+  '--preset',
+  'pico',
+  '--context-parallel',
+  '2',
+  '--quiet',
+];
+
+/** The values of a column. */
+function column(file: string, name: string): string[] {
+  const [header = '', ...lines] = readFileSync(join(directory, file), 'utf8').trim().split('\n');
+  const at = header.split(',').indexOf(name);
+  assert.ok(at >= 0, `${file} has ${name}`);
+  return lines.map((line) => line.split(',')[at] ?? '');
+}
+
+mpiTest(test, 'memory is of one device, and every rank has a row', async () => {
+  const measuring = [
+    'profile-memory',
+    '--measure-up-to',
+    '24k',
+    '--ctx',
+    '24k',
+    '--chunk',
+    '256',
+    '--fill-cache',
+    ...SHARED,
+  ];
+  const { code, stderr } = await mpirun(2, [yoco, ...measuring, '--out', join(directory, 'memory')]);
+  assert.is(code, 0, stderr);
+  // 12,288 of 24,576 positions, 256 bytes each in float32; whole pages are allocated.
+  const [computed] = column('memory/profile-memory.csv', 'kv_cache_bytes').map(Number);
+  assert.is(computed, 12288 * 256);
+  const [measured = 0] = column('memory/profile-memory.csv', 'measured_kv_cache_bytes').map(Number);
+  assert.ok(measured >= 12288 * 256 && measured < 24576 * 256, String(measured));
+  assert.equal(column('memory/profile-memory-ranks.csv', 'rank'), ['0', '1']);
+  const { ranks } = JSON.parse(readFileSync(join(directory, 'memory/profile-memory.run.json'), 'utf8')) as {
+    ranks: { devices: string[] };
+  };
+  assert.is(ranks.devices.length, 2);
+});
+
+mpiTest(test, 'prefill is timed from all ranks idle to all idle', async () => {
+  const prefill = ['profile-prefill', '--ctx', '512', '--early-exit', 'on', '--repetitions', '2', ...SHARED];
+  const { code, stderr } = await mpirun(2, [yoco, ...prefill, '--out', join(directory, 'prefill')]);
+  assert.is(code, 0, stderr);
+  const rows = column('prefill/profile-prefill-ranks.timings.csv', 'peak_bytes').map(Number);
+  assert.is(rows.length, 2);
+  assert.equal(column('prefill/profile-prefill.timings.csv', 'peak_bytes').map(Number), [Math.max(...rows)]);
+});
+
+test('memory of several devices is computed in one process', async () => {
+  const computed = ['profile-memory', '--preset', 'pico', '--ctx', '1k', '--analytic', '--quiet'];
+  const bytesOn = async (devices: number): Promise<number> => {
+    const out = `analytic-${devices}`;
+    const { exitCode, stderr } = await runCli(
+      ...[...computed, '--context-parallel', String(devices), '--out', join(directory, out)],
+    );
+    assert.is(exitCode, 0, stderr);
+    return Number(column(`${out}/profile-memory.csv`, 'kv_cache_bytes')[0]);
+  };
+  assert.is(await bytesOn(4), (await bytesOn(1)) / 4);
+});
+
+test.run();
