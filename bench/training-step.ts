@@ -2,7 +2,7 @@
 import { Random } from '../src/random.js';
 import { createModel, type ModelConfig } from '../src/model/index.js';
 import { SOLO, type Communicator } from '../src/distributed/communicator.js';
-import { Optimizer } from '../src/training/optimizer.js';
+import { Optimizer, type TrainingOptimizer } from '../src/training/optimizer.js';
 import { ShardedOptimizer } from '../src/training/sharded-optimizer.js';
 import { GradientSum, meanLosses } from '../src/training/step.js';
 import type { Batch } from '../src/training/task.js';
@@ -46,7 +46,7 @@ export function trainer(
 ): Trainer {
   const model = createModel(config, { seed: 1, weights: 'repeated', ranks: sequence });
   const options = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const optimizer =
+  const optimizer: TrainingOptimizer =
     world.size === 1
       ? new Optimizer(model.parameters, options)
       : new ShardedOptimizer(model.parameters, options, world);
@@ -54,7 +54,10 @@ export function trainer(
   let steps = 0;
   return {
     step: () => {
-      const sum = new GradientSum(model, { batches: 1, recompute, ranks: world.size });
+      const sum = new GradientSum(model, {
+        ...{ batches: 1, recompute, ranks: world.size },
+        take: optimizer.take,
+      });
       sum.add(batch);
       const { gradients, losses } = sum;
       steps += 1;

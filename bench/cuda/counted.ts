@@ -30,12 +30,17 @@ export function counted(of: Communicator): { communicator: Communicator; sent: S
       sent.collected += (others * bytes(x)) / of.size;
       return of.reduceScatter(x);
     },
-    allGather(x) {
-      sent.collected += others * bytes(x);
-      return of.allGather(x);
+    startReduceScatter(x) {
+      sent.collected += (others * bytes(x)) / of.size;
+      return of.startReduceScatter(x);
+    },
+    allGather(x, precision) {
+      sent.collected +=
+        others * (precision === 'float32' ? 4 * x.size : precision === 'stored' ? 2 * x.size : bytes(x));
+      return of.allGather(x, precision);
     },
     broadcast(x, root) {
-      sent.other += (others * bytes(x)) / of.size;
+      sent.other += (others * 4 * x.size) / of.size;
       return of.broadcast(x, root);
     },
     exchange(send, receive) {

@@ -67,15 +67,17 @@ export function modelOf(
   return model;
 }
 
-/** Sets all parameters of a model, through one buffer of the largest. */
-export function loadParameters(model: LanguageModel, tensors: TensorSource): void {
+/** Sets all parameters of a model, through one buffer of the largest. @param keepsFloat32 as of `LanguageModel.load` */
+export function loadParameters(model: LanguageModel, tensors: TensorSource, keepsFloat32 = false): void {
   const names = [...model.parameters.keys()];
   const missing = names.find((name) => !tensors.has(name));
   if (missing !== undefined) throw new RunError(`${tensors.path}: tensor ${quote(missing)} is missing`);
   const sizes = names.map((name) => elementCount(tensors.info(name).shape) ?? 0);
   const values = new Float32Array(Math.max(...sizes));
   const scratch = new Uint8Array(PIECE_BYTES);
-  for (const name of names) model.load(name, tensors.readFloats(name, values, scratch));
+  for (const name of names) {
+    model.load(name, tensors.readFloats(name, values, scratch), keepsFloat32);
+  }
 }
 
 /** Tensors to be written as float32, read from the engine when their turn comes. */

@@ -2,9 +2,15 @@
  * How the ranks of a run talk. Two transports implement it: NCCL between GPUs and MPI between CPU processes. Every rank calls the
  * same collectives in the same order with tensors of the same shapes; which one a rank is must not decide what it calls.
  */
-import type * as tf from '../tf.js';
+import * as tf from '../tf.js';
 
 export type Reduction = 'sum' | 'max';
+
+/**
+ * Of floats on the way: as the tensor is kept, which must then be alike on all ranks; in 32 bits; or as the engine stores tensors,
+ * after which a float32 original alone stays.
+ */
+export type Precision = 'kept' | 'float32' | 'stored';
 
 export interface Outgoing {
   readonly x: tf.Tensor;
@@ -15,6 +21,12 @@ export interface Incoming {
   readonly shape: readonly number[];
   readonly dtype: 'float32' | 'int32';
   readonly from: number;
+}
+
+/** What a collective is going to give. */
+export interface Pending<T> {
+  /** What is computed from here on waits for it; to be called once. */
+  result(): T;
 }
 
 export interface Communicator {
@@ -29,15 +41,21 @@ export interface Communicator {
   /** Sums x [size * n] over all ranks; rank r keeps elements r n to (r + 1) n - 1: [n]. */
   reduceScatter(x: tf.Tensor1D): tf.Tensor1D;
 
-  /** The x [n] of all ranks, one after the other in the order of ranks: [size * n]. */
-  allGather(x: tf.Tensor1D): tf.Tensor1D;
+  /**
+   * The same, while this rank computes on: NCCL runs it beside what is queued later. All ranks start in the same order, and no
+   * tensor is read before its `result`, which outlives the surrounding tidy.
+   */
+  startReduceScatter(x: tf.Tensor1D): Pending<tf.Tensor1D>;
 
-  /** The x of rank `root` on every rank. */
+  /** The x [n] of all ranks, one after the other in the order of ranks: [size * n]. @param precision default `kept` */
+  allGather(x: tf.Tensor1D, precision?: Precision): tf.Tensor1D;
+
+  /** The x of rank `root` on every rank, in 32 bits. */
   broadcast<T extends tf.Tensor>(x: T, root: number): T;
 
   /**
-   * Sends a tensor to one rank and receives one from another, at the same time; either may be null. The receiver must know
-   * shape and type.
+   * Sends a tensor to one rank and receives one from another, at the same time and in 32 bits; either may be null. The receiver
+   * must know shape and type.
    */
   exchange(send: Outgoing | null, receive: Incoming | null): tf.Tensor | null;
 
@@ -57,6 +75,9 @@ export interface Communicator {
   close(): void;
 }
 
+/** What is there at once. */
+export const at = <T>(value: T): Pending<T> => ({ result: () => value });
+
 /** The place of a rank among those of its color. */
 export function placeIn(colors: readonly unknown[], rank: number): { rank: number; size: number } {
   const own = colors.flatMap((color, other) => (color === colors[rank] ? [other] : []));
@@ -70,6 +91,7 @@ export const SOLO: Communicator = {
   description: 'one process',
   allReduce: (x) => x.clone(),
   reduceScatter: (x) => x.clone(),
+  startReduceScatter: (x) => at(tf.keep(x.clone())),
   allGather: (x) => x.clone(),
   broadcast: (x) => x.clone(),
   exchange(send, receive) {

@@ -1,7 +1,14 @@
 /** Ranks on CPUs, which talk by MPI. Tensors live in the host's memory; every call returns when its data has arrived. */
 import { RunError } from '../errors.js';
 import * as tf from '../tf.js';
-import { placeIn, type Communicator, type Incoming, type Outgoing } from './communicator.js';
+import {
+  at,
+  type Communicator,
+  type Incoming,
+  type Outgoing,
+  type Pending,
+  placeIn,
+} from './communicator.js';
 import { loadMpi, type Mpi } from './mpi-library.js';
 import type { Ranks } from './ranks.js';
 
@@ -73,6 +80,10 @@ class MpiCommunicator implements Communicator {
       call.MPI_Reduce_scatter_block(packed, target, length, types.float32, reductions.sum, this.handle);
     }
     return tf.tensor1d(found);
+  }
+
+  startReduceScatter(x: tf.Tensor1D): Pending<tf.Tensor1D> {
+    return at(tf.keep(this.reduceScatter(x)));
   }
 
   allGather(x: tf.Tensor1D): tf.Tensor1D {

@@ -17,7 +17,7 @@ export type { RopeScaling } from './rope-scaling.js';
 export type { CacheBytes, ModelCache } from './state/state-cache.js';
 export { costs, defaultChunkSize, type Costs } from './costs.js';
 export { createModel, type CreateOptions } from './create.js';
-export { valueAndGradients, type ValueAndGradients } from './gradients.js';
+export { type GradientSink, valueAndGradients, type ValueAndGradients } from './gradients.js';
 export { INITIAL_VALUE_NAMES, INITIAL_VALUES, type InitialValues } from './initial-values.js';
 export type {
   CacheOptions,

@@ -125,9 +125,10 @@ export interface LanguageModel {
 
   /**
    * Sets a parameter from values in row-major order.
+   * @param keepsFloat32 whether they stay exact where the engine stores tensors in 16 bits; default: they are rounded
    * @throws RunError for an unknown name or another number of values than the parameter has
    */
-  load(name: string, values: Float32Array): void;
+  load(name: string, values: Float32Array, keepsFloat32?: boolean): void;
 
   dispose(): void;
 }

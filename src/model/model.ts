@@ -191,8 +191,8 @@ export class Model implements LanguageModel {
     return new Model(createConfig({ ...this.config, ropeTheta }), this.weights, this.ranks);
   }
 
-  load(name: string, values: Float32Array): void {
-    this.weights.load(name, values);
+  load(name: string, values: Float32Array, keepsFloat32 = false): void {
+    this.weights.load(name, values, keepsFloat32);
   }
 
   dispose(): void {

@@ -1,6 +1,7 @@
 /** The parameters of a model as tfjs variables. */
 import { Random } from '../random.js';
 import { RunError } from '../errors.js';
+import { float32Tensor } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
@@ -54,7 +55,7 @@ export class Weights {
     return variable;
   }
 
-  load(name: string, values: Float32Array): void {
+  load(name: string, values: Float32Array, keepsFloat32: boolean): void {
     const variable = this.get(name);
     if (values.length !== variable.size) {
       throw new RunError(
@@ -63,7 +64,10 @@ export class Weights {
     }
     tf.tidy(() => {
       // A copy: backends keep the array they are given, and training updates parameters in place.
-      variable.assign(tf.tensor(values.slice(), variable.shape));
+      const exact = keepsFloat32
+        ? float32Tensor(values, variable.shape)
+        : tf.tensor(values.slice(), variable.shape);
+      variable.assign(exact);
     });
   }
 

@@ -1,4 +1,5 @@
 /** The ops that models are written in. */
+export { float32Tensor } from './float32.js';
 export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/adamw.js';
 export { CACHE_TYPES, cacheBytes, cacheDefaults, type CacheType } from './attention/cache-type.js';
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';

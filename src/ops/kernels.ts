@@ -196,6 +196,8 @@ export interface Kernels {
 
   /** A copy of x that is kept in float32 whatever the storage type: what is computed from such tensors alone is so too. */
   Float32: Kernel<Tensors<'x'>>;
+  /** The float32 values whose bits are x, int32 [...], kept in float32 whatever the storage type. */
+  Float32Bits: Kernel<Tensors<'x'>>;
 
   /**
    * Causal depthwise convolution of K taps, y_t = f(bias + Σ_j weight_j x_{t-K+1+j}), f the identity or silu. x [B,T,D], weight

@@ -1,3 +1,4 @@
+import type { GradientSink } from '../model/index.js';
 import { type AdamWUpdate, adamWAll, clipScale } from '../ops/index.js';
 import * as tf from '../tf.js';
 
@@ -21,8 +22,10 @@ export type MomentReader = (name: string, shape: readonly number[]) => tf.Tensor
 
 /** What the loop needs of an optimizer, on one rank or several. */
 export interface TrainingOptimizer {
+  /** Where gradients can be given one by one, before `apply`, which then needs no others; disposes of them. */
+  readonly take?: GradientSink;
   /**
-   * One update; `gradients` has one tensor per parameter and is not disposed. On several ranks they are this rank's share, to be
+   * One update; `gradients` has one tensor per parameter, but for those that `take` was given, and is not disposed. On several ranks they are this rank's share, to be
    * added up.
    * @param step counted from 1 (for the bias correction)
    * @returns the L2 norm of all gradients together, before clipping; where it is not a finite number, nothing was changed
@@ -52,7 +55,10 @@ export class Optimizer implements TrainingOptimizer {
   apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number {
     const { beta1, beta2, epsilon, clip } = this.options;
     const updates = this.updates(gradients);
-    const { norm, scale } = clipScale([...gradients.values()], clip);
+    const { norm, scale } = clipScale(
+      updates.map(({ gradient }) => gradient),
+      clip,
+    );
     if (typeof norm === 'number' && !Number.isFinite(norm)) return norm;
     adamWAll(updates, { learningRate, beta1, beta2, epsilon, step, scale });
     scale?.dispose();

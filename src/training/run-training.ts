@@ -237,7 +237,11 @@ class Loop {
   private async gradients(stage: number): Promise<Gradients & StepSize> {
     const { task, recipe, grid } = this.options;
     const { accumulate, recompute } = recipe;
-    const sum = new GradientSum(this.model, { batches: accumulate, recompute, ranks: grid.world.size });
+    const { take } = this.optimizer;
+    const sum = new GradientSum(this.model, {
+      ...{ batches: accumulate, recompute, ranks: grid.world.size },
+      take,
+    });
     const cost = costs(this.model.config);
     let [tokens, flops] = [0, 0];
     let bytes: number | null = 0;

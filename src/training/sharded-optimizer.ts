@@ -1,8 +1,9 @@
 /**
- * AdamW on several ranks (Rajbhandari et al., ZeRO stage 1, arXiv 1910.02054): gradients are summed and dealt out, every rank
- * updates its piece of the parameters with moments that it alone keeps, and the new parameters are gathered.
+ * AdamW on several ranks (Rajbhandari et al., ZeRO stages 1 and 2, arXiv 1910.02054): gradients are summed and dealt out as the
+ * backward pass makes them, every rank updates its piece of the parameters with moments that it alone keeps, and the new
+ * parameters are gathered.
  */
-import type { Communicator } from '../distributed/communicator.js';
+import type { Communicator, Pending, Precision } from '../distributed/communicator.js';
 import { adamWAll, type AdamWUpdate } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { MomentReader, OptimizerOptions, TrainingOptimizer } from './optimizer.js';
@@ -11,6 +12,10 @@ import { planBuckets, type Bucket } from './shards.js';
 /** A bucket, and what this rank keeps of it: vectors of `piece` elements in float32. */
 interface Shard {
   readonly bucket: Bucket;
+  /** Gradients of this rank that wait for the others of the bucket. */
+  readonly gradients: Map<string, tf.Tensor>;
+  /** The sum over all ranks of this rank's piece, once the bucket is whole; null before. */
+  sum: Pending<tf.Tensor1D> | null;
   readonly parameters: tf.Variable;
   readonly first: tf.Variable;
   readonly second: tf.Variable;
@@ -18,6 +23,7 @@ interface Shard {
 
 export class ShardedOptimizer implements TrainingOptimizer {
   private readonly shards: readonly Shard[];
+  private readonly shardOf: ReadonlyMap<string, Shard>;
 
   /** Every rank has the same parameters. */
   constructor(
@@ -27,8 +33,12 @@ export class ShardedOptimizer implements TrainingOptimizer {
   ) {
     this.shards = planBuckets(parameters, communicator.size).map((bucket) => {
       const zeros = (): tf.Variable => tf.tidy(() => tf.variable(tf.zeros([bucket.piece]), false));
-      return { bucket, parameters: zeros(), first: zeros(), second: zeros() };
+      const own = { parameters: zeros(), first: zeros(), second: zeros() };
+      return { bucket, gradients: new Map(), sum: null, ...own };
     });
+    this.shardOf = new Map(
+      this.shards.flatMap((shard) => shard.bucket.parameters.map(({ name }) => [name, shard] as const)),
+    );
     this.takeParameters();
   }
 
@@ -42,11 +52,24 @@ export class ShardedOptimizer implements TrainingOptimizer {
     }
   }
 
+  /** Starts to sum a bucket as soon as all of its gradients are there. Every rank gives them in the same order. */
+  readonly take = (name: string, gradient: tf.Tensor): void => {
+    const shard = this.shardOf.get(name);
+    if (shard === undefined) throw new Error(`no parameter ${name}`);
+    const { gradients, bucket } = shard;
+    gradients.set(name, gradient);
+    if (gradients.size < bucket.parameters.length) return;
+    const whole = tf.tidy(() => this.joined(bucket, gradients));
+    shard.sum = this.communicator.startReduceScatter(whole);
+    whole.dispose();
+    tf.dispose([...gradients.values()]);
+    gradients.clear();
+  };
+
   apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number {
     const { clip, beta1, beta2, epsilon, weightDecay } = this.options;
-    const own = this.shards.map(({ bucket }) =>
-      tf.tidy(() => this.communicator.reduceScatter(this.joined(bucket, gradients))),
-    );
+    for (const [name, gradient] of gradients) this.take(name, tf.keep(tf.clone(gradient)));
+    const own = this.shards.map((shard) => sumOf(shard));
     const norm = this.norm(own);
     if (Number.isFinite(norm)) {
       const updates = this.shards.map(({ bucket, parameters, first, second }, i): AdamWUpdate => ({
@@ -67,21 +90,25 @@ export class ShardedOptimizer implements TrainingOptimizer {
 
   /** The L2 norm of all gradients, the same number on every rank. */
   private norm(own: readonly tf.Tensor[]): number {
-    const local = own.map((piece) => {
-      const square = tf.tidy(() => tf.sum(tf.square(piece)));
-      const value = square.dataSync()[0] ?? 0;
-      square.dispose();
-      // JSON has no NaN and no infinity.
-      return Number.isFinite(value) ? value : null;
-    });
+    const sums = tf.tidy(() => tf.stack(own.map((piece) => tf.sum(tf.square(piece)))));
+    // JSON has no NaN and no infinity.
+    const local = [...sums.dataSync()].map((value) => (Number.isFinite(value) ? value : null));
+    sums.dispose();
     const squares = this.communicator.gather(local).flat() as (number | null)[];
     return Math.sqrt(squares.reduce<number>((sum, value) => sum + (value ?? NaN), 0));
   }
 
+  /** Gives all ranks the new parameters, rounded as they are stored. */
   private spreadParameters(): void {
+    this.gatherParameters('stored');
+  }
+
+  /** @param isWanted whether this rank takes the parameters over */
+  private gatherParameters(precision: Precision, isWanted = true): void {
     for (const { bucket, parameters } of this.shards) {
       tf.tidy(() => {
-        const all = this.communicator.allGather(parameters as tf.Tensor as tf.Tensor1D);
+        const all = this.communicator.allGather(parameters as tf.Tensor as tf.Tensor1D, precision);
+        if (!isWanted) return;
         for (const { name, shape, offset, size } of bucket.parameters) {
           this.parameters.get(name)?.assign(tf.reshape(tf.slice(all, offset, size), [...shape]));
         }
@@ -101,8 +128,12 @@ export class ShardedOptimizer implements TrainingOptimizer {
     return parts.length === 1 ? (parts[0] as tf.Tensor1D) : tf.concat1d(parts);
   }
 
-  /** Whole moments, gathered from all ranks: every rank has to call. */
+  /**
+   * Whole moments, gathered from all ranks: every rank has to call. The first, which writes snapshots, also gets the parameters in
+   * float32, of which the others have what is rounded.
+   */
   state(): Map<string, tf.Tensor> {
+    this.gatherParameters('float32', this.communicator.rank === 0);
     const state = new Map<string, tf.Tensor>();
     for (const kind of ['first', 'second'] as const) {
       for (const shard of this.shards) {
@@ -136,4 +167,15 @@ export class ShardedOptimizer implements TrainingOptimizer {
   dispose(): void {
     for (const { parameters, first, second } of this.shards) tf.dispose([parameters, first, second]);
   }
+}
+
+/** The sum of all ranks, of the piece that this one keeps. */
+function sumOf(shard: Shard): tf.Tensor1D {
+  const { sum, bucket, gradients } = shard;
+  if (sum === null) {
+    const missing = bucket.parameters.find(({ name }) => !gradients.has(name));
+    throw new Error(`no gradient of ${missing?.name ?? 'a parameter'}`);
+  }
+  shard.sum = null;
+  return sum.result();
 }

@@ -20,6 +20,7 @@ import { replaceDirectory } from '../files/staging.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { Json } from '../results/canonical.js';
 import { canonicalJson } from '../results/canonical.js';
+import { float32Tensor } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { TrainingOptimizer } from './optimizer.js';
 
@@ -190,7 +191,8 @@ export class Snapshots {
 function load(directory: string, { model, optimizer }: Trained): void {
   const { tensors } = openCheckpoint(directory);
   try {
-    loadParameters(model, tensors);
+    // What training continues from must not be rounded.
+    loadParameters(model, tensors, true);
   } finally {
     tensors.close();
   }
@@ -226,7 +228,7 @@ function tensorOf(file: SafetensorsFile, name: string, shape: readonly number[])
       `${file.path}: tensor ${quote(name)} has ${values.length} values, expected ${expected}`,
     );
   }
-  return tf.tensor(values, [...shape]);
+  return float32Tensor(values, shape);
 }
 
 /** First out of the way, then away: a directory under its right name is always complete. */

@@ -1,6 +1,6 @@
 /** One step's arithmetic: losses and gradients of batches. */
 import { valueAndGradients } from '../model/index.js';
-import type { LanguageModel, LossOptions, Objective } from '../model/index.js';
+import type { GradientSink, LanguageModel, LossOptions, Objective } from '../model/index.js';
 import * as tf from '../tf.js';
 import type { Batch } from './task.js';
 
@@ -71,14 +71,20 @@ export interface Gradients {
   readonly losses: LossSums;
 }
 
-/** Gradients of one micro-batch's objective times `share`, by parameter name; the caller disposes them. */
-function microBatch(model: LanguageModel, batch: Batch, share: number, recompute: boolean): Gradients {
+/** Gradients of one micro-batch's objective times `share`, by parameter name; the caller disposes them. @param take as of `valueAndGradients` */
+function microBatch(
+  model: LanguageModel,
+  batch: Batch,
+  { share, recompute }: { share: number; recompute: boolean },
+  take: GradientSink | undefined,
+): Gradients {
   let kept: tf.Tensor | undefined;
-  const { value, gradients } = valueAndGradients(model, () => {
+  const compute = (): tf.Scalar => {
     const { total, losses } = objective(model, batch, recompute);
     kept = tf.keep(losses.clone());
     return share === 1 ? total : tf.mul<tf.Scalar>(total, share);
-  });
+  };
+  const { value, gradients } = valueAndGradients(model, compute, take);
   const losses = noLosses();
   if (kept !== undefined) addLosses(losses, kept.dataSync(), batch);
   value.dispose();
@@ -92,6 +98,8 @@ export interface SumOptions {
   readonly recompute?: boolean;
   /** With how many others the rows were divided: the gradients of all ranks add up to the mean. */
   readonly ranks?: number;
+  /** Gets the gradients of the last micro-batch, added to the others, while its backward pass goes on; default: `gradients`. */
+  readonly take?: GradientSink;
 }
 
 /** Mean gradients over the micro-batches of a step, which are added one by one, and their losses. */
@@ -99,6 +107,8 @@ export class GradientSum implements Gradients {
   /** By parameter name; the caller disposes them. */
   readonly gradients = new Map<string, tf.Tensor>();
   readonly losses = noLosses();
+  /** Micro-batches so far. */
+  private added = 0;
 
   constructor(
     private readonly model: LanguageModel,
@@ -106,16 +116,31 @@ export class GradientSum implements Gradients {
   ) {}
 
   add(batch: Batch): void {
-    const { batches, recompute = false, ranks = 1 } = this.options;
+    const { batches, recompute = false, ranks = 1, take } = this.options;
+    this.added += 1;
     // Weights are of the whole batch already; a mean is of this rank's rows.
     const share = 1 / (batches * (batch.weights === null ? ranks : 1));
-    const part = microBatch(this.model, batch, share, recompute);
-    for (const [name, gradient] of part.gradients) {
-      const sum = this.gradients.get(name);
-      this.gradients.set(name, sum === undefined ? gradient : tf.add(sum, gradient));
-      if (sum !== undefined) tf.dispose([sum, gradient]);
-    }
+    const isLast = this.added === batches;
+    const takeSum: GradientSink | undefined =
+      isLast && take
+        ? (name, gradient) => {
+            take(name, this.withEarlier(name, gradient));
+          }
+        : undefined;
+    const part = microBatch(this.model, batch, { share, recompute }, takeSum);
+    for (const [name, gradient] of part.gradients) this.gradients.set(name, this.withEarlier(name, gradient));
     addSums(this.losses, part.losses);
+  }
+
+  /** The gradient and those of earlier micro-batches, which are disposed of. */
+  private withEarlier(name: string, gradient: tf.Tensor): tf.Tensor {
+    const earlier = this.gradients.get(name);
+    if (earlier === undefined) return gradient;
+    this.gradients.delete(name);
+    // Within the tidy of a backward pass too.
+    const sum = tf.keep(tf.add(earlier, gradient));
+    tf.dispose([earlier, gradient]);
+    return sum;
   }
 }
 

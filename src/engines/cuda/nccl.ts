@@ -1,13 +1,15 @@
 /**
  * Ranks on GPUs, which talk by NCCL. Collectives run on a stream of their own: they wait for what has been queued when they are
- * called, and what is queued afterwards waits for them. The host never waits.
+ * called, and what is queued afterwards waits for them, but for those that are started to run beside it. The host never waits.
  */
 import koffi from 'koffi';
 import {
   type Communicator,
   type Incoming,
   type Outgoing,
+  type Pending,
   placeIn,
+  type Precision,
   type Reduction,
 } from '../../distributed/communicator.js';
 import { shareFromRank0 } from '../../distributed/rendezvous.js';
@@ -163,26 +165,48 @@ class NcclCommunicator implements Communicator {
   }
 
   reduceScatter(x: tf.Tensor1D): tf.Tensor1D {
+    const found = this.startReduceScatter(x).result();
+    const result = tf.clone(found);
+    found.dispose();
+    return result;
+  }
+
+  startReduceScatter(x: tf.Tensor1D): Pending<tf.Tensor1D> {
     if (x.size % this.size !== 0) {
       throw new RangeError(`${x.size} elements cannot be dealt out to ${this.size} ranks evenly`);
     }
     const [storage, type] = this.typeOf(x);
     const count = x.size / this.size;
-    const found = this.output([count], x.dtype, storage);
+    // It must not be written over while it is read beside other work.
+    const read = tf.keep(tf.clone(x));
+    const found = tf.keep(this.output([count], x.dtype, storage)) as tf.Tensor1D;
     const [from, to] = [this.address(x, storage), this.address(found, storage)];
-    this.run('ncclReduceScatter', from, to, count, type, REDUCTIONS.sum);
-    return found as tf.Tensor1D;
+    const { driver } = this.backend.device;
+    this.beside(() => {
+      this.nccl.call.ncclReduceScatter(from, to, count, type, REDUCTIONS.sum, this.handle, this.stream);
+    });
+    return {
+      result: () => {
+        // Recorded after all collectives so far, of which this is one.
+        driver.streamWaits(driver.stream, this.done);
+        read.dispose();
+        return found;
+      },
+    };
   }
 
-  allGather(x: tf.Tensor1D): tf.Tensor1D {
-    const [storage, type] = this.typeOf(x);
+  allGather(x: tf.Tensor1D, precision: Precision = 'kept'): tf.Tensor1D {
+    const [storage, type] = this.typeOf(x, precision);
     const found = this.output([x.size * this.size], x.dtype, storage);
     this.run('ncclAllGather', this.address(x, storage), this.address(found, storage), x.size, type);
+    // What is queued from here on waits: the rounded form may be written over.
+    if (precision === 'stored' && x.dtype === 'float32') this.backend.writable(x, 'float32');
     return found as tf.Tensor1D;
   }
 
   broadcast<T extends tf.Tensor>(x: T, root: number): T {
-    const [storage, type] = this.typeOf(x);
+    // What the root holds in 32 bits, others may hold in 16.
+    const [storage, type] = this.typeOf(x, 'float32');
     const found = this.output(x.shape, x.dtype, storage);
     this.run('ncclBroadcast', this.address(x, storage), this.address(found, storage), x.size, type, root);
     return found as T;
@@ -241,10 +265,7 @@ class NcclCommunicator implements Communicator {
     this.nccl.call.ncclCommDestroy(this.handle);
   }
 
-  private run(
-    name: 'ncclAllReduce' | 'ncclReduceScatter' | 'ncclAllGather' | 'ncclBroadcast',
-    ...args: number[]
-  ): void {
+  private run(name: 'ncclAllReduce' | 'ncclAllGather' | 'ncclBroadcast', ...args: number[]): void {
     this.ordered(() => {
       this.nccl.call[name](...args, this.handle, this.stream);
     });
@@ -260,19 +281,27 @@ class NcclCommunicator implements Communicator {
   /** Queues work of NCCL after all that is queued now, and before all that is queued later. */
   private ordered(queue: () => void): void {
     const { driver } = this.backend.device;
-    if (this.backend.device.recording !== null) throw new Error('ranks talk while a step is recorded');
+    this.beside(queue);
+    driver.streamWaits(driver.stream, this.done);
+  }
+
+  /** Queues work of NCCL after all that is queued now; what is queued later does not wait for it. */
+  private beside(queue: () => void): void {
+    const { driver, recording } = this.backend.device;
+    if (recording !== null) throw new Error('ranks talk while a step is recorded');
     driver.recordEvent(this.ready);
     driver.streamWaits(this.stream, this.ready);
     queue();
     driver.recordEvent(this.done, this.stream);
-    driver.streamWaits(driver.stream, this.done);
   }
 
-  /** 16 bits where the tensor has them; results of float32 stay float32. */
-  private typeOf(x: tf.Tensor): [storage: StorageType, type: number] {
+  /** As kept: 16 bits where the tensor has them, and what was computed in float32 stays float32. */
+  private typeOf(x: tf.Tensor, precision: Precision = 'kept'): [storage: StorageType, type: number] {
     if (x.dtype === 'int32') return ['float32', TYPES.int32];
     if (x.dtype !== 'float32') throw new TypeError(`tensors of type ${x.dtype} are not sent between ranks`);
-    const storage = this.backend.storageFor(x);
+    const { backend } = this;
+    const storage =
+      precision === 'kept' ? backend.storageFor(x) : precision === 'stored' ? backend.storage : 'float32';
     return [storage, TYPES[storage]];
   }
 

@@ -69,13 +69,20 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
     return isSlice === true || Math.floor(start / SHORT_RUNS) % this.ranks.size === this.ranks.rank;
   }
 
-  /** All ranks have the same queries, of the last positions appended: each attends to its part, and all merge all parts. */
+  /**
+   * All ranks have the same queries, of the last positions appended: each attends to its part, and all merge all parts. One that
+   * has no keys computes nothing, so that its part may be kept in another precision.
+   */
   private attendSame(q: tf.Tensor4D, rows: Rows): tf.Tensor4D {
     const { ranks } = this;
     const part = this.own.attendPartly(q, this.keeps(rows) ? 'causal' : this.own.length);
-    const outputs = slicesOf(ranks.allGather(tf.reshape(part.output, [q.size])), ranks.size, q.shape);
+    const outputs = slicesOf(
+      ranks.allGather(tf.reshape(part.output, [q.size]), 'float32'),
+      ranks.size,
+      q.shape,
+    );
     const { shape, size } = part.logSumExp;
-    const sums = slicesOf(ranks.allGather(tf.reshape(part.logSumExp, [size])), ranks.size, shape);
+    const sums = slicesOf(ranks.allGather(tf.reshape(part.logSumExp, [size]), 'float32'), ranks.size, shape);
     return mergeParts(
       outputs.map((output, i) => ({
         output: output as tf.Tensor4D,

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startOn } from '../../../src/engines/cuda/index.js';
-import { float32 } from '../../../src/ops/float32.js';
+import { float32, float32Tensor } from '../../../src/ops/float32.js';
 import { gatedDeltaRule } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { type Launch, standIn } from './stand-in.js';
@@ -70,6 +70,23 @@ test('zeros and products of what is kept in float32', async () => {
     assert.is(storage(tf.cumsum(wide, 0)), 'float32');
     assert.is(storage(tf.matMul(wide, narrow)), 'bfloat16');
   });
+});
+
+test('values of a snapshot are not rounded on their way to the device', async () => {
+  const values = Float32Array.from({ length: 300 }, (_, i) => 1 + i / 1e6);
+  const launches = await launchesOf(() => {
+    const exact = float32Tensor(values, [30, 10]);
+    const backend = tf.backend() as unknown as { storageFor(info: object): string };
+    assert.is(backend.storageFor({ dataId: exact.dataId }), 'float32');
+  });
+  assert.equal(
+    launches.map(({ name }) => name),
+    ['copy'],
+  );
+  await tf.setBackend('cpu');
+  const plain = float32Tensor(values, [30, 10]);
+  assert.equal([plain.shape, [...plain.dataSync()]], [[30, 10], [...values]]);
+  plain.dispose();
 });
 
 test.run();

@@ -1,5 +1,6 @@
+import { registerFusedKernel } from '../../../ops/kernels.js';
 import { type TensorInfo, backend_util, slice_util, util } from '../../../tf.js';
-import { type CudaBackend, THREADS } from '../backend.js';
+import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { WALK } from '../structs.js';
 import { broadcastStrides, copyWalk, sizeOf, stridesOf } from '../walk.js';
@@ -235,7 +236,18 @@ const axisOf = (axis: unknown, rank: number): number => {
   return at < 0 ? at + rank : at;
 };
 
+/** The bits of x as they are: what the host sends as float32 would be rounded to the storage. */
+function float32Bits(backend: CudaBackend, x: TensorInfo): TensorInfo[] {
+  const y = backend.output(x.shape, 'float32', 'float32');
+  const size = sizeOf(x.shape);
+  if (size > 0) backend.copy(backend.pointer(y, 'float32'), backend.pointer(x), 4 * size);
+  return [y];
+}
+
 export function registerLayout(): void {
+  registerFusedKernel(CUDA_BACKEND, 'Float32Bits', ({ x }, _attrs, backend: CudaBackend) =>
+    float32Bits(backend, x),
+  );
   registerAll({
     BroadcastTo: (inputs, attrs, backend) => {
       const x = input(inputs, 'x');
