@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
 import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
@@ -5,9 +6,9 @@ import { PlainCommand } from '../cli/plain-command.js';
 import type { createProgress } from '../cli/progress.js';
 import type { Engine } from '../library/engines.js';
 import type { Tokenizer } from '../library/text.js';
-import type { Candidate, GenerateSpeed, Sampler } from '../library/generation.js';
+import type { Candidate, GenerateSpeed, SamplingOptions, TokenChoice } from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
-import { evaluationFlags } from '../cli/evaluation-flags.js';
+import { batchFlag, evaluationFlags } from '../cli/evaluation-flags.js';
 import { isRead } from '../cli/streams.js';
 import { modelSelection } from '../cli/model-selection.js';
 
@@ -36,7 +37,7 @@ export default class Generate extends PlainCommand {
   static override summary = 'Continue a text.';
   static override description =
     'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature says otherwise. The prompt is an ' +
-    'argument, a file (--prompt-file), or stdin; --prompts takes several and answers in JSON lines.';
+    'argument, a file (--prompt-file), or stdin; --prompts takes several, computes them together and answers in JSON lines.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> "Once upon a time" --checkpoint TinyStories-656K',
     '<%= config.bin %> <%= command.id %> "The state of the Union is" --checkpoint runs/books --temperature 0.8 --top-p 0.95 --seed 7',
@@ -59,6 +60,12 @@ export default class Generate extends PlainCommand {
       description:
         'file of several prompts, one a line; each is continued as if it were alone, and answered as a JSON line',
       helpValue: 'FILE',
+    }),
+    // A default would count as given.
+    batch: batchFlag({
+      description:
+        'prompts computed in one pass at most, packed without padding; auto (the default): as many as fit',
+      ...{ dependsOn: ['prompts'], default: undefined },
     }),
     format: Flags.option({
       options: ['text', 'json'] as const,
@@ -83,9 +90,9 @@ export default class Generate extends PlainCommand {
     const prompts = await this.prompts(args.prompt, flags);
     const isJson = this.isJson(flags);
     // What cannot be meant is known before anything is loaded.
-    await this.sampler(flags);
+    await this.sampling(flags);
     const { chooseShipped, onlyModel } = await import('../library/models.js');
-    const { describeTokens, loadCandidates, promptTokens, remarkContext, requireGenerationMemory } =
+    const { describeTokens, loadCandidates, promptTokens, remarkContext } =
       await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
     const choice = onlyModel(chooseShipped('language', await modelSelection(flags)));
@@ -101,24 +108,90 @@ export default class Generate extends PlainCommand {
     const { tokenizer } = candidate;
     const requests = prompts.map((prompt) => ({ prompt, ids: promptTokens(tokenizer, prompt) }));
     const longest = Math.max(...requests.map(({ ids }) => ids.length)) + flags.tokens;
-    requireGenerationMemory(engine, choice, longest);
+    const batch = await this.batchOf(engine, candidate, longest, flags);
     remarkContext(note, candidate, longest);
-    const model = await candidate.open();
-    for (const request of requests) {
-      await this.answer({ model, tokenizer, engine }, request, flags, isJson);
-    }
-    model.dispose();
+    const loaded = { model: await candidate.open(), tokenizer, engine };
+    const [first] = requests;
+    if (flags.prompts === undefined && first) await this.answer(loaded, first, flags, isJson);
+    else await this.answerAll(loaded, requests, batch, flags);
+    loaded.model.dispose();
   }
 
-  /** Continues one prompt. Each has a sampler of its own, so that its text does not depend on the other prompts. */
+  /** Prompts that are computed together. @throws RunError where they do not fit the memory */
+  private async batchOf(
+    engine: Engine,
+    { choice }: Candidate,
+    longest: number,
+    { prompts, batch }: FlagsOf<typeof Generate>,
+  ): Promise<number> {
+    const { requireGenerationMemory, scoringBatch } = await import('../library/generation.js');
+    if (prompts !== undefined)
+      return scoringBatch(engine, choice, longest, batch === 'auto' ? undefined : batch);
+    requireGenerationMemory(engine, choice, longest);
+    return 1;
+  }
+
+  /** Continues several prompts together and answers in their order, each as soon as those before it are answered. */
+  private async answerAll(
+    { model, tokenizer, engine }: Loaded,
+    requests: readonly Request[],
+    batch: number,
+    flags: FlagsOf<typeof Generate>,
+  ): Promise<void> {
+    const { continueTogether, textAfter } = await import('../library/generation.js');
+    const stopTokens = flags['ignore-end'] ? [] : tokenizer.stopTokens;
+    const total = requests.reduce((sum, { ids }) => sum + ids.length, 0);
+    const progress = this.progress({ label: 'prompts', total, unit: 'tokens' });
+    let read = 0;
+    const continued = await Promise.all(
+      requests.map(async ({ ids }) => {
+        let own = 0;
+        const onRead = (tokens: number): void => {
+          read += tokens - own;
+          own = tokens;
+          progress.update(read);
+        };
+        return { prompt: ids, choose: await this.choice(flags), onRead };
+      }),
+    );
+    const started = performance.now();
+    const controller = new AbortController();
+    setMaxListeners(0, controller.signal);
+    const options = { batch, limit: flags.tokens, stopTokens, signal: controller.signal };
+    const answers = continueTogether(model, continued, options);
+    let generated = 0;
+    try {
+      for (const [i, { prompt, ids }] of requests.entries()) {
+        const tokens = (await answers[i]) ?? [];
+        generated += tokens.length;
+        const text = textAfter(tokenizer, ids, tokens);
+        if (!isRead()) this.exit(0);
+        const line = { prompt, text, prompt_tokens: ids.length, generated_tokens: tokens.length };
+        process.stdout.write(`${JSON.stringify(line)}\n`);
+      }
+    } finally {
+      controller.abort();
+      progress.stop();
+    }
+    await engine.synchronize();
+    const seconds = (performance.now() - started) / 1000;
+    const rate = (count: number): string => `${(count / seconds).toFixed(1)}/s`;
+    this.note(
+      `${requests.length} prompts, up to ${batch} at once: ${rate(requests.length)}; ` +
+        `${total.toLocaleString('en-US')} tokens read and ${generated.toLocaleString('en-US')} generated, ${rate(generated)}`,
+    );
+  }
+
+  /** Continues one prompt, whose text comes as it is generated. */
   private async answer(
     { model, tokenizer, engine }: Loaded,
     { prompt, ids }: Request,
     flags: FlagsOf<typeof Generate>,
     isJson: boolean,
   ): Promise<void> {
-    const { generate } = await import('../library/generation.js');
-    const sampler = await this.sampler(flags);
+    const { generate, greedySampler, randomSampler } = await import('../library/generation.js');
+    const sampling = await this.sampling(flags);
+    const sampler = sampling === null ? greedySampler : randomSampler(sampling);
     let progress: ReturnType<typeof createProgress> | null = null;
     let whole = '';
     const speed = await generate(model, tokenizer, engine, {
@@ -179,15 +252,25 @@ export default class Generate extends PlainCommand {
     return piped;
   }
 
-  private async sampler(flags: FlagsOf<typeof Generate>): Promise<Sampler> {
-    const { greedySampler, randomSampler, Random } = await import('../library/generation.js');
+  /** Chooses the tokens of one prompt. Each has its own, so that its text does not depend on the other prompts. */
+  private async choice(flags: FlagsOf<typeof Generate>): Promise<TokenChoice> {
+    const { greedyChoice, randomChoice } = await import('../library/generation.js');
+    const sampling = await this.sampling(flags);
+    return sampling === null ? greedyChoice : randomChoice(sampling);
+  }
+
+  /** How tokens are drawn; null: the likeliest. @throws UsageError for values that cannot be meant */
+  private async sampling(flags: FlagsOf<typeof Generate>): Promise<SamplingOptions | null> {
+    const { checkSampling, Random } = await import('../library/generation.js');
     const { temperature, 'top-k': topK, 'top-p': topP } = flags;
     if (temperature === 0) {
-      if (topK === undefined && topP === undefined) return greedySampler;
+      if (topK === undefined && topP === undefined) return null;
       throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
     }
     const random = new Random(flags.seed).fork('generate');
-    return randomSampler({ temperature, topK: topK ?? null, topP: topP ?? null, random });
+    const options = { temperature, topK: topK ?? null, topP: topP ?? null, random };
+    checkSampling(options);
+    return options;
   }
 
   private reportSpeed(speed: GenerateSpeed): void {

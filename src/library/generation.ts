@@ -1,18 +1,23 @@
 /** Generation and scoring of text. */
 export { describeTokens, loadCandidates, remarkContext, type Candidate } from '../evaluation/candidates.js';
-export { requireGenerationMemory } from '../evaluation/scoring/memory.js';
+export { requireGenerationMemory, scoringBatch } from '../evaluation/scoring/memory.js';
 export {
   generate,
   promptTokens,
   type GenerateOptions,
   type GenerateSpeed,
 } from '../evaluation/generation/generate.js';
+export { continueTogether, textAfter } from '../evaluation/generation/together.js';
 export { generateTokens, type GenerationOptions } from '../evaluation/generation/generation.js';
 export {
+  checkSampling,
+  greedyChoice,
   greedySampler,
+  randomChoice,
   randomSampler,
   type Sampler,
   type SamplingOptions,
+  type TokenChoice,
 } from '../evaluation/generation/sampling.js';
 export {
   encodeRequest,

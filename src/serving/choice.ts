@@ -1,15 +1,11 @@
 /** One choice of a completion as it is computed: tokens, their text and their log-probabilities. */
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Sequence } from '../evaluation/generation/sequence-runner.js';
-import { drawToken } from '../evaluation/generation/sampling.js';
+import { drawToken, greedyChoice } from '../evaluation/generation/sampling.js';
+import { requireFiniteRow } from '../evaluation/scoring/finite.js';
 import { TextStream } from '../evaluation/generation/text-stream.js';
 import { Random } from '../random.js';
-import {
-  argMax,
-  logProbabilities,
-  type PositionLogProbabilities,
-  requireFiniteRow,
-} from './log-probabilities.js';
+import { logProbabilities, type PositionLogProbabilities } from './log-probabilities.js';
 import type { CompletionRequest } from './request.js';
 import { StopTexts } from './stop-texts.js';
 import { TokenTexts } from './token-texts.js';
@@ -109,7 +105,7 @@ export class Choice implements Sequence {
 
   private draw(logits: Float32Array): number {
     const { temperature, topP } = this.options.request;
-    if (temperature === 0) return argMax(logits);
+    if (temperature === 0) return greedyChoice(logits);
     return drawToken(logits, {
       temperature,
       topK: null,

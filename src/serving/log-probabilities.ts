@@ -1,6 +1,4 @@
 /** Log-probabilities of tokens, computed from logits in float64. */
-import { RunError } from '../errors.js';
-
 export interface TokenLogProbability {
   readonly token: number;
   /** Nats. */
@@ -10,17 +8,6 @@ export interface TokenLogProbability {
 export interface PositionLogProbabilities extends TokenLogProbability {
   /** The likeliest tokens, the likeliest first. */
   readonly top: readonly TokenLogProbability[];
-}
-
-/** @throws RunError unless every logit is a finite number: no answer follows from others */
-export function requireFiniteRow(logits: Float32Array): void {
-  for (const value of logits) {
-    if (!Number.isFinite(value)) {
-      throw new RunError(
-        "the model's logits are not finite: its weights are damaged, or values overflow the storage type",
-      );
-    }
-  }
 }
 
 /** The probability of `token` and of the `count` likeliest tokens after finite logits [V]. */
@@ -52,12 +39,5 @@ function likeliest(logits: Float32Array, count: number): number[] {
     best.splice(at, 0, id);
     best.length = Math.min(best.length, count);
   }
-  return best;
-}
-
-/** The likeliest token of finite logits. */
-export function argMax(logits: Float32Array): number {
-  let best = 0;
-  for (let id = 1; id < logits.length; id++) if ((logits[id] as number) > (logits[best] as number)) best = id;
   return best;
 }

@@ -48,6 +48,10 @@ test('several prompts are answered one a line, each as if it were alone', async 
       ['three', 5],
     ],
   );
+  const path = file('one\n\ntwo words\r\nthree\n');
+  for (const batch of ['1', '2']) {
+    assert.equal(await answers('--prompts', path, '--batch', batch, ...random), all);
+  }
   for (const answer of all) {
     const alone = await answers(answer.prompt, '--format', 'json', ...random);
     assert.equal(alone, [answer]);
@@ -60,6 +64,8 @@ test('prompts that cannot be meant are refused in one line', async () => {
   const cases: [string[], RegExp][] = [
     [['--prompts', file('one\n'), '--format', 'text'], /JSON lines: give --format json/],
     [['--prompts', file('one\n'), 'two'], /one prompt, or several with --prompts, not both/],
+    [['one', '--batch', '2'], /--batch.*--prompts/],
+    [['--prompts', file('one\n'), '--batch', '0'], /not a number of sequences/],
     [['--prompts', join(directory, 'absent.txt')], /no such file: .*absent\.txt/],
   ];
   for (const [argv, line] of cases) {

@@ -26,11 +26,28 @@ export interface SamplingOptions {
 
 /** Draws tokens in proportion to their probability. @throws UsageError for values that cannot be meant */
 export function randomSampler(options: SamplingOptions): Sampler {
-  checkOptions(options);
-  return async (logits) => drawToken(await logits.data<'float32'>(), options);
+  const choose = randomChoice(options);
+  return async (logits) => choose(await logits.data<'float32'>());
 }
 
-function checkOptions({ temperature, topK, topP }: SamplingOptions): void {
+/** Chooses a token from finite logits [V] that have been read. */
+export type TokenChoice = (logits: Float32Array) => number;
+
+/** The likeliest token. */
+export const greedyChoice: TokenChoice = (logits) => {
+  let best = 0;
+  for (let id = 1; id < logits.length; id++) if ((logits[id] as number) > (logits[best] as number)) best = id;
+  return best;
+};
+
+/** As `randomSampler`. @throws UsageError for values that cannot be meant */
+export function randomChoice(options: SamplingOptions): TokenChoice {
+  checkSampling(options);
+  return (logits) => drawToken(logits, options);
+}
+
+/** @throws UsageError for values that cannot be meant */
+export function checkSampling({ temperature, topK, topP }: SamplingOptions): void {
   if (!(temperature > 0 && Number.isFinite(temperature))) {
     throw new UsageError(`temperature ${temperature} must be above 0 (0 on the command line means greedy)`);
   }

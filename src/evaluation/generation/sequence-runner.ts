@@ -20,6 +20,8 @@ export interface Sequence {
   readonly scoredFrom: number;
   /** Logits of the token at position `position`, which is about to be known: of the prompt. Valid during the call. */
   readonly onPrompt?: (logits: Float32Array, position: number) => void;
+  /** Called with the tokens of the prompt read so far. */
+  readonly onRead?: (tokens: number) => void;
   /**
    * The next token after logits [V], which are valid during the call; null ends the sequence.
    * @throws what ends this sequence alone
@@ -47,6 +49,8 @@ export interface RunnerOptions {
   readonly pageSize?: number;
   /** Keeps prompts that others may begin with. */
   readonly prefixes?: PrefixStore;
+  /** Tokens of a prompt in one pass at most; default: so few that those who are being continued wait no longer than they take. */
+  readonly stretch?: number;
 }
 
 interface Piece {
@@ -55,8 +59,8 @@ interface Piece {
   readonly logits: number;
 }
 
-/** Tokens of a prompt in one pass at most: those who are being continued wait no longer than it takes. */
-const LONGEST_STRETCH = 1024;
+/** Tokens of a prompt in one pass where others wait for their next token. */
+const SHORT_STRETCH = 1024;
 
 export class SequenceRunner {
   private readonly waiting: Omit<Active, 'cache' | 'at' | 'cut' | 'next'>[] = [];
@@ -69,7 +73,7 @@ export class SequenceRunner {
     private readonly model: LanguageModel,
     private readonly options: RunnerOptions,
   ) {
-    this.stretch = Math.min(LONGEST_STRETCH, defaultChunkSize(model.config));
+    this.stretch = Math.min(options.stretch ?? SHORT_STRETCH, defaultChunkSize(model.config));
     this.logitsChunk = scoringChunk(model.config);
   }
 
@@ -222,6 +226,7 @@ export class SequenceRunner {
     try {
       if (at < prompt.length) {
         active.at += tokens.length;
+        sequence.onRead?.(active.at);
         if (active.at === active.cut || active.at === prompt.length) {
           this.options.prefixes?.keep(prompt.subarray(0, active.at), active.cache);
         }

@@ -31,6 +31,11 @@ export async function requireFiniteLogits(logits: tf.Tensor): Promise<void> {
   }
 }
 
+/** @throws RunError unless every logit of a row that has been read is a finite number */
+export function requireFiniteRow(logits: Float32Array): void {
+  if (!logits.every(Number.isFinite)) throw notFinite('');
+}
+
 /** A scalar that is 0 where all logits are finite, else NaN; the caller's. */
 export const finiteCheck = (logits: tf.Tensor): tf.Tensor =>
   // Zero times a finite value is zero; times NaN or infinity it is NaN, which every sum keeps.
