@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { EvaluationCommand } from '../cli/evaluation-command.js';
 import { contextParallelFlag, contextsFlag, sweepFlags } from '../cli/flags.js';
-import { evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
+import { batchFlag, evaluationFlags, listFlag } from '../cli/evaluation-flags.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { formatTokenCount, modelLabel, type Schema } from '../library/basics.js';
 import type { NeedleTrialKey } from '../library/evaluation.js';
@@ -50,6 +50,11 @@ export default class Needle extends EvaluationCommand {
       default: ['standard'],
       helpValue: 'NAME',
     }),
+    batch: batchFlag({
+      description:
+        'trials of one context computed together at most; auto: as many as fit; above 1, trials have no times of their own',
+      default: 1,
+    }),
     ...evaluationFlags,
     ...contextParallelFlag,
     ...sweepFlags,
@@ -62,7 +67,7 @@ export default class Needle extends EvaluationCommand {
     const { flags } = await this.parse(Needle);
     const { parseDepths, parseVariant, parseNeedles, runNeedle, describeAnswers } =
       await import('../library/evaluation.js');
-    const { seed, trials } = flags;
+    const { seed, trials, batch } = flags;
     const grid = {
       contexts: flags.ctx,
       depths: parseDepths(flags.depths),
@@ -82,7 +87,7 @@ export default class Needle extends EvaluationCommand {
         describe: ({ choice, key }: SweepProgress<NeedleTrialKey>) =>
           `${modelLabel(choice)}, ${formatTokenCount(key.context)}, depth ${key.depth} %`,
       },
-      (onProgress) => runNeedle({ ...evaluation, ...grid, haystack, trials, seed, onProgress }),
+      (onProgress) => runNeedle({ ...evaluation, ...grid, haystack, trials, seed, batch, onProgress }),
     );
     const [cells, answers] = results.writers;
     answers.close();

@@ -52,12 +52,29 @@ export interface SweepOptions<Key, Figures> {
    * @param onUnits to be called with the units of the cell done so far
    */
   readonly measure: (open: OpenModel, key: Key, onUnits: (done: number) => void) => Promise<Figures>;
+  /** Measures cells of one model together instead; default: each alone. */
+  readonly together?: Together<Key, Figures>;
   readonly onProgress?: (progress: SweepProgress<Key>) => void;
   /**
    * The ranks over which models divide sequences, all of which measure the same cells: a cell that fails ends the sweep, since the
    * others wait in it. Default: none.
    */
   readonly communicator?: Communicator;
+}
+
+/** Cells that are measured together. */
+export interface Together<Key, Figures> {
+  /** Divides the cells of a model that are not known, in their order. */
+  readonly groups: (choice: ModelChoice, keys: readonly Key[]) => readonly (readonly Key[])[];
+  /**
+   * The figures of each cell of a group, or why it has none.
+   * @param onUnits to be called with the units of the group done so far
+   */
+  readonly measure: (
+    open: OpenModel,
+    keys: readonly Key[],
+    onUnits: (done: number) => void,
+  ) => Promise<PromiseSettledResult<Figures>[]>;
 }
 
 /** All keys of a plan, in order. */
@@ -103,26 +120,25 @@ class LazyModel<Key> {
 
 /** Runs the sweep. A cell that fails is noted with its reason, and the sweep continues with the next. */
 export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figures>): Promise<void> {
-  const { parts, table, unitsOf, measure, onProgress, communicator = SOLO } = options;
-  const total = planOf(parts)
-    .filter((key) => !table.has(key))
-    .reduce((sum, key) => sum + unitsOf(key), 0);
+  const { parts, table, unitsOf, onProgress, communicator = SOLO } = options;
+  const unitsOfAll = (keys: readonly Key[]): number => keys.reduce((sum, key) => sum + unitsOf(key), 0);
+  const total = unitsOfAll(planOf(parts).filter((key) => !table.has(key)));
   let done = 0;
   for (const part of parts) {
     const { choice } = part;
     const model = new LazyModel(part, options.engine, options.seed, communicator);
     try {
-      for (const key of part.keys) {
-        if (table.has(key)) continue;
+      for (const keys of groupsOf(options, part)) {
+        const [key] = keys;
+        if (key === undefined) continue;
         const report = (units: number): void => {
           onProgress?.({ choice, key, done: done + units, total });
         };
         report(0);
-        const work = async (): Promise<Figures> => measure(await model.get(), key, report);
-        if (communicator.size > 1) table.append({ ...key, ...(await work()) });
-        else await attempt(table, key, work);
-        report(unitsOf(key));
-        done += unitsOf(key);
+        const figures = await measureGroup(options, model, keys, report);
+        for (const [i, key] of keys.entries()) note(options, key, figures[i]);
+        done += unitsOfAll(keys);
+        report(0);
       }
     } finally {
       model.dispose();
@@ -130,18 +146,36 @@ export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figur
   }
 }
 
-/** What goes wrong with the work is a row; what goes wrong with the writing ends the sweep. */
-async function attempt<Key, Figures>(
-  table: CellStore<Key, Figures>,
-  key: Key,
-  work: () => Promise<Figures>,
-): Promise<void> {
-  let figures: Figures;
+function groupsOf<Key, Figures>(
+  { table, together }: SweepOptions<Key, Figures>,
+  { choice, keys }: SweepPart<Key>,
+): readonly (readonly Key[])[] {
+  const unknown = keys.filter((key) => !table.has(key));
+  return together ? together.groups(choice, unknown) : unknown.map((key) => [key]);
+}
+
+async function measureGroup<Key, Figures>(
+  { measure, together }: SweepOptions<Key, Figures>,
+  model: LazyModel<Key>,
+  keys: readonly Key[],
+  report: (done: number) => void,
+): Promise<PromiseSettledResult<Figures>[]> {
   try {
-    figures = await work();
-  } catch (error) {
-    table.fail(key, error);
-    return;
+    const open = await model.get();
+    if (together) return await together.measure(open, keys, report);
+    return await Promise.allSettled(keys.map((key) => measure(open, key, report)));
+  } catch (reason) {
+    return keys.map(() => ({ status: 'rejected', reason }));
   }
-  table.append({ ...key, ...figures });
+}
+
+/** What goes wrong with the work is a row; what goes wrong with the writing ends the sweep. */
+function note<Key, Figures>(
+  { table, communicator = SOLO }: SweepOptions<Key, Figures>,
+  key: Key,
+  result: PromiseSettledResult<Figures> | undefined,
+): void {
+  if (result?.status === 'fulfilled') table.append({ ...key, ...result.value });
+  else if (communicator.size > 1) throw result?.reason;
+  else table.fail(key, result?.reason);
 }

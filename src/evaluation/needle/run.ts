@@ -1,20 +1,17 @@
 /** The needle test over contexts, depths, needles and trials, for several models. */
-import { modelLabel, type ModelChoice, type ModelKey } from '../../sweep/model-key.js';
+import type { ModelKey } from '../../sweep/model-key.js';
 import { formatTokenCount } from '../../results/display.js';
 import type { Corpus } from '../../data/corpus.js';
 import { Haystack } from '../../data/needle/haystack.js';
 import type { NeedleVariant } from '../../data/needle/templates.js';
-import { buildNeedlePrompt, type NeedlePrompt } from '../../data/needle/prompt.js';
 import { SOLO } from '../../distributed/communicator.js';
 import { RunError, UsageError } from '../../errors.js';
-import { costs, defaultChunkSize } from '../../model/costs.js';
-import { besideWeights, ELEMENT_BYTES, requireMemory } from '../../sweep/memory-budget.js';
 import { mean } from '../../sweep/statistics.js';
-import { planOf, sweepModels, type SweepPart, type SweepProgress } from '../../sweep/sweep.js';
+import { planOf } from '../../sweep/sweep.js';
 import type { DerivedTable } from '../../results/derived.js';
 import { CellTable, cellOf, rowOf } from '../../results/typed.js';
 import { ResultWriter } from '../../results/writer.js';
-import { remarkContext, weightsCell, type Candidate } from '../candidates.js';
+import { remarkContext, weightsCell } from '../candidates.js';
 import {
   cellKey,
   contextKey,
@@ -31,24 +28,27 @@ import {
   type TrialFigures,
 } from './cells.js';
 import { NEEDLE_CELLS, NEEDLE_CONTEXTS, NEEDLE_TRIALS } from './tables.js';
-import { ANSWER_TOKENS, runTrial } from './trial.js';
+import {
+  checkMemory,
+  measureTrials,
+  type NeedleMeasuring,
+  type Part,
+  promptOf,
+  type TrialTable,
+} from './measure.js';
 import { engineIdentity, type Session } from '../session.js';
 
-export interface NeedleRun extends Session {
+export interface NeedleRun extends Session, NeedleMeasuring {
   readonly haystack: Corpus;
   readonly contexts: readonly number[];
   readonly depths: readonly number[];
   readonly needles: readonly number[];
   readonly variants: readonly NeedleVariant[];
   readonly trials: number;
-  readonly seed: number;
   /** Where the tables are written. */
   readonly directory: string;
   /** Keep the trials that an earlier run has measured. */
   readonly resume: boolean;
-  readonly onProgress?: (progress: SweepProgress<NeedleTrialKey>) => void;
-  /** A remark for the person who waits. */
-  readonly note: (line: string) => void;
 }
 
 export interface NeedleResults {
@@ -65,25 +65,19 @@ const MOST_TRIALS = 100_000;
 /** Points by which a needle may miss its depth without a remark. */
 const OFF = 5;
 
-type TrialTable = CellTable<NeedleTrialKey, TrialFigures>;
-
-interface Part extends SweepPart<NeedleTrialKey> {
-  readonly candidate: Candidate;
-  readonly haystack: Haystack;
-}
-
 /**
  * @throws UsageError for a context that is too short for the prompt, RunError when no cell fits the memory; both before
  *   any work. Cells that do not fit beside others that do are failed rows.
  */
 export async function runNeedle(run: NeedleRun): Promise<NeedleResults> {
   checkSize(run);
+  checkRanks(run);
   const parts = planParts(run);
   checkPrompts(run, parts);
   const trialWriter = openTrials(run, parts);
   const table: TrialTable = new CellTable(NEEDLE_TRIALS, trialWriter);
   checkMemory(run, parts, table);
-  await measure(run, parts, table);
+  await measureTrials(run, parts, table);
   const trials = table.cells;
   const weightsOf = weightsByModel(parts);
   return {
@@ -173,6 +167,14 @@ function checkSize({ candidates, contexts, depths, needles, variants, trials }: 
   );
 }
 
+/** @throws UsageError for trials together where each is divided over ranks */
+function checkRanks({ communicator = SOLO, batch = 1 }: NeedleRun): void {
+  if (communicator.size === 1 || batch === 1) return;
+  throw new UsageError(
+    '--batch needs prompts that are not divided over ranks: leave out --context-parallel, or --batch',
+  );
+}
+
 /** Makes every prompt once, so that what cannot be asked is refused now, and says where needles are not where they should be. */
 function checkPrompts(run: NeedleRun, parts: readonly Part[]): void {
   let [count, farthest, line] = [0, OFF, ''];
@@ -221,74 +223,5 @@ function planParts(run: NeedleRun): Part[] {
       }
     }
     return { candidate, choice, haystack, keys, open: () => candidate.open() };
-  });
-}
-
-function promptOf(
-  { seed }: NeedleRun,
-  { haystack, candidate }: Pick<Part, 'haystack' | 'candidate'>,
-  { context, depth, needles, variant, trial }: NeedleTrialKey,
-): NeedlePrompt {
-  const spec = { context, depth, needles, variant, trial, seed };
-  return buildNeedlePrompt(spec, haystack, candidate.tokenizer);
-}
-
-/** Bytes a trial takes beside the weights. */
-function trialBytes(
-  { engine, communicator = SOLO }: NeedleRun,
-  { choice: { config } }: Candidate,
-  context: number,
-): number {
-  const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const { size: ranks } = communicator;
-  const chunk = ranks * defaultChunkSize(config);
-  const question = { context: context + ANSWER_TOKENS, bytesPerElement, chunk, ranks };
-  return besideWeights(costs(config).inferenceMemory(question));
-}
-
-const trialName = ({ choice }: Candidate, context: number): string =>
-  `a prompt of ${formatTokenCount(context)} tokens (${modelLabel(choice)})`;
-
-/** Says before the work starts which contexts do not fit, and refuses when none does. */
-function checkMemory(run: NeedleRun, parts: readonly Part[], table: TrialTable): void {
-  const { engine, note } = run;
-  const refusals: RunError[] = [];
-  let fitting = 0;
-  for (const { candidate, keys } of parts) {
-    const missing = new Set(keys.filter((key) => !table.has(key)).map((key) => key.context));
-    const weights = costs(candidate.choice.config).weightBytes(ELEMENT_BYTES[engine.storage]);
-    for (const length of missing) {
-      try {
-        requireMemory(engine, weights + trialBytes(run, candidate, length), trialName(candidate, length));
-        fitting += 1;
-      } catch (error) {
-        if (!(error instanceof RunError)) throw error;
-        refusals.push(error);
-      }
-    }
-  }
-  const [first] = refusals;
-  if (first && fitting === 0) throw first;
-  for (const { message } of refusals) note(`left out: ${message}`);
-}
-
-async function measure(run: NeedleRun, parts: readonly Part[], table: TrialTable): Promise<void> {
-  const { engine, seed, onProgress, communicator } = run;
-  const partOf = new Map<ModelChoice, Part>(parts.map((part) => [part.choice, part]));
-  await sweepModels<NeedleTrialKey, TrialFigures>({
-    parts,
-    engine,
-    seed,
-    table,
-    onProgress,
-    communicator,
-    unitsOf: ({ context }) => context,
-    measure: ({ model, choice }, key, onTokens) => {
-      const part = partOf.get(choice);
-      if (part === undefined) throw new Error('a model outside the plan');
-      const { candidate } = part;
-      requireMemory(engine, trialBytes(run, candidate, key.context), trialName(candidate, key.context));
-      return runTrial(promptOf(run, part, key), { model, tokenizer: candidate.tokenizer, engine, onTokens });
-    },
   });
 }

@@ -9,7 +9,8 @@ import { peakResidentBytes } from '../../sweep/memory-budget.js';
 import type * as tf from '../../tf.js';
 import { consume, consumeForLast } from '../scoring/consume.js';
 import { generateTokens } from '../generation/generation.js';
-import { greedySampler } from '../generation/sampling.js';
+import { greedyChoice, greedySampler } from '../generation/sampling.js';
+import { continueTogether } from '../generation/together.js';
 import type { NeedleSpeed, TrialFigures } from './cells.js';
 
 /** Tokens of an answer at most, as in the official code. */
@@ -55,6 +56,45 @@ export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise
   } finally {
     cache.dispose();
   }
+}
+
+/**
+ * The figures of trials that are computed together, or why one has none. Nothing is measured: a time would be that of all of
+ * them.
+ */
+export async function runTrials(
+  prompts: readonly NeedlePrompt[],
+  { model, tokenizer, onTokens }: TrialTools,
+): Promise<PromiseSettledResult<TrialFigures>[]> {
+  const read = new Map<NeedlePrompt, number>();
+  const continued = prompts.map((prompt) => ({
+    prompt: tokensOf(prompt),
+    choose: greedyChoice,
+    onRead: (tokens: number): void => {
+      read.set(prompt, tokens);
+      onTokens?.([...read.values()].reduce((sum, count) => sum + count, 0));
+    },
+  }));
+  const options = { batch: prompts.length, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens };
+  const answers = continueTogether(model, continued, options).map(async (answer, i) => {
+    const text = tokenizer.decode(await answer);
+    return { ...judge(prompts[i] as NeedlePrompt, text), ...NOT_MEASURED };
+  });
+  return Promise.allSettled(answers);
+}
+
+const NOT_MEASURED: NeedleSpeed = {
+  prefillSeconds: null,
+  prefillTokensPerSecond: null,
+  firstTokenSeconds: null,
+  decodeTokensPerSecond: null,
+  peakBytes: null,
+  peakResidentBytes: null,
+};
+
+function tokensOf(prompt: NeedlePrompt): Int32Array {
+  const [tokens = new Int32Array()] = prompt.chunks(prompt.task.context);
+  return tokens;
 }
 
 function readPrompt(prompt: NeedlePrompt, cache: ModelCache, { model, onTokens }: TrialTools): tf.Tensor2D {
