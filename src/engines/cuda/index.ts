@@ -60,6 +60,7 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'CausalAttentionGrad',
   'PartialAttention',
   'PagedAttention',
+  'PartialPagedAttention',
   'RotatedPagedAttention',
   'GatedRetention',
   'GatedRetentionGrad',

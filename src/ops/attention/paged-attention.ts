@@ -23,11 +23,7 @@ export function pagedAttention(
 ): tf.Tensor4D {
   const { window = null, scale = q.shape[3] ** -0.5, rotation = null } = options;
   const { length, pageSize } = pages;
-  const inputs: Record<string, tf.Tensor> = { q };
-  for (const [i, { key, value }] of pages.pages.entries()) {
-    inputs[`key${i}`] = key;
-    inputs[`value${i}`] = value;
-  }
+  const inputs = pagedInputs(q, pages);
   const attrs = { window, scale, length, pageSize };
   if (rotation === null) {
     const [out] = runKernel('PagedAttention', inputs, attrs, () => [compose(q, pages, window, scale)]);
@@ -38,6 +34,16 @@ export function pagedAttention(
   if ((rotation.positions ?? null) !== null) return tf.tidy(apart)[0] as tf.Tensor4D;
   const rotated = { ...attrs, rotation: rotationAttributes(rotation) };
   return runKernel('RotatedPagedAttention', inputs, rotated, apart)[0] as tf.Tensor4D;
+}
+
+/** What the kernels of attention over pages take. */
+export function pagedInputs(q: tf.Tensor4D, { pages }: KeyValuePages): Record<string, tf.Tensor> {
+  const inputs: Record<string, tf.Tensor> = { q };
+  for (const [i, { key, value }] of pages.entries()) {
+    inputs[`key${i}`] = key;
+    inputs[`value${i}`] = value;
+  }
+  return inputs;
 }
 
 function compose(q: tf.Tensor4D, pages: KeyValuePages, window: number | null, scale: number): tf.Tensor4D {

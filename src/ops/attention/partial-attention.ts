@@ -8,6 +8,7 @@ import { runKernel } from '../dispatch.js';
 import { queryBlocks, type Visibility } from './blocks.js';
 import { attendBlocks, composeCausalAttention, type KeyBlock } from './causal-attention.js';
 import type { KeyValuePages } from './key-value-pages.js';
+import { pagedInputs } from './paged-attention.js';
 import { sliceAxis } from '../reshape.js';
 
 export interface PartialAttention {
@@ -35,11 +36,13 @@ export function partialAttention(
     const logSumExp = tf.fill<tf.Rank.R3>([batch, heads, queries], NOTHING);
     return { output: tf.zerosLike(q), logSumExp };
   }
-  const positions = seen === 'causal' ? null : new Int32Array(batch * queries).fill(keys - 1);
   const [output, logSumExp] = tf.tidy(() =>
-    queries === 1 ? attendPages(q, pages, keys) : attendJoined(q, pages, keys, positions),
-  );
-  return { output, logSumExp: logSumExp as tf.Tensor3D };
+    // The last query sees all keys, and one query is the last.
+    seen === 'causal' || queries === 1
+      ? attendPages(q, pages, keys)
+      : attendJoined(q, pages, keys, new Int32Array(batch * queries).fill(keys - 1)),
+  ) as [tf.Tensor4D, tf.Tensor3D];
+  return { output, logSumExp };
 }
 
 /** Keys, or values, of a page. */
@@ -63,8 +66,17 @@ function* filled({ pageSize }: KeyValuePages, keys: number): Generator<[index: n
   }
 }
 
-/** One query sees everything: the pages are read where they lie. */
-function attendPages(q: tf.Tensor4D, pages: KeyValuePages, keys: number): [tf.Tensor4D, tf.Tensor] {
+/** Causally: the pages are read where they lie. @param length positions of them that count */
+function attendPages(q: tf.Tensor4D, pages: KeyValuePages, length: number): tf.Tensor[] {
+  const attrs = { window: null, scale: q.shape[3] ** -0.5, length, pageSize: pages.pageSize };
+  const inputs = pagedInputs(q, pages);
+  return runKernel('PartialPagedAttention', inputs, attrs, () =>
+    q.shape[1] === 1 ? composeOne(q, pages, length) : attendJoined(q, pages, length, null),
+  );
+}
+
+/** Of one query. */
+function composeOne(q: tf.Tensor4D, pages: KeyValuePages, keys: number): tf.Tensor[] {
   const [batch, queries, heads] = q.shape;
   const [keyRows, valueRows] = rowsOf(pages);
   const visibility: Visibility = { positions: null, window: null, batch, queries, keys };
@@ -78,13 +90,13 @@ function attendPages(q: tf.Tensor4D, pages: KeyValuePages, keys: number): [tf.Te
   return attendBlocks(q, pages.options.kvHeads, visibility, block, q.shape[3] ** -0.5, blocks);
 }
 
-/** Several queries are bound by arithmetic: the pages are joined for the fused kernel. */
+/** The pages are joined for a kernel that takes any positions. */
 function attendJoined(
   q: tf.Tensor4D,
   pages: KeyValuePages,
   keys: number,
   positions: Int32Array | null,
-): [tf.Tensor4D, tf.Tensor] {
+): tf.Tensor[] {
   const [k, v] = rowsOf(pages).map((rows) => {
     const parts = [...filled(pages, keys)].map(([index, count]) =>
       tf.transpose(rows(index, count), [0, 2, 1, 3]),
@@ -93,7 +105,7 @@ function attendJoined(
   }) as [tf.Tensor4D, tf.Tensor4D];
   const attrs = { window: null, scale: q.shape[3] ** -0.5, positions };
   const compose = (): tf.Tensor[] => composeCausalAttention(q, k, v, attrs);
-  return runKernel('PartialAttention', { q, k, v }, attrs, compose) as [tf.Tensor4D, tf.Tensor];
+  return runKernel('PartialAttention', { q, k, v }, attrs, compose);
 }
 
 /** The attention to all keys from that to each part. */

@@ -1,6 +1,6 @@
 /** Causal attention: heads, groups, offsets, windows, positions, odd sizes and length 1. */
-import { causalAttention } from '../../../src/ops/index.js';
-import type * as tf from '../../../src/tf.js';
+import { causalAttention, KeyValuePages, mergeParts, partialAttention } from '../../../src/ops/index.js';
+import * as tf from '../../../src/tf.js';
 import * as reference from '../reference.js';
 import type { KernelCase } from './contract.js';
 
@@ -77,3 +77,41 @@ export const ATTENTION_CASES: readonly KernelCase[] = SIZES.map(({ sizes, window
     large: work > LARGE,
   };
 });
+
+/** [batch, queries, keys, heads, kvHeads, width, keys of the first part]: kernels for few queries, for many, and the general one. */
+const PARTS = [
+  [2, 1, 37, 4, 2, 16, 20], [1, 1, 700, 6, 2, 128, 333], [2, 5, 61, 4, 1, 16, 40], [1, 150, 300, 4, 2, 128, 100], [1, 40, 90, 4, 2, 40, 50],
+  [1, 1, 20, 2, 2, 8, 0],
+] as const; // prettier-ignore
+
+/** Attention to keys of which one part is seen by all queries and the rest causally, merged: attention to all. */
+export const PARTIAL_CASES: readonly KernelCase[] = PARTS.map(
+  ([batch, queries, keys, heads, kvHeads, width, seen]) => ({
+    name: `partialAttention, ${[batch, queries, keys, heads, kvHeads, width].join('x')}, ${seen} apart`,
+    inputs: (make) => {
+      const kv = [batch, keys, kvHeads, width];
+      return [make.normal([batch, queries, heads, width], 1.5), make.normal(kv), make.normal(kv)];
+    },
+    compute: (q, k, v) => {
+      const part = (from: number, count: number): KeyValuePages => {
+        const pages = new KeyValuePages({ batch, kvHeads, headDim: width, pageSize: 32 });
+        const rows = (x: tf.Tensor): tf.Tensor4D =>
+          tf.slice(x as tf.Tensor4D, [0, from, 0, 0], [-1, count, -1, -1]);
+        if (count > 0) pages.append(rows(k), rows(v));
+        return pages;
+      };
+      const [first, rest] = [part(0, seen), part(seen, keys - seen)];
+      const merged = mergeParts([
+        partialAttention(q as tf.Tensor4D, first, seen),
+        partialAttention(q as tf.Tensor4D, rest, 'causal'),
+      ]);
+      first.dispose();
+      rest.dispose();
+      return [merged];
+    },
+    reference: (...[q, k, v]: reference.Array64[]) => [
+      reference.attention(q as reference.Array64, k as reference.Array64, v as reference.Array64, {}),
+    ],
+    tolerance: { bfloat16: 1.4e-2 },
+  }),
+);

@@ -1,6 +1,6 @@
 /** All kernel cases. */
 import type { KernelCase } from './contract.js';
-import { ATTENTION_CASES } from './attention.cases.js';
+import { ATTENTION_CASES, PARTIAL_CASES } from './attention.cases.js';
 import { CONVOLUTION_CASES } from './convolution.cases.js';
 import { COMPRESSED_CASES } from './compressed.cases.js';
 import { DELTA_CASES } from './delta.cases.js';
@@ -20,6 +20,7 @@ export const CASES: readonly KernelCase[] = [
   ...REDUCTION_CASES,
   ...ROW_CASES,
   ...ATTENTION_CASES,
+  ...PARTIAL_CASES,
   ...PAGE_CASES,
   ...COMPRESSED_CASES,
   ...RETENTION_CASES,

@@ -49,6 +49,7 @@ function pagedAttention(
   backend: CudaBackend,
   inputs: Readonly<Record<string, TensorInfo>>,
   attrs: PagedAttentionAttributes & { readonly rotation?: RotationAttributes },
+  logSumExp: TensorInfo | null = null,
 ): TensorInfo {
   const q = inputs.q as TensorInfo;
   const used = Math.ceil(attrs.length / attrs.pageSize);
@@ -64,8 +65,19 @@ function pagedAttention(
     headStride: pageSize * width,
     batchStride: kvHeads * pageSize * width,
   };
-  attend(backend, problemOf(q, kvHeads, attrs.length, attrs), q, cache, out, 0);
+  const address = logSumExp === null ? 0 : backend.pointer(logSumExp, 'float32');
+  attend(backend, problemOf(q, kvHeads, attrs.length, attrs), q, cache, out, address);
   return out;
+}
+
+function partialPagedAttention(
+  backend: CudaBackend,
+  inputs: Readonly<Record<string, TensorInfo>>,
+  attrs: PagedAttentionAttributes,
+): TensorInfo[] {
+  const [batch = 1, queries = 1, heads = 1] = (inputs.q as TensorInfo).shape;
+  const logSumExp = backend.output([batch, heads, queries], 'float32', 'float32');
+  return [pagedAttention(backend, inputs, attrs, logSumExp), logSumExp];
 }
 
 function causalAttentionGrad(
@@ -94,5 +106,8 @@ export function registerAttention(): void {
   );
   registerFusedKernel(on, 'PagedAttention', (inputs, attrs, backend: CudaBackend) =>
     pagedAttention(backend, inputs, attrs),
+  );
+  registerFusedKernel(on, 'PartialPagedAttention', (inputs, attrs, backend: CudaBackend) =>
+    partialPagedAttention(backend, inputs, attrs),
   );
 }
