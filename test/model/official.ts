@@ -271,7 +271,7 @@ function checkPages(
   }
 }
 
-/** What the model keeps to itself, for the hidden states that the fixtures have. */
+/** What the stack of a model keeps to itself, for the hidden states that the fixtures have. */
 interface Insides {
   readonly parts: { readonly exit: number; present(): readonly Memory[]; readouts(): readonly Readout[] };
   hidden(tokens: tf.Tensor2D, positions: null, recompute: boolean): tf.Tensor;
@@ -280,7 +280,7 @@ interface Insides {
 }
 
 function checkHidden(fixture: Case): void {
-  const insides = fixture.model as unknown as Insides;
+  const { stack: insides } = fixture.model as unknown as { stack: Insides };
   const { config } = fixture.model;
   const rows: Rows = FROM_START;
   const through = (count: number): tf.Tensor3D => {
