@@ -6,16 +6,13 @@ import { FailedCellsError, RegressionError, UsageError } from '../errors.js';
 import type { Baseline, Comparison } from '../results/compare.js';
 import { printable } from '../printable.js';
 import type { Communicator } from '../distributed/communicator.js';
-import { type Ranks, ranksOf } from '../distributed/ranks.js';
-import type { Engine } from '../engines/engine.js';
-import type { EngineFlags } from '../engines/start.js';
 import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
 import type { Row, Schema } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { directoryOfRank } from './follower.js';
-import { PlainCommand } from './plain-command.js';
+import { type DividingFlags, PlainCommand, type Started } from './plain-command.js';
 import type { Progress, ProgressOptions } from './progress.js';
 import type { Profile, TableOutput } from '../sweep/table.js';
 
@@ -40,36 +37,20 @@ export abstract class BaseCommand extends PlainCommand {
     return out ?? `runs/${this.id ?? 'yoco'}`;
   }
 
-  /** The engine of this rank, and the other ranks of the run. Only rank 0 speaks to the person. */
-  protected async startRanks(flags: EngineFlags): Promise<{ engine: Engine; communicator: Communicator }> {
-    const { startOnRank } = await import('../library/ranks.js');
-    return startOnRank(flags, this.ranks(), this.reports());
-  }
-
   /**
-   * The same where all ranks divide sequences.
-   * @throws UsageError where they are not to, or there are no others
+   * The engine of this rank, where all ranks divide sequences, and where it writes.
+   * @throws UsageError where they are not to divide them, or there are no others
    */
   protected async startDividing(
-    flags: EngineFlags & { readonly 'context-parallel': number },
+    flags: DividingFlags,
     output: Required<TableOutput>,
-  ): Promise<{ engine: Engine; communicator: Communicator; output: Required<TableOutput> }> {
-    const { requireDividing } = await import('../library/ranks.js');
-    requireDividing(this.ranks(), flags['context-parallel']);
-    const started = await this.startRanks(flags);
+  ): Promise<Started & { readonly output: Required<TableOutput> }> {
+    const started = await this.startDividingRanks(flags);
     return { ...started, output: this.outputOfRank(started.communicator, output) };
-  }
-
-  /** The place of this process among several, of which only the first speaks. */
-  protected ranks(): Ranks | null {
-    const ranks = ranksOf(process.env);
-    if (ranks !== null && ranks.rank > 0) this.isQuiet = true;
-    return ranks;
   }
 
   /** Where this rank writes. */
   protected outputOfRank(communicator: Communicator, output: Required<TableOutput>): Required<TableOutput> {
-    this.isFollower = communicator.rank > 0;
     return { ...output, directory: directoryOfRank(communicator, output.directory, output.resume) };
   }
 
@@ -77,9 +58,6 @@ export abstract class BaseCommand extends PlainCommand {
   protected abstract mainTable(): Promise<Schema>;
 
   private baseline: Baseline | undefined;
-
-  /** Whether another rank speaks and writes for this one. */
-  protected isFollower = false;
 
   /** Where the cells of a sweep are kept; undefined until it is known. */
   private keptIn: string | undefined;

@@ -2,7 +2,10 @@ import { Command } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
 import { printable } from '../printable.js';
 import { observeHub } from '../hub/observer.js';
-import { ranksOf } from '../distributed/ranks.js';
+import type { Communicator } from '../distributed/communicator.js';
+import { type Ranks, ranksOf } from '../distributed/ranks.js';
+import type { Engine } from '../engines/engine.js';
+import type { EngineFlags } from '../engines/start.js';
 import { UsageError } from '../errors.js';
 import { quietFlag } from './flags.js';
 import { createProgress, type Progress, type ProgressOptions } from './progress.js';
@@ -19,6 +22,16 @@ interface Done {
   readonly total: number;
 }
 
+/** A process of a run, alone or one of several ranks. */
+export interface Started {
+  readonly engine: Engine;
+  readonly communicator: Communicator;
+}
+
+export interface DividingFlags extends EngineFlags {
+  readonly 'context-parallel': number;
+}
+
 /** Parent of all commands: how they speak to the person at the terminal. */
 export abstract class PlainCommand extends Command {
   static override baseFlags = quietFlag;
@@ -27,6 +40,8 @@ export abstract class PlainCommand extends Command {
   static readonly runsOnRanks: boolean = false;
 
   protected isQuiet = false;
+  /** Whether another rank speaks and writes for this one. */
+  protected isFollower = false;
   protected isVerbose = false;
 
   override async init(): Promise<void> {
@@ -72,6 +87,30 @@ export abstract class PlainCommand extends Command {
     throw new UsageError(
       `${this.id ?? 'this command'} runs as one process, but ${ranks.launcher} started ${ranks.size}: start it once`,
     );
+  }
+
+  /** The place of this process among several, of which only the first speaks. */
+  protected ranks(): Ranks | null {
+    const ranks = ranksOf(process.env);
+    this.isFollower = ranks !== null && ranks.rank > 0;
+    if (this.isFollower) this.isQuiet = true;
+    return ranks;
+  }
+
+  /** The engine of this rank, and the other ranks of the run. */
+  protected async startRanks(flags: EngineFlags): Promise<Started> {
+    const { startOnRank } = await import('../library/ranks.js');
+    return startOnRank(flags, this.ranks(), this.reports());
+  }
+
+  /**
+   * The same where all ranks divide sequences.
+   * @throws UsageError where they are not to, or there are no others
+   */
+  protected async startDividingRanks(flags: DividingFlags): Promise<Started> {
+    const { requireDividing } = await import('../library/ranks.js');
+    requireDividing(this.ranks(), flags['context-parallel']);
+    return this.startRanks(flags);
   }
 
   /** How tables are printed on stdout: a terminal has colors and a width. */

@@ -1,10 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
-import { engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
+import { contextParallelFlag, engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import type { createProgress } from '../cli/progress.js';
 import type { Engine } from '../library/engines.js';
+import type { Communicator } from '../library/ranks.js';
 import type { Tokenizer } from '../library/text.js';
 import type { Candidate, GenerateSpeed, SamplingOptions, TokenChoice } from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
@@ -26,6 +27,7 @@ interface Loaded {
   readonly model: Awaited<ReturnType<Candidate['open']>>;
   readonly tokenizer: Tokenizer;
   readonly engine: Engine;
+  readonly communicator: Communicator;
 }
 
 interface Request {
@@ -34,10 +36,12 @@ interface Request {
 }
 
 export default class Generate extends PlainCommand {
+  static override readonly runsOnRanks = true;
   static override summary = 'Continue a text.';
   static override description =
     'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature says otherwise. The prompt is an ' +
-    'argument, a file (--prompt-file), or stdin; --prompts takes several, computes them together and answers in JSON lines.';
+    'argument, a file (--prompt-file), or stdin; --prompts takes several, computes them together and answers in JSON lines. With ' +
+    '--context-parallel, ranks divide one prompt, which is an argument or a file.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> "Once upon a time" --checkpoint TinyStories-656K',
     '<%= config.bin %> <%= command.id %> "The state of the Union is" --checkpoint runs/books --temperature 0.8 --top-p 0.95 --seed 7',
@@ -55,6 +59,7 @@ export default class Generate extends PlainCommand {
   static override baseFlags = { ...quietFlag, ...seedFlag, ...engineFlags };
   static override flags = {
     ...evaluationFlags,
+    ...contextParallelFlag,
     'prompt-file': Flags.string({ description: 'file that holds the prompt', helpValue: 'FILE' }),
     prompts: Flags.string({
       description:
@@ -87,6 +92,7 @@ export default class Generate extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Generate);
+    if (this.ranks() !== null) requireSharedPrompt(args.prompt, flags);
     const prompts = await this.prompts(args.prompt, flags);
     const isJson = this.isJson(flags);
     // What cannot be meant is known before anything is loaded.
@@ -94,15 +100,14 @@ export default class Generate extends PlainCommand {
     const { chooseShipped, onlyModel } = await import('../library/models.js');
     const { describeTokens, loadCandidates, promptTokens, remarkContext } =
       await import('../library/generation.js');
-    const { startChosenEngine } = await import('../library/engines.js');
     const choice = onlyModel(chooseShipped('language', await modelSelection(flags)));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     for (const line of describeTokens([candidate])) this.reports().detail(line);
     const { note } = this.reports();
     choice.checkpoint?.remarks?.forEach(note);
-    const engine = await startChosenEngine(flags, this.reports());
-    if (!choice.checkpoint) {
+    const { engine, communicator } = await this.startDividingRanks(flags);
+    if (!choice.checkpoint && !this.isFollower) {
       this.caution(`${modelLabel(choice)}: no checkpoint, the weights are random and so is the text`);
     }
     const { tokenizer } = candidate;
@@ -110,11 +115,12 @@ export default class Generate extends PlainCommand {
     const longest = Math.max(...requests.map(({ ids }) => ids.length)) + flags.tokens;
     const batch = await this.batchOf(engine, candidate, longest, flags);
     remarkContext(note, candidate, longest);
-    const loaded = { model: await candidate.open(), tokenizer, engine };
+    const loaded = { model: await candidate.open(communicator), tokenizer, engine, communicator };
     const [first] = requests;
     if (flags.prompts === undefined && first) await this.answer(loaded, first, flags, isJson);
     else await this.answerAll(loaded, requests, batch, flags);
     loaded.model.dispose();
+    communicator.close();
   }
 
   /** Prompts that are computed together. @throws RunError where they do not fit the memory */
@@ -122,12 +128,12 @@ export default class Generate extends PlainCommand {
     engine: Engine,
     { choice }: Candidate,
     longest: number,
-    { prompts, batch }: FlagsOf<typeof Generate>,
+    { prompts, batch, 'context-parallel': ranks }: FlagsOf<typeof Generate>,
   ): Promise<number> {
     const { requireGenerationMemory, scoringBatch } = await import('../library/generation.js');
     if (prompts !== undefined)
       return scoringBatch(engine, choice, longest, batch === 'auto' ? undefined : batch);
-    requireGenerationMemory(engine, choice, longest);
+    requireGenerationMemory(engine, choice, longest, ranks);
     return 1;
   }
 
@@ -184,14 +190,16 @@ export default class Generate extends PlainCommand {
 
   /** Continues one prompt, whose text comes as it is generated. */
   private async answer(
-    { model, tokenizer, engine }: Loaded,
+    { model, tokenizer, engine, communicator }: Loaded,
     { prompt, ids }: Request,
     flags: FlagsOf<typeof Generate>,
     isJson: boolean,
   ): Promise<void> {
-    const { generate, greedySampler, randomSampler } = await import('../library/generation.js');
+    const { generate, greedySampler, randomSampler, sharedSampler } =
+      await import('../library/generation.js');
     const sampling = await this.sampling(flags);
-    const sampler = sampling === null ? greedySampler : randomSampler(sampling);
+    const chosen = sampling === null ? greedySampler : randomSampler(sampling);
+    const sampler = sharedSampler(chosen, communicator);
     let progress: ReturnType<typeof createProgress> | null = null;
     let whole = '';
     const speed = await generate(model, tokenizer, engine, {
@@ -203,15 +211,20 @@ export default class Generate extends PlainCommand {
       onText: (text) => {
         progress?.stop();
         progress = null;
-        if (!isRead()) this.exit(0);
+        // Other ranks would wait for one that has left.
+        if (!isRead() && communicator.size === 1) this.exit(0);
         if (isJson) whole += text;
-        else process.stdout.write(text);
+        else this.print(text);
       },
     });
     const { promptTokens: read, generatedTokens } = speed;
     const line = { prompt, text: whole, prompt_tokens: read, generated_tokens: generatedTokens };
-    process.stdout.write(isJson ? `${JSON.stringify(line)}\n` : '\n');
+    this.print(isJson ? `${JSON.stringify(line)}\n` : '\n');
     this.reportSpeed(speed);
+  }
+
+  private print(text: string): void {
+    if (!this.isFollower) process.stdout.write(text);
   }
 
   /** @throws UsageError for several prompts as plain text: nothing would tell their texts apart */
@@ -278,6 +291,21 @@ export default class Generate extends PlainCommand {
       `${tokens.toLocaleString('en-US')} tokens, ${(tokens / seconds).toFixed(1)} tokens/s`;
     this.note(
       `prefill ${rate(speed.promptTokens, speed.prefillSeconds)}; decode ${rate(speed.generatedTokens, speed.decodeSeconds)}`,
+    );
+  }
+}
+
+/** @throws UsageError for a prompt that not every rank can read, or several prompts */
+function requireSharedPrompt(
+  argument: string | undefined,
+  { prompts, 'prompt-file': file }: FlagsOf<typeof Generate>,
+): void {
+  if (prompts !== undefined) {
+    throw new UsageError('several prompts (--prompts) are computed by one process: start it once');
+  }
+  if (argument === undefined && file === undefined) {
+    throw new UsageError(
+      'several ranks cannot read stdin: give the prompt as an argument or with --prompt-file',
     );
   }
 }

@@ -15,6 +15,7 @@ export {
   greedySampler,
   randomChoice,
   randomSampler,
+  sharedSampler,
   type Sampler,
   type SamplingOptions,
   type TokenChoice,

@@ -107,6 +107,21 @@ mpiTest(test, 'two groups of two ranks learn what one process learns', async () 
   });
 });
 
+mpiTest(test, 'two ranks continue a text as one does', async () => {
+  const prompt = 'It was a long night, the ship was far from land, and nobody on board spoke a word. '.repeat(
+    2,
+  );
+  const generate = (...flags: string[]): string[] => [
+    ...['generate', prompt, '--engine', 'cpu', '--threads', '1', '--preset', 'pico', '--quiet'],
+    ...['--tokens', '12', '--temperature', '0.9', '--seed', '3', ...flags],
+  ];
+  const alone = await runCli(...generate());
+  assert.is(alone.exitCode, 0, alone.stderr);
+  const two = await mpirun(2, [yoco, ...generate('--context-parallel', '2')]);
+  assert.is(two.code, 0, two.stderr);
+  assert.is(two.stdout, alone.stdout);
+});
+
 mpiTest(test, 'ranks that are not to divide sequences are refused, and sequences without ranks', async () => {
   const two = await mpirun(2, [yoco, ...needle('refused')]);
   assert.is(two.code, 2);

@@ -1,4 +1,5 @@
 /** From logits to the next token. */
+import type { Communicator } from '../../distributed/communicator.js';
 import type { Random } from '../../random.js';
 import { UsageError } from '../../errors.js';
 import * as tf from '../../tf.js';
@@ -28,6 +29,12 @@ export interface SamplingOptions {
 export function randomSampler(options: SamplingOptions): Sampler {
   const choose = randomChoice(options);
   return async (logits) => choose(await logits.data<'float32'>());
+}
+
+/** The first rank's choice on all ranks, which have the same logits but for their rounding on GPUs of several kinds. */
+export function sharedSampler(sampler: Sampler, ranks: Communicator): Sampler {
+  if (ranks.size === 1) return sampler;
+  return async (logits) => ranks.gather(await sampler(logits))[0] as number;
 }
 
 /** Chooses a token from finite logits [V] that have been read. */

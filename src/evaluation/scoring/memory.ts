@@ -16,11 +16,11 @@ function scoringBytes(config: ModelConfig, engine: Engine, tokens: number): numb
   return besideWeights(memory) + chunk * config.vocabSize * bytesPerElement;
 }
 
-/** Bytes that reading a prompt and continuing it takes beside the weights. */
-function generationBytes(config: ModelConfig, engine: Engine, tokens: number): number {
+/** Bytes that reading a prompt and continuing it takes beside the weights, on each of the ranks that divide it. */
+function generationBytes(config: ModelConfig, engine: Engine, tokens: number, ranks: number): number {
   const bytesPerElement = ELEMENT_BYTES[engine.storage];
-  const chunk = Math.min(defaultChunkSize(config), tokens);
-  return besideWeights(costs(config).inferenceMemory({ context: tokens, chunk, bytesPerElement }));
+  const chunk = Math.min(ranks * defaultChunkSize(config), tokens);
+  return besideWeights(costs(config).inferenceMemory({ context: tokens, chunk, bytesPerElement, ranks }));
 }
 
 const weightBytes = ({ config }: ModelChoice, engine: Engine): number =>
@@ -70,10 +70,15 @@ function sequenceBytes(config: ModelConfig, engine: Engine, tokens: number): num
 }
 
 /** @throws RunError when the model and a prompt with its continuation do not fit the memory; call it before it is loaded */
-export function requireGenerationMemory(engine: Engine, choice: ModelChoice, tokens: number): void {
+export function requireGenerationMemory(
+  engine: Engine,
+  choice: ModelChoice,
+  tokens: number,
+  ranks = 1,
+): void {
   requireMemory(
     engine,
-    weightBytes(choice, engine) + generationBytes(choice.config, engine, tokens),
+    weightBytes(choice, engine) + generationBytes(choice.config, engine, tokens, ranks),
     `${modelLabel(choice)} with a context of ${formatTokenCount(tokens)} tokens`,
   );
 }
