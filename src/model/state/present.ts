@@ -3,7 +3,7 @@
  * gradients, and are gone after it.
  */
 import type { Communicator } from '../../distributed/communicator.js';
-import { causalAttention, gatherSlices, rotary, rotaryPair } from '../../ops/index.js';
+import { causalAttention, gatherSlices, rotary, rotaryPair, sliceAxis } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
 import type { KeyValueMemory, Memory, StateMemory, StateStep } from './memory.js';
@@ -44,12 +44,6 @@ export class PresentState extends PresentMemory implements StateMemory {
   dispose(): void {
     // Holds nothing.
   }
-}
-
-/** Of the queries; null where they are those of all keys. */
-function positionsOf({ shape: [batch, time] }: tf.Tensor4D, rows: Rows): Int32Array | null {
-  if (rows.isSlice !== true) return rows.positions;
-  return Int32Array.from({ length: batch * time }, (_, i) => rows.start + (i % time));
 }
 
 /** Keys and values of a pass that layers hand to each other. */
@@ -105,27 +99,30 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
 
   append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
     const keys = rotation === null ? k : rotary(k, rotationAt(rows, rotation));
-    this.hold(...this.ofAllRanks(keys, v));
+    this.hold(...this.upTo(rows, keys, v));
   }
 
-  /** Keys and values of whole sequences. */
-  private ofAllRanks(keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
+  /** All keys and values that the rows see: the queries of a slice are then the last of them. */
+  private upTo({ start }: Rows, keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
     const { ranks } = this;
-    return ranks === null ? [keys, values] : [gatherSlices(keys, ranks), gatherSlices(values, ranks)];
+    if (ranks === null) return [keys, values];
+    const seen = start + keys.shape[1];
+    const gathered = (own: tf.Tensor4D): tf.Tensor4D => sliceAxis(gatherSlices(own, ranks), 1, 0, seen);
+    return [gathered(keys), gathered(values)];
   }
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const queries = rotation === null ? q : rotary(q, rotationAt(rows, rotation));
     if (rotation !== null) q.dispose();
-    return causalAttention(queries, ...this.keysAndValues, { positions: positionsOf(queries, rows) });
+    return causalAttention(queries, ...this.keysAndValues, { positions: rows.positions });
   }
 
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const [queries, keys] = rotation === null ? [q, k] : rotaryPair(q, k, rotationAt(rows, rotation));
     if (rotation !== null) tf.dispose([q, k]);
-    const all = this.ofAllRanks(keys, v);
+    const all = this.upTo(rows, keys, v);
     if (this.isRead) this.hold(...all);
-    return causalAttention(queries, ...all, { window: this.window, positions: positionsOf(queries, rows) });
+    return causalAttention(queries, ...all, { window: this.window, positions: rows.positions });
   }
 
   private hold(keys: tf.Tensor4D, values: tf.Tensor4D): void {
