@@ -56,7 +56,7 @@ export function trainer(
     step: () => {
       const sum = new GradientSum(model, {
         ...{ batches: 1, recompute, ranks: world.size },
-        take: optimizer.take,
+        take: sequence.size === 1 ? optimizer.take : undefined,
       });
       sum.add(batch);
       const { gradients, losses } = sum;

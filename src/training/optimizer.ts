@@ -22,7 +22,10 @@ export type MomentReader = (name: string, shape: readonly number[]) => tf.Tensor
 
 /** What the loop needs of an optimizer, on one rank or several. */
 export interface TrainingOptimizer {
-  /** Where gradients can be given one by one, before `apply`, which then needs no others; disposes of them. */
+  /**
+   * Where gradients can be given one by one, before `apply`, which then needs no others; disposes of them. It may wait for other
+   * ranks: none may wait for this one meanwhile.
+   */
   readonly take?: GradientSink;
   /**
    * One update; `gradients` has one tensor per parameter, but for those that `take` was given, and is not disposed. On several ranks they are this rank's share, to be

@@ -237,7 +237,8 @@ class Loop {
   private async gradients(stage: number): Promise<Gradients & StepSize> {
     const { task, recipe, grid } = this.options;
     const { accumulate, recompute } = recipe;
-    const { take } = this.optimizer;
+    // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
+    const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;
     const sum = new GradientSum(this.model, {
       ...{ batches: accumulate, recompute, ranks: grid.world.size },
       take,
