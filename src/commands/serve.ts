@@ -114,7 +114,8 @@ export default class Serve extends PlainCommand {
   }
 
   private async serve(candidate: Candidate, engine: Engine, flags: FlagsOf<typeof Serve>): Promise<void> {
-    const { PrefixStore, scoringBatch, SequenceRunner, startServer } = await import('../library/serving.js');
+    const { isLocal, PrefixStore, scoringBatch, SequenceRunner, startServer } =
+      await import('../library/serving.js');
     const { choice, tokenizer, trainedContext } = candidate;
     const maxContext = flags['max-context'] ?? trainedContext ?? DEFAULT_CONTEXT;
     const asked = flags.batch === 'auto' ? undefined : flags.batch;
@@ -162,5 +163,3 @@ export default class Serve extends PlainCommand {
     }
   }
 }
-
-const isLocal = (host: string): boolean => ['localhost', '::1'].includes(host) || host.startsWith('127.');

@@ -77,6 +77,47 @@ export interface ReportOptions {
   png?: boolean;
 }
 
+/** A page that was made and not written. */
+export interface Report {
+  readonly html: string;
+  /** Titles of its sections, and the anchors that lead to them. */
+  readonly sections: readonly { readonly title: string; readonly anchor: string }[];
+  /** SVG by file name stem. */
+  readonly pictures: ReadonlyMap<string, string>;
+}
+
+/** `Harness tasks` → `harness-tasks` */
+const anchorOf = (title: string): string => title.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+
+/** @throws RunError when the directory holds no results, or a table or reference cannot be read */
+export async function composeReport(directory: string, references: readonly string[]): Promise<Report> {
+  const source: ReportSource = {
+    directory,
+    references: [...findRows(directory, 'reference'), ...references.flatMap(readResultRows)],
+  };
+  const sections: Section[] = [];
+  for (const build of SECTIONS) {
+    const section = await build(source);
+    if (section) sections.push(section);
+  }
+  if (sections.every(({ title }) => title === 'Notes'))
+    throw new RunError(`${directory} holds no results: run a measuring command with --out ${directory}`);
+  const body = sections
+    .map(({ title, body: html }) => `<h2 id="${anchorOf(title)}">${escapeHtml(title)}</h2>\n${html}`)
+    .join('\n');
+  const runs = findRuns(directory);
+  const page = {
+    title: 'You Only Cache Once, measured',
+    subtitle: provenanceLine(runs),
+    body: `${body}\n${commandList(runs)}`,
+  };
+  return {
+    html: htmlPage(page),
+    sections: sections.map(({ title }) => ({ title, anchor: anchorOf(title) })),
+    pictures: new Map(sections.flatMap(({ figures }) => Object.entries(figures))),
+  };
+}
+
 /**
  * Writes `report.html`, its charts as `figures/*.svg`, and the ratios on it as `ratios.timings.csv`.
  *
@@ -91,34 +132,13 @@ export async function buildReport(
   if (!existsSync(directory)) throw new UsageError(`there is no directory ${directory}`);
   const unlock = lockDirectory(directory, 'report', { doing: 'making the report', reentrant: true });
   try {
-    return await writeReport(directory, references, png);
+    const { html, pictures } = await composeReport(directory, references);
+    await drawPictures(join(directory, 'figures'), pictures, { png, list: 'figures.json' });
+    writeDerived(directory, findRatios(directory));
+    const page = join(directory, 'report.html');
+    writeFileAtomic(page, html);
+    return page;
   } finally {
     unlock();
   }
-}
-
-async function writeReport(directory: string, references: readonly string[], png: boolean): Promise<string> {
-  const source: ReportSource = {
-    directory,
-    references: [...findRows(directory, 'reference'), ...references.flatMap(readResultRows)],
-  };
-  const sections: Section[] = [];
-  for (const build of SECTIONS) {
-    const section = await build(source);
-    if (section) sections.push(section);
-  }
-  if (sections.every(({ title }) => title === 'Notes'))
-    throw new RunError(`${directory} holds no results: run a measuring command with --out ${directory}`);
-  const body = sections.map(({ title, body: html }) => `<h2>${escapeHtml(title)}</h2>\n${html}`).join('\n');
-  const pictures = new Map(sections.flatMap(({ figures }) => Object.entries(figures)));
-  await drawPictures(join(directory, 'figures'), pictures, { png, list: 'figures.json' });
-  writeDerived(directory, findRatios(directory));
-  const page = join(directory, 'report.html');
-  const runs = findRuns(directory);
-  const subtitle = provenanceLine(runs);
-  writeFileAtomic(
-    page,
-    htmlPage({ title: 'You Only Cache Once, measured', subtitle, body: `${body}\n${commandList(runs)}` }),
-  );
-  return page;
 }

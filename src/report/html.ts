@@ -50,18 +50,24 @@ export interface Page {
   subtitle: string;
   /** HTML. */
   body: string;
+  /** CSS rules beside those of every page. */
+  style?: string;
+  /** Addresses of modules, run in this order; a page without them is one file and fetches nothing. */
+  scripts?: readonly string[];
 }
 
-/** One file, nothing fetched from anywhere. */
-export function htmlPage({ title, subtitle, body }: Page): string {
+export function htmlPage({ title, subtitle, body, style = '', scripts = [] }: Page): string {
+  const tags = scripts
+    .map((source) => `<script type="module" src="${escapeHtml(source)}"></script>\n`)
+    .join('');
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title>
-<style>${STYLE}</style>
-</head>
+<style>${STYLE}${style}</style>
+${tags}</head>
 <body>
 <main>
 <h1>${escapeHtml(title)}</h1>

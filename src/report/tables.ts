@@ -101,6 +101,16 @@ export function pointsOf(rows: readonly Row[], x: string, y: string): [number, n
     .sort(([a], [b]) => a - b);
 }
 
+/** Means of equal stretches of a curve, at most so many, so that the noise of single steps does not hide it. */
+export function meansOfStretches(points: readonly [number, number][], stretches: number): [number, number][] {
+  const size = Math.max(1, Math.ceil(points.length / stretches));
+  return Array.from({ length: Math.ceil(points.length / size) }, (_, index) => {
+    const part = points.slice(index * size, (index + 1) * size);
+    const mean = part.reduce((sum, [, value]) => sum + value, 0) / part.length;
+    return [part.at(-1)?.[0] ?? 0, mean];
+  });
+}
+
 /** Error bars from the columns of both ends; rows that lack one are left out. */
 export function barsOf(
   rows: readonly Row[],

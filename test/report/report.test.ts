@@ -72,7 +72,7 @@ test('the page shows the notes of the at(), without their markup or scripts', as
   ]);
   await runCli('report', at());
   const page = readFileSync(at('report.html'), 'utf8');
-  assert.match(page, /<h2>Notes<\/h2>\s*<h3>One machine<\/h3>/);
+  assert.match(page, /<h2 id="notes">Notes<\/h2>\s*<h3>One machine<\/h3>/);
   assert.match(page, /Measured on a <em>busy<\/em> card\./);
   assert.match(page, /<div class="scroll"><table>[^]*<td>2<\/td>/);
   assert.not.match(page, /<script|href="javascript|<img/);

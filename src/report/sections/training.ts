@@ -4,20 +4,10 @@ import { formatNumber } from '../../results/display.js';
 import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import type { ReportSource, Section } from '../section.js';
-import { findTables, numberIn, pointsOf, type Table } from '../tables.js';
+import { findTables, meansOfStretches, numberIn, pointsOf, type Table } from '../tables.js';
 
 /** A run's name: its directory's. */
 const runName = ({ place }: Table): string => basename(place) || 'train';
-
-/** Means of equal stretches, so that the noise of single steps does not hide the curve. */
-function smooth(points: readonly [number, number][], stretches: number): [number, number][] {
-  const size = Math.max(1, Math.ceil(points.length / stretches));
-  return Array.from({ length: Math.ceil(points.length / size) }, (_, index) => {
-    const part = points.slice(index * size, (index + 1) * size);
-    const mean = part.reduce((sum, [, loss]) => sum + loss, 0) / part.length;
-    return [part.at(-1)?.[0] ?? 0, mean];
-  });
-}
 
 function last(rows: readonly Row[], column: string): string {
   const value = rows.map((row) => numberIn(row, column)).findLast((cell) => cell !== null);
@@ -49,7 +39,7 @@ const lossChart = (tables: readonly Table[]): string =>
     x: { label: 'tokens seen' },
     y: { label: 'loss (nats per token)' },
     series: tables.flatMap((table) => [
-      { name: runName(table), points: smooth(pointsOf(table.rows, 'tokens', 'loss'), 60) },
+      { name: runName(table), points: meansOfStretches(pointsOf(table.rows, 'tokens', 'loss'), 60) },
       {
         name: `${runName(table)} held-out`,
         points: pointsOf(table.rows, 'tokens', 'held_out_loss'),
