@@ -26,6 +26,21 @@ export function mpirun(
   });
 }
 
+/** Runs `body` in this process as if mpirun had started it: for what is refused before a rank meets the others. */
+export async function asRank<T>(rank: number, size: number, body: () => Promise<T>): Promise<T> {
+  const variables = {
+    OMPI_COMM_WORLD_RANK: String(rank),
+    OMPI_COMM_WORLD_SIZE: String(size),
+    OMPI_COMM_WORLD_LOCAL_RANK: String(rank),
+  };
+  Object.assign(process.env, variables);
+  try {
+    return await body();
+  } finally {
+    for (const name of Object.keys(variables)) Reflect.deleteProperty(process.env, name);
+  }
+}
+
 const isInstalled = spawnSync('mpirun', ['--version']).status === 0;
 
 /** A test that is skipped where mpirun is not installed. */

@@ -17,25 +17,30 @@ import { close } from '../ops/compare.js';
 
 const TOLERANCE = 2e-4;
 
-/** A prompt in several calls, short ones among them, a decoded token, a fork and a return to a marked length. */
-function readings(model: LanguageModel, tokens: readonly number[]): number[][] {
+/**
+ * A prompt in several calls, short ones among them, a decoded token, a fork and a return to a marked length.
+ * @param long tokens of a call that is divided
+ */
+function readings(model: LanguageModel, tokens: readonly number[], long: number): number[][] {
   const cache = model.createCache({ maxTokens: 512 });
   const found: number[][] = [];
   const keep = (logits: tf.Tensor | null): void => {
     if (logits !== null) found.push(Array.from(logits.dataSync()));
   };
   tf.tidy(() => {
-    const part = (from: number, to: number): tf.Tensor2D => ids([tokens.slice(from, to)]);
-    keep(model.prefill(part(0, 90), cache, { chunkSize: 70 }));
-    keep(model.extend(part(90, 95), cache, { logits: 'last' }));
-    keep(model.extend(part(95, 168), cache, { logits: 'all' }));
+    let length = 0;
+    const next = (count: number): tf.Tensor2D => ids([tokens.slice(length, (length += count))]);
+    keep(model.prefill(next(long + 9), cache, { chunkSize: long }));
+    keep(model.extend(next(5), cache, { logits: 'last' }));
+    keep(model.extend(next(long + 1), cache, { logits: 'all' }));
     cache.mark();
-    keep(model.extend(part(168, 240), cache, { logits: 'none' }));
-    keep(model.decode(tf.tensor1d([tokens[240] as number], 'int32'), cache));
+    const marked = length;
+    keep(model.extend(next(long), cache, { logits: 'none' }));
+    keep(model.decode(tf.reshape(next(1), [1]), cache));
     const fork = cache.fork();
-    cache.rewind(168);
-    keep(model.extend(part(168, 169), cache, { logits: 'last' }));
-    keep(model.decode(tf.tensor1d([tokens[241] as number], 'int32'), fork));
+    cache.rewind(marked);
+    keep(model.extend(ids([tokens.slice(marked, marked + 1)]), cache, { logits: 'last' }));
+    keep(model.decode(tf.reshape(next(1), [1]), fork));
     fork.dispose();
   });
   cache.dispose();
@@ -46,10 +51,18 @@ function readings(model: LanguageModel, tokens: readonly number[]): number[][] {
 const slice = (rows: number[][], { rank, size }: Communicator): number[][] =>
   rows.map((row) => row.slice((rank * row.length) / size, ((rank + 1) * row.length) / size));
 
-function checkReading(whole: LanguageModel, divided: LanguageModel, name: string): void {
-  const [tokens] = randomTokens(1, 242, 3) as [number[]];
-  const expected = readings(whole, tokens);
-  readings(divided, tokens).forEach((found, i) => {
+/** Tokens of a call for each rank, a few more than the least that are divided. */
+const SHARE = 18;
+
+function checkReading(
+  [whole, divided]: readonly [LanguageModel, LanguageModel],
+  { size }: Communicator,
+  name: string,
+): void {
+  const long = SHARE * size;
+  const [tokens] = randomTokens(1, 4 * long, 3) as [number[]];
+  const expected = readings(whole, tokens, long);
+  readings(divided, tokens, long).forEach((found, i) => {
     tf.tidy(() => {
       close(
         tf.tensor1d(found),
@@ -61,27 +74,31 @@ function checkReading(whole: LanguageModel, divided: LanguageModel, name: string
   });
 }
 
+/** Loss and gradients, with layers recomputed in the backward pass and not. */
 function checkLearning(
   [whole, divided]: readonly [LanguageModel, LanguageModel],
   ranks: Communicator,
-  recompute: boolean,
   name: string,
 ): void {
   const [tokens, targets] = [randomTokens(2, 24, 4), randomTokens(2, 24, 5)];
   const all = valueAndGradients(whole, () => whole.objective(ids(tokens), ids(targets), null).total);
-  const own = valueAndGradients(divided, () => {
-    const [x, y] = [ids(slice(tokens, ranks)), ids(slice(targets, ranks))];
-    const { total } = divided.objective(x, y, null, { recompute });
-    return tf.mul<tf.Scalar>(total, 1 / ranks.size);
-  });
-  tf.tidy(() => {
-    close(ranks.allReduce(own.value), all.value.dataSync(), TOLERANCE, `${name}: loss`);
-    for (const [parameter, gradient] of all.gradients) {
-      const sum = ranks.allReduce(own.gradients.get(parameter) as tf.Tensor);
-      close(sum, gradient.dataSync(), TOLERANCE, `${name}: gradient of ${parameter}`);
-    }
-  });
-  tf.dispose([all.value, own.value, ...all.gradients.values(), ...own.gradients.values()]);
+  for (const recompute of [false, true]) {
+    const own = valueAndGradients(divided, () => {
+      const [x, y] = [ids(slice(tokens, ranks)), ids(slice(targets, ranks))];
+      const { total } = divided.objective(x, y, null, { recompute });
+      return tf.mul<tf.Scalar>(total, 1 / ranks.size);
+    });
+    const what = recompute ? `${name}, recomputed` : name;
+    tf.tidy(() => {
+      close(ranks.allReduce(own.value), all.value.dataSync(), TOLERANCE, `${what}: loss`);
+      for (const [parameter, gradient] of all.gradients) {
+        const sum = ranks.allReduce(own.gradients.get(parameter) as tf.Tensor);
+        close(sum, gradient.dataSync(), TOLERANCE, `${what}: gradient of ${parameter}`);
+      }
+    });
+    tf.dispose([own.value, ...own.gradients.values()]);
+  }
+  tf.dispose([all.value, ...all.gradients.values()]);
 }
 
 async function join(name: string, place: Ranks): Promise<Communicator> {
@@ -101,11 +118,9 @@ for (const [name, input] of Object.entries(CASES)) {
   if (names.length > 0 && !names.includes(name)) continue;
   const models = [testModel(input), testModel(input, ranks)] as const;
   const before = tf.memory().numTensors;
-  checkReading(...models, name);
+  checkReading(models, ranks, name);
   assert.is(tf.memory().numTensors, before, `${name}: tensors left behind by reading`);
-  for (const recompute of [false, true]) {
-    checkLearning(models, ranks, recompute, recompute ? `${name}, recomputed` : name);
-  }
+  checkLearning(models, ranks, name);
   assert.is(tf.memory().numTensors, before, `${name}: tensors left behind by learning`);
   for (const model of models) model.dispose();
 }
