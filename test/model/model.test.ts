@@ -52,27 +52,27 @@ for (const [name, input] of Object.entries(CASES)) {
   });
 }
 
-/** Two coordinates of every parameter, by central differences of the reference. */
+/** Every parameter along a random direction, by central differences of the reference. */
 function compareGradients(
   gradients: ReadonlyMap<string, tf.Tensor>,
   weights: ReturnType<typeof referenceWeights>,
   loss: () => number,
 ): void {
-  const random = new Random('coordinates');
+  const random = new Random('directions');
   for (const [name, { data }] of weights) {
-    const gradient = (gradients.get(name) as tf.Tensor).dataSync();
-    const scale = Math.max(1e-3, ...gradient.map(Math.abs));
-    for (let n = 0; n < 2; n++) {
-      const coordinate = random.below(data.length);
-      const value = data[coordinate] as number;
-      data[coordinate] = value + 1e-5;
-      const up = loss();
-      data[coordinate] = value - 1e-5;
-      const slope = (up - loss()) / 2e-5;
-      data[coordinate] = value;
-      const found = gradient[coordinate] as number;
-      assert.ok(Math.abs(found - slope) <= 1e-3 * scale, `${name}[${coordinate}]: ${found} against ${slope}`);
-    }
+    const gradient = (gradients.get(name) as tf.Tensor).dataSync<'float32'>();
+    const direction = random.fillNormal(new Float32Array(data.length), 0, data.length ** -0.5);
+    const move = (step: number): void => {
+      direction.forEach((value, i) => (data[i] = (data[i] as number) + step * value));
+    };
+    move(1e-5);
+    const up = loss();
+    move(-2e-5);
+    const slope = (up - loss()) / 2e-5;
+    move(1e-5);
+    const found = gradient.reduce((sum, value, i) => sum + value * (direction[i] as number), 0);
+    const scale = Math.max(1e-3, Math.max(...gradient.map(Math.abs)) / Math.sqrt(data.length));
+    assert.ok(Math.abs(found - slope) <= 1e-3 * scale, `${name}: ${found} against ${slope}`);
   }
 }
 
