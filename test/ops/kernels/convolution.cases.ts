@@ -90,7 +90,7 @@ const SATURATED: KernelCase = {
   elementwise: true,
 };
 
-const LONG_SHAPE: Convolution = { sizes: [2, 700, 400, 4], bias: true, state: true, silu: true };
+const LONG_SHAPE: Convolution = { sizes: [1, 700, 264, 4], bias: true, state: true, silu: true };
 
 /** More than one tile of an engine. */
 const LONG: KernelCase = {

@@ -11,7 +11,7 @@ testKernels({
     return release;
   },
   missing: whyNoWebgpu,
-  ...(isSoftware && { mostElements: 4_000 }),
+  isEmulated: isSoftware,
   // The sine of a software driver.
   tolerance: 2e-4,
 });
