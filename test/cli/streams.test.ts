@@ -10,6 +10,7 @@ import { packageRoot } from '../../src/package-root.js';
 import { escapeControls, printable } from '../../src/printable.js';
 import { scratchDirectory } from '../checkpoint/scratch.js';
 import { skipBecause } from '../skip.js';
+import { runCli } from './run.js';
 
 const test = suite('streams and exit statuses');
 const at = scratchDirectory(test);
@@ -36,7 +37,7 @@ function unread(argv: readonly string[]): Promise<Ended> {
 
 test('a regression is no success because nobody reads the table', async () => {
   const baseline = [...memory, '--out', at('baseline')];
-  spawnSync(process.execPath, [...words, ...baseline], { cwd: packageRoot });
+  assert.is((await runCli(...baseline)).exitCode, 0);
   const file = at('baseline/profile-memory.csv');
   const good = await unread([...memory, '--out', at('same'), '--check', file]);
   assert.is(good.status, 0, good.stderr);
@@ -105,17 +106,16 @@ test('names and messages from outside are cut and cannot drive the terminal', ()
   assert.match(message, /^yoco: no command '\\u001b.*the commands are train$/);
 });
 
-test('odd files named on the command line are one line', () => {
-  const run = (...argv: string[]): Ended =>
-    spawnSync(process.execPath, [...words, ...argv], { cwd: packageRoot, encoding: 'utf8' });
+test('odd files named on the command line are one line', async () => {
   symlinkSync(at('loop'), at('loop'));
   writeFileSync(at('huge.json'), '');
   truncateSync(at('huge.json'), 600 * 2 ** 20);
   mkdirSync(at('folder.json'));
   for (const config of [at('loop'), at('huge.json'), at('folder.json'), at('n'.repeat(300))]) {
-    const { status, stderr } = run('profile-memory', '--analytic', '--config', config, '--out', at('odd'));
+    const argv = ['profile-memory', '--analytic', '--config', config, '--out', at('odd')];
+    const { exitCode, stderr } = await runCli(...argv);
     assert.match(stderr, /^yoco: [^\n]+\n$/);
-    assert.ok(status === 1 || status === 2, String(status));
+    assert.ok(exitCode === 1 || exitCode === 2, String(exitCode));
   }
 });
 

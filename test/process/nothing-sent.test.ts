@@ -23,16 +23,12 @@ test.after(() => {
 /** Commands by what they show; each may write into `out`. */
 const RUNS: Readonly<Record<string, readonly string[]>> = {
   'needle on the CPU engine': [
-    ...['needle', '--ctx', '512', '--checkpoint', checkpoint],
+    ...['needle', '--ctx', '512', '--depths', '50', '--trials', '1', '--checkpoint', checkpoint],
     ...['--engine', 'cpu', '--threads', '2', '--out', 'out'],
   ],
   'train on the CPU engine': [
     ...['train', '--preset', 'pico', '--steps', '2', '--batch', '1', '--length', '32', '--eval-tokens', '64'],
     ...['--engine', 'cpu', '--threads', '2', '--out', 'out'],
-  ],
-  'generate on the CPU engine': [
-    ...['generate', 'The whale', '-n', '2', '--checkpoint', checkpoint],
-    ...['--engine', 'cpu', '--threads', '2'],
   ],
   "generate with Hugging Face's library, in a process of its own": [
     ...['generate', 'whale', '-n', '2', '--config', join(inputs, 'model.json')],
