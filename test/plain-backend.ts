@@ -1,31 +1,42 @@
 /**
  * The plain tfjs CPU backend, for tests that need tensors but no engine: slow, complete, always there. With
- * `YOCO_TEST_ENGINE=cuda` the same tests run on the CUDA engine in float32 (`npm run test:cuda`) where there is a GPU.
+ * `YOCO_TEST_ENGINE=cuda` the same tests run on the CUDA engine in float32 (`npm run test:cuda`) where there is a GPU, with
+ * `YOCO_TEST_ENGINE=tensorflow` on the TensorFlow engine (`npm run test:tensorflow`) where its package is built.
  */
 import { RunError } from '../src/errors.js';
 import * as tf from '../src/tf.js';
 
+type Start = () => Promise<unknown>;
+
+/** The engines that can take the plain backend's place. */
+const STARTERS: Readonly<Record<string, () => Promise<Start>>> = {
+  cuda: async () => (await import('../src/engines/cuda/index.js')).startCuda,
+  tensorflow: async () => (await import('../src/engines/tensorflow/index.js')).startTensorflow,
+};
+
 /** Makes the plain backend current; call it before the first tensor of a test file. */
 export async function usePlainBackend(): Promise<void> {
-  if (process.env.YOCO_TEST_ENGINE === 'cuda' && (await startedCuda())) return;
+  const load = STARTERS[process.env.YOCO_TEST_ENGINE ?? ''];
+  if (load !== undefined && (await started(load))) return;
   if (tf.getBackend() !== 'cpu') await tf.setBackend('cpu');
   await tf.ready();
 }
 
-let hasGpu = true;
+let hasEngine = true;
 
-/** Starts the CUDA engine; without a usable GPU says so, once. */
-async function startedCuda(): Promise<boolean> {
-  if (!hasGpu) return false;
-  const { startCuda } = await import('../src/engines/cuda/index.js');
+/** Starts the engine under test; where it does not start says so, once. */
+async function started(load: () => Promise<Start>): Promise<boolean> {
+  if (!hasEngine) return false;
   try {
-    await startCuda({ storage: 'float32' });
+    await (
+      await load()
+    )();
   } catch (error) {
     if (!(error instanceof RunError)) throw error;
     process.stderr.write(`these tests run on the plain backend: ${error.message}\n`);
-    hasGpu = false;
+    hasEngine = false;
   }
-  return hasGpu;
+  return hasEngine;
 }
 
 /** Runs `work` on the plain backend whatever the engine under test: for tests that give it kernels of their own. */

@@ -63,9 +63,11 @@ export const contextParallelFlag = {
   }),
 };
 
+export const ENGINE_OPTIONS = ['auto', ...ENGINE_NAMES] as const;
+
 export const engineFlags = {
   engine: Flags.option({
-    options: ['auto', ...ENGINE_NAMES] as const,
+    options: ENGINE_OPTIONS,
     description: 'what computes: auto takes the best that starts',
     default: 'auto',
     helpGroup: 'ENGINE',

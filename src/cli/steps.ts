@@ -37,6 +37,19 @@ export function stepWords(config: Config, step: ExperimentStep, options: StepOpt
   ];
 }
 
+/** The steps, those that measure on an engine and name none with this one. */
+export function withEngine<S extends ExperimentStep>(
+  config: Config,
+  steps: readonly S[],
+  engine: string,
+): S[] {
+  return steps.map((step) =>
+    step.kind !== 'run' || !takes(config, step, 'engine') || step.args.includes('--engine')
+      ? step
+      : { ...step, args: [...step.args, '--engine', engine] },
+  );
+}
+
 /** Where a step writes, below the experiment's output directory. */
 export function outputFolder({ args }: ExperimentStep, out: string): string {
   const directory = args[args.indexOf('--out') + 1];

@@ -1,7 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { chalkStderr } from 'chalk';
-import { checkFlags } from '../cli/flags.js';
-import { outFlag } from '../cli/flags.js';
+import { checkFlags, ENGINE_OPTIONS, outFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import { formatDuration } from '../cli/progress.js';
 import { FailedCellsError, RegressionError, RunError, UsageError } from '../library/basics.js';
@@ -28,6 +27,7 @@ export default class Reproduce extends PlainCommand {
     '<%= config.bin %> <%= command.id %> laptop',
     '<%= config.bin %> <%= command.id %> laptop --check results/laptop',
     '<%= config.bin %> <%= command.id %> laptop --no-resume --out runs/again',
+    '<%= config.bin %> <%= command.id %> laptop --engine tensorflow --out runs/laptop-tensorflow',
     '<%= config.bin %> <%= command.id %> needle --input novels=books',
     '<%= config.bin %> <%= command.id %> quality-ladder --jobs 4',
     '<%= config.bin %> <%= command.id %> my-experiment.json',
@@ -44,6 +44,10 @@ export default class Reproduce extends PlainCommand {
       multipleNonGreedy: true,
       helpValue: 'NAME=PATH',
     }),
+    engine: Flags.option({
+      options: ENGINE_OPTIONS,
+      description: 'engine of the steps that name none',
+    })(),
     check: Flags.string({
       description: 'compare every table with the one of the same name in DIR; exit 1 if a figure is worse',
       helpValue: 'DIR',
@@ -67,7 +71,7 @@ export default class Reproduce extends PlainCommand {
     const { existsSync } = await import('node:fs');
     const { groupsOf, loadExperiment, resolveSteps } = await import('../cli/experiment.js');
     const { ExperimentLog } = await import('../cli/experiment-log.js');
-    const { referenceTable, runStep } = await import('../cli/steps.js');
+    const { referenceTable, runStep, withEngine } = await import('../cli/steps.js');
     const { toolkitVersion, lockDirectory } = await import('../library/results.js');
     const experiment = loadExperiment(args.experiment);
     const { check, quiet, resume, tolerance = 0 } = flags;
@@ -75,8 +79,9 @@ export default class Reproduce extends PlainCommand {
       throw new UsageError(`--check ${check}: there is no such directory`);
     }
     const out = flags.out ?? experiment.out;
-    const steps = resolveSteps(experiment, out, parseInputs(flags.input));
-    this.requireCommands(experiment, steps);
+    const resolved = resolveSteps(experiment, out, parseInputs(flags.input));
+    this.requireCommands(experiment, resolved);
+    const steps = flags.engine === undefined ? resolved : withEngine(this.config, resolved, flags.engine);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
     if (flags.step !== undefined) {
       await this.runAlone(steps, flags.step, { resume, quiet });

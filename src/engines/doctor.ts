@@ -8,7 +8,7 @@ import { hubSettings } from '../hub/settings.js';
 import { packageDirectory } from '../package-root.js';
 import { formatBytes } from '../results/display.js';
 import { machine, neutralPath, versions } from '../results/provenance.js';
-import { probeEngines, type EngineProbe } from './start.js';
+import { isAutomatic, probeEngines, type EngineProbe } from './start.js';
 
 /** `ok`: there; `absent`: not there, and not needed; `problem`: something to fix. */
 export type FindingStatus = 'ok' | 'absent' | 'problem';
@@ -33,7 +33,7 @@ const LITTLE_DISK_BYTES = 2e9;
 /** Starts every engine, and looks at versions, memory, disk and caches. Opens no connection. */
 export async function diagnose(): Promise<Diagnosis> {
   const probes = await probeEngines();
-  const defaultEngine = probes.find(({ description }) => description !== null) ?? null;
+  const defaultEngine = probes.find(isAutomatic) ?? null;
   const findings = [
     ...probes.map((probe) => engineFinding(probe, probe === defaultEngine)),
     ...(await versionFindings()),
@@ -51,7 +51,10 @@ function engineFinding({ name, description, device, problem }: EngineProbe, isDe
     return { topic: 'engine', name, status, value: problem ?? '' };
   }
   const isSlow = name === 'cpu' && packageDirectory('onnxruntime-node') === null;
-  const advice = isSlow ? '; slow: ONNX Runtime is not installed, npm rebuild yoco installs it' : '';
+  const noRuntime = isSlow ? 'ONNX Runtime is not installed, npm rebuild yoco installs it' : null;
+  const advice = [noRuntime, problem]
+    .map((reason) => (reason === null ? '' : `; slow: ${reason.replace(`${name}: `, '')}`))
+    .join('');
   const value = `${description} on ${device ?? ''}${isDefault ? ' (the default)' : ''}${advice}`;
   return { topic: 'engine', name, status: isSlow ? 'problem' : 'ok', value };
 }

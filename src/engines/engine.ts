@@ -7,6 +7,7 @@
 import type { CacheType } from '../ops/attention/cache-type.js';
 import type { Communicator } from '../distributed/communicator.js';
 import type { Ranks } from '../distributed/ranks.js';
+import { RunError } from '../errors.js';
 
 export type EngineName = 'cpu' | 'cuda' | 'webgpu' | 'tensorflow';
 
@@ -73,3 +74,6 @@ export interface EngineOptions {
   /** Which GPU of the machine, from 0; default 0. */
   device?: number;
 }
+
+/** An engine that starts, but computes on the CPU where the cpu engine is faster: only its name starts it, not `auto`. */
+export class SlowEngineError extends RunError {}

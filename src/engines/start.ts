@@ -2,7 +2,13 @@ import { availableParallelism } from 'node:os';
 import { type CacheType, cacheDefaults, CACHE_TYPES } from '../ops/attention/cache-type.js';
 import { reportRefusals } from '../ops/recording.js';
 import { RunError, UsageError, YocoError } from '../errors.js';
-import type { Engine, EngineName, EngineOptions, StorageType } from './engine.js';
+import {
+  type Engine,
+  type EngineName,
+  type EngineOptions,
+  SlowEngineError,
+  type StorageType,
+} from './engine.js';
 
 /** Options of the start functions; an engine that would only emulate a GPU refuses under `hardwareOnly`. */
 type StartOptions = EngineOptions & { readonly hardwareOnly?: boolean };
@@ -97,8 +103,13 @@ export interface EngineProbe {
   /** Null where it does not start, or computes wrongly. */
   readonly description: string | null;
   readonly device: string | null;
-  /** Why it does not start, and what to install. */
+  /** Why it does not start, and what to install; of one that starts, why `auto` does not take it. */
   readonly problem: string | null;
+}
+
+/** Whether `auto` may take an engine: it works, and is not one of those that are slow here. */
+export function isAutomatic({ description, problem }: EngineProbe): boolean {
+  return description !== null && problem === null;
 }
 
 /**
@@ -109,9 +120,10 @@ export async function probeEngines(isRight = multiplies): Promise<EngineProbe[]>
   const probes: EngineProbe[] = [];
   for (const name of Object.keys(STARTERS) as EngineName[]) {
     try {
-      const { description, device } = await (await STARTERS[name]())({ hardwareOnly: true });
+      const { engine, slow } = await startEvenSlow(name);
+      const { description, device } = engine;
       const works = await isRight();
-      const problem = works ? null : 'it starts, but a product of two matrices is wrong';
+      const problem = works ? slow : 'it starts, but a product of two matrices is wrong';
       probes.push({ name, description: works ? description : null, device, problem });
     } catch (error) {
       if (!(error instanceof YocoError)) throw error;
@@ -119,6 +131,17 @@ export async function probeEngines(isRight = multiplies): Promise<EngineProbe[]>
     }
   }
   return probes;
+}
+
+/** Starts an engine as its name does, and says why `auto` would not. */
+async function startEvenSlow(name: EngineName): Promise<{ engine: Engine; slow: string | null }> {
+  const start = await STARTERS[name]();
+  try {
+    return { engine: await start({ hardwareOnly: true }), slow: null };
+  } catch (error) {
+    if (!(error instanceof SlowEngineError)) throw error;
+    return { engine: await start({}), slow: error.message };
+  }
 }
 
 /** [[1, 2], [3, 4]] squared. */

@@ -104,6 +104,25 @@ test('a step without its input is skipped and says what it needs; an unknown inp
   assert.match(given.stderr, new RegExp(`${directory}/a\\.json`));
 });
 
+test('--engine goes to the steps that measure on one and name none', async () => {
+  const out = join(directory, 'out');
+  const run = 'profile-memory --arch yoco --preset pico --analytic --ctx 1k --out';
+  const file = write({
+    description: 'x',
+    out,
+    steps: [
+      { title: 'Free', run: `${run} {out}/free` },
+      { title: 'Named', run: `${run} {out}/named --engine auto` },
+      { title: 'Page', run: 'report {out}' },
+    ],
+  });
+  const { stderr, exitCode } = await runCli('reproduce', file, '--engine', 'cpu');
+  assert.is(exitCode, 0, stderr);
+  assert.match(stderr, /Free {2}\(yoco .*free --engine cpu\)/);
+  assert.match(stderr, /Named {2}\(yoco .*named --engine auto\)/);
+  assert.match(stderr, /Page {2}\(yoco report [^ ]*out\)/);
+});
+
 test('--check compares each table with the one of the same name, after finished steps too', async () => {
   const step = { title: 'Memory', run: 'profile-memory --analytic --ctx 1k --out {out}/memory' };
   const [out, reference] = [join(directory, 'out'), join(directory, 'reference', 'memory')];

@@ -2,9 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { RunError, UsageError } from '../../src/errors.js';
+import { UsageError } from '../../src/errors.js';
 import { startEngine } from '../../src/engines/start.js';
-import { startTensorflow } from '../../src/engines/tensorflow/index.js';
 import * as tf from '../../src/tf.js';
 
 const engineFile = new URL('../../src/engines/cpu/index.ts', import.meta.url).href;
@@ -92,13 +91,6 @@ test('more threads than cores are as many as cores, with a remark', async () => 
   const engine = await startEngine('cpu', { threads: 9999 }, { note: (line) => notes.push(line) });
   assert.is(engine.threads, availableParallelism());
   assert.match(notes.join(), /9999 threads were asked for; this machine has \d+ cores/);
-});
-
-test('tensorflow, where it is not installed, says what it needs', async () => {
-  const error = await errorOf(() => startTensorflow());
-  if (error === undefined) return;
-  assert.instance(error, RunError);
-  assert.match((error as RunError).message, /Node below 23/);
 });
 
 test('without a binary of ONNX Runtime cpu runs on plain tfjs, and says so', () => {

@@ -34,7 +34,7 @@ export interface KernelCase {
   readonly except?: Readonly<Partial<Record<EngineUnderTest, string>>>;
 }
 
-export type EngineUnderTest = 'plain' | 'cpu' | 'webgpu' | 'cuda';
+export type EngineUnderTest = 'plain' | 'cpu' | 'webgpu' | 'cuda' | 'tensorflow';
 
 /** Deterministic inputs from a linear congruential generator. */
 export class Inputs {
