@@ -75,4 +75,6 @@ function build(hash) {
 }
 
 const hash = sourceHash();
-if (!isBuilt(hash)) build(hash);
+// With --check it only says by its exit status whether the build is that of the sources.
+if (process.argv.includes('--check')) process.exitCode = isBuilt(hash) ? 0 : 1;
+else if (!isBuilt(hash)) build(hash);

@@ -10,11 +10,11 @@ import { packageRoot } from '../../src/package-root.js';
 import { escapeControls, printable } from '../../src/printable.js';
 import { scratchDirectory } from '../checkpoint/scratch.js';
 import { skipBecause } from '../skip.js';
+import { YOCO } from './program.js';
 import { runCli } from './run.js';
 
 const test = suite('streams and exit statuses');
 const at = scratchDirectory(test);
-const words = ['--import', 'tsx', 'bin/dev.js'];
 const memory = ['profile-memory', '--analytic', '--ctx', '1k', '--format', 'csv'];
 
 interface Ended {
@@ -25,7 +25,7 @@ interface Ended {
 /** Runs a command whose stdout nobody reads: the pipe's other end is closed before it writes. */
 function unread(argv: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...words, ...argv], { cwd: packageRoot });
+    const child = spawn(process.execPath, [...YOCO, ...argv], { cwd: packageRoot });
     child.stdout.destroy();
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -53,7 +53,7 @@ if (process.platform === 'linux')
     const full = openSync('/dev/full', 'w');
     const { status, stderr } = spawnSync(
       process.execPath,
-      [...words, ...memory, '--quiet', '--out', at('full')],
+      [...YOCO, ...memory, '--quiet', '--out', at('full')],
       {
         ...{ cwd: packageRoot, encoding: 'utf8' },
         stdio: ['ignore', full, 'pipe'],

@@ -1,4 +1,4 @@
-/** Runs a TypeScript file, or the command line, as several MPI processes. */
+/** Runs a program as several MPI processes. */
 import { execFile, spawnSync } from 'node:child_process';
 import type { Test } from 'uvu';
 import { skipBecause } from '../skip.js';
@@ -11,14 +11,17 @@ export interface Finished {
 
 const OPTIONS = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none'];
 
-/** @param environment set for every process, after mpirun has set its own */
+/**
+ * @param args of node, as `test/cli/program.ts` has them
+ * @param environment set for every process, after mpirun has set its own
+ */
 export function mpirun(
   size: number,
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<Finished> {
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-  const command = ['env', ...variables, process.execPath, '--import', 'tsx', ...args];
+  const command = ['env', ...variables, process.execPath, ...args];
   return new Promise((resolve) => {
     execFile('mpirun', [...OPTIONS, '-n', String(size), ...command], (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, stdout, stderr });

@@ -4,12 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../src/package-root.js';
+import { YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { mpirun, mpiTest } from './mpirun.js';
 
 const test = suite('distributed: profiles');
-const yoco = join(packageRoot, 'bin', 'dev.js');
 
 let directory = '';
 test.before(() => {
@@ -51,7 +50,7 @@ mpiTest(test, 'memory is of one device, and every rank has a row', async () => {
     '--fill-cache',
     ...SHARED,
   ];
-  const { code, stderr } = await mpirun(2, [yoco, ...measuring, '--out', join(directory, 'memory')]);
+  const { code, stderr } = await mpirun(2, [...YOCO, ...measuring, '--out', join(directory, 'memory')]);
   assert.is(code, 0, stderr);
   // 12,288 of 24,576 positions, 256 bytes each in float32; whole pages are allocated.
   const [computed] = column('memory/profile-memory.csv', 'kv_cache_bytes').map(Number);
@@ -67,7 +66,7 @@ mpiTest(test, 'memory is of one device, and every rank has a row', async () => {
 
 mpiTest(test, 'prefill is timed from all ranks idle to all idle', async () => {
   const prefill = ['profile-prefill', '--ctx', '512', '--early-exit', 'on', '--repetitions', '2', ...SHARED];
-  const { code, stderr } = await mpirun(2, [yoco, ...prefill, '--out', join(directory, 'prefill')]);
+  const { code, stderr } = await mpirun(2, [...YOCO, ...prefill, '--out', join(directory, 'prefill')]);
   assert.is(code, 0, stderr);
   const rows = column('prefill/profile-prefill-ranks.timings.csv', 'peak_bytes').map(Number);
   assert.is(rows.length, 2);

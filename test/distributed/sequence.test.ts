@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../src/package-root.js';
+import { SOURCE, YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { asRank, mpirun, mpiTest } from './mpirun.js';
 
@@ -23,13 +23,11 @@ const SIZES: readonly (readonly [size: number, names: readonly string[]])[] = [
 
 for (const [size, names] of SIZES) {
   mpiTest(test, `${size} ranks compute what one computes`, async () => {
-    const { code, stdout, stderr } = await mpirun(size, [worker, 'plain', ...names]);
+    const { code, stdout, stderr } = await mpirun(size, [...SOURCE, worker, 'plain', ...names]);
     assert.is(code, 0, stderr);
     assert.is(stdout.match(/: as one/g)?.length, size);
   });
 }
-
-const yoco = join(packageRoot, 'bin', 'dev.js');
 
 let directory = '';
 test.before(() => {
@@ -59,7 +57,7 @@ mpiTest(test, 'two ranks resume what one has left, and find the needle that one 
     writeFileSync(join(directory, 'two', cells), `${first}\n`);
   }
   rmSync(join(directory, 'two', 'needle.csv'));
-  const two = await mpirun(2, [yoco, ...needle('two'), '--context-parallel', '2']);
+  const two = await mpirun(2, [...YOCO, ...needle('two'), '--context-parallel', '2']);
   assert.is(two.code, 0, two.stderr);
   assert.equal(lines('two', 'needle.csv'), lines('one', 'needle.csv'));
 });
@@ -85,7 +83,7 @@ const train = (out: string, ...flags: string[]): string[] => [
 mpiTest(test, 'two groups of two ranks learn what one process learns', async () => {
   const alone = await runCli(...train('whole'));
   assert.is(alone.exitCode, 0, alone.stderr);
-  const four = await mpirun(4, [yoco, ...train('divided', '--context-parallel', '2')]);
+  const four = await mpirun(4, [...YOCO, ...train('divided', '--context-parallel', '2')]);
   assert.is(four.code, 0, four.stderr);
   const numbers = (out: string): number[] =>
     lines(out, 'train.csv')
@@ -108,7 +106,7 @@ mpiTest(test, 'two ranks continue a text as one does', async () => {
   ];
   const alone = await runCli(...generate());
   assert.is(alone.exitCode, 0, alone.stderr);
-  const two = await mpirun(2, [yoco, ...generate('--context-parallel', '2')]);
+  const two = await mpirun(2, [...YOCO, ...generate('--context-parallel', '2')]);
   assert.is(two.code, 0, two.stderr);
   assert.is(two.stdout, alone.stdout);
 });

@@ -6,13 +6,11 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../src/package-root.js';
+import { SOURCE, YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { asRank, mpirun, mpiTest } from './mpirun.js';
 
 const test = suite('distributed: training');
-const yoco = join(packageRoot, 'bin', 'dev.js');
-
 let directory = '';
 test.before(() => {
   directory = mkdtempSync(join(tmpdir(), 'yoco-ranks-'));
@@ -62,7 +60,7 @@ function assertSameRows(found: number[][], expected: number[][]): void {
 mpiTest(test, 'two ranks learn what one learns, and four resume what two have left', async () => {
   const { exitCode, stderr } = await runCli(...command('one'));
   assert.is(exitCode, 0, stderr);
-  const two = await mpirun(2, [yoco, ...command('two')]);
+  const two = await mpirun(2, [...YOCO, ...command('two')]);
   assert.is(two.code, 0, two.stderr);
   assertSameRows(rows('two'), rows('one'));
   const description = JSON.parse(readFileSync(join(directory, 'two', 'train.run.json'), 'utf8')) as {
@@ -75,13 +73,13 @@ mpiTest(test, 'two ranks learn what one learns, and four resume what two have le
   const checkpoints = join(directory, 'left', 'checkpoints');
   assert.equal(readdirSync(checkpoints).sort(), ['step-00000002', 'step-00000004']);
   rmSync(join(checkpoints, 'step-00000004'), { recursive: true });
-  const four = await mpirun(4, [yoco, ...command('left')]);
+  const four = await mpirun(4, [...YOCO, ...command('left')]);
   assert.is(four.code, 0, four.stderr);
   assertSameRows(rows('left'), rows('one'));
 });
 
 mpiTest(test, 'a batch that cannot be dealt out evenly is refused', async () => {
-  const { code, stderr } = await mpirun(2, [yoco, ...command('uneven', { batch: 3 })]);
+  const { code, stderr } = await mpirun(2, [...YOCO, ...command('uneven', { batch: 3 })]);
   assert.is(code, 2);
   assert.match(stderr, /a batch of 3 sequences cannot be dealt out to 2 ranks evenly: use a multiple of 2/);
 });
@@ -105,7 +103,7 @@ async function lockLeft(out: string): Promise<void> {
 mpiTest(test, 'a rank that dies ends the others, and leaves a run to resume', async () => {
   const dying = fileURLToPath(new URL('dying-rank.ts', import.meta.url));
   const snapshot = join(directory, 'killed', 'checkpoints', 'step-00000002');
-  const killed = await mpirun(2, [dying, snapshot, ...command('killed', { steps: 8 })]);
+  const killed = await mpirun(2, [...SOURCE, dying, snapshot, ...command('killed', { steps: 8 })]);
   assert.is.not(killed.code, 0);
   assert.match(killed.stdout + killed.stderr, /rank 1 .*signal 9/s);
   await lockLeft('killed');

@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { packageRoot } from '../../src/package-root.js';
+import { YOCO } from '../cli/program.js';
 import { COMMANDS, writeInputs } from './commands.js';
 
 export type Mode = 'plain' | 'signal' | 'fsync';
@@ -84,12 +85,6 @@ function processesOf(mark: string): Process[] {
   });
 }
 
-/** The command line from the sources, or from `dist/`, which starts faster. */
-const PROGRAMS = {
-  sources: ['--import', import.meta.resolve('tsx'), join(packageRoot, 'bin/dev.js')],
-  built: [join(packageRoot, 'bin/run.js')],
-};
-
 export interface EndingOptions {
   readonly mode: Mode;
   /** Where `writeInputs` has written; outputs go beside. */
@@ -98,12 +93,11 @@ export interface EndingOptions {
   readonly preload?: string;
   /** Milliseconds in which the signal comes (default 4000). */
   readonly signalWithin?: number;
-  readonly program?: keyof typeof PROGRAMS;
 }
 
 /** Runs one command until it and all that it started have ended, or have done nothing for five seconds. */
 export async function endingOf(command: string, options: EndingOptions): Promise<Ending> {
-  const { mode, directory, preload, signalWithin = 4000, program = 'sources' } = options;
+  const { mode, directory, preload, signalWithin = 4000 } = options;
   const out = mkdtempSync(join(directory, 'out-'));
   const words = COMMANDS[command]?.(directory, out) ?? [];
   const stdout = openSync(join(directory, `${out.slice(-6)}.stdout`), 'w');
@@ -113,7 +107,7 @@ export async function endingOf(command: string, options: EndingOptions): Promise
     YOCO_CACHE: join(directory, 'cache'),
     ...(mode === 'fsync' && preload !== undefined ? { LD_PRELOAD: preload } : {}),
   };
-  const child = spawn(process.execPath, [...PROGRAMS[program], ...words], {
+  const child = spawn(process.execPath, [...YOCO, ...words], {
     ...{ cwd: packageRoot, env },
     stdio: ['ignore', stdout, 'pipe'],
   });
@@ -189,11 +183,10 @@ export async function endings(
     writeInputs(directory);
     const preload = buildFailingFsync(directory) ?? undefined;
     const modes: Mode[] = preload === undefined ? ['plain', 'signal'] : ['plain', 'signal', 'fsync'];
-    const program = existsSync(join(packageRoot, 'dist/cli/main.js')) ? 'built' : 'sources';
     for (const command of names.length > 0 ? names : Object.keys(COMMANDS)) {
       let signalWithin = 1000;
       for (const mode of modes) {
-        const options = { mode, directory, preload, program, signalWithin } as const;
+        const options = { mode, directory, preload, signalWithin } as const;
         const began = performance.now();
         const ended = await repeat(Math.ceil(runs / modes.length), () => endingOf(command, options));
         if (mode === 'plain') signalWithin = ((performance.now() - began) / ended.length) * AT_ONCE;

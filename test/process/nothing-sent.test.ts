@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/package-root.js';
+import { YOCO } from '../cli/program.js';
 import { skipBecause } from '../skip.js';
 import { writeInputs } from './commands.js';
-import { isOffence, watch, watcher, yoco } from './trace.js';
+import { isOffence, watch, watcher } from './trace.js';
 
 const test = suite('nothing is sent');
 
@@ -41,7 +42,7 @@ const RUNS: Readonly<Record<string, readonly string[]>> = {
 };
 
 function check(words: readonly string[], environment?: NodeJS.ProcessEnv): void {
-  const { offences, status, stderr } = watch(yoco(...words), ['out'], environment);
+  const { offences, status, stderr } = watch([...YOCO, ...words], ['out'], environment);
   assert.ok(status === 0 || words.length === 1, stderr);
   assert.equal(offences, []);
 }
@@ -54,7 +55,17 @@ else {
     });
 
   test('telemetry would be found', () => {
-    const words = yoco('generate', 'The whale', '-n', '1', '--checkpoint', checkpoint, '--engine', 'cpu');
+    const words = [
+      ...YOCO,
+      'generate',
+      'The whale',
+      '-n',
+      '1',
+      '--checkpoint',
+      checkpoint,
+      '--engine',
+      'cpu',
+    ];
     const { offences } = watch(words, [], { YOCO_ORT_TELEMETRY: '1' });
     if (process.platform === 'linux') assert.ok(offences.length > 0);
   });

@@ -6,7 +6,6 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { packageRoot } from '../../src/package-root.js';
 
 const works = (command: string, args: readonly string[]): boolean =>
   spawnSync(command, args, { stdio: 'ignore' }).status === 0;
@@ -121,11 +120,3 @@ function namedPaths(rest: string, workingDirectory: string): string[] {
   const names = rest.matchAll(/(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"/g);
   return [...names].map(([, folder, path = '']) => resolve(folder ?? workingDirectory, path));
 }
-
-/** The words after `node` that run the command line from its sources. */
-export const yoco = (...argv: string[]): string[] => [
-  '--import',
-  import.meta.resolve('tsx'),
-  join(packageRoot, 'bin/dev.js'),
-  ...argv,
-];
