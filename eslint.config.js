@@ -42,7 +42,18 @@ const hidden = LAYERS.slice(LAYERS.findIndex((layer) => layer.includes('report')
 zones.push(zone('commands', hidden, 'a command imports src/library and src/cli alone'));
 
 export default tseslint.config(
-  { ignores: ['dist/', 'dist-*/', 'node_modules/', 'results/', 'checkpoints/', 'runs/'] },
+  {
+    ignores: [
+      'dist/',
+      'dist-*/',
+      'node_modules/',
+      'results/',
+      'checkpoints/',
+      'runs/',
+      'site/pages/',
+      '**/.vitepress/cache/',
+    ],
+  },
   ...tseslint.configs.strictTypeChecked.map((config) => ({ ...config, files: ['**/*.ts'] })),
   {
     files: ['**/*.ts'],
