@@ -20,7 +20,10 @@ export interface LaunchOptions {
   readonly command: readonly [string, ...string[]];
   readonly environment: NodeJS.ProcessEnv;
   readonly onLine: (line: string, rank: number, stream: 'stdout' | 'stderr') => void;
-  /** How long a process may take to end after SIGTERM before it is killed; default 30 s. */
+  /**
+   * How long the others may take to end after one has failed, before they are killed; default 10 s. One that waits for its GPU does
+   * not hear SIGTERM.
+   */
   readonly graceMilliseconds?: number;
 }
 
@@ -39,7 +42,7 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  */
 export async function launchRanks(options: LaunchOptions): Promise<LaunchResult> {
   const children = options.transport === 'mpi' ? [startMpirun(options)] : await startEach(options);
-  const group = new ProcessGroup(children, options.graceMilliseconds ?? 30_000);
+  const group = new ProcessGroup(children, options.graceMilliseconds ?? 10_000);
   const forward = (signal: NodeJS.Signals): void => {
     group.signal(signal);
   };

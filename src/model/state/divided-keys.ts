@@ -1,6 +1,6 @@
 /** Keys and values of sequences that are divided over ranks: they stay where they were made, and attention to all parts is merged. */
 import type { Communicator } from '../../distributed/communicator.js';
-import { mergeParts, type PartialAttention, rotary } from '../../ops/index.js';
+import { mergeParts, mergeStacked, type PartialAttention, rotary } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
 import type { DividedMemory, KeyValueMemory } from './memory.js';
@@ -76,19 +76,9 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
   private attendSame(q: tf.Tensor4D, rows: Rows): tf.Tensor4D {
     const { ranks } = this;
     const part = this.own.attendPartly(q, this.keeps(rows) ? 'causal' : this.own.length);
-    const outputs = slicesOf(
-      ranks.allGather(tf.reshape(part.output, [q.size]), 'float32'),
-      ranks.size,
-      q.shape,
-    );
-    const { shape, size } = part.logSumExp;
-    const sums = slicesOf(ranks.allGather(tf.reshape(part.logSumExp, [size]), 'float32'), ranks.size, shape);
-    return mergeParts(
-      outputs.map((output, i) => ({
-        output: output as tf.Tensor4D,
-        logSumExp: sums[i] as tf.Tensor3D,
-      })),
-    );
+    const gathered = (x: tf.Tensor): tf.Tensor =>
+      tf.reshape(ranks.allGather(tf.reshape(x, [x.size]), 'float32'), [ranks.size, ...x.shape]);
+    return mergeStacked(gathered(part.output) as tf.Tensor5D, gathered(part.logSumExp) as tf.Tensor4D);
   }
 
   /**

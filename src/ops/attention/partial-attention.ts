@@ -110,13 +110,25 @@ function attendJoined(
 
 /** The attention to all keys from that to each part. */
 export function mergeParts(parts: readonly PartialAttention[]): tf.Tensor4D {
+  return tf.tidy(() =>
+    mergeStacked(
+      tf.stack(parts.map(({ output }) => output)) as tf.Tensor5D,
+      tf.stack(parts.map(({ logSumExp }) => logSumExp)) as tf.Tensor4D,
+    ),
+  );
+}
+
+/**
+ * The same of parts that lie one after the other.
+ * @param outputs [N, B, T, H, D]
+ * @param sums [N, B, H, T]
+ */
+export function mergeStacked(outputs: tf.Tensor5D, sums: tf.Tensor4D): tf.Tensor4D {
   return tf.tidy(() => {
-    const sums = parts.map(({ logSumExp }) =>
-      tf.expandDims<tf.Tensor4D>(tf.transpose(logSumExp, [0, 2, 1]), 3),
-    );
-    const largest = sums.reduce((a, b) => tf.maximum<tf.Tensor4D>(a, b));
-    const shares = sums.map((sum) => tf.exp(tf.sub<tf.Tensor4D>(sum, largest)));
-    const weighted = parts.map(({ output }, i) => tf.mul<tf.Tensor4D>(output, shares[i] as tf.Tensor4D));
-    return tf.div<tf.Tensor4D>(tf.addN(weighted), tf.addN(shares));
+    const [count, batch, time, heads] = outputs.shape;
+    const byRow = time === 1 ? sums : tf.transpose(sums, [0, 1, 3, 2]);
+    const logarithms = tf.reshape<tf.Rank.R5>(byRow, [count, batch, time, heads, 1]);
+    const shares = tf.exp(tf.sub(logarithms, tf.max(logarithms, 0, true)));
+    return tf.div<tf.Tensor4D>(tf.sum(tf.mul(outputs, shares), 0), tf.sum(shares, 0));
   });
 }
