@@ -106,16 +106,21 @@ export function loadMpi(launcher: Launcher): Mpi {
   );
 }
 
-/** What the library of MPI calls itself, or why there is none. */
+/** What the library calls itself: `Open MPI v4.1.4`, `MPICH 4.0.2`. */
+export function versionOf({ call }: Mpi): string {
+  const text = new Uint8Array(8192);
+  const length = new Int32Array(1);
+  call.MPI_Get_library_version(text, length);
+  const [version = ''] = Buffer.from(text.subarray(0, length[0]))
+    .toString('latin1')
+    .split(/[\n,\0]/);
+  return version.replace(/\s+Version:\s+/, ' ');
+}
+
+/** The version of the library of MPI, or why there is none. */
 export function mpiVersion(): { version: string } | { problem: string } {
   try {
-    const text = new Uint8Array(8192);
-    const length = new Int32Array(1);
-    loadMpi('slurm').call.MPI_Get_library_version(text, length);
-    const [version = ''] = Buffer.from(text.subarray(0, length[0]))
-      .toString('latin1')
-      .split(/[\n,\0]/);
-    return { version };
+    return { version: versionOf(loadMpi('slurm')) };
   } catch (error) {
     return { problem: error instanceof Error ? error.message : String(error) };
   }

@@ -9,7 +9,7 @@ import {
   type Pending,
   placeIn,
 } from './communicator.js';
-import { loadMpi, type Mpi } from './mpi-library.js';
+import { loadMpi, type Mpi, versionOf } from './mpi-library.js';
 import type { Ranks } from './ranks.js';
 
 type Values = Float32Array | Int32Array | Uint8Array;
@@ -202,12 +202,4 @@ function emptyLike(values: Values, length = values.length): Values {
 
 function* pieces(length: number): Generator<readonly [from: number, to: number]> {
   for (let from = 0; from < length; from += PIECE) yield [from, Math.min(from + PIECE, length)];
-}
-
-function versionOf({ call }: Mpi): string {
-  const text = new Uint8Array(8192);
-  const length = new Int32Array(1);
-  call.MPI_Get_library_version(text, length);
-  const version = new TextDecoder().decode(text.subarray(0, length[0] ?? 0));
-  return (/^[^,\n]*/.exec(version)?.[0] ?? 'MPI').replaceAll('\0', '').trim();
 }
