@@ -6,7 +6,12 @@ export { causalAttention, type AttentionOptions } from './attention/causal-atten
 export { compressedAttention } from './attention/compressed-attention.js';
 export { CompressedPages } from './attention/compressed-pages.js';
 export { KeyValuePages, type Page, type PageOptions } from './attention/key-value-pages.js';
-export { mergeParts, mergeStacked, partialAttention, type PartialAttention } from './attention/partial-attention.js';
+export {
+  mergeParts,
+  mergeStacked,
+  partialAttention,
+  type PartialAttention,
+} from './attention/partial-attention.js';
 export { pagedAttention, type PagedAttentionOptions } from './attention/paged-attention.js';
 export { inOrder, joined, ringOf, withPosition, type KeysAndValues } from './attention/window-ring.js';
 export { crossEntropy } from './cross-entropy/cross-entropy.js';
