@@ -7,7 +7,13 @@ import type { createProgress } from '../cli/progress.js';
 import type { Engine } from '../library/engines.js';
 import type { Communicator } from '../library/ranks.js';
 import type { Tokenizer } from '../library/text.js';
-import type { Candidate, GenerateSpeed, SamplingOptions, TokenChoice } from '../library/generation.js';
+import type {
+  Candidate,
+  GenerateSpeed,
+  SamplingOptions,
+  SamplingSettings,
+  TokenChoice,
+} from '../library/generation.js';
 import { UsageError, modelLabel } from '../library/basics.js';
 import { batchFlag, evaluationFlags } from '../cli/evaluation-flags.js';
 import { isRead } from '../cli/streams.js';
@@ -39,7 +45,7 @@ export default class Generate extends PlainCommand {
   static override readonly runsOnRanks = true;
   static override summary = 'Continue a text.';
   static override description =
-    'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature says otherwise. The prompt is an ' +
+    'The continuation goes to stdout as it comes, rates to stderr. Greedy unless --temperature or the checkpoint says otherwise. The prompt is an ' +
     'argument, a file (--prompt-file), or stdin; --prompts takes several, computes them together and answers in JSON lines. With ' +
     '--context-parallel, ranks divide one prompt, which is an argument or a file.';
   static override examples = [
@@ -78,8 +84,9 @@ export default class Generate extends PlainCommand {
     })(),
     tokens: Flags.integer({ char: 'n', description: 'tokens to generate at most', default: 200, min: 1 }),
     temperature: decimal({
-      description: 'above 0: draw tokens at random, the flatter the higher; 0: always the likeliest',
-      default: 0,
+      description:
+        'above 0: draw tokens at random, the flatter the higher; 0: always the likeliest (default: what generation_config.json ' +
+        'of the checkpoint says, else 0)',
       helpValue: 'T',
     }),
     'top-k': Flags.integer({ description: 'draw among the K likeliest tokens', min: 1, helpValue: 'K' }),
@@ -90,17 +97,21 @@ export default class Generate extends PlainCommand {
     'ignore-end': Flags.boolean({ description: 'continue after the end-of-text token' }),
   };
 
+  /** How the checkpoint says that tokens are drawn. */
+  private ofCheckpoint: SamplingSettings | null = null;
+
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Generate);
     if (this.ranks() !== null) requireSharedPrompt(args.prompt, flags);
     const prompts = await this.prompts(args.prompt, flags);
     const isJson = this.isJson(flags);
-    // What cannot be meant is known before anything is loaded.
-    await this.sampling(flags);
     const { chooseShipped, onlyModel } = await import('../library/models.js');
-    const { describeTokens, loadCandidates, promptTokens, remarkContext } =
+    const { checkpointSampling, describeTokens, loadCandidates, promptTokens, remarkContext } =
       await import('../library/generation.js');
     const choice = onlyModel(chooseShipped('language', await modelSelection(flags)));
+    this.ofCheckpoint = choice.checkpoint ? checkpointSampling(choice.checkpoint.directory) : null;
+    // What cannot be meant is known before weights are loaded.
+    await this.sampling(flags);
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     for (const line of describeTokens([candidate])) this.reports().detail(line);
@@ -274,16 +285,10 @@ export default class Generate extends PlainCommand {
 
   /** How tokens are drawn; null: the likeliest. @throws UsageError for values that cannot be meant */
   private async sampling(flags: FlagsOf<typeof Generate>): Promise<SamplingOptions | null> {
-    const { checkSampling, Random } = await import('../library/generation.js');
+    const { chooseSampling, Random } = await import('../library/generation.js');
     const { temperature, 'top-k': topK, 'top-p': topP } = flags;
-    if (temperature === 0) {
-      if (topK === undefined && topP === undefined) return null;
-      throw new UsageError('--top-k and --top-p say how to draw at random: give --temperature, such as 0.8');
-    }
-    const random = new Random(flags.seed).fork('generate');
-    const options = { temperature, topK: topK ?? null, topP: topP ?? null, random };
-    checkSampling(options);
-    return options;
+    const options = chooseSampling({ temperature, topK, topP }, this.ofCheckpoint);
+    return options === null ? null : { ...options, random: new Random(flags.seed).fork('generate') };
   }
 
   private reportSpeed(speed: GenerateSpeed): void {

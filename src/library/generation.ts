@@ -10,7 +10,6 @@ export {
 export { continueTogether, textAfter } from '../evaluation/generation/together.js';
 export { generateTokens, type GenerationOptions } from '../evaluation/generation/generation.js';
 export {
-  checkSampling,
   greedyChoice,
   greedySampler,
   randomChoice,
@@ -20,6 +19,11 @@ export {
   type SamplingOptions,
   type TokenChoice,
 } from '../evaluation/generation/sampling.js';
+export {
+  checkpointSampling,
+  chooseSampling,
+  type SamplingSettings,
+} from '../evaluation/generation/checkpoint-sampling.js';
 export {
   encodeRequest,
   scoreRequests,

@@ -54,7 +54,7 @@ export function randomChoice(options: SamplingOptions): TokenChoice {
 }
 
 /** @throws UsageError for values that cannot be meant */
-export function checkSampling({ temperature, topK, topP }: SamplingOptions): void {
+export function checkSampling({ temperature, topK, topP }: Omit<SamplingOptions, 'random'>): void {
   if (!(temperature > 0 && Number.isFinite(temperature))) {
     throw new UsageError(`temperature ${temperature} must be above 0 (0 on the command line means greedy)`);
   }
