@@ -8,7 +8,7 @@ import type { CodeArrays } from '../../../ops/attention/code-page.js';
 import type { CpuBackend, Floats } from '../backend.js';
 import { type GraphBuilder, graph } from '../graph.js';
 import type { OnnxTensor } from '../runtime.js';
-import { attendToBlock, mergeAll, type Softmax } from './paged-decode.js';
+import { attendToBlock, mergeAll, ROWS_PER_PRODUCT, type Softmax } from './paged-decode.js';
 
 /** The first `groups` groups of a head of a page, and the queries that read them. */
 export interface CodedHead {
@@ -24,8 +24,8 @@ export interface CodedHead {
   readonly queries: Floats;
 }
 
-/** Elements of a block as float32: those of keys and values together stay in the cache. */
-const BLOCK_ELEMENTS = 2 ** 17;
+/** Elements of a block as float32: those of keys and values together stay in the caches of two cores. */
+const BLOCK_ELEMENTS = 2 ** 18;
 
 export function attendToCodes(backend: CpuBackend, head: CodedHead, softmax: Softmax): void {
   const most = Math.max(1, Math.floor(BLOCK_ELEMENTS / (GROUP * head.width)));
@@ -96,17 +96,26 @@ function attendBlock(
   mergeAll(softmax, head * group, width, { maximum, sum, weighted });
 }
 
-/** Codes [count, 1, GROUP, elements] in the type that the graph casts. */
+/** Codes [count, 1, GROUP, elements] in the type that the graph casts; without scales, in fewer and longer groups. */
 function codesAs(type: CacheType, words: Int32Array, count: number, { runtime }: CpuBackend): OnnxTensor {
-  const dims = (elements: number): number[] => [count, 1, GROUP, elements / (count * GROUP)];
   if (type === 'float16' || type === 'bfloat16') {
     const halves = halvesOf(words);
-    return runtime.wrap(halves, dims(halves.length), type);
+    const rows = rowsPerProduct(count);
+    const products = (count * GROUP) / rows;
+    return runtime.wrap(halves, [products, 1, rows, halves.length / (products * rows)], type);
   }
+  const dims = (elements: number): number[] => [count, 1, GROUP, elements / (count * GROUP)];
   const bytes = bytesOf(words);
   if (type === 'int4') return runtime.wrap(bytes, dims(bytes.length), 'uint8');
   const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
   return runtime.wrap(signed, dims(bytes.length), 'int8');
+}
+
+/** The largest power of two of groups that divides `count`, in rows, at most those of a product of float32 keys. */
+function rowsPerProduct(count: number): number {
+  let rows = GROUP;
+  while (rows < ROWS_PER_PRODUCT && (count * GROUP) % (2 * rows) === 0) rows *= 2;
+  return rows;
 }
 
 /** How a type multiplies queries with keys, and weights with values. */
