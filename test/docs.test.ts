@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '../src/cli/main.js';
+import { modelFlags } from '../src/cli/flags.js';
+import { presetNames } from '../src/model/index.js';
 import { packageRoot } from '../src/package-root.js';
 
 const test = suite('documents');
@@ -50,6 +52,15 @@ test('the commands and flags that documents show exist', async () => {
     ),
   );
   assert.equal(unknown, []);
+});
+
+test('the help of --preset names every preset', () => {
+  const help = modelFlags.preset.description ?? '';
+  const names = new Set(help.split(/[^\w.-]+/));
+  assert.equal(
+    presetNames().filter((name) => !names.has(name)),
+    [],
+  );
 });
 
 test('the two commands of the README are those of the CI and of package.json', () => {

@@ -43,6 +43,13 @@ test('the tarball is small and holds what commands read, and no results', () => 
     paths.filter((path) => /^(results|runs|test|bench|node_modules)\/|\/node_modules\//.test(path)),
     [],
   );
+  assert.equal(
+    paths.filter(
+      (path) => path.startsWith('checkpoints/') && !/^checkpoints\/(README\.md$|needle\/)/.test(path),
+    ),
+    [],
+    'other checkpoints are larger',
+  );
   for (const path of [
     'bin/run.js',
     'checkpoints/needle/model.safetensors',

@@ -130,7 +130,7 @@ export const modelFlags = {
   }),
   preset: Flags.string({
     description:
-      'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 30b, 65b; yoco-3b, transformer-3b; several separated by commas',
+      'size: pico, nano, tiny; 160m, 400m, 830m, 1.4b, 2.7b, 6.8b, 13b, 30b, 65b; ladder-2m, ladder-8m, ladder-25m, ladder-60m (experiments on quality); yoco-3b, transformer-3b; several separated by commas',
     helpValue: 'NAME',
     multiple: true,
     multipleNonGreedy: true,
