@@ -1,6 +1,7 @@
 /** What every communicator must do, whatever carries it; called on every rank. */
 import * as assert from 'uvu/assert';
 import type { Communicator } from '../../src/distributed/communicator.js';
+import { float32Tensor } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 
 /** What rank r holds at index i. */
@@ -53,6 +54,21 @@ export function checkCollectives(communicator: Communicator): void {
     Array.from({ length: size }, (_, r) => ({ rank: r, text: 'x'.repeat(r) })),
   );
   if (size > 1) assert.throws(() => communicator.reduceScatter(own(size + 1)), /evenly/);
+}
+
+/** Ranks that keep a tensor in different precisions send the same number of bytes, and nothing is rounded. */
+export function checkPrecision(communicator: Communicator): void {
+  const { rank, size } = communicator;
+  const exact = Float32Array.from({ length: 100 }, (_, i) => 1 + i / 2 ** 20);
+  const root = size - 1;
+  const own = rank === root ? float32Tensor(exact, [100]) : tf.zeros<tf.Rank.R1>([100]);
+  assert.equal(numbers(communicator.broadcast(own, root)), [...exact]);
+  const all = numbers(communicator.allGather(own as tf.Tensor1D, 'float32'));
+  assert.equal(all.slice(root * 100), [...exact]);
+  const next = rank === root ? { x: own, to: 0 } : null;
+  const before = rank === 0 && size > 1 ? { shape: [100], dtype: 'float32' as const, from: root } : null;
+  const received = size > 1 ? communicator.exchange(next, before) : null;
+  if (received !== null) assert.equal(numbers(received), [...exact]);
 }
 
 /** Parts of the ranks by themselves, and all of them in between. */

@@ -23,10 +23,12 @@ const gpus = cudaBackendCount();
 test(
   `the collectives of ${gpus} ranks`,
   async () => {
-    const outputs = await Promise.all(Array.from({ length: gpus }, (_, rank) => launch(rank, gpus)));
-    outputs.forEach((output, rank) => {
-      assert.match(output, new RegExp(`rank ${rank} of ${gpus}: NCCL`));
-    });
+    for (const storage of ['float32', 'bfloat16']) {
+      const ranks = Array.from({ length: gpus }, (_, rank) => launch(rank, gpus, storage));
+      (await Promise.all(ranks)).forEach((output, rank) => {
+        assert.match(output, new RegExp(`rank ${rank} of ${gpus}: NCCL`));
+      });
+    }
   },
   gpus < 2 ? 'several GPUs are needed' : undefined,
 );
@@ -39,14 +41,15 @@ function cudaBackendCount(): number {
   }
 }
 
-function launch(rank: number, size: number): Promise<string> {
+function launch(rank: number, size: number, storage: string): Promise<string> {
   const env = {
     ...process.env,
     ...{ RANK: `${rank}`, WORLD_SIZE: `${size}`, LOCAL_RANK: `${rank}` },
     ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: '29611' },
   };
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, ['--import', 'tsx', worker, 'cuda'], { env }, (error, stdout, stderr) => {
+    const args = ['--import', 'tsx', worker, 'cuda', storage];
+    execFile(process.execPath, args, { env }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else reject(new Error(stderr));
     });
