@@ -46,11 +46,16 @@ export const TILES = {
     PARTS: 8,
   },
   attention_coded: {
-    /** As of attention_decode, whose kernel joins the splits; LEAST is a multiple of a group. */
+    /** As of attention_decode, whose kernel joins the splits; LEAST is a multiple of a group, KEYS half of one. */
     WARPS: 4,
     MOST: 16,
     LEAST: 256,
+    KEYS: 32,
+    /** Of 4 bits; one less of 8, so that two blocks fit a multiprocessor. */
+    STAGES: 3,
   },
+  /** A warp has 16 rows. */
+  attention_coded_forward: { WARPS: 4 },
   attention_hopper: {
     /** Rows of a block, keys of a tile, tiles of K and of V in flight. */
     ROWS: 128,

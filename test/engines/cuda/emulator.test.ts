@@ -110,7 +110,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   coded: {
     title: 'coding of keys and values, and attention over codes, agree with their definitions',
-    sources: ['attention_coded', 'attention_decode', 'page_code'],
+    sources: ['attention_coded', 'attention_coded_forward', 'attention_decode', 'page_code'],
     compared: [
       'float8: many queries', 'float8: one query', 'float8: recorded', 'float8: step', 'int4: many queries', 'int4: one query',
       'int4: recorded', 'int4: step', 'int8: many queries', 'int8: one query', 'int8: recorded', 'int8: step',

@@ -7,6 +7,7 @@ import {
   attentionRoute,
   headWidth,
   mostSplits,
+  splitBytes,
   splitsOf,
 } from '../../../src/engines/cuda/kernels/attention-problem.js';
 import { rowsPerBlock } from '../../../src/engines/cuda/kernels/cross-entropy.js';
@@ -178,11 +179,14 @@ test('kernels are chosen by shape', () => {
   assert.is(attentionRoute(prefill, 16, true), 'general');
   assert.is(attentionRoute({ ...prefill, width: 96 }, 4096, true), 'general');
   assert.is(attentionRoute({ ...decode, positions: new Int32Array(1) }, 4096, true), 'general');
-  const most = mostSplits(decode, { multiprocessors: 132, sharedBytes: 233472 });
+  const most = mostSplits(decode, { multiprocessors: 132, sharedBytes: 233472 }, splitBytes(128));
   assert.is(most, 49, 'three blocks a multiprocessor, none more');
   assert.is(splitsOf(decode.keys, most), most);
   assert.is(splitsOf(300, most), 2, 'at least 256 keys a split');
-  assert.is(mostSplits({ ...decode, batch: 4096 }, { multiprocessors: 132, sharedBytes: 233472 }), 1);
+  assert.is(
+    mostSplits({ ...decode, batch: 4096 }, { multiprocessors: 132, sharedBytes: 233472 }, splitBytes(128)),
+    1,
+  );
   assert.is(headWidth(40), 64);
   assert.equal(normLaunch(10, 128, 8), {
     name: 'rms_norm_small',

@@ -1,6 +1,9 @@
-/** Every CUDA source compiles for what it is launched with, where NVIDIA's compiler is installed, as a tool or a library. */
+/**
+ * Every CUDA source compiles for what it is launched with, where NVIDIA's compiler is installed: as the library that the engine
+ * uses (`CUDA_PATH` may name where it is), or else as a tool.
+ */
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -40,6 +43,7 @@ const HOPPER: readonly Variant[] = [
 const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention: WIDE,
   attention_coded: CODED,
+  attention_coded_forward: CODED,
   attention_decode: NARROW,
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
@@ -83,9 +87,8 @@ async function compileByTool({
   }
 }
 
-/** nvcc, else NVRTC, or why there is neither. */
+/** NVRTC, else nvcc, or why there is neither. */
 function findCompiler(): Compile | string {
-  if (spawnSync('nvcc', ['--version']).status === 0) return compileByTool;
   try {
     const compiler = openCompiler();
     return (request) => {
@@ -94,6 +97,7 @@ function findCompiler(): Compile | string {
     };
   } catch (error) {
     if (!(error instanceof RunError)) throw error;
+    if (spawnSync('nvcc', ['--version']).status === 0) return compileByTool;
     return `nvcc is absent and ${error.message}`;
   }
 }
@@ -117,5 +121,12 @@ for (const name of names) {
     });
   }
 }
+
+test('no source has what NVRTC takes for a host function', () => {
+  for (const name of readdirSync(folder)) {
+    const text = readFileSync(new URL(name, folder), 'utf8');
+    assert.not.match(text, /\][ ]*\([^()]*\bauto\b/, `${name}: a lambda with auto among its parameters`);
+  }
+});
 
 test.run();

@@ -54,7 +54,7 @@ function split(
 ): void {
   const { batch, queries, keys, heads, kvHeads, width, window, scale, rotation } = problem;
   const { driver, recording } = backend.device;
-  const most = mostSplits(problem, driver);
+  const most = mostSplits(problem, driver, splitBytes(problem.width));
   // A recorded launch will have more keys later.
   const isGrowing = recording !== null && cache.pageSize !== ONE_PAGE;
   const splits = isGrowing ? most : splitsOf(keys, most);

@@ -70,13 +70,17 @@ const MOST_RESIDENT = 5;
 /**
  * Splits of the keys such that all blocks are resident at once: with a few more the last would run alone, and the device
  * idle beside them.
+ * @param blockBytes shared memory that a block asks for
+ * @param mostResident blocks that the registers of a multiprocessor allow
  */
 export function mostSplits(
-  { kvHeads, batch, width }: Problem,
+  { kvHeads, batch }: Pick<Problem, 'kvHeads' | 'batch'>,
   { multiprocessors, sharedBytes }: { multiprocessors: number; sharedBytes: number },
+  blockBytes: number,
+  mostResident = MOST_RESIDENT,
 ): number {
-  const fitting = Math.floor(sharedBytes / (splitBytes(width) + RESERVED_SHARED));
-  const resident = multiprocessors * Math.min(MOST_RESIDENT, Math.max(1, fitting));
+  const fitting = Math.floor(sharedBytes / (blockBytes + RESERVED_SHARED));
+  const resident = multiprocessors * Math.min(mostResident, Math.max(1, fitting));
   return Math.max(1, Math.floor(resident / (kvHeads * batch)));
 }
 

@@ -1,5 +1,5 @@
 /** Keys and values in a compressed cache: coding, a decoding step, and attention over codes. */
-import { type CacheType, GROUP } from '../../../ops/attention/cache-type.js';
+import { type CacheType, codeWords, GROUP } from '../../../ops/attention/cache-type.js';
 import {
   type CompressAttributes, type CompressedAttentionAttributes, type CompressedWriteAttributes, registerFusedKernel,
 } from '../../../ops/kernels.js'; // prettier-ignore
@@ -14,6 +14,8 @@ import { mostSplits, pageTable, tileBytes } from './attention-problem.js';
 
 const { attention_coded: CODED } = TILES;
 const THREADS = 32 * CODED.WARPS;
+/** Rows of queries that one operand of the tensor cores has. */
+const NARROW_ROWS = 8;
 const WIDTHS: readonly number[] = [32, 64, 128];
 
 type Inputs = Readonly<Record<string, TensorInfo | undefined>>;
@@ -34,6 +36,16 @@ function addressesOf(backend: CudaBackend, inputs: Inputs, page: number | ''): n
     const tensor = inputs[`${name}${page}`];
     return tensor ? backend.pointer(tensor) : 0;
   });
+}
+
+/** Shared memory of a block of the split kernel: the rings of its warps, as attention_coded.cu lays them out, or their results. */
+function splitBytes(type: CacheType, width: number, rows: number): number {
+  const { codes: words } = codeWords(type, width);
+  const { WARPS, KEYS, STAGES } = CODED;
+  const stages = type === 'int4' ? STAGES : STAGES - 1;
+  const pitches = words + (words % 32 === 0 ? 4 : 0) + words + 4;
+  const ring = stages * KEYS * (pitches + 1) + 2 * width;
+  return 4 * WARPS * Math.max(ring, rows * width);
 }
 
 function codePage(backend: CudaBackend, inputs: Inputs) {
@@ -109,16 +121,15 @@ function compressedAttention(
   if ((queries * heads) / kvHeads > CODED.MOST) {
     if (recording !== null) throw new Error('attention of so many heads cannot follow a growing cache');
     const groups = coded - Math.floor((length - queries) / GROUP) + 1;
-    const kernel = { file: 'attention_coded', name: `forward_${type}`, head: width };
+    const kernel = { file: 'attention_coded_forward', name: `forward_${type}`, head: width };
     const args = [...common, pointer(backend.pointer(out)), problem, int32(length)];
     backend.launch(kernel, [groups, heads, batch], THREADS, args, tileBytes(width, 3 * GROUP));
     return out;
   }
   const shape = { batch, queries, heads, kvHeads, width };
-  const most = Math.max(
-    1,
-    mostSplits({ ...shape, keys: length, window: 0, scale, positions: null, rotation: null }, driver) - 1,
-  );
+  const isWide = (queries * heads) / kvHeads > NARROW_ROWS;
+  const shared = splitBytes(type, width, isWide ? CODED.MOST : NARROW_ROWS);
+  const most = Math.max(1, mostSplits(shape, driver, shared, isWide ? 2 : 3) - 1);
   const perSplit = Math.max(CODED.LEAST / GROUP, Math.ceil(coded / most));
   // A recorded launch will have more keys later. The first split has the keys as computed.
   const splits = (recording === null ? Math.ceil(coded / perSplit) : most) + 1;
@@ -130,8 +141,8 @@ function compressedAttention(
       ...(recording === null ? [pointer(0), int32(length)] : backend.moving(length)),
       int32(most),
     ];
-    const kernel = { file: 'attention_coded', name: `split_${type}`, head: width, early: true };
-    const shared = CODED.WARPS * CODED.MOST * width * 4;
+    const name = isWide ? `split_wide_${type}` : `split_${type}`;
+    const kernel = { file: 'attention_coded', name, head: width, early: true };
     backend.launch(kernel, [splits, kvHeads, batch], THREADS, args, shared);
     joinSplits(backend, shape, splits, { partial, out: backend.pointer(out), logSumExp: 0 });
   });

@@ -1,7 +1,7 @@
 // Codes of a compressed cache (ops/attention/cache-type.ts), for bfloat16 storage: what a page holds, and how pairs of codes become
 // operands of the tensor cores in registers. A code in a half of a register becomes the bfloat16
 //   int4: 128 + code, int8: code - 128, float8: its value,
-// and what is missing is made up for where scales and minima are known.
+// and the difference is made up for where scales and minima are known.
 #pragma once
 #include "common.cuh"
 
@@ -96,11 +96,9 @@ DEVICE u32 pair_of(u32 x) {
   return x;
 }
 
-// What a code lacks, in steps: x = minimum + scale (decoded + missing).
-template <int TYPE>
-DEVICE constexpr float missing() {
-  return TYPE == INT8 ? 128.0f : TYPE == INT4 ? -128.0f : 0.0f;
-}
+// What codes count from, in steps, and what a decoded one has too much: x = minimum + scale (centre + decoded - surplus).
+DEVICE constexpr float centre_of(int type) { return type == INT8 ? 128.0f : type == INT4 ? 8.0f : 0.0f; }
+DEVICE constexpr float surplus_of(int type) { return type == INT4 ? 136.0f : 0.0f; }
 
 // The channel of element `e` of register r of a key, of which lane `part` of four holds a quarter.
 template <int TYPE>

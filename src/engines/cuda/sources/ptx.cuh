@@ -70,6 +70,9 @@ DEVICE void cp_async(void* to, const void* from, bool valid) {
 }
 // Asks for 128 bytes that will be read soon.
 DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+DEVICE void cp_async_word(void* to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from));
+}
 DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;"); }
 template <int PENDING>
 DEVICE void cp_async_wait() {
@@ -121,6 +124,12 @@ DEVICE void ldmatrix_trans(u32 (&r)[4], const scalar* p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(shared_address(p)));
+}
+// Of an 8×8 matrix of pairs, two neighbours of a row a lane, the transpose.
+DEVICE u32 transpose8(u32 x) {
+  u32 y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
 }
 // d[16,8] += a[16,16] · b[16,8]
 DEVICE void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {

@@ -6,6 +6,9 @@
 namespace w32 {
 #include "attention_coded.cu"
 }
+namespace f32 {
+#include "attention_coded_forward.cu"
+}
 namespace p32 {
 #include "page_code.cu"
 }
@@ -13,6 +16,9 @@ namespace p32 {
 #define HEAD 64
 namespace w64 {
 #include "attention_coded.cu"
+}
+namespace f64 {
+#include "attention_coded_forward.cu"
 }
 namespace p64 {
 #include "page_code.cu"
@@ -61,7 +67,7 @@ struct Coded {
                      float, int)>
       forward;
 };
-#define CODED(space, pages, name, width, bits, keyScales, valueScales)                                                               \
+#define CODED(space, many, pages, name, width, bits, keyScales, valueScales)                                                               \
   {                                                                                                                          \
     #name, width, bits, keyScales, valueScales,                                                                              \
         [](const w32::CodePage& page, const scalar* k, const scalar* v, int time, int first, int group, int groups) {        \
@@ -72,12 +78,13 @@ struct Coded {
         [](const scalar* q, const w32::CodePage* table, const scalar* k, const scalar* v, int rows, int start,               \
            float* partial, int tq, int heads, int kvHeads, int pageSize, float scale, const int* origin, int length,         \
            int most) {                                                                                                       \
-          space::split_##name(q, (const space::CodePage*)table, {k, v, rows, start}, partial,                                \
-                              {tq, heads, kvHeads, pageSize, scale}, origin, length, most);                                  \
+          (tq * heads > 8 * kvHeads ? space::split_wide_##name : space::split_##name)(                                       \
+              q, (const space::CodePage*)table, {k, v, rows, start}, partial, {tq, heads, kvHeads, pageSize, scale}, origin, \
+              length, most);                                                                                                 \
         },                                                                                                                   \
         [](const scalar* q, const w32::CodePage* table, const scalar* k, const scalar* v, int rows, int start, scalar* out,  \
            int tq, int heads, int kvHeads, int pageSize, float scale, int length) {                                          \
-          space::forward_##name(q, (const space::CodePage*)table, {k, v, rows, start}, out,                                  \
+          many::forward_##name(q, (const many::CodePage*)table, {k, v, rows, start}, out,                                  \
                                 {tq, heads, kvHeads, pageSize, scale}, length);                                              \
         },                                                                                                                   \
   }
@@ -198,13 +205,15 @@ static void attention(const Coded& on, int batches, int kvHeads, int group, int 
 }
 
 int main() {
-  const Coded on[] = {CODED(w32, p32, float8, 32, 8, 1, 1),  CODED(w64, p64, float8, 64, 8, 1, 1),  CODED(w32, p32, int8, 32, 8, 32, 64),
-                      CODED(w64, p64, int8, 64, 8, 64, 64), CODED(w32, p32, int4, 32, 4, 32, 64), CODED(w64, p64, int4, 64, 4, 64, 64)};
+  const Coded on[] = {CODED(w32, f32, p32, float8, 32, 8, 1, 1),  CODED(w64, f64, p64, float8, 64, 8, 1, 1),  CODED(w32, f32, p32, int8, 32, 8, 32, 64),
+                      CODED(w64, f64, p64, int8, 64, 8, 64, 64), CODED(w32, f32, p32, int4, 32, 4, 32, 64), CODED(w64, f64, p64, int4, 64, 4, 64, 64)};
   for (const Coded& coded : on) {
     attention(coded, 1, 1, 1, 1, between(1, 64), 2, 1);     // nothing is coded yet
     attention(coded, 2, 2, 2, 1, between(65, 700), 2, 2);   // several pages, splits and sequences
     attention(coded, 1, 1, 3, 1, 64 * between(1, 4) + 1, 4, 3);  // a step that codes a group
     attention(coded, 1, 2, 3, 1, between(1100, 1200), 8, 7);     // a recorded step has splits without keys
+    attention(coded, 1, 1, 2, 4, 64 * between(4, 6) + 2, 4, 2);  // queries of two groups
+    attention(coded, 2, 1, 3, 4, 64 * between(3, 5) + 1, 4, 1);  // of more rows
     attention(coded, 1, 2, 2, between(70, 150), between(200, 330), 2, 1);
     attention(coded, 1, 1, 17, 1, 130, 4, 1);
   }

@@ -32,6 +32,11 @@ static float from_lane(float x, int source) {
 static float __shfl_xor_sync(u32, float x, int mask) { return from_lane(x, lane() ^ mask); }
 static float __shfl_up_sync(u32, float x, int delta) { return from_lane(x, lane() >= delta ? lane() - delta : lane()); }
 static float __shfl_sync(u32, float x, int source) { return from_lane(x, source); }
+static bool __any_sync(u32, bool x) {
+  float most = x;
+  for (int mask = 1; mask < 32; mask *= 2) most = std::max(most, from_lane(most, lane() ^ mask));
+  return most > 0;
+}
 template <typename T>
 static T atomicAdd(T* to, T x) {
   const T before = *to;
@@ -98,6 +103,7 @@ struct Copy {
   void* to;
   const void* from;
   bool valid;
+  int bytes = 16;
 };
 static std::vector<std::vector<std::vector<Copy>>> copies;  // of each thread: groups, the last one open
 static std::vector<std::vector<Copy>>& own_copies() {
@@ -107,6 +113,7 @@ static std::vector<std::vector<Copy>>& own_copies() {
   return groups;
 }
 static void cp_async(void* to, const void* from, bool valid) { own_copies().back().push_back({to, from, valid}); }
+static void cp_async_word(void* to, const void* from) { own_copies().back().push_back({to, from, true, 4}); }
 static void prefetch_l2(const void*) {}
 static void cp_async_commit() { own_copies().emplace_back(); }
 template <int PENDING>
@@ -114,8 +121,8 @@ static void cp_async_wait() {
   auto& groups = own_copies();
   while ((int)groups.size() - 1 > PENDING) {
     for (const Copy& copy : groups[0]) {
-      if (copy.valid) memcpy(copy.to, copy.from, 16);
-      else memset(copy.to, 0, 16);
+      if (copy.valid) memcpy(copy.to, copy.from, copy.bytes);
+      else memset(copy.to, 0, copy.bytes);
     }
     groups.erase(groups.begin());
   }
@@ -126,8 +133,8 @@ static void griddep_wait() {
   // What was begun may have read what is there now.
   for (auto& group : own_copies()) {
     for (const Copy& copy : group)
-      if (copy.valid) memcpy(copy.to, copy.from, 16);
-      else memset(copy.to, 0, 16);
+      if (copy.valid) memcpy(copy.to, copy.from, copy.bytes);
+      else memset(copy.to, 0, copy.bytes);
     group.clear();
   }
   __syncthreads();
@@ -188,6 +195,18 @@ static void load_fragments(u32 (&r)[4], const scalar* p, bool turned) {
 }
 static void ldmatrix(u32 (&r)[4], const scalar* p) { load_fragments(r, p, false); }
 static void ldmatrix_trans(u32 (&r)[4], const scalar* p) { load_fragments(r, p, true); }
+
+static u32 rows_of_pairs[32][32];
+static u32 transpose8(u32 x) {
+  const u32(&rows)[32] = rows_of_pairs[warp()];
+  rows_of_pairs[warp()][lane()] = x;
+  warp_wait();
+  const int row = lane() / 4, pair = lane() % 4 * 2;
+  const auto at = [&](int i, int j) { return rows[i * 4 + j / 2] >> (16 * (j & 1)) & 0xffff; };
+  const u32 y = at(pair, row) | at(pair + 1, row) << 16;
+  warp_wait();
+  return y;
+}
 
 static u32 operand_a[32][32][4], operand_b[32][32][2];
 static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
