@@ -138,8 +138,8 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   delta: {
     title: 'the gated delta rule and its gates agree with their definitions',
-    sources: ['delta'],
-    compared: ['gates', 'gates: gradients', 'rule', 'rule: state'],
+    sources: ['delta', 'delta_chunk'],
+    compared: ['chunks', 'chunks: state', 'gates', 'gates: gradients', 'rule', 'rule: state'],
   },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',

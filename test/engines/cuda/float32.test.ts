@@ -45,7 +45,7 @@ test('the gradient of the gated delta rule', async () => {
       ones(...gates),
     ]);
   });
-  const start = launches.findIndex(({ name }) => name === 'delta_step');
+  const start = launches.findIndex(({ name }) => name === 'delta_chunks');
   const narrow = launches
     .slice(start + 1)
     .filter(({ name, storage }) => storage === 'bfloat16' && !/^(cast|fill|copy)/.test(name))

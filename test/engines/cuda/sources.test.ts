@@ -48,6 +48,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
   delta: WIDE,
+  delta_chunk: NARROW,
   gemv_chain: [
     ['bfloat16', 'sm_90a'],
     ['float16', 'sm_90a'],

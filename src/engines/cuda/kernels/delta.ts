@@ -1,15 +1,16 @@
-/** The gated delta rule by its recurrence, and its gates. Its gradient is the composed one, in float32. */
+/** The gated delta rule, by its recurrence or in chunks, and its gates. Its gradient is the composed one, in float32. */
 import { type DeltaAttributes, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
-import { int32, int64, pointer } from '../launch.js';
-import { DELTA_SHAPE } from '../structs.js';
+import { float32, int32, int64, type KernelArgument, pointer } from '../launch.js';
+import { DELTA_SHAPE, RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
-import { headWidth } from './attention-problem.js';
+import { headWidth, tileBytes } from './attention-problem.js';
 import { sizeOf } from '../walk.js';
 import { placeOfState } from './retention-step.js';
 
 const file = 'delta';
+const chunkFile = 'delta_chunk';
 const { COLUMNS, PARTS } = TILES.delta;
 
 interface Operands {
@@ -21,7 +22,64 @@ interface Operands {
   readonly state?: TensorInfo;
 }
 
-function gatedDeltaRule(
+/** Sequences up to this length take the recurrence, and wider keys. */
+const FEW_POSITIONS = 64;
+const WIDEST_KEYS = 128;
+
+function gatedDeltaRule(backend: CudaBackend, operands: Operands, attrs: DeltaAttributes): TensorInfo[] {
+  const [, time = 1, , keyWidth = 1] = operands.q.shape;
+  const isChunked = backend.storage !== 'float32' && time > FEW_POSITIONS && keyWidth <= WIDEST_KEYS;
+  return (isChunked ? inChunks : stepByStep)(backend, operands, attrs);
+}
+
+/** On tensor cores: what of the chunks does not depend on the state, then the chunks of each head one after the other. */
+function inChunks(
+  backend: CudaBackend,
+  { q, k, v, logDecay, beta, state }: Operands,
+  { queryScale, keyScale }: DeltaAttributes,
+): TensorInfo[] {
+  const [batch = 1, time = 1, heads = 1, keyWidth = 1] = q.shape;
+  const valueWidth = v.shape[3] ?? 1;
+  const { CHUNK, THREADS: threads } = TILES.delta_chunk;
+  const [chunks, head] = [Math.ceil(time / CHUNK), headWidth(keyWidth)];
+  const columns = Math.min(head, 64);
+  const out = backend.output(v.shape);
+  const last = backend.output([batch, heads, keyWidth, valueWidth], 'float32', 'float32');
+  const [queries, keys, values] = [q, k, v].map((info) => pointer(backend.pointer(info))) as [KernelArgument, KernelArgument, KernelArgument]; // prettier-ignore
+  const [decays, strengths, first] = [logDecay, beta, state].map((info) =>
+    pointer(info ? backend.pointer(info, 'float32') : 0),
+  ) as [KernelArgument, KernelArgument, KernelArgument];
+  const shape = RETENTION_SHAPE.argument({
+    time, heads, keyWidth, valueWidth, chunks, keyPitch: keyWidth, valuePitch: valueWidth, group: 1, scale: 1,
+  }); // prettier-ignore
+  const rows = batch * heads * chunks * CHUNK;
+  const readerBytes = rows * head * 2;
+  backend.scratch(readerBytes + rows * Math.ceil(valueWidth / head) * head * 2, (readers) => {
+    const shared = [pointer(readers), pointer(readers + readerBytes)];
+    const solve = { file: chunkFile, name: 'delta_solve', head };
+    const solved = [keys, values, decays, strengths, ...shared, shape, float32(keyScale)];
+    const solveBytes = tileBytes(head, 2 * CHUNK) + CHUNK * (CHUNK + 1) * 4;
+    backend.launch(solve, [chunks, heads, batch], threads, solved, solveBytes);
+    const sweep = { file: chunkFile, name: 'delta_chunks', head };
+    const swept = [
+      queries,
+      keys,
+      decays,
+      ...shared,
+      first,
+      pointer(backend.pointer(out)),
+      pointer(backend.pointer(last, 'float32')),
+      shape,
+      float32(queryScale),
+      float32(keyScale),
+    ];
+    const sweepBytes = tileBytes(head, 3 * CHUNK) + tileBytes(columns, head + 2 * CHUNK);
+    backend.launch(sweep, [Math.ceil(valueWidth / columns), heads, batch], threads, swept, sweepBytes);
+  });
+  return [out, last];
+}
+
+function stepByStep(
   backend: CudaBackend,
   { q, k, v, logDecay, beta, state }: Operands,
   { queryScale, keyScale }: DeltaAttributes,

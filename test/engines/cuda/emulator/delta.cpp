@@ -6,13 +6,16 @@
 namespace delta {
 #include "delta.cu"
 }
+namespace chunks {
+#include "delta_chunk.cu"
+}
 
 struct Case {
   int batch, time, heads, key, value;
   bool state, inPlace, settled;
 };
 
-static void check_rule(const Case& c) {
+static void check_rule(const Case& c, bool chunked = false) {
   const int rows = c.batch * c.time * c.heads;
   const auto q = random_scalars(rows * c.key), k = random_scalars(rows * c.key), v = random_scalars(rows * c.value);
   std::vector<float> decay(rows), beta(rows);
@@ -46,6 +49,22 @@ static void check_rule(const Case& c) {
   Output<float> last(first.size());
   if (c.inPlace) std::copy(first.begin(), first.end(), last.values.begin());
   const float* from = !c.state ? nullptr : c.inPlace ? last.data() : first.data();
+  if (chunked) {
+    const int count = (c.time + 63) / 64, padded = (c.value + HEAD - 1) / HEAD * HEAD, cells = c.batch * c.heads * count * 64;
+    Output<scalar> readers(cells * HEAD), targets(cells * padded);
+    const chunks::Shape s = {c.time, c.heads, c.key, c.value, count, c.key, c.value, 1, 1};
+    launch({count, c.heads, c.batch}, 128, [&] {
+      chunks::delta_solve(k.data(), v.data(), decay.data(), beta.data(), readers.data(), targets.data(), s, keyScale);
+    });
+    launch({(c.value + 63) / 64, c.heads, c.batch}, 128, [&] {
+      chunks::delta_chunks(q.data(), k.data(), decay.data(), readers.data(), targets.data(), from, found.data(), last.data(), s,
+                           queryScale, keyScale);
+    });
+    compare("chunks", found, out);
+    compare("chunks: state", last, state);
+    if (!readers.is_guarded() || !targets.is_guarded()) note("chunks", NAN);
+    return;
+  }
   const delta::Shape shape = {c.time, c.heads, c.key, c.value, queryScale, keyScale};
   launch({(c.value + 31) / 32, c.heads, c.batch}, 256, [&] {
     delta::delta_step(q.data(), k.data(), v.data(), decay.data(), beta.data(), from, found.data(), last.data(), shape,
@@ -93,6 +112,7 @@ int main() {
   for (const Case& c : {Case{1, 1, 2, 64, 32, true, true, true}, Case{2, 9, 2, 24, 40, true, false, false},
                         Case{1, 5, 1, 7, 33, false, false, false}, Case{1, 20, 1, 40, 8, true, true, false}})
     check_rule(c);
+  for (const Case& c : {Case{1, 64, 1, 64, 64, false}, Case{2, 130, 2, 24, 40, true}, Case{1, 70, 1, 40, 130, true}}) check_rule(c, true);
   check_gates(150, 3);
   report();
 }
