@@ -59,12 +59,14 @@ export function composeDeltaGradient(
     tf.sum(tf.mul(dErrors, forward.errors), 2, true),
     tf.sum(tf.mul(dSystem, chunks.overlaps), 2, true),
   );
+  // Not as the forward kernel gave it: what it is off by would not cancel.
+  const finalState: tf.Tensor4D = tf.reshape(forward.last, [batch, heads, keyWidth, valueWidth]);
   const dSums = tf.sub<tf.Tensor2D>(tf.sum(tf.mul(queries, dQueries), 2), tf.sum(tf.mul(values, dValues), 2));
   return [
     fromChunks(tf.mul(dQueries, attrs.queryScale), chunks),
     fromChunks(tf.mul(dKeys, attrs.keyScale), chunks),
     fromChunks(dValues, chunks),
-    decayGradient(dSums, chunks, { ...inputs, dFinalState: float32(inputs.dFinalState) }),
+    decayGradient(dSums, chunks, { dFinalState: float32(inputs.dFinalState), finalState }),
     tf.reshape(fromChunks(dBetas, chunks), [batch, time, heads]),
     tf.reshape(dFirst, [batch, heads, keyWidth, valueWidth]),
   ];

@@ -28,6 +28,11 @@ export interface KernelCase {
   readonly exact?: boolean;
   /** Where the usual tolerance is too strict. */
   readonly tolerance?: Partial<Record<StorageType, number>>;
+  /** Gradients that are sums over all positions of terms that cancel, by the numbers of their inputs: where they need more. */
+  readonly sums?: {
+    readonly inputs: readonly number[];
+    readonly tolerance: Partial<Record<StorageType, number>>;
+  };
   /** Only for a GPU: the plain backend takes long. */
   readonly large?: boolean;
   /** Engines that do not run the case, and why. */

@@ -70,6 +70,8 @@ const USUAL: readonly KernelCase[] = SIZES.map((sizes) => {
     ...(work <= MOST_STEPS && { reference: scanReference }),
     gradients: true,
     tolerance: { float32: 5e-5, bfloat16: 1.6e-2 },
+    // dtBias and aLog: where float32 is off by 3.4e-5, 600 times its rounding, products of bfloat16 are off by 4.9e-2.
+    sums: { inputs: [4, 5], tolerance: { bfloat16: 8e-2, float16: 1e-2 } },
   };
 });
 
