@@ -4,6 +4,7 @@ import { readTokenIds } from '../data/tokenizers/conventions.js';
 import { UsageError } from '../errors.js';
 import { describeFile, refuseOtherWeights } from './foreign.js';
 import { movedAway } from '../files/staging.js';
+import { flaFormat } from './formats/fla.js';
 import type { Checkpoint, CheckpointFormat } from './formats/format.js';
 import { ggufFormat } from './formats/gguf.js';
 import { huggingFaceFormat } from './formats/hugging-face.js';
@@ -14,9 +15,10 @@ import { officialFormat } from './formats/official.js';
 export { FORMAT_NAMES } from './formats/format.js';
 export type { Checkpoint, CheckpointFormat, FormatName, WriteOptions } from './formats/format.js';
 
-/** In the order of detection: `official` takes any params.json that Meta's layout has not claimed. */
+/** In the order of detection: `huggingface` takes any config.json with a model_type, `official` any params.json that Meta's layout has not claimed. */
 export const FORMATS: readonly CheckpointFormat[] = [
   nativeFormat,
+  flaFormat,
   huggingFaceFormat,
   metaFormat,
   officialFormat,

@@ -6,7 +6,7 @@ import { parseByteCount } from '../cli/sizes.js';
 import type { Schema } from '../library/basics.js';
 
 /** The layouts of `checkpoint/open.ts`, repeated here so that `--help` loads nothing. */
-const FORMATS = ['yoco', 'official', 'huggingface', 'meta', 'gguf'] as const;
+const FORMATS = ['yoco', 'official', 'huggingface', 'fla', 'meta', 'gguf'] as const;
 
 /** `q8_0` is blocks of 32 bytes with a scale. */
 const STORED_AS = [...STORAGE_NAMES, 'q8_0'] as const;
@@ -36,7 +36,7 @@ export default class Convert extends PlainCommand {
   static override summary = 'Rewrite a checkpoint in another layout.';
   static override description =
     'The layout of SOURCE is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
-    'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), meta (params.json and ' +
+    'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), fla (a YOCO of flash-linear-attention), meta (params.json and ' +
     "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved), gguf (a file of llama.cpp, of Llama " +
     'architecture; written as model.gguf). Tensors are copied one at a time and bit for bit, unless --dtype asks for another ' +
     'type; blocks of few bits in a GGUF file become float32. SOURCE may be a training run: its newest checkpoint is taken.';
@@ -45,6 +45,7 @@ export default class Convert extends PlainCommand {
     '<%= config.bin %> <%= command.id %> TinyStories-656K baseline --to yoco',
     '<%= config.bin %> <%= command.id %> hf:owner/name baseline --to yoco',
     '<%= config.bin %> <%= command.id %> baseline for-transformers --to huggingface --dtype bfloat16',
+    '<%= config.bin %> <%= command.id %> runs/tiny-yoco for-fla --to fla',
     '<%= config.bin %> <%= command.id %> baseline for-llama.cpp --to gguf --dtype q8_0',
     '<%= config.bin %> <%= command.id %> Llama-3.2-1B-Q4_K_M.gguf baseline --to yoco',
   ];

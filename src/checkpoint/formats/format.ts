@@ -6,7 +6,7 @@ import { bytesPerElement, isFloating, narrowFloats, widenFloats } from '../data-
 import { PIECE_BYTES } from '../tensor-source.js';
 import type { TensorEntry, TensorInfo, TensorSource } from '../tensor-source.js';
 
-export const FORMAT_NAMES = ['yoco', 'official', 'huggingface', 'meta', 'gguf'] as const;
+export const FORMAT_NAMES = ['yoco', 'official', 'huggingface', 'fla', 'meta', 'gguf'] as const;
 export type FormatName = (typeof FORMAT_NAMES)[number];
 
 /** What every checkpoint says, whatever its format. */

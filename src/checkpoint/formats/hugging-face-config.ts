@@ -178,7 +178,7 @@ export function huggingFaceConfig(config: ModelConfig, context: number | null, d
   if (config.architecture !== 'transformer') {
     throw new UsageError(
       config.architecture === 'yoco'
-        ? 'Hugging Face has no YOCO architecture: use --to yoco or --to official'
+        ? 'Hugging Face has no YOCO architecture: use --to yoco, --to official or --to fla'
         : `Hugging Face has no architecture ${quote(architectureName(config))}: use --to yoco`,
     );
   }

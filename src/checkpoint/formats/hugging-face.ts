@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TokenIds } from '../../data/tokenizers/conventions.js';
 import type { TransformerConfig } from '../../model/config.js';
+import type { DataType } from '../data-type.js';
 import { readJson, writeJson } from '../files.js';
 import { checkFit, MappedSource, parameterShapes } from '../mapped-source.js';
 import type { Placement } from '../mapped-source.js';
@@ -83,7 +84,7 @@ function open(directory: string): Checkpoint {
 }
 
 /** The fields of `config.json` that name tokens; null where none is known, so that no default of Llama's applies. */
-function tokenFields({ begin, end, padding }: TokenIds): Readonly<Record<string, unknown>> {
+export function tokenFields({ begin, end, padding }: TokenIds): Readonly<Record<string, unknown>> {
   const [first = null] = end;
   return {
     bos_token_id: begin,
@@ -93,6 +94,9 @@ function tokenFields({ begin, end, padding }: TokenIds): Readonly<Record<string,
 }
 
 const TORCH_NAMES: Readonly<Record<string, string>> = { F16: 'float16', BF16: 'bfloat16', F64: 'float64' };
+
+/** What torch calls a type. */
+export const torchName = (dtype: DataType): string => TORCH_NAMES[dtype] ?? 'float32';
 
 export const huggingFaceFormat: CheckpointFormat = {
   name: 'huggingface',
@@ -109,7 +113,7 @@ export const huggingFaceFormat: CheckpointFormat = {
     const stored = dtype ?? tensors.info(first).dtype;
     const ids = await tokenIdsOf(tokenizer, tokens);
     const fields = {
-      ...huggingFaceConfig(config, context, TORCH_NAMES[stored] ?? 'float32'),
+      ...huggingFaceConfig(config, context, torchName(stored)),
       ...tokenFields(ids),
     };
     await writeShards(directory, copyEntries(tensors, dtype, huggingFaceName), maxShardBytes);
