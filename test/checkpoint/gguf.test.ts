@@ -37,12 +37,16 @@ const MODELS = {
   plain: SMALL.transformer ?? {},
   // Of heads so wide that some frequencies are stretched.
   scaled: { ...SMALL.scaled, headDim: 16, ropeTheta: 5e5 },
+  qwen2: { ...SMALL.transformer, attentionBias: true },
+  qwen3: { ...SMALL.transformer, qkNorm: true },
 };
 
 for (const [model, dtype] of [
   ['plain', 'F32'],
   ['plain', 'F16'],
   ['scaled', 'BF16'],
+  ['qwen2', 'F32'],
+  ['qwen3', 'F32'],
 ] as const) {
   test(`${model} goes to gguf and back in ${dtype}`, async () => {
     const source = await makeCheckpoint(at('source'), MODELS[model], { dtype });
@@ -56,6 +60,23 @@ for (const [model, dtype] of [
     assert.equal(contents(at('there/model.gguf')), contents(at('there')));
   });
 }
+
+test('Qwen keeps its name, its own tensors and the rows of W_Q, which Llama does not', async () => {
+  for (const [model, own] of [
+    ['qwen2', 'blk.0.attn_k.bias'],
+    ['qwen3', 'blk.0.attn_k_norm.weight'],
+  ] as const) {
+    const source = await makeCheckpoint(at(`${model}-source`), MODELS[model], { dtype: 'F32' });
+    await convertCheckpoint(source, at(model), { to: 'gguf' });
+    const file = GgufFile.open(at(`${model}/model.gguf`));
+    assert.is(file.metadata.get('general.architecture'), model);
+    assert.is(file.metadata.get(`${model}.context_length`), 512);
+    assert.ok(file.has(own));
+    const ours = openCheckpoint(source).tensors.read('layers.0.attention.wq.weight');
+    assert.equal(file.read('blk.0.attn_q.weight'), ours);
+    file.close();
+  }
+});
 
 /** Bytes that any program can make again: the high byte of a linear congruential generator. */
 function bytes(count: number): Uint8Array {
@@ -133,6 +154,13 @@ test('what llama.cpp does not have is refused', async () => {
   await rejects(convertCheckpoint(yoco, at('a'), { to: 'gguf' }), /GGUF has no YOCO architecture/);
   const window = await makeCheckpoint(at('window'), SMALL.tied ?? {});
   await rejects(convertCheckpoint(window, at('a'), { to: 'gguf' }), /no sliding window/);
+  const both = await makeCheckpoint(at('both'), { ...SMALL.transformer, attentionBias: true, qkNorm: true });
+  await rejects(convertCheckpoint(both, at('a'), { to: 'gguf' }), /both attentionBias and qkNorm/);
+  const stretched = await makeCheckpoint(at('stretched'), { ...MODELS.scaled, qkNorm: true });
+  await rejects(
+    convertCheckpoint(stretched, at('a'), { to: 'gguf' }),
+    /qwen3 architecture has no rope scaling/,
+  );
   const plain = await makeCheckpoint(at('plain'), SMALL.transformer ?? {}, { dtype: 'F64' });
   await rejects(convertCheckpoint(plain, at('a'), { to: 'gguf' }), /of type F64 .*: choose one by --dtype/);
   await rejects(convertCheckpoint(plain, at('a.gguf'), { to: 'gguf' }), /give a name without \.gguf/);

@@ -1,4 +1,4 @@
-/** The metadata of GGUF files of Llama's architecture, to and from our Transformer configuration. */
+/** The metadata of GGUF files of Llama's and Qwen's architectures, to and from our Transformer configuration. */
 import { RunError, UsageError } from '../../errors.js';
 import { architectureName } from '../../model/config.js';
 import type { ModelConfig, RopeScaling, TransformerConfig } from '../../model/config.js';
@@ -9,6 +9,18 @@ import type { GgufFile } from '../gguf/file.js';
 import { shown, type GgufMetadata } from '../gguf/header.js';
 import type { GgufField } from '../gguf/writer.js';
 import { configFrom } from './config-from.js';
+
+/** Architectures of llama.cpp that our Transformer computes, and what tells them from Llama. */
+const ARCHITECTURES = {
+  llama: {},
+  qwen2: { attentionBias: true },
+  qwen3: { qkNorm: true },
+} as const;
+type Architecture = keyof typeof ARCHITECTURES;
+
+/** llama.cpp's name for what a Transformer is. */
+export const ggufArchitecture = ({ attentionBias, qkNorm }: TransformerConfig): Architecture =>
+  attentionBias ? 'qwen2' : qkNorm ? 'qwen3' : 'llama';
 
 /** Factors of the rotary frequencies, [headDim / 2]: how files of Llama 3.1 and later say their scaling. */
 export const ROPE_FACTORS = 'rope_freqs.weight';
@@ -129,12 +141,16 @@ const FIELD_NAMES = {
 const decimal = (value: unknown): unknown =>
   typeof value === 'number' ? Number(value.toPrecision(7)) : value;
 
-/** Our configuration. @throws RunError naming file and field where the model is no plain Llama */
+const isArchitecture = (name: unknown): name is Architecture =>
+  typeof name === 'string' && Object.hasOwn(ARCHITECTURES, name);
+
+/** Our configuration. @throws RunError naming file and field where the model is no plain Llama, Qwen 2 or Qwen 3 */
 export function readGgufConfig(source: GgufFile): TransformerConfig {
   const { path, metadata } = source;
   const architecture = metadata.get('general.architecture');
-  if (architecture !== 'llama') {
-    throw new RunError(`${path}: its architecture is ${shown(architecture)}; read is llama`);
+  if (!isArchitecture(architecture)) {
+    const names = Object.keys(ARCHITECTURES).join(', ');
+    throw new RunError(`${path}: its architecture is ${shown(architecture)}; read are ${names}`);
   }
   if (Number(metadata.get('split.count') ?? 0) > 1) {
     throw new RunError(
@@ -166,6 +182,7 @@ export function readGgufConfig(source: GgufFile): TransformerConfig {
     ropeTheta: theta,
     normEps: decimal(number(source, `${prefix}attention.layer_norm_rms_epsilon`)),
     tieEmbeddings: !source.has('output.weight'),
+    ...ARCHITECTURES[architecture],
   };
   // The scaling of frequencies needs a head's width that has been checked.
   const { headDim: width, ropeTheta } = configFrom(path, input, FIELD_NAMES) as TransformerConfig;
@@ -174,7 +191,7 @@ export function readGgufConfig(source: GgufFile): TransformerConfig {
 }
 
 /** A Transformer that llama.cpp computes as we do. @throws UsageError for any other */
-export function requireLlama(config: ModelConfig): TransformerConfig {
+export function requireKnownToGguf(config: ModelConfig): TransformerConfig {
   if (config.architecture !== 'transformer') {
     throw new UsageError(
       config.architecture === 'yoco'
@@ -183,11 +200,14 @@ export function requireLlama(config: ModelConfig): TransformerConfig {
     );
   }
   if (config.slidingWindow !== null) {
-    throw new UsageError("llama.cpp's llama architecture has no sliding window: use --to huggingface");
+    throw new UsageError('llama.cpp has no sliding window in this architecture: use --to huggingface');
   }
-  const option = HEAD_OPTIONS.find((name) => config[name]);
-  if (option !== undefined) {
-    throw new UsageError(`GGUF's llama architecture has no ${option}: use --to huggingface`);
+  if (HEAD_OPTIONS.every((name) => config[name])) {
+    throw new UsageError('GGUF has no architecture with both attentionBias and qkNorm: use --to yoco');
+  }
+  const architecture = ggufArchitecture(config);
+  if (architecture !== 'llama' && config.ropeScaling?.type === 'llama3') {
+    throw new UsageError(`GGUF's ${architecture} architecture has no rope scaling of Llama 3: use --to yoco`);
   }
   return config;
 }
@@ -195,11 +215,13 @@ export function requireLlama(config: ModelConfig): TransformerConfig {
 /** The fields of a file for a Transformer, and the tensor of its rotary factors where it has one. */
 export function ggufFields(config: TransformerConfig, context: number): GgufField[] {
   const { ropeScaling: scaling } = config;
-  const u32 = (name: string, value: number): GgufField => ({ key: `llama.${name}`, type: 'u32', value });
-  const f32 = (name: string, value: number): GgufField => ({ key: `llama.${name}`, type: 'f32', value });
-  const type = (value: string): GgufField => ({ key: 'llama.rope.scaling.type', type: 'text', value });
+  const architecture = ggufArchitecture(config);
+  const key = (name: string): string => `${architecture}.${name}`;
+  const u32 = (name: string, value: number): GgufField => ({ key: key(name), type: 'u32', value });
+  const f32 = (name: string, value: number): GgufField => ({ key: key(name), type: 'f32', value });
+  const type = (value: string): GgufField => ({ key: key('rope.scaling.type'), type: 'text', value });
   return [
-    { key: 'general.architecture', type: 'text', value: 'llama' },
+    { key: 'general.architecture', type: 'text', value: architecture },
     u32('vocab_size', config.vocabSize),
     u32('context_length', context),
     u32('embedding_length', config.dim),

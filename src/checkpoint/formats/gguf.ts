@@ -1,6 +1,6 @@
 /**
- * GGUF, the files of llama.cpp, of Llama's architecture. Rotary embedding pairs 2i with 2i + 1 there, so that the rows of
- * W_Q and W_K change places as they do for Meta's layout.
+ * GGUF, the files of llama.cpp, of the architectures of Llama, Qwen 2 and Qwen 3. Of Llama, rotary embedding pairs 2i with
+ * 2i + 1 there, so that the rows of W_Q and W_K change places as they do for Meta's layout; of Qwen it pairs as here.
  */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import { checkFit, MappedSource, parameterShapes, type Placement } from '../mapp
 import type { TensorEntry, TensorInfo } from '../tensor-source.js';
 import { copyEntries } from './format.js';
 import type { Checkpoint, CheckpointFormat, WriteOptions } from './format.js';
-import { ggufFields, readGgufConfig, requireLlama, ROPE_FACTORS, ropeFactors } from './gguf-config.js';
+import { ggufArchitecture, ggufFields, readGgufConfig } from './gguf-config.js';
+import { requireKnownToGguf, ROPE_FACTORS, ropeFactors } from './gguf-config.js';
 import { keepTokenizer, readTokenIdsOf } from './gguf-tokenizer.js';
 import { tokenizerFields } from './gguf-tokenizer-fields.js';
 
@@ -31,6 +32,8 @@ const IN_LAYER: Readonly<Record<string, string>> = {
   'attention.wk': 'attn_k',
   'attention.wv': 'attn_v',
   'attention.wo': 'attn_output',
+  'attention.q_norm': 'attn_q_norm',
+  'attention.k_norm': 'attn_k_norm',
   attention_norm: 'attn_norm',
   ffn_norm: 'ffn_norm',
   'feed_forward.w1': 'ffn_gate',
@@ -49,10 +52,11 @@ function ggufName(name: string): string {
 const ROTATED = /\.attention\.w[qk]\.(weight|bias)$/;
 
 function placementsOf(config: TransformerConfig, to: 'half' | 'interleaved'): Map<string, Placement> {
+  const changesPlaces = ggufArchitecture(config) === 'llama';
   return new Map(
     [...parameterShapes(config).keys()].map((name) => {
       const stored = to === 'half' ? ggufName(name) : name;
-      const rows = ROTATED.test(name) ? { rows: { headDim: config.headDim, to } } : {};
+      const rows = changesPlaces && ROTATED.test(name) ? { rows: { headDim: config.headDim, to } } : {};
       return [name, { name: stored, ...rows }];
     }),
   );
@@ -79,7 +83,7 @@ function open(path: string): Checkpoint {
     const config = readGgufConfig(source);
     const placements = placementsOf(config, 'half');
     checkFit(source, parameterShapes(config), placements, (name) => name === ROPE_FACTORS);
-    const context = source.metadata.get('llama.context_length');
+    const context = source.metadata.get(`${ggufArchitecture(config)}.context_length`);
     const { tokenizer, remarks } = keepTokenizer(source);
     const blocks = source.types().filter((type) => /^Q/.test(type));
     return {
@@ -133,11 +137,11 @@ function entriesOf(config: TransformerConfig, { tensors }: Checkpoint, options: 
 
 export const ggufFormat: CheckpointFormat = {
   name: 'gguf',
-  description: 'a GGUF file of Llama architecture, as llama.cpp reads it',
+  description: 'a GGUF file of Llama, Qwen 2 or Qwen 3 architecture, as llama.cpp reads it',
   detect: (path) => ggufIn(path) !== undefined,
   open,
   async write(directory, checkpoint, options) {
-    const config = requireLlama(checkpoint.config);
+    const config = requireKnownToGguf(checkpoint.config);
     const { context } = checkpoint;
     if (context === null) {
       throw new UsageError(
