@@ -47,6 +47,8 @@ const TRAIN = '--preset pico --steps 2 --batch 2 --length 32 --eval-tokens 64';
 
 /** Commands by name: their words. @param input where `writeInputs` has written @param out an empty directory */
 export const COMMANDS: Readonly<Record<string, (input: string, out: string) => string[]>> = {
+  'compare-training': (_, out) =>
+    words('compare-training', join(packageRoot, 'results/laptop'), '--out', join(out, 'compared')),
   completion: () => words('completion bash'),
   convert: (_, out) => words('convert', shipped, join(out, 'converted'), '--to', 'yoco'),
   'data list': () => words('data list'),

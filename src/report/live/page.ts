@@ -14,6 +14,10 @@ nav a { margin-right: 14px; white-space: nowrap; }
 .charts h2 small { font-weight: 400; color: #59636e; margin-left: 6px; }
 .chart { height: 260px; }
 .charts section:first-child .chart { height: 380px; }
+/* However many runs there are, the charts stay in view. */
+.runs { max-height: 300px; overflow: auto; }
+.runs table { margin-top: 0; }
+.runs th { position: sticky; top: 0; background: #ffffff; }
 td label { white-space: nowrap; cursor: pointer; }
 .swatch { display: inline-block; width: 22px; height: 3px; margin: 0 8px 3px 6px; }
 .tip { margin: 0; color: #1f2328; font-size: 13px; font-variant-numeric: tabular-nums; }
@@ -37,7 +41,7 @@ ${option('4000', 'up to 4,000 points')}
 </select></label>
 <label><input type="checkbox" id="log"> loss on a log scale</label>
 </div>
-<div class="scroll"><table id="runs"></table></div>
+<div class="runs"><table id="runs"></table></div>
 <div id="charts" class="charts"></div>`;
   return htmlPage({ title, subtitle: '', body, style: STYLE, scripts: ['/echarts.js', '/page.js'] });
 }

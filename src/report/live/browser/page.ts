@@ -225,6 +225,10 @@ const tell = (problems: readonly string[]): void => {
   element('problems', HTMLParagraphElement).textContent = problems.join('\n');
 };
 
+const tellError = (error: unknown): void => {
+  tell([`The server does not answer: ${error instanceof Error ? error.message : String(error)}`]);
+};
+
 async function update(): Promise<void> {
   const query = new URLSearchParams({
     points: pointsSelect.value,
@@ -236,9 +240,10 @@ async function update(): Promise<void> {
     const found = (await answer.json()) as View;
     if (found.version !== view?.version) draw(found);
     tell(found.problems);
-    await drawLinks(found.tables);
+    // Reports take a while to make; curves do not wait for them.
+    drawLinks(found.tables).catch(tellError);
   } catch (error) {
-    tell([`The server does not answer: ${error instanceof Error ? error.message : String(error)}`]);
+    tellError(error);
   }
 }
 
