@@ -63,7 +63,7 @@ export function bytesOfContext(
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
 export class GrowingContext {
-  private readonly cache: ModelCache;
+  private cache: ModelCache;
   private readonly tokens: tf.Tensor2D;
   private computed = 0;
 
@@ -71,9 +71,13 @@ export class GrowingContext {
     private readonly model: LanguageModel,
     private readonly options: ContextOptions,
   ) {
-    const { longest, decoded, seed } = options;
-    this.tokens = randomTokens(model.config, longest, seed);
-    this.cache = model.createCache({ maxTokens: longest + decoded });
+    this.tokens = randomTokens(model.config, options.longest, options.seed);
+    this.cache = this.emptyCache();
+  }
+
+  private emptyCache(): ModelCache {
+    const { longest, decoded } = this.options;
+    return this.model.createCache({ maxTokens: longest + decoded });
   }
 
   /** Tokens of the prompt that were computed; the others are random keys and values. */
@@ -88,20 +92,36 @@ export class GrowingContext {
     return bytesOfContext(this.model.config, context, bytesPerElement, ranks) - this.cache.length * perToken;
   }
 
-  /** A cache of `context` tokens, at least as many as before; the caller disposes of it. */
+  /** A cache of `context` tokens, at least as many as before; the caller disposes of it. After a failure it begins again. */
   reach(context: number, onProgress?: (tokens: number) => void): ModelCache {
+    const missing = context - this.cache.length;
+    if (missing < 0) throw new RangeError(`the context has ${this.cache.length} tokens already`);
+    try {
+      if (missing > 0) this.extend(context, missing, onProgress);
+      return this.cache.fork();
+    } catch (error) {
+      // Some layers may have taken tokens that others have not.
+      this.cache.dispose();
+      this.cache = this.emptyCache();
+      this.computed = 0;
+      throw error;
+    }
+  }
+
+  private extend(context: number, missing: number, onProgress?: (tokens: number) => void): void {
     const { model, cache, tokens, options } = this;
-    const missing = context - cache.length;
-    if (missing < 0) throw new RangeError(`the context has ${cache.length} tokens already`);
-    if (missing > 0 && options.fill) {
+    if (options.fill) {
       const chunkSize = defaultChunkSize(model.config) * (options.ranks ?? 1);
       this.computed += fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
-    } else if (missing > 0) {
+    } else {
       const part = tf.slice(tokens, [0, cache.length], [1, missing]);
-      tf.dispose([model.prefill(part, cache, { onProgress }), part]);
+      try {
+        model.prefill(part, cache, { onProgress }).dispose();
+      } finally {
+        part.dispose();
+      }
       this.computed += missing;
     }
-    return cache.fork();
   }
 
   dispose(): void {

@@ -8,23 +8,51 @@ import { leakedTensors, usePlainBackend } from '../plain-backend.js';
 const test = suite('growing context');
 test.before(usePlainBackend);
 
+const config = createConfig({
+  architecture: 'transformer',
+  dim: 16,
+  layers: 2,
+  hiddenDim: 16,
+  heads: 2,
+  vocabSize: 11,
+});
+const options = { longest: 40, decoded: 2, seed: 1, fill: false };
+
 test('what a longer context needs leaves out the keys and values that are there', () => {
-  const config = createConfig({
-    architecture: 'transformer',
-    dim: 16,
-    layers: 2,
-    hiddenDim: 16,
-    heads: 2,
-    vocabSize: 11,
-  });
   const perToken = costs(config).keyValueBytesPerToken(4);
   const leaked = leakedTensors(() => {
     const model = createModel(config, { seed: 1 });
-    const context = new GrowingContext(model, { longest: 40, decoded: 2, seed: 1, fill: false });
+    const context = new GrowingContext(model, options);
     const long = context.bytesToReach(40, 4);
     assert.ok(long > 40 * perToken);
     context.reach(10).dispose();
     assert.is(context.bytesToReach(40, 4), long - 10 * perToken);
+    context.dispose();
+    model.dispose();
+  });
+  assert.is(leaked, 0);
+});
+
+test('after a failure it begins again', () => {
+  const leaked = leakedTensors(() => {
+    const model = createModel(config, { seed: 1 });
+    let failures = 1;
+    const failing = Object.assign(Object.create(model) as typeof model, {
+      prefill: (...given: Parameters<typeof model.prefill>) => {
+        const logits = model.prefill(...given);
+        if (failures-- <= 0) return logits;
+        logits.dispose();
+        throw new Error('out of memory');
+      },
+    });
+    const context = new GrowingContext(failing, options);
+    const whole = context.bytesToReach(40, 4);
+    assert.throws(() => context.reach(10), /out of memory/);
+    assert.is(context.bytesToReach(40, 4), whole);
+    const cache = context.reach(40);
+    assert.is(cache.length, 40);
+    assert.is(context.prefilledTokens, 40);
+    cache.dispose();
     context.dispose();
     model.dispose();
   });
