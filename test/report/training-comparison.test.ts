@@ -33,7 +33,7 @@ test('a page of recipes, losses and scaling', async () => {
   const { exitCode, stderr } = await runCli('report', at('runs'));
   assert.is(exitCode, 0, stderr);
   const html = readFileSync(at('runs/report.html'), 'utf8');
-  assert.match(html, /<h2>Quality of the architectures<\/h2>/);
+  assert.match(html, /<h2 id="quality-of-the-architectures">Quality of the architectures<\/h2>/);
   // A chart for each text and for all together.
   for (const name of ['quality-scaling', 'quality-scaling-2', 'quality-scaling-3', 'quality-recipes']) {
     assert.ok(existsSync(at(`runs/figures/${name}.svg`)), name);

@@ -141,7 +141,7 @@ test('wrong usage is one line and status 2, failures are status 1', async () => 
     [
       ['convert', at('a'), at('b'), '--to', 'ggml'],
       2,
-      /to be one of: yoco, official, huggingface, meta, gguf/,
+      /to be one of: yoco, official, huggingface, fla, meta, gguf/,
     ],
     [['convert', at('a'), at('b'), '--to', 'yoco', '--max-shard', 'x'], 2, /'x' is not a number of bytes/],
   ];
