@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkVocabulary, loadTokenizer } from '../../../src/data/tokenizer.js';
+import { LibraryProcess } from '../../../src/data/tokenizers/library/library-process.js';
 import { LibraryTokenizer } from '../../../src/data/tokenizers/library/library.js';
 import { Vocabulary } from '../../../src/data/tokenizers/vocabulary.js';
 import { rejects } from '../../checkpoint/scratch.js';
@@ -117,6 +119,22 @@ test('a model may have rows without tokens, as DeepSeek has 2,385', async () => 
   assert.throws(() => {
     checkVocabulary(large, 128_256);
   }, /use the tokenizer the model was trained with/);
+});
+
+test('a wake-up without an answer is no answer: the caller waits on', async () => {
+  const process = new LibraryProcess();
+  // As a thread does that is held up between its answer and its notification.
+  const script = `const { workerData } = require('node:worker_threads');
+    setInterval(() => Atomics.notify(workerData, 0), 1);`;
+  const waker = new Worker(script, { eval: true, workerData: Reflect.get(process, 'signal') as Int32Array });
+  try {
+    await new Promise((resolve) => waker.once('online', resolve));
+    const json = JSON.stringify(byteLevel());
+    const request = process.ask({ kind: 'load', tokenizer: 0, json, added: [] });
+    assert.equal(process.answer(request, 60_000), { kind: 'loaded' });
+  } finally {
+    await waker.terminate();
+  }
 });
 
 test.run();

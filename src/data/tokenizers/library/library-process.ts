@@ -84,9 +84,15 @@ export class LibraryProcess {
   }
 
   private next(limit: number): LibraryReply {
-    if (Atomics.wait(this.signal, 0, 0, limit) === 'timed-out') {
-      this.port.postMessage('kill');
-      return { kind: 'ended', reason: `it took more than ${Math.round(limit / 1000)} seconds` };
+    const deadline = performance.now() + limit;
+    // Waking up does not mean an answer: the bridge may notify of the one before only now.
+    while (Atomics.load(this.signal, 0) === 0) {
+      const left = deadline - performance.now();
+      if (left <= 0) {
+        this.port.postMessage('kill');
+        return { kind: 'ended', reason: `it took more than ${Math.round(limit / 1000)} seconds` };
+      }
+      Atomics.wait(this.signal, 0, 0, left);
     }
     Atomics.sub(this.signal, 0, 1);
     const received: { message: LibraryReply } | undefined = receiveMessageOnPort(this.port);
