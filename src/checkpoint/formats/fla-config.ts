@@ -103,10 +103,10 @@ function ropeTheta(file: string, fields: FlaConfig): number {
 /** Refuses what the computation here does not have. */
 function requireKnown(file: string, fields: FlaConfig): void {
   const { self_decoder_attn: self, cross_decoder_attn: cross } = fields;
-  const requireIs = (name: string, found: unknown, wanted: unknown): void => {
-    if (found === wanted) return;
+  const requireIs = (name: string, found: unknown, expected: unknown): void => {
+    if (found === expected) return;
     throw new RunError(
-      `${file}: ${name} is ${JSON.stringify(found)}, which YOCO here does not have (only ${JSON.stringify(wanted)})`,
+      `${file}: ${name} is ${JSON.stringify(found)}, which YOCO here does not have (only ${JSON.stringify(expected)})`,
     );
   };
   requireIs('hidden_act', fields.hidden_act, 'swish');
