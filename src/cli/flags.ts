@@ -10,7 +10,7 @@ import { LAYOUT_NAMES } from '../model/layouts.js';
 import { SELF_DECODERS } from '../model/mixers/list.js';
 import { RESULT_FORMATS } from '../results/formats.js';
 import { UsageError } from '../errors.js';
-import { parseTokenCount, parseTokenCounts } from './sizes.js';
+import { parseNumber, parseTokenCount, parseTokenCounts } from './sizes.js';
 
 export const STORAGE_NAMES = ['float32', 'bfloat16', 'float16'] as const;
 
@@ -216,6 +216,9 @@ function formatDefault(counts: unknown): string | undefined {
   const known = Array.isArray(counts) && counts.every((count) => typeof count === 'number');
   return known ? counts.map(formatTokenCount).join(',') : undefined;
 }
+
+/** Any number that is finite. */
+export const numberFlag = Flags.custom<number>({ parse: (text) => Promise.resolve(parseNumber(text)) });
 
 function parsePercent(text: string): number {
   const value = Number(text.replace(/%$/, ''));

@@ -1,4 +1,4 @@
-/** Token counts as people write them: `4k` is 4,096 and `1m` 1,048,576, as in the paper. */
+/** Numbers as people write them. Of tokens, `4k` is 4,096 and `1m` 1,048,576, as in the paper. */
 import { UsageError } from '../errors.js';
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1048576 };
@@ -41,4 +41,12 @@ export function parseBatch(text: string): number | 'auto' {
     throw new UsageError(`'${word}' is not a number of sequences: write a whole number from 1, or auto`);
   }
   return count;
+}
+
+/** A finite number. @throws UsageError for anything else */
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  // An empty text would be zero.
+  if (text.trim() === '' || !Number.isFinite(value)) throw new UsageError(`'${text}' is not a number`);
+  return value;
 }

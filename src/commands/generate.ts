@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
-import { contextParallelFlag, engineFlags, quietFlag, seedFlag } from '../cli/flags.js';
+import { contextParallelFlag, engineFlags, numberFlag, quietFlag, seedFlag } from '../cli/flags.js';
 import { PlainCommand } from '../cli/plain-command.js';
 import type { createProgress } from '../cli/progress.js';
 import type { Engine } from '../library/engines.js';
@@ -17,16 +17,8 @@ import type {
 import { UsageError, modelLabel } from '../library/basics.js';
 import { batchFlag, evaluationFlags } from '../cli/evaluation-flags.js';
 import { isRead } from '../cli/streams.js';
+import { readPrompts, requireSharedPrompt } from '../cli/prompts.js';
 import { modelSelection } from '../cli/model-selection.js';
-
-const decimal = Flags.custom<number>({ parse: (text) => Promise.resolve(parseDecimal(text)) });
-
-function parseDecimal(text: string): number {
-  const value = Number(text);
-  // An empty text would be zero.
-  if (text.trim() === '' || !Number.isFinite(value)) throw new UsageError(`'${text}' is not a number`);
-  return value;
-}
 
 /** What continues prompts. */
 interface Loaded {
@@ -83,14 +75,14 @@ export default class Generate extends PlainCommand {
       description: 'the text as it comes, or a JSON line per prompt (default: text; json with --prompts)',
     })(),
     tokens: Flags.integer({ char: 'n', description: 'tokens to generate at most', default: 200, min: 1 }),
-    temperature: decimal({
+    temperature: numberFlag({
       description:
         'above 0: draw tokens at random, the flatter the higher; 0: always the likeliest (default: what generation_config.json ' +
         'of the checkpoint says, else 0)',
       helpValue: 'T',
     }),
     'top-k': Flags.integer({ description: 'draw among the K likeliest tokens', min: 1, helpValue: 'K' }),
-    'top-p': decimal({
+    'top-p': numberFlag({
       description: 'draw among the fewest tokens that have probability P together',
       helpValue: 'P',
     }),
@@ -103,7 +95,7 @@ export default class Generate extends PlainCommand {
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Generate);
     if (this.ranks() !== null) requireSharedPrompt(args.prompt, flags);
-    const prompts = await this.prompts(args.prompt, flags);
+    const prompts = await readPrompts(args.prompt, flags);
     const isJson = this.isJson(flags);
     const { chooseShipped, onlyModel } = await import('../library/models.js');
     const { checkpointSampling, describeTokens, loadCandidates, promptTokens, remarkContext } =
@@ -246,36 +238,6 @@ export default class Generate extends PlainCommand {
     return format === 'json' || prompts !== undefined;
   }
 
-  private async prompts(argument: string | undefined, flags: FlagsOf<typeof Generate>): Promise<string[]> {
-    const { prompts: file, 'prompt-file': single } = flags;
-    if (file === undefined) return [await this.prompt(argument, single)];
-    if (argument !== undefined || single !== undefined) {
-      throw new UsageError('give one prompt, or several with --prompts, not both');
-    }
-    const { readText } = await import('../library/text.js');
-    const lines = [...readText(file)]
-      .join('')
-      .split(/\r?\n/)
-      .filter((line) => line.trim() !== '');
-    if (lines.length === 0) throw new UsageError(`--prompts ${file} holds no prompt: write one a line`);
-    return lines;
-  }
-
-  private async prompt(argument: string | undefined, file: string | undefined): Promise<string> {
-    if (argument !== undefined && file !== undefined) {
-      throw new UsageError('give the prompt as an argument or with --prompt-file, not both');
-    }
-    if (argument !== undefined) return argument;
-    const { readText, readStream } = await import('../library/text.js');
-    if (file !== undefined) return [...readText(file)].join('');
-    if (process.stdin.isTTY)
-      throw new UsageError('no prompt: give a text, --prompt-file FILE, or pipe one in');
-    const piped = (await readStream(process.stdin)).replace(/\n$/, '');
-    if (piped === '')
-      throw new UsageError('no prompt: stdin is empty (give "" as the argument to begin a new text)');
-    return piped;
-  }
-
   /** Chooses the tokens of one prompt. Each has its own, so that its text does not depend on the other prompts. */
   private async choice(flags: FlagsOf<typeof Generate>): Promise<TokenChoice> {
     const { greedyChoice, randomChoice } = await import('../library/generation.js');
@@ -296,21 +258,6 @@ export default class Generate extends PlainCommand {
       `${tokens.toLocaleString('en-US')} tokens, ${(tokens / seconds).toFixed(1)} tokens/s`;
     this.note(
       `prefill ${rate(speed.promptTokens, speed.prefillSeconds)}; decode ${rate(speed.generatedTokens, speed.decodeSeconds)}`,
-    );
-  }
-}
-
-/** @throws UsageError for a prompt that not every rank can read, or several prompts */
-function requireSharedPrompt(
-  argument: string | undefined,
-  { prompts, 'prompt-file': file }: FlagsOf<typeof Generate>,
-): void {
-  if (prompts !== undefined) {
-    throw new UsageError('several prompts (--prompts) are computed by one process: start it once');
-  }
-  if (argument === undefined && file === undefined) {
-    throw new UsageError(
-      'several ranks cannot read stdin: give the prompt as an argument or with --prompt-file',
     );
   }
 }

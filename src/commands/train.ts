@@ -1,18 +1,17 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../cli/base-command.js';
 import type { FlagsOf } from '../cli/base-command.js';
-import { MAX_SEED, outFlag, checkFlags, contextParallelFlag, modelFlags } from '../cli/flags.js';
+import { MAX_SEED, outFlag, checkFlags, contextParallelFlag, modelFlags, numberFlag } from '../cli/flags.js';
 import type { Progress } from '../cli/progress.js';
-import { parseTokenCount } from '../cli/sizes.js';
+import { parseNumber, parseTokenCount } from '../cli/sizes.js';
 import { interruption } from '../cli/interruption.js';
 import { modelSelection } from '../cli/model-selection.js';
 import { FailedCellsError, modelLabel, RECALL_TASK_NAMES, type Row, type Schema } from '../library/basics.js';
 import type { RecipeInput, TrainProgress, TrainResult } from '../library/training.js';
 
-const number = Flags.custom<number>({ parse: (text) => parseNumber(text) });
 const tokenCount = Flags.custom<number>({ parse: (text) => Promise.resolve(parseTokenCount(text)) });
 const longDocuments = Flags.custom<number | 'only'>({
-  parse: async (text) => (text === 'only' ? text : parseNumber(text)),
+  parse: (text) => Promise.resolve(text === 'only' ? text : parseNumber(text)),
 });
 
 export default class Train extends BaseCommand {
@@ -99,8 +98,8 @@ export default class Train extends BaseCommand {
       min: 1,
     }),
     accumulate: Flags.integer({ description: 'micro-batches per step (default: 1)', min: 1 }),
-    lr: number({ description: 'peak learning rate (default: 2e-3)', helpValue: 'RATE' }),
-    'min-lr': number({
+    lr: numberFlag({ description: 'peak learning rate (default: 2e-3)', helpValue: 'RATE' }),
+    'min-lr': numberFlag({
       description: 'learning rate at the end (default: a tenth of --lr)',
       helpValue: 'RATE',
     }),
@@ -112,18 +111,24 @@ export default class Train extends BaseCommand {
       options: ['cosine', 'linear', 'constant'] as const,
       description: 'course of the learning rate after the peak (default: cosine; needle: linear)',
     })(),
-    'rope-theta': number({
+    'rope-theta': numberFlag({
       description: "θ of rotary positions (default: the model's); the checkpoint keeps it",
       helpValue: 'THETA',
     }),
-    'weight-decay': number({
+    'weight-decay': numberFlag({
       description: 'decay of matrices (default: 0.1; needle: 0.05)',
       helpValue: 'RATE',
     }),
-    beta1: number({ description: 'AdamW: decay of the mean gradient (default: 0.9)', helpValue: 'RATE' }),
-    beta2: number({ description: 'AdamW: decay of the mean square (default: 0.95)', helpValue: 'RATE' }),
-    epsilon: number({ description: 'AdamW: added to the deviation (default: 1e-8)', helpValue: 'NUMBER' }),
-    clip: number({ description: 'largest gradient norm; 0 does not clip (default: 1)', helpValue: 'NORM' }),
+    beta1: numberFlag({ description: 'AdamW: decay of the mean gradient (default: 0.9)', helpValue: 'RATE' }),
+    beta2: numberFlag({ description: 'AdamW: decay of the mean square (default: 0.95)', helpValue: 'RATE' }),
+    epsilon: numberFlag({
+      description: 'AdamW: added to the deviation (default: 1e-8)',
+      helpValue: 'NUMBER',
+    }),
+    clip: numberFlag({
+      description: 'largest gradient norm; 0 does not clip (default: 1)',
+      helpValue: 'NORM',
+    }),
     'eval-every': Flags.integer({
       description: 'steps between held-out losses; 0: at the end (default: 50)',
       min: 0,
@@ -275,11 +280,4 @@ function isMilestone(row: Row, index: number, rows: readonly Row[]): boolean {
     typeof row.held_out_answer_loss === 'number' ||
     index === rows.length - 1
   );
-}
-
-async function parseNumber(text: string): Promise<number> {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value)) return value;
-  const { UsageError } = await import('../library/basics.js');
-  throw new UsageError(`'${text}' is not a number`);
 }

@@ -13,6 +13,7 @@ import { registerDelta } from './kernels/delta.js';
 import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
 import { registerFused } from './kernels/fused.js';
+import { registerIndexing } from './kernels/indexing.js';
 import { registerLayout } from './kernels/layout.js';
 import { registerMatmul } from './kernels/matmul.js';
 import { registerNorms } from './kernels/norm.js';
@@ -20,6 +21,7 @@ import { registerOptimizer } from './kernels/optimizer.js';
 import { registerReductions } from './kernels/reduce.js';
 import { registerRetention } from './kernels/retention.js';
 import { registerShortConvolution } from './kernels/short-convolution.js';
+import { registerStateSpace } from './kernels/state-space.js';
 
 /**
  * Starts the CUDA engine and makes it the current tfjs backend. Storage defaults to bfloat16: logical float32
@@ -75,6 +77,7 @@ function registerKernels(storage: StorageType): void {
   if (!registered) {
     registerElementwise(hostKernel);
     registerLayout();
+    registerIndexing();
     registerReductions(hostKernel);
     registerMatmul();
     registerFallbacks();
@@ -92,6 +95,7 @@ function registerKernels(storage: StorageType): void {
   if (storage === 'float32') return;
   registerAttention();
   registerRetention();
+  registerStateSpace();
   if (storage === 'bfloat16') registerCompressed();
 }
 

@@ -1,7 +1,7 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import { type TensorInfo, backend_util, slice_util, util } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
-import { float32, int32, int64, pointer } from '../launch.js';
+import { int32, int64, pointer } from '../launch.js';
 import { WALK } from '../structs.js';
 import { broadcastStrides, copyWalk, sizeOf, stridesOf } from '../walk.js';
 import { fill } from './elementwise.js';
@@ -146,66 +146,6 @@ const reverse: CudaKernel = (inputs, attrs, backend) => {
   return view(backend, x, x.shape, strides, offsetOf(begin, own));
 };
 
-const gather: CudaKernel = (inputs, attrs, backend) => {
-  const [x, indices] = [input(inputs, 'x'), input(inputs, 'indices')];
-  const axis = util.parseAxisParam(attrs.axis as number, x.shape)[0] ?? 0;
-  const batchDims = (attrs.batchDims as number | undefined) ?? 0;
-  if (batchDims !== 0) throw new Error('the cuda engine gathers without batch dimensions');
-  const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
-  const storage = backend.storageFor(x);
-  const out = backend.output(shape, x.dtype, storage);
-  const inner = sizeOf(x.shape.slice(axis + 1));
-  const size = sizeOf(shape);
-  const addresses = [x, indices, out].map((info) => pointer(backend.pointer(info, storage)));
-  const args = [
-    ...addresses,
-    int64(size),
-    int32(x.shape[axis] ?? 0),
-    int64(sizeOf(indices.shape)),
-    int64(inner),
-  ];
-  backend.launch(
-    { file, name: `gather${backend.elementBytes(x.dtype, storage)}` },
-    backend.blocks(size),
-    THREADS,
-    args,
-  );
-  return out;
-};
-
-/** Sums of the rows of each segment, scaled; [rows, inner] → [segments, inner]. Accumulated in float32. */
-function scatterAdd(
-  backend: CudaBackend,
-  rows: TensorInfo,
-  indices: TensorInfo,
-  segments: number,
-  scale: number,
-  shape: readonly number[],
-): TensorInfo {
-  const size = sizeOf(rows.shape);
-  const inner = size / Math.max(1, sizeOf(indices.shape));
-  const out = backend.output(shape);
-  backend.scratch(segments * inner * 4, (sums) => {
-    backend.fill(sums, segments * inner * 4, 0);
-    const addresses = [backend.pointer(rows), backend.pointer(indices), sums].map(pointer);
-    const args = [...addresses, int64(size), int64(inner), int32(segments), float32(scale)];
-    backend.launch({ file, name: 'scatter_add' }, backend.blocks(size), THREADS, args);
-    backend.cast('raw_float32', sums, backend.pointer(out), segments * inner);
-  });
-  return out;
-}
-
-const oneHot: CudaKernel = (inputs, attrs, backend) => {
-  const indices = input(inputs, 'indices');
-  const depth = attrs.depth as number;
-  const out = backend.output([...indices.shape, depth], 'float32');
-  const size = sizeOf(out.shape);
-  const addresses = [indices, out].map((info) => pointer(backend.pointer(info)));
-  const args = [...addresses, int64(size), int32(depth), float32(attrs.onValue as number), float32(attrs.offValue as number)]; // prettier-ignore
-  backend.launch({ file, name: 'one_hot' }, backend.blocks(size), THREADS, args);
-  return out;
-};
-
 function pack(backend: CudaBackend, parts: readonly TensorInfo[], axis: number): TensorInfo {
   const widened = parts.map((part) => ({
     ...part,
@@ -263,9 +203,7 @@ export function registerLayout(): void {
       const axis = axisOf(attrs.dim, x.shape.length + 1);
       return backend.alias(x, [...x.shape.slice(0, axis), 1, ...x.shape.slice(axis)]);
     },
-    GatherV2: gather,
     Identity: (inputs, _attrs, backend) => backend.alias(input(inputs, 'x'), input(inputs, 'x').shape),
-    OneHot: oneHot,
     Pack: (inputs, attrs, backend) => {
       const parts = Object.values(inputs);
       return pack(backend, parts, axisOf(attrs.axis, (parts[0]?.shape.length ?? 0) + 1));
@@ -295,11 +233,5 @@ export function registerLayout(): void {
     Tile: tile,
     Transpose: (inputs, attrs, backend) => transpose(backend, input(inputs, 'x'), attrs.perm as number[]),
     Unpack: unpack,
-    UnsortedSegmentSum: (inputs, attrs, backend) => {
-      const [x, ids] = [input(inputs, 'x'), input(inputs, 'segmentIds')];
-      const segments = attrs.numSegments as number;
-      const shape = [segments, ...x.shape.slice(ids.shape.length)];
-      return scatterAdd(backend, x, ids, segments, 1, shape);
-    },
   });
 }

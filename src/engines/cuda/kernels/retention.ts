@@ -5,7 +5,7 @@ import { type KernelArgument, int32, pointer } from '../launch.js';
 import { RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { binary } from './elementwise.js';
-import { logDecay, timeStep } from './fused.js';
+import { logDecay } from './fused.js';
 import { isStep, retentionStep } from './retention-step.js';
 import { rotary } from './rotary.js';
 
@@ -124,7 +124,7 @@ function addressesOf(backend: CudaBackend, { q, k, v, logDecay, state }: Operand
 }
 
 /** Adds up the tensors; disposes of all but the result. */
-function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
+export function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
   return terms.reduce((total, term) => {
     const next = binary(backend, 'Add', total, term);
     backend.release(total);
@@ -133,7 +133,7 @@ function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorInfo {
   });
 }
 
-function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
+export function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
   const { q, v } = operands;
   if (isStep(q)) return retentionStep(backend, operands, null);
   const [batch = 1, , , keyWidth = 1] = q.shape;
@@ -263,30 +263,6 @@ function rotatedRetention(
   return outs;
 }
 
-type StateSpaceOperands = Kernels['StateSpaceDual']['inputs'];
-
-/** The state-space layer of Mamba-2: in one launch where the recurrence suits; as the kernels it is made of elsewhere. */
-function stateSpace(backend: CudaBackend, inputs: StateSpaceOperands): TensorInfo[] {
-  const { x, dt, b, c, dtBias, aLog, skip, state } = inputs;
-  if (isStep(c)) {
-    return retentionStep(backend, { q: c, k: b, v: x, gate: dt, space: { dtBias, aLog, skip }, state }, null);
-  }
-  const factor = (b.shape[3] ?? 1) ** 0.5;
-  const [step, logDecay] = timeStep(backend, { x: dt, bias: dtBias, aLog }, factor);
-  const [, , heads = 1] = x.shape;
-  const v = binary(backend, 'Multiply', x, {
-    dataId: step.dataId,
-    dtype: 'float32',
-    shape: [...dt.shape, 1],
-  });
-  const [retained, last] = retention(backend, { q: c, k: b, v, logDecay, state }) as [TensorInfo, TensorInfo];
-  const perHead: TensorInfo = { dataId: skip.dataId, dtype: 'float32', shape: [heads, 1] };
-  const skipped = binary(backend, 'Multiply', x, perHead);
-  const output = sum(backend, [retained, skipped]);
-  for (const info of [step, logDecay, v]) backend.release(info);
-  return [output, last];
-}
-
 /** Gated retention on tensor cores; under float32 storage the composed form keeps full precision. */
 export function registerRetention(): void {
   registerFusedKernel(CUDA_BACKEND, 'GatedRetention', (inputs, _attrs, backend: CudaBackend) =>
@@ -294,9 +270,6 @@ export function registerRetention(): void {
   );
   registerFusedKernel(CUDA_BACKEND, 'GatedRetentionGrad', (inputs, _attrs, backend: CudaBackend) =>
     retentionGrad(backend, inputs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'StateSpaceDual', (inputs, _attrs, backend: CudaBackend) =>
-    stateSpace(backend, inputs),
   );
   registerFusedKernel(CUDA_BACKEND, 'RotatedRetention', (inputs, attrs, backend: CudaBackend) =>
     rotatedRetention(backend, inputs, attrs),
