@@ -38,7 +38,7 @@ export interface Objective {
 }
 
 export interface PrefillOptions {
-  /** Tokens per chunk; default `defaultChunkSize` of `costs.ts`, for each of the ranks that divide the sequences. */
+  /** Tokens per chunk; default `chunkTokens` of the model. */
   readonly chunkSize?: number;
   /** Called after every chunk with the tokens consumed so far. */
   readonly onProgress?: (tokens: number) => void;
@@ -73,6 +73,8 @@ export interface LanguageModel {
   readonly config: ModelConfig;
   /** Trainable tensors by the name they have in official checkpoints, in their order. */
   readonly parameters: ReadonlyMap<string, tf.Variable>;
+  /** Tokens of a prompt to compute at a time: `defaultChunkSize` of `costs.ts`, for each of the ranks that divide sequences. */
+  readonly chunkTokens: number;
 
   /** Logits [B, T, V] of tokens, int32 [B, T]. */
   forward(tokens: tf.Tensor2D): tf.Tensor3D;

@@ -65,6 +65,10 @@ export class Model implements LanguageModel {
     return this.weights.variables;
   }
 
+  get chunkTokens(): number {
+    return defaultChunkSize(this.config) * this.ranks.size;
+  }
+
   createCache({ batch = 1, type = cacheDefaults.type, ...size }: CacheOptions = {}): ModelCache {
     const memories = this.stack.memories({ batch, type, ...size });
     return new StateCache({ batch, memories, kind: this.kind });
@@ -160,11 +164,7 @@ export class Model implements LanguageModel {
   }
 
   prefill(tokens: tf.Tensor2D, cache: ModelCache, options: PrefillOptions = {}): tf.Tensor2D {
-    const {
-      chunkSize = defaultChunkSize(this.config) * this.ranks.size,
-      onProgress,
-      earlyExit = true,
-    } = options;
+    const { chunkSize = this.chunkTokens, onProgress, earlyExit = true } = options;
     const [batch, count] = tokens.shape;
     if (!(chunkSize >= 1)) throw new RangeError(`chunkSize must be positive, found ${chunkSize}`);
     let logits: tf.Tensor2D | null = null;

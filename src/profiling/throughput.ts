@@ -111,8 +111,10 @@ export class GrowingContext {
   private extend(context: number, missing: number, onProgress?: (tokens: number) => void): void {
     const { model, cache, tokens, options } = this;
     if (options.fill) {
-      const chunkSize = defaultChunkSize(model.config) * (options.ranks ?? 1);
-      this.computed += fillAndPrefill(model, cache, tokens, { length: context, chunkSize });
+      this.computed += fillAndPrefill(model, cache, tokens, {
+        length: context,
+        chunkSize: model.chunkTokens,
+      });
     } else {
       const part = tf.slice(tokens, [0, cache.length], [1, missing]);
       try {

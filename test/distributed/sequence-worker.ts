@@ -59,6 +59,7 @@ function checkReading(
   { size }: Communicator,
   name: string,
 ): void {
+  assert.is(divided.chunkTokens, size * whole.chunkTokens);
   const long = SHARE * size;
   const [tokens] = randomTokens(1, 4 * long, 3) as [number[]];
   const expected = readings(whole, tokens, long);

@@ -8,6 +8,7 @@ import type { Candidate } from '../../src/evaluation/candidates.js';
 import type { Engine } from '../../src/engines/engine.js';
 import type { ModelCache } from '../../src/model/state/state-cache.js';
 import { createConfig } from '../../src/model/config.js';
+import { defaultChunkSize } from '../../src/model/costs.js';
 import type {
   CacheOptions,
   LanguageModel,
@@ -85,6 +86,10 @@ export class StubModel implements LanguageModel {
     private readonly next?: (context: readonly number[]) => number | null,
   ) {
     this.config = createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize });
+  }
+
+  get chunkTokens(): number {
+    return defaultChunkSize(this.config);
   }
 
   /** Logits after `context`. */

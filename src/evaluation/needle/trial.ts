@@ -3,7 +3,6 @@ import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { Engine } from '../../engines/engine.js';
 import type { ModelCache } from '../../model/state/state-cache.js';
-import { defaultChunkSize } from '../../model/costs.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { peakResidentBytes } from '../../sweep/memory-budget.js';
 import type * as tf from '../../tf.js';
@@ -99,7 +98,7 @@ function tokensOf(prompt: NeedlePrompt): Int32Array {
 
 function readPrompt(prompt: NeedlePrompt, cache: ModelCache, { model, onTokens }: TrialTools): tf.Tensor2D {
   const { context } = prompt.task;
-  for (const ids of prompt.chunks(defaultChunkSize(model.config))) {
+  for (const ids of prompt.chunks(model.chunkTokens)) {
     if (cache.length + ids.length === context) return consumeForLast(model, cache, ids);
     consume(model, cache, ids);
     onTokens?.(cache.length);

@@ -24,7 +24,7 @@ export function consume(
   ids: Int32Array,
   onTokens?: (tokens: number) => void,
 ): void {
-  const chunk = defaultChunkSize(model.config);
+  const chunk = model.chunkTokens;
   for (let at = 0; at < ids.length; at += chunk) {
     const tokens = idsTensor(ids.subarray(at, at + chunk));
     model.extend(tokens, cache, { logits: 'none' });
@@ -40,7 +40,7 @@ export function consumeForLast(
   ids: Int32Array,
   onTokens?: (tokens: number) => void,
 ): tf.Tensor2D {
-  const chunk = defaultChunkSize(model.config);
+  const chunk = model.chunkTokens;
   const cut = Math.floor((ids.length - 1) / chunk) * chunk;
   consume(model, cache, ids.subarray(0, cut), onTokens);
   const tokens = idsTensor(ids.subarray(cut));
