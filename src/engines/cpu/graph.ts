@@ -3,6 +3,12 @@ import type { Attribute, Constant, ElementType, Graph, Node, Value } from './onn
 
 type Attributes = Readonly<Record<string, Attribute>>;
 
+/** What the body of a loop makes: the states for the next turn, and the values that are collected. */
+interface Turn {
+  readonly states: readonly string[];
+  readonly outputs: readonly string[];
+}
+
 export class GraphBuilder {
   private readonly inputs: Value[] = [];
   private readonly outputs: Value[] = [];
@@ -10,6 +16,9 @@ export class GraphBuilder {
   private readonly constants: Constant[] = [];
   /** Values that are outputs of the graph, by the name they had before. */
   private readonly renamed = new Map<string, string>();
+
+  /** @param prefix begins every name that the builder makes: those of a body must differ from those around it */
+  constructor(private readonly prefix = '') {}
 
   input(name: string, rank: number, type: ElementType = 'float32'): string {
     this.inputs.push({ name, rank, type });
@@ -19,6 +28,14 @@ export class GraphBuilder {
   /** A scalar that broadcasts. */
   scalar(value: number): string {
     return this.constant('float32', [value], [1]);
+  }
+
+  /** A square matrix of ones where `where(i, j)` holds and zeros elsewhere. */
+  mask(size: number, where: (i: number, j: number) => boolean): string {
+    const values = Array.from({ length: size * size }, (_, at) =>
+      where(Math.floor(at / size), at % size) ? 1 : 0,
+    );
+    return this.constant('float32', values, [size, size]);
   }
 
   /** A vector of integers, as axes and shapes are given. */
@@ -57,6 +74,42 @@ export class GraphBuilder {
   }
 
   /**
+   * A loop over the first axis of all `inputs` (ONNX `Scan`), from the last to the first where `reverse`. `states` go from turn to
+   * turn; their last values and what each turn puts out, along a first axis, are returned.
+   * @param rank of the states and of the parts of inputs that a turn gets
+   */
+  scan(
+    rank: number,
+    states: readonly string[],
+    inputs: readonly string[],
+    turn: (body: GraphBuilder, states: string[], parts: string[]) => Turn,
+    { reverse = false } = {},
+  ): Turn {
+    const name = `${this.fresh()}_`;
+    const body = new GraphBuilder(name);
+    const enter = (kind: string, count: number): string[] =>
+      Array.from({ length: count }, (_, i) => body.input(`${name}${kind}${i}`, rank));
+    const made = turn(body, enter('state', states.length), enter('part', inputs.length));
+    [...made.states, ...made.outputs].forEach((value, i) => {
+      body.output(`${name}result${i}`, rank, value);
+    });
+    const outputs = [...made.states, ...made.outputs].map((_, i) => `${name}${i}`);
+    const direction = reverse ? 1 : 0;
+    this.append({
+      op: 'Scan',
+      inputs: [...states, ...inputs],
+      outputs,
+      attributes: {
+        body: { graph: body.build() },
+        num_scan_inputs: inputs.length,
+        scan_input_directions: inputs.map(() => direction),
+        scan_output_directions: made.outputs.map(() => direction),
+      },
+    });
+    return { states: outputs.slice(0, states.length), outputs: outputs.slice(states.length) };
+  }
+
+  /**
    * 1 / (1 + exp(-x)). ONNX Runtime's own Sigmoid is a rational approximation with an absolute error of 1e-7: where the sigmoid
    * is smaller than that (x below -16), nothing is right in it.
    */
@@ -86,13 +139,13 @@ export class GraphBuilder {
   }
 
   private constant(type: 'float32' | 'int64', values: readonly number[], dims: readonly number[]): string {
-    const name = `constant${this.constants.length}`;
+    const name = `${this.prefix}constant${this.constants.length}`;
     this.constants.push({ name, type, values, dims });
     return name;
   }
 
   private fresh(): string {
-    return `value${this.nodes.length}`;
+    return `${this.prefix}value${this.nodes.length}`;
   }
 
   private append(item: Node): string {

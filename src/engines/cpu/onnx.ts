@@ -16,8 +16,8 @@ export const ELEMENT_TYPES = {
 } as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;
 
-/** An integer, a list of integers, or a float wrapped so that 1 and 1.0 can be told apart. */
-export type Attribute = number | readonly number[] | { readonly float: number };
+/** An integer, a list of integers, a float wrapped so that 1 and 1.0 can be told apart, or the body of a loop. */
+export type Attribute = number | readonly number[] | { readonly float: number } | { readonly graph: Graph };
 
 export interface Node {
   readonly op: string;
@@ -123,6 +123,7 @@ function encodeAttribute(name: string, value: Attribute): Message {
   const message = new Message().text(1, name);
   if (typeof value === 'number') return message.integer(3, value).integer(20, 2);
   if ('float' in value) return message.float(2, value.float).integer(20, 1);
+  if ('graph' in value) return message.message(6, encodeGraph(value.graph)).integer(20, 5);
   for (const element of value) message.integer(8, element);
   return message.integer(20, 7);
 }
@@ -144,15 +145,19 @@ function encodeConstant({ name, type, values, dims = [values.length] }: Constant
   return message.delimited(9, new Uint8Array(array.buffer));
 }
 
-/** The serialised `ModelProto`: IR version 9, operator set 18 plus ONNX Runtime's own. */
-export function encodeModel(graph: Graph): Uint8Array<ArrayBuffer> {
+function encodeGraph(graph: Graph): Message {
   const body = new Message();
   for (const item of graph.nodes) body.message(1, encodeNode(item));
   body.text(2, 'graph');
   for (const item of graph.constants ?? []) body.message(5, encodeConstant(item));
   for (const item of graph.inputs) body.message(11, encodeValue(item));
   for (const item of graph.outputs) body.message(12, encodeValue(item));
-  const model = new Message().integer(1, 9).message(7, body);
+  return body;
+}
+
+/** The serialised `ModelProto`: IR version 9, operator set 18 plus ONNX Runtime's own. */
+export function encodeModel(graph: Graph): Uint8Array<ArrayBuffer> {
+  const model = new Message().integer(1, 9).message(7, encodeGraph(graph));
   model.message(8, new Message().text(1, '').integer(2, 18));
   model.message(8, new Message().text(1, 'com.microsoft').integer(2, 1));
   return Uint8Array.from(model.bytes);

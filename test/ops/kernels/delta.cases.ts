@@ -18,7 +18,7 @@ const SIZES: readonly Delta[] = [
   ...[[1, 1, 1, 1, 1], [2, 1, 3, 8, 5], [2, 7, 2, 8, 8], [1, 64, 2, 16, 16], [2, 128, 2, 8, 16], [2, 150, 1, 16, 8]].flatMap((sizes) =>
     [false, true].map((withState) => ({ sizes: sizes as unknown as Delta['sizes'], withState })),
   ),
-  { sizes: [1, 1000, 1, 8, 8], withState: true },
+  { sizes: [1, 1100, 1, 8, 8], withState: true },
   { sizes: [1, 70, 1, 128, 128] },
   { sizes: [2, 300, 2, 128, 128], withState: true },
   { sizes: [1, 333, 3, 64, 64], withState: true },

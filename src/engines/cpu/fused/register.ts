@@ -3,6 +3,7 @@ import { causalAttention } from './attention.js';
 import { causalAttentionGrad } from './attention-grad.js';
 import { compressRows, compressedAttention } from './compressed-attention.js';
 import { logDecay, logDecayGrad } from './decay.js';
+import { gatedDeltaRule, gatedDeltaRuleGrad } from './delta.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { linear, linearGroup } from './linear.js';
 import { crossEntropy, crossEntropyGrad, linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
@@ -26,6 +27,8 @@ export function registerFusedKernels(backend: string): void {
   registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
   registerFusedKernel(backend, 'Embedding', embedding);
   registerFusedKernel(backend, 'EmbeddingGrad', embeddingGrad);
+  registerFusedKernel(backend, 'GatedDeltaRule', gatedDeltaRule);
+  registerFusedKernel(backend, 'GatedDeltaRuleGrad', gatedDeltaRuleGrad);
   registerFusedKernel(backend, 'GatedRetention', gatedRetention);
   registerFusedKernel(backend, 'GatedRetentionGrad', gatedRetentionGrad);
   registerFusedKernel(backend, 'Linear', linear);
