@@ -100,7 +100,7 @@ export async function measureTrials(
     return part;
   };
   const toolsFor = ({ model, choice }: OpenModel, onTokens: (done: number) => void): TrialTools => ({
-    ...{ model, engine, onTokens, tokenizer: found(choice).candidate.tokenizer },
+    ...{ model, engine, communicator, onTokens, tokenizer: found(choice).candidate.tokenizer },
   });
   const alone = (open: OpenModel, key: NeedleTrialKey, onTokens: (done: number) => void) => {
     const { candidate } = found(open.choice);

@@ -1,6 +1,7 @@
 /** One trial of the needle test: prefill the prompt in chunks, let the model answer, and look at the answer. */
 import { firstNumber, isExactAnswer, type NeedlePrompt } from '../../data/needle/prompt.js';
 import type { Tokenizer } from '../../data/tokenizer.js';
+import { SOLO, type Communicator } from '../../distributed/communicator.js';
 import type { Engine } from '../../engines/engine.js';
 import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
@@ -8,7 +9,7 @@ import { peakResidentBytes } from '../../sweep/memory-budget.js';
 import type * as tf from '../../tf.js';
 import { consume, consumeForLast } from '../scoring/consume.js';
 import { generateTokens } from '../generation/generation.js';
-import { greedyChoice, greedySampler } from '../generation/sampling.js';
+import { greedyChoice, greedySampler, sharedSampler } from '../generation/sampling.js';
 import { continueTogether } from '../generation/together.js';
 import type { NeedleSpeed, TrialFigures } from './cells.js';
 
@@ -19,6 +20,8 @@ export interface TrialTools {
   readonly model: LanguageModel;
   readonly tokenizer: Tokenizer;
   readonly engine: Engine;
+  /** The ranks that divide the prompt; default: none. */
+  readonly communicator?: Communicator;
   /** Called with the tokens of the prompt consumed so far. */
   readonly onTokens?: (tokens: number) => void;
 }
@@ -37,7 +40,8 @@ export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise
     const prefilled = performance.now();
     const tokens: number[] = [];
     let first = prefilled;
-    const options = { sampler: greedySampler, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens };
+    const sampler = sharedSampler(greedySampler, tools.communicator ?? SOLO);
+    const options = { sampler, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens };
     for await (const token of generateTokens(model, cache, logits, options)) {
       if (tokens.length === 0) first = performance.now();
       tokens.push(token);
