@@ -106,11 +106,16 @@ export class NeedleTask implements TrainingTask {
 
   private make(stage: RecipeStage, haystack: Haystack, random: Random): Batch {
     const { batch, length, minNeedles, maxNeedles, answersOnly } = stage;
-    const { officialShare, maxDigits, maxDistractors } = stage;
+    const { officialShare, maxDigits, maxDistractors, confusableShare } = stage;
+    const wording = { officialShare, maxDigits, maxDistractors, confusableShare };
     const texts = Array.from({ length: batch }, () => {
       const needles = minNeedles + random.below(maxNeedles - minNeedles + 1);
-      const options = { tokens: length + 1, needles, officialShare, maxDigits, maxDistractors };
-      return needleText(options, haystack, this.options.tokenizer, random);
+      return needleText(
+        { tokens: length + 1, needles, ...wording },
+        haystack,
+        this.options.tokenizer,
+        random,
+      );
     });
     const windows = new Int32Array(batch * (length + 1));
     texts.forEach(({ ids }, row) => {

@@ -94,7 +94,10 @@ export function needleText(
   }));
   const hidden = fitting(facts, ({ ids }) => ids.length, budget / 2);
   const count = MIN_QUESTIONS + random.below(MAX_QUESTIONS - MIN_QUESTIONS + 1);
-  const asked = random.shuffle([...hidden]).slice(0, count);
+  const asked = random
+    .shuffle([...hidden])
+    .sort((a, b) => Number(b.isConfusable) - Number(a.isConfusable))
+    .slice(0, count);
   const questions = fitting(
     // What follows the number ends it: a model that continues with digits is wrong.
     asked.map(({ question, number }): Question => ({

@@ -37,6 +37,8 @@ export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   readonly maxDigits: number;
   /** Needles added at most, each like another in name or attribute, in the other sequences. */
   readonly maxDistractors: number;
+  /** Share of the other sequences in which these are all like one needle, in the same words, and are asked for first. */
+  readonly confusableShare: number;
   /** How much there is to recall in a sequence, drawn uniformly from minItems to maxItems. */
   readonly minItems: number;
   readonly maxItems: number;
@@ -63,9 +65,12 @@ const OPTIONAL_FIELDS = ['documents', 'longDocuments', 'ropeTheta'] as const;
 /** Which fields a stage has beside those of all stages. */
 export type TaskKind = 'text' | 'needle' | 'recall';
 
+/** How needles are worded. */
+const WORDING_FIELDS = ['officialShare', 'maxDigits', 'maxDistractors', 'confusableShare'] as const;
+
 const OWN_FIELDS: Readonly<Record<TaskKind, readonly (keyof RecipeStage)[]>> = {
   text: [],
-  needle: ['minNeedles', 'maxNeedles', 'answersOnly', 'officialShare', 'maxDigits', 'maxDistractors'],
+  needle: ['minNeedles', 'maxNeedles', 'answersOnly', ...WORDING_FIELDS],
   recall: ['minItems', 'maxItems'],
 };
 
@@ -163,20 +168,27 @@ function readItems(fields: FieldReader, { items = 1 }: StageDefaults): ItemField
   return { minItems, maxItems };
 }
 
-function readWording(
-  fields: FieldReader,
-): Pick<NeedleFields, 'officialShare' | 'maxDigits' | 'maxDistractors'> {
+function readWording(fields: FieldReader): Pick<NeedleFields, (typeof WORDING_FIELDS)[number]> {
   const officialShare = fields.share('officialShare', 1);
-  const maxDigits = fields.positiveInteger('maxDigits', MAX_DIGITS);
+  const others = {
+    maxDigits: fields.positiveInteger('maxDigits', MAX_DIGITS),
+    maxDistractors: fields.count('maxDistractors', MAX_DISTRACTORS),
+    confusableShare: fields.share('confusableShare', 0),
+  };
+  const { maxDigits, maxDistractors, confusableShare } = others;
   if (maxDigits > MOST_DIGITS)
     throw new UsageError(`maxDigits (${maxDigits}) must not exceed ${MOST_DIGITS}`);
-  const maxDistractors = fields.count('maxDistractors', MAX_DISTRACTORS);
-  const idle = maxDigits !== MAX_DIGITS ? 'maxDigits' : 'maxDistractors';
-  if (officialShare === 1 && (maxDigits !== MAX_DIGITS || maxDistractors !== MAX_DISTRACTORS))
+  const idle =
+    (maxDigits !== MAX_DIGITS && 'maxDigits') ||
+    (maxDistractors !== MAX_DISTRACTORS && 'maxDistractors') ||
+    (confusableShare > 0 && 'confusableShare');
+  if (officialShare === 1 && idle)
     throw new UsageError(
       `${idle} concerns needles in other than the official words: set officialShare below 1`,
     );
-  return { officialShare, maxDigits, maxDistractors };
+  if (maxDistractors === 0 && confusableShare > 0)
+    throw new UsageError('confusableShare needs distractors: set maxDistractors above 0');
+  return { officialShare, ...others };
 }
 
 function readDocuments(

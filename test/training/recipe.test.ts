@@ -102,6 +102,14 @@ test('what cannot be meant is refused by name', () => {
       { task: 'needle', stages: [{ maxDistractors: 2 }] },
       /maxDistractors concerns needles in other than the official words/,
     ],
+    [
+      { task: 'needle', stages: [{ confusableShare: 0.5 }] },
+      /confusableShare concerns needles in other than the official words/,
+    ],
+    [
+      { task: 'needle', stages: [{ officialShare: 0.5, maxDistractors: 0, confusableShare: 0.5 }] },
+      /confusableShare needs distractors/,
+    ],
     [{ stages: [{}], steps: 5 }, /given by the stages/],
     [
       { decay: 'constant', minLearningRate: 1e-4 },

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadCorpus } from '../../src/data/corpus.js';
 import type { Corpus } from '../../src/data/corpus.js';
+import { drawFacts } from '../../src/data/needle/facts.js';
 import { Haystack } from '../../src/data/needle/haystack.js';
 import { INSTRUCTION } from '../../src/data/needle/templates.js';
 import { Random } from '../../src/random.js';
@@ -121,7 +122,8 @@ test('needle texts ask for what they hide', () => {
   for (let seed = 0; seed < 200; seed++) {
     const needles = 1 + (seed % 12);
     const length = 385 + 16 * seed;
-    const options = { tokens: length, needles, officialShare: 1, maxDigits: 8, maxDistractors: 3 };
+    const wording = { officialShare: 1, maxDigits: 8, maxDistractors: 3, confusableShare: 0 };
+    const options = { tokens: length, needles, ...wording };
     const { ids, answers } = needleText(options, haystack, tokenizer, new Random(seed));
     assert.is(ids.length, length);
     const text = tokenizer.decode(ids);
@@ -150,7 +152,7 @@ test('needle texts ask for what they hide', () => {
 
 test('varied needle texts ask for what they hide, in sequences of 768 bytes too', () => {
   const haystack = Haystack.fromCorpus(corpus, tokenizer);
-  const wording = { officialShare: 0, maxDigits: 18, maxDistractors: 3 };
+  const wording = { officialShare: 0, maxDigits: 18, maxDistractors: 3, confusableShare: 0.5 };
   for (let seed = 0; seed < 100; seed++) {
     const length = 769 + 40 * seed;
     const options = { tokens: length, needles: 1 + (seed % 6), ...wording };
@@ -164,6 +166,29 @@ test('varied needle texts ask for what they hide, in sequences of 768 bytes too'
       .filter((number) => number !== '');
     const hidden = tokenizer.decode(ids.slice(0, first));
     for (const number of numbers) assert.match(hidden, new RegExp(`(?<![0-9])${number}(?![0-9])`));
+  }
+});
+
+test('facts that are like one another are asked for first', () => {
+  const haystack = Haystack.fromCorpus(corpus, tokenizer);
+  const wording = { officialShare: 0, maxDigits: 8, maxDistractors: 4, confusableShare: 1 };
+  for (let seed = 0; seed < 50; seed++) {
+    const { ids, answers } = needleText(
+      { tokens: 8000, needles: 6, ...wording },
+      haystack,
+      tokenizer,
+      new Random(seed),
+    );
+    const random = new Random(seed);
+    random.uniform(); // The opening.
+    const confusable = drawFacts(6, wording, random).filter(({ isConfusable }) => isConfusable);
+    const asked = tokenizer
+      .decode(answers.map((position) => ids[position] ?? 0))
+      .split(' .')
+      .slice(0, -1);
+    const first = asked.slice(0, confusable.length).sort();
+    const numbers = confusable.map(({ number }) => number);
+    assert.is(first.filter((number) => numbers.includes(number)).length, first.length, `seed ${seed}`);
   }
 });
 

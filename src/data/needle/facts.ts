@@ -25,6 +25,8 @@ export interface FactOptions {
   readonly maxDigits: number;
   /** Facts added to a text at most, each easily mistaken for another of its facts. */
   readonly maxDistractors: number;
+  /** Share of the other texts in which all added facts are like one and the same, in the same words. */
+  readonly confusableShare: number;
 }
 
 export interface Fact {
@@ -33,6 +35,8 @@ export interface Fact {
   /** What is asked, up to where the number follows. */
   readonly question: string;
   readonly number: string;
+  /** Whether it is the fact that all added ones are like, or one of these. */
+  readonly isConfusable: boolean;
 }
 
 /** Facts of one text, no two of which have one name and attribute. */
@@ -48,7 +52,7 @@ function officialFacts(count: number, random: Random): Fact[] {
     .slice(0, count)
     .map((city) => {
       const number = String(drawNumber('standard', random));
-      return { line: needleLine(city, number), question: questionLine(city), number };
+      return { line: needleLine(city, number), question: questionLine(city), number, isConfusable: false };
     });
 }
 
@@ -66,17 +70,47 @@ const keyOf = ({ city, second, noun }: Topic): string => `${second} ${noun} of $
 const chance = (share: number, random: Random): boolean => random.uniform() < share;
 
 function variedFacts(count: number, options: FactOptions, random: Random): Fact[] {
-  const topics: Topic[] = [];
-  const keys = new Set<string>();
-  const add = (topic: Topic): void => {
-    if (keys.has(keyOf(topic))) return;
-    keys.add(keyOf(topic));
-    topics.push(topic);
-  };
-  while (topics.length < count) add(drawTopic(random));
+  const { maxDigits, confusableShare } = options;
+  const topics = new Topics();
+  while (topics.all.length < count) topics.add(drawTopic(random));
   const distractors = random.below(options.maxDistractors + 1);
-  for (let done = 0; done < distractors; done++) add(similarTopic(random.pick(topics), random));
-  return random.shuffle(topics).map((topic) => worded(topic, options.maxDigits, random));
+  // A share of 0 draws nothing, so that a recipe without it keeps its texts.
+  if (confusableShare > 0 && chance(confusableShare, random)) {
+    return random.shuffle(confusableFacts(topics, distractors, maxDigits, random));
+  }
+  for (let done = 0; done < distractors; done++) {
+    const topic = random.pick(topics.all);
+    topics.add(random.pick(LIKENESSES)(topic, random));
+  }
+  return random.shuffle([...topics.all]).map((topic) => worded(topic, maxDigits, random));
+}
+
+/** Topics that can be told apart. */
+class Topics {
+  readonly all: Topic[] = [];
+  private readonly keys = new Set<string>();
+
+  /** Leaves out one that is there. */
+  add(topic: Topic): void {
+    if (this.keys.has(keyOf(topic))) return;
+    this.keys.add(keyOf(topic));
+    this.all.push(topic);
+  }
+}
+
+/** The facts of `topics` and more that differ from the first in one way; it and these have the same words. */
+function confusableFacts(topics: Topics, distractors: number, maxDigits: number, random: Random): Fact[] {
+  const [first, ...others] = topics.all as [Topic, ...Topic[]];
+  const likeness = random.pick(CONFUSIONS);
+  for (let done = 0; done < distractors; done++) topics.add(likeness(first, random));
+  const words = drawWords(random);
+  return [
+    ...[first, ...topics.all.slice(1 + others.length)].map((topic) => ({
+      ...worded(topic, maxDigits, random, words),
+      isConfusable: true,
+    })),
+    ...others.map((topic) => worded(topic, maxDigits, random)),
+  ];
 }
 
 function drawTopic(random: Random): Topic {
@@ -90,23 +124,55 @@ function drawTopic(random: Random): Topic {
   };
 }
 
+type Likeness = (topic: Topic, random: Random) => Topic;
+
+const otherLetters: Likeness = (topic, random) => ({ ...topic, city: similarName(topic.city, random) });
+const prefixed: Likeness = (topic, random) => ({
+  ...topic,
+  city: `${random.pick(NAME_PREFIXES)} ${topic.city}`,
+});
+const suffixed: Likeness = (topic, random) => ({
+  ...topic,
+  city: `${topic.city} ${random.pick(NAME_SUFFIXES)}`,
+});
+const otherNoun: Likeness = (topic, random) => ({ ...topic, noun: random.pick(NOUNS) });
+const otherAdjective: Likeness = (topic, random) => ({ ...topic, second: random.pick(SECOND_ADJECTIVES) });
+/** Any word may stand before a name, not only those of a list. */
+const newlyPrefixed: Likeness = (topic, random) => ({
+  ...topic,
+  city: `${inventedName(random)} ${topic.city}`,
+});
+
 /** The same attribute of a name like this one, or another attribute of the same name. */
-function similarTopic(topic: Topic, random: Random): Topic {
-  const { city } = topic;
-  const kind = random.below(6);
-  if (kind < 2) return { ...topic, city: similarName(city, random) };
-  if (kind === 2) return { ...topic, city: `${random.pick(NAME_PREFIXES)} ${city}` };
-  if (kind === 3) return { ...topic, city: `${city} ${random.pick(NAME_SUFFIXES)}` };
-  if (kind === 4) return { ...topic, noun: random.pick(NOUNS) };
-  return { ...topic, second: random.pick(SECOND_ADJECTIVES) };
+const LIKENESSES = [otherLetters, otherLetters, prefixed, suffixed, otherNoun, otherAdjective];
+const CONFUSIONS = [otherLetters, otherLetters, prefixed, newlyPrefixed, suffixed, otherNoun, otherAdjective];
+
+/** The wordings of a fact's line and question. */
+interface Words {
+  readonly question: string;
+  readonly line: string;
 }
 
-function worded(topic: Topic, maxDigits: number, random: Random): Fact {
+function drawWords(random: Random): Words {
+  return {
+    question: chance(0.6, random) ? OFFICIAL_QUESTION : random.pick(QUESTIONS),
+    line: drawLine(random),
+  };
+}
+
+/** @param words absent: drawn */
+function worded(topic: Topic, maxDigits: number, random: Random, words?: Words): Fact {
   const number = chance(0.3, random)
     ? String(drawNumber('standard', random))
     : drawDigits(1 + random.below(maxDigits), random);
-  const question = chance(0.6, random) ? OFFICIAL_QUESTION : random.pick(QUESTIONS);
-  return { line: lineOf(topic, number, random), question: fill(question, topic, number), number };
+  const { question, line } = words ?? drawWords(random);
+  const filled = fill(line, topic, number);
+  return {
+    line: filled.charAt(0).toUpperCase() + filled.slice(1),
+    question: fill(question, topic, number),
+    number,
+    isConfusable: false,
+  };
 }
 
 /** A number of so many digits; the first is not 0. */
@@ -115,12 +181,11 @@ export function drawDigits(count: number, random: Random): string {
   return [String(1 + random.below(9)), ...rest].join('');
 }
 
-function lineOf(topic: Topic, number: string, random: Random): string {
-  if (chance(0.35, random)) return fill(random.pick(OFFICIAL_LINES), topic, number);
+function drawLine(random: Random): string {
+  if (chance(0.35, random)) return random.pick(OFFICIAL_LINES);
   const wording = random.pick(chance(0.6, random) ? NAME_FIRST : NUMBER_FIRST);
   const opening = chance(0.4, random) ? `${random.pick(OPENINGS)} ` : '';
-  const line = fill(`${opening}${wording}${random.pick(ENDINGS)}`, topic, number);
-  return line.charAt(0).toUpperCase() + line.slice(1);
+  return `${opening}${wording}${random.pick(ENDINGS)}`;
 }
 
 function fill(wording: string, { city, first, second, noun }: Topic, number: string): string {

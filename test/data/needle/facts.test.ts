@@ -8,7 +8,7 @@ import { Random } from '../../../src/random.js';
 
 const test = suite('data/needle/facts');
 
-const options: FactOptions = { officialShare: 0, maxDigits: 8, maxDistractors: 4 };
+const options: FactOptions = { officialShare: 0, maxDigits: 8, maxDistractors: 4, confusableShare: 0 };
 const drawn = (seed: number, changes: Partial<FactOptions> = {}) =>
   drawFacts(6, { ...options, ...changes }, new Random(seed));
 
@@ -85,6 +85,25 @@ test('the facts of a text can be told apart, and distractors are like another fa
   }
   assert.ok(alike > 60 && alike < 140, String(alike));
   assert.is(drawn(1, { maxDistractors: 0 }).length, 6);
+});
+
+test('confusable facts are alike in their words and differ in one thing', () => {
+  let alike = 0;
+  for (let seed = 0; seed < 100; seed++) {
+    const facts = drawn(seed, { confusableShare: 1 });
+    assert.is(new Set(facts.map(({ question }) => question)).size, facts.length);
+    const confusable = facts.filter(({ isConfusable }) => isConfusable);
+    assert.is(facts.length - confusable.length, 5);
+    alike += confusable.length - 1;
+    const lengths = confusable.map(({ line, number }) => line.replace(number, '').split(' ').length);
+    // A name prefix or suffix is one or two words.
+    assert.ok(
+      Math.max(...lengths) - Math.min(...lengths) <= 2,
+      confusable.map(({ line }) => line).join('\n'),
+    );
+  }
+  assert.ok(alike > 140 && alike < 220, String(alike));
+  assert.ok(drawn(1).every(({ isConfusable }) => !isConfusable));
 });
 
 test('the official share is that of texts in the official words alone', () => {
