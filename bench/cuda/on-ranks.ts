@@ -12,9 +12,5 @@ const { exitCode } = await launchRanks({
   transport: 'nccl',
   command: [process.execPath, '--import', import.meta.resolve('tsx'), script, ...args],
   environment: process.env,
-  onLine: (line, rank, stream) => {
-    if (stream === 'stdout' && rank === 0) process.stdout.write(`${line}\n`);
-    else process.stderr.write(`[rank ${rank}] ${line}\n`);
-  },
 });
 process.exitCode = exitCode;

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import chalk, { chalkStderr } from 'chalk';
 import { Config, Plugin } from '@oclif/core/config';
 import { run as runOclif } from '@oclif/core/run';
+import { MARK_LINES, rankMark } from '../distributed/ranks.js';
 import { skipExitHandlers } from '../engines/exit.js';
 import { packageRoot } from '../package-root.js';
 import { describeFailure } from './failure.js';
-import { watchStreams } from './streams.js';
+import { markLines, watchStreams } from './streams.js';
 
 interface LoadOptions {
   development: boolean;
@@ -60,10 +61,20 @@ export async function execute(argv: string[], config: Config): Promise<number> {
   }
 }
 
+/** What Open MPI's mpirun does to the streams of a process. */
+function underMpirun(): void {
+  const rank = process.env.OMPI_COMM_WORLD_RANK;
+  if (rank === undefined) return;
+  // It gives each process a terminal as stdout, even where its own stdout is a file.
+  if (!process.env.FORCE_COLOR) chalk.level = 0;
+  if (process.env[MARK_LINES]) markLines(process.stderr, rankMark(Number(rank)));
+}
+
 /** Runs the command line of this process. */
 export async function run({ development = false } = {}): Promise<void> {
   // https://no-color.org: bold and dim are colors in that sense; chalk does not know the variable.
   if (process.env.NO_COLOR) chalk.level = chalkStderr.level = 0;
+  underMpirun();
   skipExitHandlers();
   const statusOf = watchStreams();
   const status = await execute(process.argv.slice(2), await loadConfig({ development }));

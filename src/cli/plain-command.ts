@@ -115,7 +115,8 @@ export abstract class PlainCommand extends Command {
 
   /** How tables are printed on stdout: a terminal has colors and a width. */
   protected tableOptions(): { color: boolean; width?: number } {
-    return { color: chalk.level > 0, width: process.stdout.columns };
+    // A terminal without a size, as mpirun makes it, says 0.
+    return { color: chalk.level > 0, width: process.stdout.columns || undefined };
   }
 
   protected progress(options: ProgressOptions): Progress {

@@ -27,3 +27,17 @@ export function watchStreams(): (exitCode: number) => number {
   process.stderr.on('error', () => undefined);
   return (exitCode) => (exitCode === 0 && ended === 'failed' ? 1 : exitCode);
 }
+
+/** Puts a mark before every line that is written to a stream from now on. */
+export function markLines(stream: NodeJS.WriteStream, mark: string): void {
+  const write = stream.write.bind(stream) as (text: string, ...rest: unknown[]) => boolean;
+  let isLineStart = true;
+  const marked = (text: string): string => {
+    if (text === '') return '';
+    const start = isLineStart ? mark : '';
+    isLineStart = text.endsWith('\n');
+    return start + text.replace(/\n(?!$)/g, `\n${mark}`);
+  };
+  stream.write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean =>
+    write(marked(typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()), ...rest);
+}

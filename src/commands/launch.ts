@@ -37,10 +37,6 @@ export default class Launch extends PlainCommand {
       transport: transportOf(words),
       command: [...selfCommand(), ...words],
       environment: process.env,
-      onLine: (line, rank, stream) => {
-        if (stream === 'stdout' && rank === 0) process.stdout.write(`${line}\n`);
-        else process.stderr.write(`[rank ${rank}] ${line}\n`);
-      },
     });
     if (exitCode === 0) return;
     const who = failedRank === null ? 'a rank' : `rank ${failedRank}`;

@@ -9,6 +9,7 @@ import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { RunError } from '../errors.js';
+import { MARK_LINES, rankMark } from './ranks.js';
 
 /** What carries the tensors: NCCL between processes started here, or MPI between those that mpirun starts. */
 export type Transport = 'nccl' | 'mpi';
@@ -19,7 +20,10 @@ export interface LaunchOptions {
   /** Program and arguments of every rank. */
   readonly command: readonly [string, ...string[]];
   readonly environment: NodeJS.ProcessEnv;
-  readonly onLine: (line: string, rank: number, stream: 'stdout' | 'stderr') => void;
+  /** Takes what rank 0 writes to stdout, in the pieces that it comes in; default: to stdout. */
+  readonly onOutput?: (piece: Uint8Array) => void;
+  /** Takes every other line, marked by its rank; default: to stderr. */
+  readonly onLine?: (line: string) => void;
   /**
    * How long the others may take to end after one has failed, before they are killed; default 10 s. One that waits for its GPU does
    * not hear SIGTERM.
@@ -55,6 +59,9 @@ export async function launchRanks(options: LaunchOptions): Promise<LaunchResult>
   }
 }
 
+const toStdout = (piece: Uint8Array): void => void process.stdout.write(piece);
+const toStderr = (line: string): void => void process.stderr.write(`${line}\n`);
+
 async function startEach(options: LaunchOptions): Promise<ChildProcess[]> {
   const [program, ...args] = options.command;
   const port = await freePorts();
@@ -65,29 +72,26 @@ async function startEach(options: LaunchOptions): Promise<ChildProcess[]> {
       ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port) },
     };
     const child = start(program, args, env);
-    for (const stream of ['stdout', 'stderr'] as const) {
-      onLines(child[stream], (line) => {
-        options.onLine(line, rank, stream);
-      });
-    }
+    const onLine = (line: string): void => {
+      (options.onLine ?? toStderr)(rankMark(rank) + line);
+    };
+    if (rank === 0) child.stdout?.on('data', options.onOutput ?? toStdout);
+    else onLines(child.stdout, onLine);
+    onLines(child.stderr, onLine);
     return child;
   });
 }
 
-/** mpirun marks every line: `[1,0]<stdout>:text`, where 0 is the rank. */
-const TAGGED = /^\[\d+,(\d+)\]<(stdout|stderr)>: ?(.*)$/;
-
-function startMpirun({ ranks, command, environment, onLine }: LaunchOptions): ChildProcess {
+/**
+ * mpirun can mark what it forwards (--tag-output), but begins every piece with a mark, in the middle of lines too. So the ranks
+ * mark their own lines.
+ */
+function startMpirun({ ranks, command, environment, onOutput, onLine }: LaunchOptions): ChildProcess {
   const root = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
-  const args = [...root, '--oversubscribe', '--bind-to', 'none', '--tag-output', '-n', String(ranks)];
-  const child = start('mpirun', [...args, ...command], environment);
-  for (const stream of ['stdout', 'stderr'] as const) {
-    onLines(child[stream], (line) => {
-      const found = TAGGED.exec(line);
-      if (found === null) onLine(line, 0, 'stderr');
-      else onLine(found[3] ?? '', Number(found[1]), found[2] as 'stdout' | 'stderr');
-    });
-  }
+  const args = [...root, '--oversubscribe', '--bind-to', 'none', '--quiet', '-n', String(ranks)];
+  const child = start('mpirun', [...args, ...command], { ...environment, [MARK_LINES]: '1' });
+  child.stdout?.on('data', onOutput ?? toStdout);
+  onLines(child.stderr, onLine ?? toStderr);
   return child;
 }
 

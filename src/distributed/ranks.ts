@@ -18,6 +18,12 @@ export interface Ranks {
   readonly master: { readonly host: string; readonly port: number } | null;
 }
 
+/** Environment variable that tells a rank to mark its lines on stderr itself. */
+export const MARK_LINES = 'YOCO_MARK_LINES';
+
+/** What comes before a line of a rank. */
+export const rankMark = (rank: number): string => `[rank ${rank}] `;
+
 interface Convention {
   readonly launcher: Launcher;
   /** Variables of rank, size and place on the machine. */

@@ -1,10 +1,12 @@
 /** What a process says and how it ends when its reader goes, its disk is full, or a file of it is odd. */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadExperiment } from '../../src/cli/experiment.js';
 import { describeFailure } from '../../src/cli/failure.js';
+import { markLines } from '../../src/cli/streams.js';
 import { RunError, UsageError } from '../../src/errors.js';
 import { packageRoot } from '../../src/package-root.js';
 import { escapeControls, printable } from '../../src/printable.js';
@@ -34,6 +36,28 @@ function unread(argv: readonly string[]): Promise<Ended> {
     });
   });
 }
+
+test('a text that nobody reads any more is not continued', async () => {
+  const argv = ['generate', 'x', '--preset', 'pico', '--engine', 'cpu', '--threads', '1', '--tokens', '3000'];
+  const child = spawn(process.execPath, [...YOCO, ...argv], { cwd: packageRoot });
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdout.once('data', () => child.stdout.destroy());
+  const [status] = (await once(child, 'close')) as [number];
+  assert.is(status, 0, stderr);
+  // The rates come at the end of the text.
+  assert.not.match(stderr, 'tokens/s');
+});
+
+test('every line of a rank is marked, in whatever pieces it is written', () => {
+  for (const pieces of [['a\nb\n'], ['a', '\n', 'b', '\n'], ['', 'a\n', '', 'b\n'], ['a\nb', '\n']]) {
+    let written = '';
+    const stream = { write: (text: string) => (written += text) } as unknown as NodeJS.WriteStream;
+    markLines(stream, '> ');
+    for (const piece of pieces) stream.write(piece);
+    assert.is(written, '> a\n> b\n');
+  }
+});
 
 test('a regression is no success because nobody reads the table', async () => {
   const baseline = [...memory, '--out', at('baseline')];

@@ -1,49 +1,66 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { launchRanks, type LaunchResult } from '../../src/distributed/launch.js';
+import { YOCO } from '../cli/program.js';
+import { runCli } from '../cli/run.js';
+import { mpirun, mpiTest } from './mpirun.js';
+import { launchRanks, type LaunchResult, type Transport } from '../../src/distributed/launch.js';
 
 const test = suite('distributed: launch');
 
 interface Seen extends LaunchResult {
+  readonly stdout: string;
   readonly lines: readonly string[];
 }
 
-/** Runs a script as several ranks; `onLine` sees each line as it comes. */
+interface Ways {
+  readonly transport?: Transport;
+  readonly grace?: number;
+  /** Sees all that is written, as it comes. */
+  readonly onText?: (text: string) => void;
+}
+
+/** Runs a script as several ranks. */
 async function launch(
   ranks: number,
   script: string,
-  { onLine, grace = 5000 }: { onLine?: (line: string) => void; grace?: number } = {},
+  { transport = 'nccl', grace = 5000, onText }: Ways = {},
 ): Promise<Seen> {
   const lines: string[] = [];
+  let stdout = '';
   const result = await launchRanks({
     ranks,
-    transport: 'nccl',
+    transport,
     command: [process.execPath, '-e', script],
     environment: process.env,
     graceMilliseconds: grace,
-    onLine: (line, rank, stream) => {
-      lines.push(`${rank} ${stream} ${line}`);
-      onLine?.(line);
+    onOutput: (piece) => {
+      const text = Buffer.from(piece).toString();
+      stdout += text;
+      onText?.(text);
+    },
+    onLine: (line) => {
+      lines.push(line);
+      onText?.(line);
     },
   });
-  return { ...result, lines: lines.sort() };
+  return { ...result, stdout, lines: lines.sort() };
 }
 
 const STAY = 'setInterval(() => {}, 1000);';
 
 test('every rank knows its place, and its lines are marked', async () => {
-  const { exitCode, lines } = await launch(
+  const { exitCode, stdout, lines } = await launch(
     3,
     `const { RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT } = process.env;
      console.log([RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, Number(MASTER_PORT) > 0].join());
      if (RANK === '1') process.stderr.write('no line end');`,
   );
   assert.is(exitCode, 0);
+  assert.is(stdout, '0,0,3,127.0.0.1,true\n');
   assert.equal(lines, [
-    '0 stdout 0,0,3,127.0.0.1,true',
-    '1 stderr no line end',
-    '1 stdout 1,1,3,127.0.0.1,true',
-    '2 stdout 2,2,3,127.0.0.1,true',
+    '[rank 1] 1,1,3,127.0.0.1,true',
+    '[rank 1] no line end',
+    '[rank 2] 2,2,3,127.0.0.1,true',
   ]);
 });
 
@@ -68,20 +85,18 @@ test('a rank that does not end by SIGTERM is killed', async () => {
 
 test('signals reach every rank', async () => {
   let ready = 0;
-  const { exitCode, lines } = await launch(
+  const { exitCode, stdout, lines } = await launch(
     2,
     `process.on('SIGTERM', () => { console.log('told'); process.exit(0); }); console.log('ready'); ${STAY}`,
     {
-      onLine: (line) => {
-        if (line === 'ready' && ++ready === 2) process.emit('SIGTERM');
+      onText: (text) => {
+        if (text.includes('ready') && ++ready === 2) process.emit('SIGTERM');
       },
     },
   );
   assert.is(exitCode, 0);
-  assert.equal(
-    lines.filter((line) => line.endsWith('told')),
-    ['0 stdout told', '1 stdout told'],
-  );
+  assert.is(stdout, 'ready\ntold\n');
+  assert.equal(lines, ['[rank 1] ready', '[rank 1] told']);
 });
 
 test('a program that is not there is one line', async () => {
@@ -91,12 +106,43 @@ test('a program that is not there is one line', async () => {
       transport: 'nccl',
       command: ['no-such-program'],
       environment: process.env,
+      onOutput: () => undefined,
       onLine: () => undefined,
     });
     assert.unreachable();
   } catch (error) {
     assert.match((error as Error).message, /no-such-program cannot be started: it is not installed/);
   }
+});
+
+mpiTest(test, 'what a rank writes without a line end goes through mpirun as it is', async () => {
+  const { exitCode, stdout, lines } = await launch(
+    1,
+    `for (let piece = 0; piece < 20; piece++) process.stdout.write(piece + ' ä');
+     process.stdout.write('x'.repeat(100000) + '\\n');`,
+    { transport: 'mpi' },
+  );
+  assert.is(exitCode, 0);
+  assert.equal(lines, []);
+  const pieces = Array.from({ length: 20 }, (_, piece) => `${piece} ä`);
+  assert.ok(stdout === `${pieces.join('')}${'x'.repeat(100000)}\n`, stdout.slice(0, 200));
+});
+
+mpiTest(test, 'every rank marks its lines, and mpirun says nothing of its own', async () => {
+  const argv = ['launch', '--ranks', '2', '--', 'report', 'x', '--engine', 'cpu'];
+  const { exitCode, stderr } = await runCli(...argv);
+  assert.is(exitCode, 2);
+  const lines = stderr.trimEnd().split('\n');
+  assert.ok(lines.length > 1, stderr);
+  assert.is(lines.pop(), 'yoco: a rank failed with exit status 2; the others were ended');
+  for (const line of lines)
+    assert.match(line, /^\[rank [01]\] yoco: report runs as one process, but open-mpi/);
+});
+
+mpiTest(test, 'the terminal that mpirun makes neither colors tables nor narrows them', async () => {
+  const { stdout } = await mpirun(1, [...YOCO, 'data', 'list']);
+  const { stdout: alone } = await runCli('data', 'list');
+  assert.is(stdout, alone);
 });
 
 test.run();

@@ -1,4 +1,5 @@
 /** Continues a prompt as a stream of text. */
+import { setImmediate } from 'node:timers/promises';
 import type { Tokenizer } from '../../data/tokenizer.js';
 import type { Engine } from '../../engines/engine.js';
 import { UsageError } from '../../errors.js';
@@ -65,6 +66,8 @@ export async function generate(
   for await (const token of generateTokens(model, cache, logits, { sampler, limit, stopTokens })) {
     generatedTokens += 1;
     onText(stream.push(token));
+    // Lets the process hear that nobody reads the text any more.
+    await setImmediate();
   }
   onText(stream.end());
   cache.dispose();
