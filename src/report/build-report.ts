@@ -18,6 +18,7 @@ import { mmluSection, tasksSection } from './sections/choices.js';
 import { memorySection } from './sections/memory.js';
 import { needleSection } from './sections/needle.js';
 import { perplexitySection } from './sections/perplexity.js';
+import { recallSection } from './sections/recall.js';
 import { ratioSection } from './sections/ratios.js';
 import { prefillSection, throughputSection } from './sections/speed.js';
 import { trainingComparisonSection } from './sections/training-comparison.js';
@@ -31,6 +32,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   throughputSection,
   decodingModesSection,
   needleSection,
+  recallSection,
   perplexitySection,
   trainingComparisonSection,
   trainingSection,

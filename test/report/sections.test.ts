@@ -53,6 +53,36 @@ test('needles, multiple choice, long documents and ratios each have their part',
   assert.ok(!html.includes('astronomy'), 'subjects stay in the table');
 });
 
+test('recall: seeds together, the best training in the pictures, the most items of each length', async () => {
+  const row = (model: string, length: number, items: number, accuracy: number): string =>
+    `${model},yoco,gated-retention,mqar,1,${length},${items},checkpoint,1000,4096,${64 * length},10,100,50,${accuracy},0.01,ok,`;
+  mkdirSync(at('recall'));
+  write('recall/eval-recall.csv', [
+    'model,architecture,self_decoder,task,version,length,items,weights,parameters,state_bytes,key_value_bytes,sequences,questions,correct,accuracy,accuracy_error,status,error',
+    row('low-seed1', 64, 4, 0.9),
+    row('low-seed1', 64, 8, 0.25),
+    row('low-seed2', 64, 8, 0.5),
+    row('low-seed1', 256, 8, 0.1),
+    row('low-seed2', 256, 8, 0.2),
+    row('high-seed1', 64, 8, 0.75),
+    row('high-seed2', 64, 8, 0.875),
+    row('high-seed1', 256, 8, 0.5),
+    row('high-seed2', 256, 8, 0.75),
+  ]);
+  await runCli('report', at('recall'));
+  const html = readFileSync(at('recall/report.html'), 'utf8');
+  const picture = readFileSync(at('recall/figures/recall-mqar.svg'), 'utf8');
+  // Means of two seeds; 0.9 is of one seed with fewer items.
+  assert.match(html, /yoco low<\/td>.*>2<\/td>.*>37\.5 %</);
+  assert.match(html, /yoco low<\/td>.*>1<\/td>.*>90\.0 %</);
+  assert.match(picture, /yoco high: 81 % at 64, 63 % at 256\./);
+  assert.not.match(picture, /yoco low/);
+  assert.match(
+    readFileSync(at('recall/figures/recall-mqar-size.svg'), 'utf8'),
+    /mqar: accuracy against what a sequence keeps.*yoco: 63 % at 20 KiB\./,
+  );
+});
+
 test('a sampled prefill is marked, and gives way to a whole one', async () => {
   const keys = 'model,architecture,self_decoder,early_exit,context';
   const cells = ['yoco-3b,yoco,gated-retention,true,1024', 'transformer-3b,transformer,,true,1024'];
