@@ -61,7 +61,7 @@ function engineFinding({ name, description, device, problem }: EngineProbe, isDe
 
 async function versionFindings(): Promise<Finding[]> {
   // They load libraries, which nothing else that imports this file needs.
-  const { ncclVersion } = await import('./cuda/nccl.js');
+  const { ncclVersion } = await import('./cuda/nccl-library.js');
   const { mpiVersion } = await import('../distributed/mpi-library.js');
   const found = Object.entries(versions()).map(([name, value]): Finding => ({
     topic: 'version',

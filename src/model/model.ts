@@ -71,7 +71,7 @@ export class Model implements LanguageModel {
 
   createCache({ batch = 1, type = cacheDefaults.type, ...size }: CacheOptions = {}): ModelCache {
     const memories = this.stack.memories({ batch, type, ...size });
-    return new StateCache({ batch, memories, kind: this.kind });
+    return new StateCache({ batch, memories, kind: this.kind, ranks: this.ranks });
   }
 
   forward(tokens: tf.Tensor2D): tf.Tensor3D {

@@ -40,12 +40,17 @@ export interface PagedAttentionAttributes extends AttentionAttributes {
   readonly pageSize: number;
 }
 
+/** What grows from run to run of a recorded step: its position, or the keys on this rank before it. */
+export type Counter = 'position' | 'keys';
+
 export interface PageWriteAttributes {
   /** First row of the page to write. */
   readonly position: number;
   /** First position of the keys and values to take, and how many. */
   readonly start: number;
   readonly count: number;
+  /** What `position` grows with; default `position`. */
+  readonly counter?: Counter;
 }
 
 /** Of a compressed cache. */

@@ -5,13 +5,16 @@
  *
  * A step qualifies if nothing in it depends on its inputs but through kernels, and on its position but through `Rotary` and
  * `RotatedRetention` (start), `PageWrite` (position, which starts again at 0 after the end of the page) and `PagedAttention`
- * (length, start of the rotation).
+ * (length, start of the rotation). Where ranks divide the keys, their number on this rank moves `PagedAttention` (length) and
+ * `PageWrite` (position, where its `counter` says so).
  */
 import * as tf from '../tf.js';
 
 export interface Step {
   /** Position of the step's first row when it is recorded. */
   readonly position: number;
+  /** Keys before it on this rank, where ranks divide them; default: as many as positions. */
+  readonly keys?: number;
   /** Of the input that changes from run to run, int32. */
   readonly inputShape: readonly number[];
   /** Computes the step for a stand-in of the input. Nothing is executed. */
@@ -25,7 +28,7 @@ export interface RecordedStep {
    * Runs the step: changes the tensors that `carried` gave before recording, and returns a new tensor.
    * @param input of the recorded shape
    */
-  run(input: tf.Tensor, position: number): tf.Tensor;
+  run(input: tf.Tensor, position: number, keys?: number): tf.Tensor;
   dispose(): void;
 }
 

@@ -8,6 +8,7 @@ import {
   type TensorInfo,
   engine as tfEngine,
 } from '../../tf.js';
+import type { Counter } from '../../ops/kernels.js';
 import type { StorageType } from '../engine.js';
 import type { CublasMatmul } from './cublas.js';
 import type { Device, Grid, KernelSpec } from './device.js';
@@ -118,6 +119,12 @@ export class CudaBackend extends KernelBackend {
     this.device.matmuls.run(...problem);
   }
 
+  /** Queues work of another library on the main stream. */
+  queue(work: (stream: number) => void): void {
+    this.settle();
+    this.device.driver.queue(work);
+  }
+
   /** Launches what a recording has put off: before anything else is queued. */
   private settle(): void {
     this.device.recording?.chain?.flush();
@@ -129,13 +136,14 @@ export class CudaBackend extends KernelBackend {
   }
 
   /**
-   * A number that grows with the position of a step, as two arguments: where the position is read from (0: nowhere), and
-   * what is added to it.
+   * A number that grows with the position of a step, or with the keys before it, as two arguments: where that is read from (0:
+   * nowhere), and what is added to it.
    */
-  moving(value: number): [KernelArgument, KernelArgument] {
+  moving(value: number, counter: Counter = 'position'): [KernelArgument, KernelArgument] {
     const { recording } = this.device;
     if (recording === null) return [pointer(0), int32(value)];
-    return [pointer(recording.place), int32(value - recording.position)];
+    const place = recording.place + (counter === 'keys' ? 4 : 0);
+    return [pointer(place), int32(value - recording[counter])];
   }
 
   /** Makes host memory available to kernels for the length of `use`, or for as long as a recording lasts. */

@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 import { OutOfMemoryError, RunError } from '../../errors.js';
+import { launchConfiguration } from './launch.js';
 import { type NativeFunction, openLibrary } from './libraries.js';
 
 /** The part of the CUDA driver API the engine uses; every call throws on a non-zero result. */
@@ -38,6 +39,8 @@ export interface Driver {
     parameters: ArrayBufferView,
   ): void;
   readonly stream: number;
+  /** Queues what another library launches on the main stream; a kernel after it is not launched early. */
+  queue(work: (stream: number) => void): void;
   /** Another stream, for work that is ordered by events. */
   createStream(): number;
   createEvent(): number;
@@ -58,6 +61,8 @@ export interface Driver {
   abandonCapture(): void;
   launchGraph(graph: number): void;
   destroyGraph(graph: number): void;
+  /** Destroys all that are left: from then on they cannot be launched. */
+  destroyGraphs(): void;
   encodeTensorMap: NativeFunction;
   check(code: number, what: string): void;
 }
@@ -169,9 +174,11 @@ export function openDriver(device = 0): Driver {
   const graphExecDestroy = checked('cuGraphExecDestroy', [U64]);
   const launch = checked('cuLaunchKernel', [U64, U32, U32, U32, U32, U32, U32, U32, U64, P, P]);
   const launchWith = checked('cuLaunchKernelEx', [P, U64, P, P]);
-  const earlyConfiguration = launchConfiguration(stream, EARLY);
+  const earlyConfiguration = launchConfiguration(stream, EARLY, koffi.address);
   const milliseconds = new Float32Array(1);
   let [isCapturing, isBehindKernel] = [false, false];
+  /** Executable ones that are not destroyed. */
+  const graphs = new Set<number>();
 
   return {
     version,
@@ -227,6 +234,10 @@ export function openDriver(device = 0): Driver {
       else launch(kernel, x, y, z, threads, 1, 1, shared, stream, parameters, null);
       isBehindKernel = true;
     },
+    queue(work) {
+      isBehindKernel = false;
+      work(stream);
+    },
     createStream,
     createEvent() {
       eventCreate(cell, 0);
@@ -254,38 +265,25 @@ export function openDriver(device = 0): Driver {
       } finally {
         graphDestroy(graph);
       }
+      graphs.add(readAddress(cell));
       return readAddress(cell);
     },
     abandonCapture() {
       if (isCapturing && captureEnd(stream, cell) === 0) graphDestroy(readAddress(cell));
       isCapturing = false;
     },
-    launchGraph: (graph) => void graphLaunch(graph, stream),
-    destroyGraph: (graph) => void graphExecDestroy(graph),
+    launchGraph(graph) {
+      if (!graphs.has(graph)) throw new Error('the recording has ended');
+      graphLaunch(graph, stream);
+    },
+    destroyGraph(graph) {
+      if (graphs.delete(graph)) graphExecDestroy(graph);
+    },
+    destroyGraphs() {
+      for (const graph of graphs) graphExecDestroy(graph);
+      graphs.clear();
+    },
     encodeTensorMap: checked('cuTensorMapEncodeTiled', [P, I32, U32, U64, P, P, P, P, I32, I32, I32, I32]),
     check,
-  };
-}
-
-/** A CUlaunchConfig of blocks in one dimension with one attribute set; returns the memory it lies in. */
-function launchConfiguration(
-  stream: number,
-  attribute: number,
-): (x: number, y: number, z: number, threads: number, shared: number) => Uint8Array {
-  const attributes = new Uint8Array(72);
-  const view = new DataView(attributes.buffer);
-  view.setUint32(0, attribute, true);
-  const bytes = new Uint8Array(56);
-  const fields = new DataView(bytes.buffer);
-  fields.setBigUint64(32, BigInt(stream), true);
-  fields.setBigUint64(40, koffi.address(attributes), true);
-  fields.setUint32(48, 1, true);
-  return (x, y, z, threads, shared) => {
-    // Also keeps the attributes from being collected.
-    view.setInt32(8, 1, true);
-    [x, y, z, threads, 1, 1, shared].forEach((value, i) => {
-      fields.setUint32(4 * i, value, true);
-    });
-    return bytes;
   };
 }

@@ -80,3 +80,27 @@ export function packArguments(
     }
   }
 }
+
+/** A CUlaunchConfig of blocks in one dimension with one attribute set; returns the memory it lies in. */
+export function launchConfiguration(
+  stream: number,
+  attribute: number,
+  addressOf: (memory: Uint8Array) => bigint,
+): (x: number, y: number, z: number, threads: number, shared: number) => Uint8Array {
+  const attributes = new Uint8Array(72);
+  const view = new DataView(attributes.buffer);
+  view.setUint32(0, attribute, true);
+  const bytes = new Uint8Array(56);
+  const fields = new DataView(bytes.buffer);
+  fields.setBigUint64(32, BigInt(stream), true);
+  fields.setBigUint64(40, addressOf(attributes), true);
+  fields.setUint32(48, 1, true);
+  return (x, y, z, threads, shared) => {
+    // Also keeps the attributes from being collected.
+    view.setInt32(8, 1, true);
+    [x, y, z, threads, 1, 1, shared].forEach((value, i) => {
+      fields.setUint32(4 * i, value, true);
+    });
+    return bytes;
+  };
+}

@@ -1,8 +1,8 @@
 /**
  * Ranks on GPUs, which talk by NCCL. Collectives run on a stream of their own: they wait for what has been queued when they are
- * called, and what is queued afterwards waits for them, but for those that are started to run beside it. The host never waits.
+ * called, and what is queued afterwards waits for them, but for those that are started to run beside it. The host never waits. In a
+ * recorded step they are part of it, which all ranks must then record.
  */
-import koffi from 'koffi';
 import {
   type Communicator,
   type Incoming,
@@ -14,107 +14,10 @@ import {
 } from '../../distributed/communicator.js';
 import { shareFromRank0 } from '../../distributed/rendezvous.js';
 import type { Ranks } from '../../distributed/ranks.js';
-import { RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { StorageType } from '../engine.js';
 import type { CudaBackend } from './backend.js';
-import { openLibrary, type NativeArgument } from './libraries.js';
-
-/** Values of nccl.h. */
-const TYPES: Readonly<Record<StorageType | 'int32', number>> = {
-  int32: 2,
-  float16: 6,
-  float32: 7,
-  bfloat16: 9,
-};
-const REDUCTIONS: Readonly<Record<Reduction, number>> = { sum: 0, max: 2 };
-const ID_BYTES = 128;
-
-const P = 'void *';
-const A = 'uint64';
-const N = 'size_t';
-const I = 'int';
-
-/** Functions and their arguments; A is an address or a handle. */
-const FUNCTIONS = {
-  ncclGetVersion: [P],
-  ncclGetUniqueId: [P],
-  ncclAllReduce: [A, A, N, I, I, A, A],
-  ncclReduceScatter: [A, A, N, I, I, A, A],
-  ncclAllGather: [A, A, N, I, A, A],
-  ncclBroadcast: [A, A, N, I, I, A, A],
-  ncclSend: [A, N, I, I, A, A],
-  ncclRecv: [A, N, I, I, A, A],
-  ncclGroupStart: [],
-  ncclGroupEnd: [],
-  ncclCommGetAsyncError: [A, P],
-  ncclCommSplit: [A, I, I, P, P],
-  ncclCommAbort: [A],
-  ncclCommDestroy: [A],
-} as const;
-
-type Call = (...args: readonly NativeArgument[]) => void;
-interface Nccl {
-  readonly call: Readonly<Record<keyof typeof FUNCTIONS, Call>>;
-  join(id: Uint8Array, ranks: Ranks): number;
-  readonly version: string;
-}
-
-/** Libraries in use: koffi closes one that is collected, though NCCL's own threads still run in it. */
-const open: unknown[] = [];
-
-function loadNccl(): Nccl {
-  const library = openLibrary('libnccl', [2], 'for several GPUs');
-  const same = koffi.load(library.path);
-  open.push(library, same);
-  const message = same.func('const char *ncclGetErrorString(int)') as (code: number) => string;
-  const check = (code: number, name: string): void => {
-    if (code !== 0) throw new RunError(`NCCL: ${message(code)} in ${name}; NCCL_DEBUG=WARN says more`);
-  };
-  const calls = Object.entries(FUNCTIONS).map(([name, types]): [string, Call] => {
-    const native = library.bind(name, types);
-    return [
-      name,
-      (...args) => {
-        check(native(...args), name);
-      },
-    ];
-  });
-  const call = Object.fromEntries(calls) as Nccl['call'];
-  // Passed by value: 128 bytes on the stack.
-  const identifier = koffi.struct({ internal: koffi.array('uint8', ID_BYTES) });
-  const initialise = same.func('ncclCommInitRank', 'int', ['void *', 'int', identifier, 'int']) as (
-    out: BigUint64Array,
-    size: number,
-    id: { internal: Uint8Array },
-    rank: number,
-  ) => number;
-  const version = new Int32Array(1);
-  call.ncclGetVersion(version);
-  return {
-    call,
-    version: versionText(version[0] ?? 0),
-    join(id, { size, rank }) {
-      const out = new BigUint64Array(1);
-      check(initialise(out, size, { internal: id }, rank), 'ncclCommInitRank');
-      return Number(out[0]);
-    },
-  };
-}
-
-/** The version of NCCL, or why there is none. */
-export function ncclVersion(): { version: string } | { problem: string } {
-  try {
-    return { version: loadNccl().version };
-  } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
-  }
-}
-
-/** 22809 is 2.28.9. */
-function versionText(code: number): string {
-  return `${Math.floor(code / 10000)}.${Math.floor((code % 10000) / 100)}.${code % 100}`;
-}
+import { ID_BYTES, loadNccl, type Nccl, REDUCTIONS, TYPES } from './nccl-library.js';
 
 /**
  * Joins the other ranks, one GPU each. The identifier goes from rank 0 to the others over TCP, or NCCL itself finds rank 0 where
@@ -133,7 +36,8 @@ export async function joinByNccl(ranks: Ranks, backend: CudaBackend): Promise<Co
   return new NcclCommunicator(nccl, nccl.join(id, ranks), ranks, backend);
 }
 
-class NcclCommunicator implements Communicator {
+/** @param handle of NCCL's communicator */
+export class NcclCommunicator implements Communicator {
   readonly rank: number;
   readonly size: number;
   readonly description: string;
@@ -182,8 +86,8 @@ class NcclCommunicator implements Communicator {
     const found = tf.keep(this.output([count], x.dtype, storage)) as tf.Tensor1D;
     const [from, to] = [this.address(x, storage), this.address(found, storage)];
     const { driver } = this.backend.device;
-    this.beside(() => {
-      this.nccl.call.ncclReduceScatter(from, to, count, type, REDUCTIONS.sum, this.handle, this.stream);
+    this.beside((stream) => {
+      this.nccl.call.ncclReduceScatter(from, to, count, type, REDUCTIONS.sum, this.handle, stream);
     });
     return {
       result: () => {
@@ -216,15 +120,15 @@ class NcclCommunicator implements Communicator {
     // Both ends must agree on the bytes: always 32 bits, whatever the sender holds.
     const found = receive && this.output(receive.shape, receive.dtype, 'float32');
     const source = send && this.address(send.x, 'float32');
-    this.ordered(() => {
+    this.ordered((stream) => {
       const { call } = this.nccl;
       call.ncclGroupStart();
       if (send !== null && source !== null) {
-        call.ncclSend(source, send.x.size, wide(send.x.dtype), send.to, this.handle, this.stream);
+        call.ncclSend(source, send.x.size, wide(send.x.dtype), send.to, this.handle, stream);
       }
       if (receive !== null && found !== null) {
         const target = this.address(found, 'float32');
-        call.ncclRecv(target, found.size, wide(receive.dtype), receive.from, this.handle, this.stream);
+        call.ncclRecv(target, found.size, wide(receive.dtype), receive.from, this.handle, stream);
       }
       call.ncclGroupEnd();
     });
@@ -256,18 +160,25 @@ class NcclCommunicator implements Communicator {
   }
 
   abort(exitCode: number): never {
+    this.endRecordings();
     this.nccl.call.ncclCommAbort(this.handle);
     process.exit(exitCode);
   }
 
   close(): void {
     this.backend.device.driver.synchronize();
+    this.endRecordings();
     this.nccl.call.ncclCommDestroy(this.handle);
   }
 
+  /** NCCL waits for the end of every graph that has its collectives, even to abort. */
+  private endRecordings(): void {
+    this.backend.device.driver.destroyGraphs();
+  }
+
   private run(name: 'ncclAllReduce' | 'ncclAllGather' | 'ncclBroadcast', ...args: number[]): void {
-    this.ordered(() => {
-      this.nccl.call[name](...args, this.handle, this.stream);
+    this.ordered((stream) => {
+      this.nccl.call[name](...args, this.handle, stream);
     });
   }
 
@@ -279,19 +190,23 @@ class NcclCommunicator implements Communicator {
   }
 
   /** Queues work of NCCL after all that is queued now, and before all that is queued later. */
-  private ordered(queue: () => void): void {
-    const { driver } = this.backend.device;
+  private ordered(queue: Queue): void {
+    const { driver, recording } = this.backend.device;
+    if (recording !== null) {
+      this.backend.queue(queue);
+      return;
+    }
     this.beside(queue);
     driver.streamWaits(driver.stream, this.done);
   }
 
   /** Queues work of NCCL after all that is queued now; what is queued later does not wait for it. */
-  private beside(queue: () => void): void {
+  private beside(queue: Queue): void {
     const { driver, recording } = this.backend.device;
-    if (recording !== null) throw new Error('ranks talk while a step is recorded');
+    if (recording !== null) throw new Error('a recorded step has one stream only');
     driver.recordEvent(this.ready);
     driver.streamWaits(this.stream, this.ready);
-    queue();
+    queue(this.stream);
     driver.recordEvent(this.done, this.stream);
   }
 
@@ -314,6 +229,9 @@ class NcclCommunicator implements Communicator {
     return tf.engine().makeTensorFromTensorInfo(info);
   }
 }
+
+/** Calls NCCL for work on a stream. */
+type Queue = (stream: number) => void;
 
 function wide(dtype: tf.DataType): number {
   return dtype === 'int32' ? TYPES.int32 : TYPES.float32;

@@ -9,8 +9,10 @@ import { isHopperOrNewer } from './driver.js';
 
 /** What kernels are launched with while a step is recorded. */
 export interface CaptureContext {
-  /** The position at which it is recorded, and the address from which kernels read the present one. */
+  /** The position at which it is recorded, and the keys on this rank before it. */
   readonly position: number;
+  readonly keys: number;
+  /** The address from which kernels read the present position, and that of the keys, which follow it. */
   readonly place: number;
   /** Whether kernels that can are launched early. */
   readonly early: boolean;
@@ -26,7 +28,7 @@ export interface CaptureContext {
 const CONSTANT_BYTES = 2 ** 18;
 /** That of tensor maps. */
 const ALIGNMENT = 128;
-/** The position of a step, and the counter of its chains, 8 bytes after it. */
+/** The position of a step, the keys before it, 4 bytes on, and the counter of its chains, 8 bytes on. */
 const WORDS_BYTES = 16;
 
 /** Host memory that kernels of a recorded step read: collected first, uploaded at once after the recording. */
@@ -50,7 +52,8 @@ class Constants {
 }
 
 class CudaStep implements RecordedStep {
-  private readonly position = new Int32Array(1);
+  /** Position and keys. */
+  private readonly place = new Int32Array(2);
 
   constructor(
     private readonly backend: CudaBackend,
@@ -64,11 +67,11 @@ class CudaStep implements RecordedStep {
     },
   ) {}
 
-  run(input: tf.Tensor, position: number): tf.Tensor {
+  run(input: tf.Tensor, position: number, keys = position): tf.Tensor {
     const { backend, parts } = this;
     const { driver } = backend.device;
-    this.position[0] = position;
-    driver.upload(parts.place, this.position);
+    this.place.set([position, keys]);
+    driver.upload(parts.place, this.place);
     backend.overwrite(parts.input, input);
     driver.launchGraph(parts.graph);
     // The graph writes to the same address every time; its caller may keep the result.
@@ -112,7 +115,7 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
 }
 
 function record(backend: CudaBackend, step: Step, early: boolean, chained: boolean): RecordedStep {
-  const { position, inputShape, compute, carried } = step;
+  const { position, keys = position, inputShape, compute, carried } = step;
   const { device } = backend;
   const { allocator, driver } = device;
   const block = allocator.allocate(CONSTANT_BYTES + WORDS_BYTES);
@@ -130,7 +133,7 @@ function record(backend: CudaBackend, step: Step, early: boolean, chained: boole
     try {
       driver.beginCapture();
       const constant = (bytes: ArrayBufferView): number => constants.add(bytes);
-      device.recording = { position, place, early, isReplaced, constant, chain };
+      device.recording = { position, keys, place, early, isReplaced, constant, chain };
       output = tf.keep(compute(input));
       carryOver(backend, before, carried());
       chain?.flush();

@@ -3,34 +3,53 @@ import type { Communicator } from '../../distributed/communicator.js';
 import { mergeParts, mergeStacked, type PartialAttention, rotary } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import { rotationAt, type Rotation, type Rows } from '../layers/heads.js';
+import { KeptPositions } from './kept-positions.js';
 import type { DividedMemory, KeyValueMemory } from './memory.js';
 import type { HeadShape, PagedMemory } from './pages.js';
-
-/** Short runs are kept by one rank for so many positions, then by the next. */
-export const SHORT_RUNS = 256;
-
-/** Positions that this rank keeps. */
-interface Kept {
-  readonly start: number;
-  readonly count: number;
-}
 
 /** Keys and values of all positions, each on the rank that made it. */
 export class DividedKeys implements DividedMemory, KeyValueMemory {
   readonly grows = true;
-  readonly isWritable = false;
-  private kept: Kept[] = [];
+  private kept: KeptPositions;
+  /** The rank that wrote the last position, a short run, into a page of its own; null after anything else. */
+  private writer: number | null = null;
+  private era = 0;
 
   constructor(
     private readonly own: PagedMemory,
     private readonly ranks: Communicator,
-  ) {}
+  ) {
+    this.kept = new KeptPositions(ranks.size);
+  }
 
   append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
     requireConsecutive(rows);
-    if (!this.keeps(rows)) return;
-    this.own.append(k, v, rows, rotation);
-    this.kept.push({ start: rows.start, count: k.shape[1] });
+    if (this.keeps(rows)) this.own.append(k, v, rows, rotation);
+    const count = k.shape[1];
+    if (rows.isSlice === true) this.noteSlices(rows.start - this.ranks.rank * count, count);
+    else this.noteShort(rows.start, count);
+  }
+
+  private noteSlices(from: number, count: number): void {
+    for (let rank = 0; rank < this.ranks.size; rank++) {
+      this.kept.add({ start: from + rank * count, count, rank });
+    }
+    this.beginEra();
+  }
+
+  private noteShort(start: number, count: number): void {
+    const rank = this.kept.keeperAt(start);
+    const pages = (): number => Math.ceil(this.kept.of(rank) / this.own.pageSize);
+    const before = pages();
+    this.kept.add({ start, count, rank });
+    if (rank !== this.writer || pages() !== before) this.beginEra();
+    this.writer = rank;
+  }
+
+  /** What was recorded of the pages no longer holds. */
+  private beginEra(): void {
+    this.era += 1;
+    this.writer = null;
   }
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
@@ -52,12 +71,15 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
    * @param start positions before them
    */
   fill(block: tf.Tensor4D, count: number, start: number): void {
-    const { rank, size } = this.ranks;
-    const from = Math.ceil((rank * count) / size);
-    const part = Math.ceil(((rank + 1) * count) / size) - from;
-    if (part === 0) return;
-    this.own.fill(block, part);
-    this.kept.push({ start: start + from, count: part });
+    const { size } = this.ranks;
+    for (let rank = 0; rank < size; rank++) {
+      const from = Math.ceil((rank * count) / size);
+      const part = Math.ceil(((rank + 1) * count) / size) - from;
+      if (part === 0) continue;
+      if (rank === this.ranks.rank) this.own.fill(block, part);
+      this.kept.add({ start: start + from, count: part, rank });
+    }
+    this.beginEra();
   }
 
   get headShape(): HeadShape {
@@ -66,7 +88,7 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
 
   /** Whether this rank keeps the keys and values of the rows. */
   private keeps({ start, isSlice }: Rows): boolean {
-    return isSlice === true || Math.floor(start / SHORT_RUNS) % this.ranks.size === this.ranks.rank;
+    return isSlice === true || this.kept.keeperAt(start) === this.ranks.rank;
   }
 
   /**
@@ -124,7 +146,9 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
 
   fork(): DividedKeys {
     const copy = new DividedKeys(this.own.fork(), this.ranks);
-    copy.kept = [...this.kept];
+    copy.kept = this.kept.copy();
+    // The next position goes into a copy of the last page, here and there.
+    this.beginEra();
     return copy;
   }
 
@@ -137,10 +161,9 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
   }
 
   rewind(length: number): void {
-    this.kept = this.kept.flatMap(({ start, count }) =>
-      start < length ? [{ start, count: Math.min(count, length - start) }] : [],
-    );
-    this.own.rewind(this.kept.reduce((sum, { count }) => sum + count, 0));
+    this.kept.rewind(length);
+    this.own.rewind(this.kept.of(this.ranks.rank));
+    this.beginEra();
   }
 
   dispose(): void {
@@ -159,12 +182,24 @@ export class DividedKeys implements DividedMemory, KeyValueMemory {
     // Its pages are written in place.
   }
 
-  shape(): string {
-    return this.own.shape();
+  /** Of the rank that writes the next position; all ranks know whether it can. */
+  get isWritable(): boolean {
+    const { writer, kept, own } = this;
+    return writer !== null && writer === kept.keeperAt(kept.total) && own.hasRoomAfter(kept.of(writer));
   }
 
-  resume(): never {
-    throw new TypeError('steps of several ranks are not recorded');
+  get division(): { keys: number; era: number } {
+    return { keys: this.kept.of(this.ranks.rank), era: this.era };
+  }
+
+  shape(): string {
+    return String(this.era);
+  }
+
+  resume(length: number): void {
+    this.kept.resize(length);
+    const keys = this.kept.of(this.ranks.rank);
+    if (keys !== this.own.length) this.own.resume(keys);
   }
 }
 

@@ -9,7 +9,8 @@ import type * as tf from '../../tf.js';
 import type { Rotation, Rows } from '../layers/heads.js';
 import { UsageError } from '../../errors.js';
 import { RecurrentState, WindowRing } from './constant.js';
-import { DividedKeys, SHORT_RUNS } from './divided-keys.js';
+import { DividedKeys } from './divided-keys.js';
+import { SHORT_RUNS } from './kept-positions.js';
 import type { DividedMemory, Memory, MemoryOptions, SelfMemory, StateMemory, StateStep } from './memory.js';
 import { PagedMemory } from './pages.js';
 
@@ -32,8 +33,6 @@ export function divideMemory(memory: Memory, ranks: Communicator): DividedMemory
 /** A recurrent state or a window. */
 class HandedOn implements DividedMemory, SelfMemory, StateMemory {
   readonly grows = false;
-  /** Recorded steps do not talk to other ranks. */
-  readonly isWritable = false;
   /** After the last run of slices. */
   private shapeBefore = '';
   /** Whether two such runs left the same shapes: what has a constant size is then full, and all ranks know it. */
@@ -79,6 +78,10 @@ class HandedOn implements DividedMemory, SelfMemory, StateMemory {
 
   private get shapes(): Shapes {
     return this.own.carried().map((tensor) => tensor.shape);
+  }
+
+  get isWritable(): boolean {
+    return this.own.isWritable;
   }
 
   get bytes(): number {

@@ -34,6 +34,11 @@ export interface Memory {
   restore(tensors: readonly tf.Tensor4D[]): void;
   /** Equal before and after a step that may be recorded. */
   shape(): string;
+  /**
+   * Of keys that ranks divide: how many this one has, and a number, the same on all ranks, that changes when recordings must end.
+   * Recorded steps talk to the other ranks, so that all ranks must begin and end them together.
+   */
+  readonly division?: { readonly keys: number; readonly era: number };
   /** Releases what only the queries of the last call needed: a model calls it when all its parts have run. */
   settle(): void;
   /** Sets the length within what is allocated: a recorded step has written, or is to be run again. */

@@ -123,6 +123,11 @@ export class PagedMemory extends StoredMemory<KeyValuePages> {
     return this.store.length;
   }
 
+  /** As of `KeyValuePages`. */
+  hasRoomAfter(length: number): boolean {
+    return this.store.hasRoomAfter(length);
+  }
+
   fork(): PagedMemory {
     return new PagedMemory(this.store.fork());
   }

@@ -1,4 +1,5 @@
 /** What a model remembers of the tokens it has consumed, so that the next ones can be computed alone. */
+import { SOLO, type Communicator } from '../../distributed/communicator.js';
 import { RunError } from '../../errors.js';
 import type * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
@@ -39,15 +40,18 @@ export interface StateCacheOptions {
   /** In the order in which the model wants them. */
   readonly memories: readonly Memory[];
   readonly length?: number;
+  /** The ranks that divide the sequences; default: none. */
+  readonly ranks?: Communicator;
 }
 
 /** The memories of a model, one for every part that remembers. */
 export class StateCache implements ModelCache {
   length: number;
-  private readonly replay = new StepReplay(this);
+  private readonly replay: StepReplay;
 
   constructor(private readonly options: StateCacheOptions) {
     this.length = options.length ?? 0;
+    this.replay = new StepReplay(this, options.ranks ?? SOLO);
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Decoding by a recorded step, where the engine can record; by computing it anew where it cannot. */
+import type { Communicator } from '../../distributed/communicator.js';
 import { refuseRecorder, stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
@@ -20,20 +21,28 @@ interface Recording {
   readonly step: RecordedStep;
   readonly memory: readonly object[];
   readonly weights: readonly object[];
+  readonly era: number | undefined;
 }
+
+/** Why there is no recording: it may be tried again. */
+const LATER = '';
 
 /**
  * The decoding steps of one cache. The first is computed, which also prepares what only happens once; the second is recorded
  * if the first changed no shape, and it and those that follow are run from the recording, until a page is full, the
  * cache is forked, or anything else than a decoding step changes it. The first run of a recording is computed as well,
- * from the same state: unless both agree to the last bit, nothing is recorded any more.
+ * from the same state: unless both agree to the last bit, nothing is recorded any more. Ranks that divide sequences record
+ * and run recordings together or not at all: what they say to each other is part of them.
  */
 export class StepReplay {
   private recording: Recording | null = null;
   /** Shapes after the last computed step, if it left them as they were, and its weights. */
   private steady: { shapes: string; weights: readonly object[] } | null = null;
 
-  constructor(private readonly cache: Replayed) {}
+  constructor(
+    private readonly cache: Replayed,
+    private readonly ranks: Communicator,
+  ) {}
 
   // The device waits while this finds the recording: no step that runs from one may cost the host much.
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
@@ -57,7 +66,7 @@ export class StepReplay {
 
   private run({ step }: Recording, tokens: tf.Tensor1D): tf.Tensor2D {
     const { length } = this.cache;
-    const logits = step.run(tokens, length) as tf.Tensor2D;
+    const logits = step.run(tokens, length, this.keys()) as tf.Tensor2D;
     this.setLength(length + 1);
     return logits;
   }
@@ -82,21 +91,41 @@ export class StepReplay {
     const kept = cloned(memories);
     const carried = (): tf.Tensor[] => memories.flatMap((memory) => memory.carried());
     let step: RecordedStep | null = null;
+    let problem: string | null = null;
     try {
       // One position back, which is in the same page: then the first run shows whether positions move.
       this.setLength(length - 1);
       step = recorder.record({
         position: length - 1,
+        keys: this.keys(),
         inputShape: tokens.shape,
         compute: (input) => compute(input as tf.Tensor1D),
         carried,
       });
+      if (step === null) problem = LATER;
     } catch (error) {
-      refuse(recorder, error);
+      problem = messageOf(error);
     }
     restore(memories, kept);
     this.setLength(length);
-    return step === null ? null : { step, memory: dataOf(this.written()), weights: dataOf(weights) };
+    problem = this.problemOfAny(problem);
+    if (step !== null && problem === null) {
+      return { step, memory: dataOf(this.written()), weights: dataOf(weights), era: this.era() };
+    }
+    step?.dispose();
+    if (problem !== LATER) refuse(recorder, problem ?? '');
+    return null;
+  }
+
+  /** What keeps a rank from recording, if anything does. Every rank calls it. */
+  private problemOfAny(problem: string | null): string | null {
+    const { ranks } = this;
+    if (ranks.size === 1) return problem;
+    const found = (ranks.gather(problem) as (string | null)[]).map((text, rank) =>
+      text === null || text === LATER || rank === ranks.rank ? text : `on rank ${rank}: ${text}`,
+    );
+    const refusal = found.find((text) => text !== null && text !== LATER);
+    return refusal ?? (found.includes(LATER) ? LATER : null);
   }
 
   /**
@@ -118,9 +147,11 @@ export class StepReplay {
     try {
       found = this.run(recording, tokens);
     } catch (error) {
+      // Other ranks wait in theirs.
+      if (this.ranks.size > 1) throw error;
       tf.dispose(copies.flat());
       this.dispose();
-      refuse(recorder, error);
+      refuse(recorder, messageOf(error));
       return compute(tokens);
     }
     const replayed = cloned(memories);
@@ -132,19 +163,25 @@ export class StepReplay {
       memories.every((memory, i) =>
         memory.carried().every((tensor, j) => areEqual(replayed[i]?.[j], tensor)),
       );
-    if (isSame) {
+    const problem = this.problemOfAny(isSame ? null : 'the recorded step and the computed one differ');
+    if (problem === null) {
       restore(memories, replayed);
       expected.dispose();
       return found;
     }
     tf.dispose([found, ...replayed.flat()]);
     this.dispose();
-    refuse(recorder, new Error('the recorded step and the computed one differ'));
+    refuse(recorder, problem);
     return expected;
   }
 
   private applies(recording: Recording, weights: readonly tf.Tensor[]): boolean {
-    return this.isWritable() && have(this.written(), recording.memory) && have(weights, recording.weights);
+    return (
+      this.isWritable() &&
+      this.era() === recording.era &&
+      have(this.written(), recording.memory) &&
+      have(weights, recording.weights)
+    );
   }
 
   private isReady(weights: readonly tf.Tensor[]): boolean {
@@ -157,6 +194,21 @@ export class StepReplay {
   /** Whether the step may change everything the cache holds in place. */
   private isWritable(): boolean {
     return this.cache.memories.every((memory) => memory.isWritable);
+  }
+
+  /** Keys before the step on this rank; all memories that divide them have as many. */
+  private keys(): number {
+    return this.divided()?.division?.keys ?? this.cache.length;
+  }
+
+  private era(): number | undefined {
+    return this.divided()?.division?.era;
+  }
+
+  private divided(): Memory | undefined {
+    return this.ranks.size === 1
+      ? undefined
+      : this.cache.memories.find(({ division }) => division !== undefined);
   }
 
   private written(): tf.Tensor[] {
@@ -174,11 +226,13 @@ export class StepReplay {
 }
 
 /** Reports once that decoding continues without this recorder. */
-function refuse(recorder: StepRecorder, error: unknown): void {
+function refuse(recorder: StepRecorder, reason: string): void {
   if (refusing.has(recorder)) return;
   refusing.add(recorder);
-  refuseRecorder(error instanceof Error ? error.message : String(error));
+  refuseRecorder(reason);
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** The tensors that a step replaces, kept whatever becomes of their memories. */
 function cloned(memories: readonly Memory[]): tf.Tensor4D[][] {

@@ -88,7 +88,7 @@ export class KeyValuePages {
     for (let start = 0; start < count;) {
       const position = this.tokens % this.pageSize;
       const rows = Math.min(this.pageSize - position, count - start);
-      this.writePage(k, v, { position, start, count: rows }, rotation);
+      this.writePage(k, v, { position, start, count: rows, counter: 'keys' }, rotation);
       this.tokens += rows;
       start += rows;
     }
@@ -128,10 +128,13 @@ export class KeyValuePages {
 
   /** Whether the next position goes in place into the last page, so that no page is added or replaced. */
   get hasRoom(): boolean {
-    const { maxTokens } = this.options;
-    const isFull = maxTokens !== undefined && this.tokens >= maxTokens;
-    const isOwn = this.pages.length > this.sharedPages;
-    return !isFull && isOwn && this.tokens % this.pageSize !== 0 && hasKernel('PageWrite');
+    return this.pages.length > this.sharedPages && this.hasRoomAfter(this.tokens);
+  }
+
+  /** Whether after so many positions the next goes in place into the last page, unless forks have that too. */
+  hasRoomAfter(length: number): boolean {
+    const { maxTokens = Infinity } = this.options;
+    return length < maxTokens && length % this.pageSize !== 0 && hasKernel('PageWrite');
   }
 
   /**

@@ -25,10 +25,17 @@ export interface StandIn {
   /** Graphs launched, in order. */
   replays: number[];
   uploads: { address: number; bytes: Uint8Array }[];
+  /** Notes what another library is called for. */
+  note: (name: string, details?: Partial<Launch>) => void;
 }
 
 export function standIn(): StandIn {
-  const state: Omit<StandIn, 'device'> = { launches: [], graphs: new Map(), replays: [], uploads: [] };
+  const state: Omit<StandIn, 'device' | 'note'> = {
+    launches: [],
+    graphs: new Map(),
+    replays: [],
+    uploads: [],
+  };
   let captured: Launch[] | null = null;
   let [next, nextGraph] = [2 ** 40, 1];
   const note = (name: string, details: Partial<Launch> = {}): void => {
@@ -67,6 +74,13 @@ export function standIn(): StandIn {
       note('fill');
     },
     synchronize: refuseInCapture,
+    queue(work: (stream: number) => void) {
+      work(1);
+    },
+    createStream: () => 2,
+    createEvent: () => 1,
+    recordEvent: refuseInCapture,
+    streamWaits: refuseInCapture,
     beginCapture() {
       refuseInCapture();
       captured = [];
@@ -87,6 +101,9 @@ export function standIn(): StandIn {
     destroyGraph(graph: number) {
       if (!state.graphs.delete(graph)) throw new Error(`no graph ${graph}`);
     },
+    destroyGraphs() {
+      state.graphs.clear();
+    },
   } as unknown as Driver;
   const device: Device = {
     driver,
@@ -103,5 +120,5 @@ export function standIn(): StandIn {
       return 1;
     },
   };
-  return { device, ...state };
+  return { device, ...state, note };
 }

@@ -74,7 +74,7 @@ function split(
       CACHE.argument(view),
       pointer(partial),
       int32(queries),
-      ...(isGrowing ? backend.moving(keys) : [pointer(0), int32(keys)]),
+      ...(isGrowing ? backend.moving(keys, 'keys') : [pointer(0), int32(keys)]),
       ...[heads, kvHeads, window].map(int32),
       float32(scale),
       int32(most),

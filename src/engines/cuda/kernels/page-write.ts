@@ -26,7 +26,7 @@ export function pageWrite(
     WRITTEN.argument({ page, rows }),
     int64(size),
     ...[heads, columns, pageSize, keys.shape[1] ?? 1].map(int32),
-    ...backend.moving(attrs.position),
+    ...backend.moving(attrs.position, attrs.counter),
     ...[attrs.start, attrs.count].map(int32),
     ...(rotation === null ? [] : rotationArguments(backend, rotation)),
   ];
