@@ -99,8 +99,14 @@ export interface Kernels {
    * [B,Tq,Hq,D].
    */
   PagedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, PagedAttentionAttributes>;
-  /** `PagedAttention` with a second output, logSumExp [B,Hq,Tq] as `CausalAttention` has it. */
-  PartialPagedAttention: Kernel<Readonly<Record<string, tf.Tensor>>, PagedAttentionAttributes>;
+  /**
+   * `PagedAttention` with a second output, logSumExp [B,Hq,Tq] as `CausalAttention` has it. Without `isCausal` every query sees
+   * all keys.
+   */
+  PartialPagedAttention: Kernel<
+    Readonly<Record<string, tf.Tensor>>,
+    PagedAttentionAttributes & { readonly isCausal: boolean }
+  >;
   /** `PagedAttention` of q rotated by `Rotary`: an engine without it rotates first. */
   RotatedPagedAttention: Kernel<
     Readonly<Record<string, tf.Tensor>>,

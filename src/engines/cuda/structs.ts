@@ -97,7 +97,7 @@ export const SOURCE = new Struct({
   pageSize: 'int64',
 });
 
-/** `Shape` of attention.cu; `window` 0: none; `positions` 0: the queries are the last. */
+/** `Shape` of attention.cu; `window` 0: none; `positions` 0: they follow each other from `offset` on. */
 export const ATTENTION_SHAPE = new Struct({
   tq: 'int32',
   tk: 'int32',
@@ -106,6 +106,7 @@ export const ATTENTION_SHAPE = new Struct({
   width: 'int32',
   window: 'int32',
   scale: 'float32',
+  offset: 'int32',
   positions: 'pointer',
 });
 
@@ -126,6 +127,7 @@ export const HOPPER_PROBLEM = new Struct({
   heads: 'int32',
   kvHeads: 'int32',
   window: 'int32',
+  offset: 'int32',
   pageSize: 'int32',
   factor: 'float32',
 });

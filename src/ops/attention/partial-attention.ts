@@ -36,12 +36,12 @@ export function partialAttention(
     const logSumExp = tf.fill<tf.Rank.R3>([batch, heads, queries], NOTHING);
     return { output: tf.zerosLike(q), logSumExp };
   }
-  const [output, logSumExp] = tf.tidy(() =>
-    // The last query sees all keys, and one query is the last.
-    seen === 'causal' || queries === 1
-      ? attendPages(q, pages, keys)
-      : attendJoined(q, pages, keys, new Int32Array(batch * queries).fill(keys - 1)),
-  ) as [tf.Tensor4D, tf.Tensor3D];
+  // The last query sees all keys, and one query is the last.
+  const isCausal = seen === 'causal' || queries === 1;
+  const [output, logSumExp] = tf.tidy(() => attendPages(q, pages, keys, isCausal)) as [
+    tf.Tensor4D,
+    tf.Tensor3D,
+  ];
   return { output, logSumExp };
 }
 
@@ -66,13 +66,15 @@ function* filled({ pageSize }: KeyValuePages, keys: number): Generator<[index: n
   }
 }
 
-/** Causally: the pages are read where they lie. @param length positions of them that count */
-function attendPages(q: tf.Tensor4D, pages: KeyValuePages, length: number): tf.Tensor[] {
-  const attrs = { window: null, scale: q.shape[3] ** -0.5, length, pageSize: pages.pageSize };
-  const inputs = pagedInputs(q, pages);
-  return runKernel('PartialPagedAttention', inputs, attrs, () =>
-    q.shape[1] === 1 ? composeOne(q, pages, length) : attendJoined(q, pages, length, null),
-  );
+/** The pages are read where they lie. @param length positions of them that count */
+function attendPages(q: tf.Tensor4D, pages: KeyValuePages, length: number, isCausal: boolean): tf.Tensor[] {
+  const [batch, queries] = q.shape;
+  const attrs = { window: null, scale: q.shape[3] ** -0.5, length, pageSize: pages.pageSize, isCausal };
+  return runKernel('PartialPagedAttention', pagedInputs(q, pages), attrs, () => {
+    if (queries === 1) return composeOne(q, pages, length);
+    const positions = isCausal ? null : new Int32Array(batch * queries).fill(length - 1);
+    return attendJoined(q, pages, length, positions);
+  });
 }
 
 /** Of one query. */

@@ -169,12 +169,15 @@ test('kernels are chosen by shape', () => {
     width: 128,
     window: 0,
     scale: 1,
+    offset: 2 ** 20 - 1,
     positions: null,
     rotation: null,
   };
-  const prefill = { ...decode, queries: 8192 };
+  const prefill = { ...decode, queries: 8192, offset: 2 ** 20 - 8192 };
   assert.is(attentionRoute(decode, 4096, true), 'split');
   assert.is(attentionRoute(prefill, 4096, true), 'hopper');
+  const seesAll = { ...decode, queries: 2, offset: 2 ** 20 };
+  assert.is(attentionRoute(seesAll, 4096, true), 'hopper', 'the split kernel takes the last queries only');
   assert.is(attentionRoute(prefill, 4096, false), 'general');
   assert.is(attentionRoute(prefill, 16, true), 'general');
   assert.is(attentionRoute({ ...prefill, width: 96 }, 4096, true), 'general');

@@ -78,15 +78,18 @@ export const ATTENTION_CASES: readonly KernelCase[] = SIZES.map(({ sizes, window
   };
 });
 
-/** [batch, queries, keys, heads, kvHeads, width, keys of the first part]: kernels for few queries, for many, and the general one. */
+/**
+ * [batch, queries, keys, heads, kvHeads, width, keys of the first part, positions of a page]: kernels for few queries, for many,
+ * that of tensor copies and the general one.
+ */
 const PARTS = [
-  [2, 1, 37, 4, 2, 16, 20], [1, 1, 700, 6, 2, 128, 333], [2, 5, 61, 4, 1, 16, 40], [1, 150, 300, 4, 2, 128, 100], [1, 40, 90, 4, 2, 40, 50],
-  [1, 1, 20, 2, 2, 8, 0],
+  [2, 1, 37, 4, 2, 16, 20, 32], [1, 1, 700, 6, 2, 128, 333, 32], [2, 5, 61, 4, 1, 16, 40, 32], [1, 150, 300, 4, 2, 128, 100, 32],
+  [1, 40, 90, 4, 2, 40, 50, 32], [1, 1, 20, 2, 2, 8, 0, 32], [1, 150, 471, 4, 2, 128, 301, 128], [2, 130, 520, 2, 1, 64, 384, 128],
 ] as const; // prettier-ignore
 
 /** Attention to keys of which one part is seen by all queries and the rest causally, merged: attention to all. */
 export const PARTIAL_CASES: readonly KernelCase[] = PARTS.map(
-  ([batch, queries, keys, heads, kvHeads, width, seen]) => ({
+  ([batch, queries, keys, heads, kvHeads, width, seen, pageSize]) => ({
     name: `partialAttention, ${[batch, queries, keys, heads, kvHeads, width].join('x')}, ${seen} apart`,
     inputs: (make) => {
       const kv = [batch, keys, kvHeads, width];
@@ -94,7 +97,7 @@ export const PARTIAL_CASES: readonly KernelCase[] = PARTS.map(
     },
     compute: (q, k, v) => {
       const part = (from: number, count: number): KeyValuePages => {
-        const pages = new KeyValuePages({ batch, kvHeads, headDim: width, pageSize: 32 });
+        const pages = new KeyValuePages({ batch, kvHeads, headDim: width, pageSize });
         const rows = (x: tf.Tensor): tf.Tensor4D =>
           tf.slice(x as tf.Tensor4D, [0, from, 0, 0], [-1, count, -1, -1]);
         if (count > 0) pages.append(rows(k), rows(v));

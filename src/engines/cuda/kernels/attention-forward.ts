@@ -117,7 +117,7 @@ function hopper(
   out: number,
   logSumExp: number,
 ): void {
-  const { batch, queries, keys, heads, kvHeads, width, window, scale } = problem;
+  const { batch, queries, keys, heads, kvHeads, width, window, scale, offset } = problem;
   const maps = TensorMaps.of(backend);
   const mapQ = maps.encode(denseRows(backend.pointer(q), q.shape));
   const mapOf = (address: number, page: number): Uint8Array => {
@@ -153,6 +153,7 @@ function hopper(
         heads,
         kvHeads,
         window,
+        offset,
         pageSize: cache.pageSize,
         factor: scale * LOG2_E,
       }),

@@ -32,6 +32,8 @@ export interface Problem {
   width: number;
   window: number;
   scale: number;
+  /** Position of the first query, where `positions` do not say it: `keys` or more of one that sees all. */
+  offset: number;
   positions: Int32Array | null;
   /** Of the queries, before anything else. */
   rotation: RotationAttributes | null;
@@ -54,10 +56,11 @@ export function attentionRoute(
   pageSize: number,
   isHopper: boolean,
 ): 'split' | 'hopper' | 'general' {
-  const { queries, heads, kvHeads, width, positions } = problem;
+  const { queries, keys, heads, kvHeads, width, offset, positions } = problem;
   if (positions !== null) return 'general';
   const isPadded = headWidth(width) !== width;
-  if ((queries * heads) / kvHeads <= SPLIT.MOST && !isPadded && width <= 128) return 'split';
+  const areLast = offset === keys - queries;
+  if (areLast && (queries * heads) / kvHeads <= SPLIT.MOST && !isPadded && width <= 128) return 'split';
   const aligned = pageSize % BOX_POSITIONS === 0;
   return isHopper && aligned && (width === 64 || width === 128) ? 'hopper' : 'general';
 }
@@ -131,8 +134,8 @@ export function pageTable(backend: CudaBackend, addresses: readonly number[]): n
 
 /** `Shape` of attention.cu; `positions` is the device copy of the query positions. */
 function shapeArguments(problem: Problem, positions: number): KernelArgument {
-  const { queries: tq, keys: tk, heads, kvHeads, width, window, scale } = problem;
-  return ATTENTION_SHAPE.argument({ tq, tk, heads, kvHeads, width, window, scale, positions });
+  const { queries: tq, keys: tk, heads, kvHeads, width, window, scale, offset } = problem;
+  return ATTENTION_SHAPE.argument({ tq, tk, heads, kvHeads, width, window, scale, offset, positions });
 }
 
 export function withPositions(

@@ -15,11 +15,16 @@ function problemOf(
   q: TensorInfo,
   kvHeads: number,
   keys: number,
-  attrs: AttentionAttributes & { positions?: Int32Array | null; rotation?: RotationAttributes | null },
+  attrs: AttentionAttributes & {
+    positions?: Int32Array | null;
+    rotation?: RotationAttributes | null;
+    isCausal?: boolean;
+  },
 ): Problem {
   const [batch = 1, queries = 1, heads = 1, width = 1] = q.shape;
-  const { window, scale, positions = null, rotation = null } = attrs;
-  return { batch, queries, keys, heads, kvHeads, width, window: window ?? 0, scale, positions, rotation };
+  const { window, scale, positions = null, rotation = null, isCausal = true } = attrs;
+  const seen = { window: window ?? 0, offset: isCausal ? keys - queries : keys, positions };
+  return { batch, queries, keys, heads, kvHeads, width, scale, rotation, ...seen };
 }
 
 function causalAttention(
@@ -48,7 +53,7 @@ function causalAttention(
 function pagedAttention(
   backend: CudaBackend,
   inputs: Readonly<Record<string, TensorInfo>>,
-  attrs: PagedAttentionAttributes & { readonly rotation?: RotationAttributes },
+  attrs: PagedAttentionAttributes & { readonly rotation?: RotationAttributes; readonly isCausal?: boolean },
   logSumExp: TensorInfo | null = null,
 ): TensorInfo {
   const q = inputs.q as TensorInfo;
@@ -73,7 +78,7 @@ function pagedAttention(
 function partialPagedAttention(
   backend: CudaBackend,
   inputs: Readonly<Record<string, TensorInfo>>,
-  attrs: PagedAttentionAttributes,
+  attrs: PagedAttentionAttributes & { readonly isCausal: boolean },
 ): TensorInfo[] {
   const [batch = 1, queries = 1, heads = 1] = (inputs.q as TensorInfo).shape;
   const logSumExp = backend.output([batch, heads, queries], 'float32', 'float32');

@@ -32,10 +32,11 @@ struct Shape {
   int tq, tk, heads, kvHeads, width;
   int window;  // 0: none
   float scale;
-  const int* positions;  // [B, Tq] or null: the queries are the last tq positions
+  int offset;            // position of the first query; no query comes after the last key
+  const int* positions;  // [B, Tq] or null: they follow each other from `offset` on
 };
 DEVICE int position_of(const Shape& s, int batch, int query) {
-  return s.positions ? s.positions[(i64)batch * s.tq + query] : s.tk - s.tq + query;
+  return s.positions ? s.positions[(i64)batch * s.tq + query] : min(s.offset + query, s.tk - 1);
 }
 DEVICE bool visible(const Shape& s, int position, int key) {
   return key <= position && (s.window == 0 || key > position - s.window);
@@ -78,8 +79,8 @@ struct KeyRange {
 DEVICE KeyRange keys_of(const Shape& s, int batch, int from, int to) {
   KeyRange range = {s.tk, 0};
   if (s.positions == nullptr) {
-    range.last = s.tk - s.tq + to;
-    range.first = s.window ? max(0, s.tk - s.tq + from - s.window + 1) : 0;
+    range.last = min(s.tk, s.offset + to);
+    range.first = s.window ? max(0, s.offset + from - s.window + 1) : 0;
     return range;
   }
   for (int query = from; query < to; query++) {
@@ -250,7 +251,7 @@ KERNEL __launch_bounds__(THREADS) attention_grad_key(const Source q, const Sourc
   load_tile(tileV, v, batch, kvHead, first, ROWS, shape.tk, shape.width);
   const float factor = shape.scale * LOG2_E;
   // Without given positions the queries that see this block are one range.
-  const int offset = shape.tk - shape.tq;
+  const int offset = shape.offset;
   const int begin = shape.positions ? 0 : max(0, first - offset) / SHORT * SHORT;
   const int end = shape.positions || shape.window == 0 ? shape.tq
                                                        : min(shape.tq, first + ROWS + shape.window - 1 - offset);

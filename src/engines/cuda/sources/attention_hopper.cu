@@ -25,6 +25,7 @@ struct Tiles {
 };
 struct Problem {
   int tq, tk, heads, kvHeads, window;
+  int offset;    // position of the first query; no query comes after the last key
   int pageSize;  // positions of a page; of all pages together at least tk
   float factor;  // scale · log2 e
 };
@@ -125,15 +126,15 @@ DEVICE void consume(u32 shared, u32 bars, const Problem& problem, Tiles tiles, i
   const u32 tileQ = shared + group * 64 * 128, ringK = shared + TILE_BYTES, ringV = ringK + STAGES * TILE_BYTES;
   const int top = first + group * 64;  // first row of the warpgroup
   const int row = top + warp * 16 + (lane >> 2);
-  const int offset = problem.tk - problem.tq;
-  const int position[2] = {offset + row, offset + row + 8};
+  const int offset = problem.offset, last = problem.tk - 1;
+  const int position[2] = {min(offset + row, last), min(offset + row + 8, last)};
   float o[HEAD / 2], s[64], peak[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f}, shrink[2];
 #pragma unroll
   for (int i = 0; i < HEAD / 2; i++) o[i] = 0.0f;
   u32 p[KEYS / 16][4];
   auto start_of = [&](int i) { return (tiles.first + tiles.count - 1 - i) * KEYS; };
   auto masked = [&](int start) {
-    return start + KEYS - 1 > offset + top || (problem.window != 0 && start <= offset + top + 63 - problem.window);
+    return start + KEYS - 1 > min(offset + top, last) || (problem.window != 0 && start <= offset + top + 63 - problem.window);
   };
 
   if (group == 1) turn_pass(1);
@@ -167,10 +168,10 @@ DEVICE void consume(u32 shared, u32 bars, const Problem& problem, Tiles tiles, i
     for (int j = 0; j < HEAD / 2; j++) o[j] *= shrink[(j >> 1) & 1];
     convert(p, s);
   }
-  const int last = tiles.count - 1;
-  mbarrier_wait(fullV + 8 * (last % STAGES), (last / STAGES) & 1);
+  const int end = tiles.count - 1;
+  mbarrier_wait(fullV + 8 * (end % STAGES), (end / STAGES) & 1);
   wgmma_fence();
-  issue_values(o, p, ringV + (last % STAGES) * TILE_BYTES);
+  issue_values(o, p, ringV + (end % STAGES) * TILE_BYTES);
   wgmma_commit();
   wgmma_wait<0>();
 
@@ -205,7 +206,7 @@ KERNEL __launch_bounds__(384, 1)
   const int first = (blocks - 1 - at % blocks) * ROWS;
   at /= blocks;
   const int head = at % problem.kvHeads * group + member, batch = at / problem.kvHeads;
-  const int offset = problem.tk - problem.tq;
+  const int offset = problem.offset;
   const int lastKey = min(problem.tk, offset + first + ROWS), firstKey = problem.window ? max(0, offset + first - problem.window + 1) : 0;
   Tiles tiles;
   tiles.first = firstKey / KEYS;
