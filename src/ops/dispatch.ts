@@ -3,10 +3,10 @@
  * one step, whose gradient the op states itself.
  */
 import * as tf from '../tf.js';
-import type { KernelName, Kernels } from './kernels.js';
+import { type KernelName, type Kernels, takesInputs } from './kernels.js';
 
 /**
- * Runs the fused kernel of the current backend, or `compose` in a tidy where it has none. Always returns a list:
+ * Runs the fused kernel of the current backend, or `compose` in a tidy where it has none for such inputs. Always returns a list:
  * the outputs in the order that `kernels.ts` states. Records no gradient: call it inside `differentiable`.
  */
 export function runKernel<Name extends KernelName>(
@@ -15,7 +15,7 @@ export function runKernel<Name extends KernelName>(
   attrs: Kernels[Name]['attrs'],
   compose: () => tf.Tensor[],
 ): tf.Tensor[] {
-  if (!hasKernel(name)) return tf.tidy(compose);
+  if (!hasKernel(name) || !takesInputs(tf.getBackend(), name, inputs)) return tf.tidy(compose);
   const out = tf
     .engine()
     .runKernel<tf.Tensor | tf.Tensor[]>(name, present(inputs), attrs as unknown as tf.NamedAttrMap);

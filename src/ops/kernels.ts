@@ -272,12 +272,26 @@ export type FusedKernel<Name extends KernelName, Backend> = (
   backend: Backend,
 ) => tf.TensorInfo | tf.TensorInfo[];
 
+/** Whether a kernel takes such inputs; others are composed. */
+type Condition<Name extends KernelName> = (inputs: Kernels[Name]['inputs']) => boolean;
+
+/** By backend and kernel; a kernel without one takes everything. */
+const conditions = new Map<string, Condition<never>>();
+
+export const takesInputs = <Name extends KernelName>(
+  backendName: string,
+  name: Name,
+  inputs: Kernels[Name]['inputs'],
+): boolean => (conditions.get(`${backendName}/${name}`) as Condition<Name> | undefined)?.(inputs) ?? true;
+
 /** Registers a fused kernel for a backend, in place of one that was there before. */
 export function registerFusedKernel<Name extends KernelName, Backend>(
   backendName: string,
   name: Name,
   kernel: FusedKernel<Name, Backend>,
+  takes: Condition<Name> = () => true,
 ): void {
+  conditions.set(`${backendName}/${name}`, takes);
   if (tf.getKernel(name, backendName) as tf.KernelConfig | undefined) tf.unregisterKernel(name, backendName);
   tf.registerKernel({
     kernelName: name,

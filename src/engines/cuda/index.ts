@@ -10,6 +10,7 @@ import { registerAttention } from './kernels/attention.js';
 import { registerCompressed } from './kernels/compressed.js';
 import { registerCrossEntropy } from './kernels/cross-entropy.js';
 import { registerDelta } from './kernels/delta.js';
+import { registerDeltaGradient } from './kernels/delta-gradient.js';
 import { registerElementwise } from './kernels/elementwise.js';
 import { hostKernel, registerFallbacks } from './kernels/fallback.js';
 import { registerFused } from './kernels/fused.js';
@@ -64,6 +65,7 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'PagedAttention',
   'PartialPagedAttention',
   'RotatedPagedAttention',
+  'GatedDeltaRuleGrad',
   'GatedRetention',
   'GatedRetentionGrad',
   'RotatedRetention',
@@ -95,6 +97,7 @@ function registerKernels(storage: StorageType): void {
   if (storage === 'float32') return;
   registerAttention();
   registerRetention();
+  registerDeltaGradient();
   registerStateSpace();
   if (storage === 'bfloat16') registerCompressed();
 }

@@ -98,6 +98,7 @@ export const TILES = {
   delta: { COLUMNS: 32, PARTS: 8 },
   /** As of retention, with one tile a chunk. */
   delta_chunk: { ...RETENTION, CHUNK: 64 },
+  delta_grad: { ...RETENTION, CHUNK: 64 },
   /** Positions that a thread of the short convolution takes one after the other. */
   short_convolution: { STRIP: 16 },
 } as const;

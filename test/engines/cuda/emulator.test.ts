@@ -141,6 +141,14 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['delta', 'delta_chunk'],
     compared: ['chunks', 'chunks: state', 'gates', 'gates: gradients', 'rule', 'rule: state'],
   },
+  delta_grad: {
+    title: 'the chunkwise gradient of the gated delta rule agrees with its definition',
+    sources: ['delta_grad'],
+    compared: [
+      'gradients: decays', 'gradients: guards', 'gradients: keys', 'gradients: queries', 'gradients: state', 'gradients: strengths',
+      'gradients: values',
+    ], // prettier-ignore
+  },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',
     sources: ['optimizer'],

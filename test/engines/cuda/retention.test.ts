@@ -1,39 +1,81 @@
-/** Gated retention on a device that computes nothing: what is launched, and from where. */
+/** Gated retention and the gated delta rule on a device that computes nothing: what is launched, and from where. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KernelSpec } from '../../../src/engines/cuda/device.js';
 import { kernelSource } from '../../../src/engines/cuda/sources.js';
 import { startOn } from '../../../src/engines/cuda/index.js';
-import { gatedRetention } from '../../../src/ops/index.js';
+import { gatedDeltaRule, gatedRetention } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { standIn } from './stand-in.js';
 
-const test = suite('cuda gated retention');
+const test = suite('cuda gated retention and delta rule');
 
-test('every kernel of the operation and its gradient is in the source that it is launched from', async () => {
+const fill = (...shape: number[]): tf.Tensor => tf.fill(shape, -1);
+
+interface Launched extends KernelSpec {
+  readonly blocks: number;
+}
+
+/** The kernels whose names begin with `prefix` that the op and its gradient launch, in order, and blocks of the first dimension. */
+async function kernelsOf(prefix: string, op: () => void): Promise<Launched[]> {
   const { device } = standIn();
-  const launched: KernelSpec[] = [];
+  const launched: Launched[] = [];
   const launch = device.launch.bind(device);
-  device.launch = (kernel, ...rest) => {
-    launched.push(kernel);
-    launch(kernel, ...rest);
+  device.launch = (kernel, grid, ...rest) => {
+    launched.push({ ...kernel, blocks: grid[0] });
+    launch(kernel, grid, ...rest);
   };
   await startOn(device);
-  tf.tidy(() => {
-    const rows = tf.fill<tf.Rank.R4>([1, 70, 2, 24], 1);
-    const decay = tf.fill<tf.Rank.R3>([1, 70, 2], -1);
-    tf.grad((q) => gatedRetention(q as tf.Tensor4D, rows, rows, decay).output)(rows);
-  });
-  const kernels = launched.filter(({ name }) => name.startsWith('retention'));
+  tf.tidy(op);
+  return launched.filter(({ name }) => name.startsWith(prefix));
+}
+
+/** Each once, in its source. */
+function assertKernels(kernels: readonly KernelSpec[], prefix: string, parts: readonly string[]): void {
+  const names = [...new Set(kernels.map(({ name }) => name))];
   assert.equal(
-    [...new Set(kernels.map(({ name }) => name))],
-    ['contribution', 'recurrence', 'output', 'grad_query', 'grad_key', 'grad_decay'].map(
-      (part) => `retention_${part}`,
-    ),
+    names,
+    parts.map((part) => `${prefix}_${part}`),
   );
   for (const { file, name } of kernels) {
     assert.match(kernelSource(file).source, new RegExp(`KERNEL (__launch_bounds__\\(\\w+\\) )?${name}\\(`));
   }
+}
+
+test('every kernel of gated retention and its gradient is in the source that it is launched from', async () => {
+  const kernels = await kernelsOf('retention', () => {
+    const rows = fill(1, 70, 2, 24) as tf.Tensor4D;
+    const decay = fill(1, 70, 2) as tf.Tensor3D;
+    tf.grad((q) => gatedRetention(q as tf.Tensor4D, rows, rows, decay).output)(rows);
+  });
+  const parts = ['contribution', 'recurrence', 'output', 'grad_query', 'grad_key', 'grad_decay'];
+  assertKernels(kernels, 'retention', parts);
+});
+
+const DELTA_GRADIENT = ['grad_solve', 'grad_states', 'grad_back', 'grad_rows'];
+
+/** The gated delta rule and its gradient. */
+const delta = (key: number, value: number) => (): void => {
+  const [q, v] = [fill(1, 70, 2, key) as tf.Tensor4D, fill(1, 70, 2, value) as tf.Tensor4D];
+  const gates = fill(1, 70, 2) as tf.Tensor3D;
+  tf.grad((x) => gatedDeltaRule(x as tf.Tensor4D, q, v, gates, gates).output)(q);
+};
+
+test('every kernel of the gated delta rule and its gradient, too', async () => {
+  assertKernels(await kernelsOf('delta', delta(24, 40)), 'delta', ['solve', 'chunks', ...DELTA_GRADIENT]);
+});
+
+test('the gradient of the gated delta rule takes value columns in blocks, and no keys wider than 128', async () => {
+  const wide = (await kernelsOf('delta_grad', delta(128, 300))).map(({ name, head }) => [name, head]);
+  const widths = [128, 128, 128];
+  assert.equal(
+    wide,
+    widths.flatMap((head) => DELTA_GRADIENT.map((part) => [`delta_${part}`, head])),
+  );
+  assert.equal(await kernelsOf('delta_grad', delta(136, 24)), []);
+  // Keys of 128 and values of 24: the states have 128 columns, in blocks of 64, all of which are written.
+  const narrow = (await kernelsOf('delta_grad', delta(128, 24))).map(({ blocks }) => blocks);
+  assert.equal(narrow, [2, 2, 2, 2]);
 });
 
 test.after(async () => {

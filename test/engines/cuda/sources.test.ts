@@ -49,6 +49,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention_hopper_grad: HOPPER,
   delta: WIDE,
   delta_chunk: NARROW,
+  delta_grad: NARROW,
   gemv_chain: [
     ['bfloat16', 'sm_90a'],
     ['float16', 'sm_90a'],

@@ -27,6 +27,7 @@ const DESCRIBED = [
   ['retention_step', 'Shape', structs.RETENTION_STEP_SHAPE],
   ['delta', 'Shape', structs.DELTA_SHAPE],
   ['delta_chunk', 'Shape', structs.RETENTION_SHAPE],
+  ['delta_grad', 'Shape', structs.RETENTION_SHAPE],
   ['short_convolution', 'Shape', structs.CONVOLUTION_SHAPE],
   ['rotary', 'Turned', structs.TURNED],
 ] as const;

@@ -147,7 +147,8 @@ const SATURATED: readonly KernelCase[] = [0, 1, 0.5].map((beta) => ({
   reference: applyReference,
   gradients: true,
   cancels: true,
-  tolerance: { float32: 2e-4 },
+  // Differences of neighbours: in the emulator 1.5e-2 in bfloat16.
+  tolerance: { float32: 2e-4, bfloat16: 3e-2, float16: 4e-3 },
 })); // prettier-ignore
 
 const NOT_A_NUMBER: KernelCase = {

@@ -1,4 +1,4 @@
-/** The gated delta rule, by its recurrence or in chunks, and its gates. Its gradient is the composed one, in float32. */
+/** The gated delta rule, by its recurrence or in chunks, and its gates. */
 import { type DeltaAttributes, registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';

@@ -29,7 +29,7 @@ export function widthBlocks(width: number): WidthBlock[] {
 }
 
 /** The larger width, padded to what the source is compiled for. */
-function paddedWidth(keyWidth: number, valueWidth: number): number {
+export function paddedWidth(keyWidth: number, valueWidth: number): number {
   const width = Math.max(keyWidth, valueWidth);
   return [32, 64].find((padded) => padded >= width) ?? BLOCK;
 }
@@ -73,7 +73,7 @@ const stateBytes = ({ batch, heads, chunks, head }: Problem): number =>
   batch * heads * chunks * head * head * 2;
 
 /** Address of a block's first column in [B,T,H,width] tensors of 16 bits, and of its corner in float32 states. */
-const columns = (address: number, block: WidthBlock): number => address + block.offset * 2;
+export const columns = (address: number, block: WidthBlock): number => address + block.offset * 2;
 const corner = (address: number, { key, value, valuePitch }: Problem): number =>
   address === 0 ? 0 : address + (key.offset * valuePitch + value.offset) * 4;
 

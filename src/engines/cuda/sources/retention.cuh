@@ -20,11 +20,12 @@ struct Shape {
 };
 
 // Rows `first`, … of [B,T,H/group,width] into a tile, times `weights` (one a row) if given; zeros beyond time and width.
+template <int TILE_COLUMNS = HEAD>
 DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, int head, int group, int first, int width,
                       int pitch, const float* weights = nullptr) {
   const int heads = s.heads / group;
   head /= group;
-  const int packs = HEAD / 8;
+  constexpr int packs = TILE_COLUMNS / 8;
   for (int i = threadIdx.x; i < ROWS * packs; i += THREADS) {
     const int row = i / packs, column = i % packs * 8, t = first + row;
     Wide p = {};
@@ -41,7 +42,7 @@ DEVICE void load_tile(scalar* tile, const scalar* x, const Shape& s, int batch, 
         for (int j = 0; j < 8; j++) p.v[j] = from_float(to_float(p.v[j]) * weight);
       }
     }
-    *(Wide*)(tile + row * PITCH + column) = p;
+    *(Wide*)(tile + row * (TILE_COLUMNS + 8) + column) = p;
   }
 }
 // A chunk's state, [HEAD, HEAD] in storage, into a tile of HEAD rows.

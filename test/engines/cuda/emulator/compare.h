@@ -7,6 +7,7 @@
 #include <string>
 
 typedef std::vector<double> Values;
+typedef std::vector<float> Floats;
 static std::mt19937 generator(7);
 static int between(int least, int most) { return std::uniform_int_distribution<int>(least, most)(generator); }
 static double normal() {
