@@ -7,6 +7,8 @@ import type { backend_util, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import type { Graph } from './onnx.js';
 import type { BufferPool } from './pool.js';
 import type { OnnxRuntime, OnnxTensor } from './runtime.js';
+import { SharedArena } from './wasm/arena.js';
+import { Team } from './wasm/team.js';
 
 type Values = backend_util.BackendValues;
 export type Floats = Float32Array<ArrayBuffer>;
@@ -19,12 +21,29 @@ function byteLength(values: Values): number {
 
 export class CpuBackend extends MathBackendCPU {
   private readonly vectorsOfOnes = new Map<number, Float32Array>();
+  /** Reserved when it is first used; null where the system refuses it. */
+  private shared: { readonly arena: SharedArena; readonly team: Team } | null | undefined;
 
   constructor(
     readonly pool: BufferPool,
     private readonly onnxRuntime: OnnxRuntime | undefined,
+    private readonly threads = 1,
   ) {
     super();
+  }
+
+  /** Memory and threads of the attention kernels; null where the system refuses the memory. */
+  get attentionThreads(): { readonly arena: SharedArena; readonly team: Team } | null {
+    if (this.shared === undefined) {
+      const arena = SharedArena.create();
+      this.shared = arena ? { arena, team: new Team(arena, this.threads) } : null;
+    }
+    return this.shared;
+  }
+
+  /** Bytes of shared memory that no tensor uses. */
+  get sharedFreeBytes(): number {
+    return this.shared?.arena.freeBytes ?? 0;
   }
 
   /** For the native kernels, which are registered only where ONNX Runtime loads. */
@@ -41,7 +60,7 @@ export class CpuBackend extends MathBackendCPU {
     const dataId = {};
     this.hold(
       dataId,
-      ArrayBuffer.isView(values) && this.pool.owns(values) ? values.slice() : values,
+      ArrayBuffer.isView(values) && this.isReused(values) ? values.slice() : values,
       dtype,
       1,
     );
@@ -62,7 +81,7 @@ export class CpuBackend extends MathBackendCPU {
   /** A copy: the tensor's own memory will be reused when the tensor is disposed of. */
   override readSync(dataId: object): Values {
     const values = super.readSync(dataId);
-    return ArrayBuffer.isView(values) && this.pool.owns(values) ? values.slice() : values;
+    return ArrayBuffer.isView(values) && this.isReused(values) ? values.slice() : values;
   }
 
   override memory(): { unreliable: boolean; reasons: string[] } {
@@ -97,6 +116,24 @@ export class CpuBackend extends MathBackendCPU {
   /** The memory of an int32 tensor. */
   integers(tensor: TensorInfo): Int32Array {
     return this.data.get(tensor.dataId).values as Int32Array;
+  }
+
+  /**
+   * The memory of an int32 tensor that is to be changed in place, where the threads of the attention kernels can read it: it moves
+   * there at the first call, if there is room.
+   * @returns whether it moved
+   */
+  share(tensor: TensorInfo): boolean {
+    const data = this.data.get(tensor.dataId);
+    const values = data.values as Int32Array;
+    const arena = this.attentionThreads?.arena;
+    if (!arena || arena.owns(values)) return false;
+    const at = arena.take(values.byteLength);
+    if (at === undefined) return false;
+    const own = new Int32Array(arena.memory.buffer, at, values.length);
+    own.set(values);
+    data.values = own;
+    return true;
   }
 
   /** A vector of ones, kept for the next time. */
@@ -151,8 +188,19 @@ export class CpuBackend extends MathBackendCPU {
     if (held as Values | undefined) this.pool.countForeign(byteLength(held));
   }
 
+  /** Whether the memory of an array is given to other tensors when its own goes. */
+  private isReused(values: ArrayBufferView): boolean {
+    return this.pool.owns(values) || this.shared?.arena.owns(values) === true;
+  }
+
   private release(values: Values): void {
-    if (ArrayBuffer.isView(values) && this.pool.owns(values)) this.pool.give(values as Floats);
-    else this.pool.countForeign(-byteLength(values));
+    if (ArrayBuffer.isView(values) && this.pool.owns(values)) {
+      this.pool.give(values as Floats);
+      return;
+    }
+    // Tensors in shared memory are counted as foreign, as they were before they moved there.
+    if (ArrayBuffer.isView(values) && this.shared?.arena.owns(values))
+      this.shared.arena.give(values.byteOffset, values.byteLength);
+    this.pool.countForeign(-byteLength(values));
   }
 }

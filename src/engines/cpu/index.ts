@@ -42,7 +42,7 @@ export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
 function createEngine(name: string, threads: number): Engine {
   const pool = new BufferPool();
   const runtime = loadRuntime(threads);
-  const backend = new CpuBackend(pool, runtime);
+  const backend = new CpuBackend(pool, runtime, threads);
   registerKernels(name, runtime !== undefined);
   if (runtime) registerFusedKernels(name);
   registerBackend(name, () => backend);
@@ -53,11 +53,14 @@ function createEngine(name: string, threads: number): Engine {
     device: cpus()[0]?.model.trim() ?? 'CPU',
     storage: 'float32',
     threads: runtime ? threads : 1,
-    memory: () => pool.memory(),
+    memory: () => {
+      const memory = pool.memory();
+      return { ...memory, reservedBytes: memory.reservedBytes + backend.sharedFreeBytes };
+    },
     resetPeak: () => {
       pool.resetPeak();
     },
-    availableBytes: () => process.availableMemory() + pool.freeBytes,
+    availableBytes: () => process.availableMemory() + pool.freeBytes + backend.sharedFreeBytes,
     join: async (ranks) => (await import('../../distributed/mpi.js')).joinByMpi(ranks),
     synchronize: () => Promise.resolve(),
   };

@@ -7,7 +7,8 @@ import type { CompressedAttentionAttributes, FusedKernel } from '../../../ops/ke
 import type { CpuBackend, Floats } from '../backend.js';
 import { flashAttention } from './attention-flash.js';
 import { rowsFrom } from './attention-scores.js';
-import { type CodedHead, attendToCodes } from './compressed-decode.js';
+import { attendByTasks, noteInfinities } from './coded-tasks.js';
+import { attendToPages } from './compressed-decode.js';
 import { attendToBlock, emptySoftmax, finish } from './paged-decode.js';
 
 type Inputs = Readonly<Record<string, TensorInfo | undefined>>;
@@ -31,9 +32,18 @@ function arraysOf(backend: CpuBackend, inputs: Inputs, page: number | ''): CodeA
 }
 
 export const compressRows: FusedKernel<'CompressRows', CpuBackend> = (inputs, attrs, backend) => {
-  const { keys, values } = inputs;
+  const { keys, values, keyCodes, valueCodes, keyScales, valueScales } = inputs;
+  const moved = [keyCodes, valueCodes, keyScales, valueScales]
+    .map((x) => x && backend.share(x))
+    .includes(true);
   const raw = { key: backend.floats(keys), value: backend.floats(values) };
-  encodeRows(arraysOf(backend, inputs, ''), raw, keys.shape as unknown as Shape4, attrs);
+  const page = arraysOf(backend, inputs, '');
+  encodeRows(page, raw, keys.shape as unknown as Shape4, attrs);
+  if (attrs.type === 'float16') {
+    // What moved may be a copy of another page, of which nothing is known.
+    const groups = moved ? { group: 0, count: page.pageGroups } : attrs;
+    noteInfinities(page, { ...groups, heads: keys.shape[0] * (keys.shape[1] as number) });
+  }
   return [];
 };
 
@@ -73,24 +83,25 @@ interface Problem {
 /** One query a sequence: codes are read where they lie. */
 function attendOnce(backend: CpuBackend, { q, out, heads, pages, raw, attrs }: Problem): void {
   const [batch, , queryHeads, width] = q.shape as unknown as Shape4;
-  const { type, length, pageSize, scale, rawStart, rawRow } = attrs;
+  const { type, length, scale, rawStart, rawRow } = attrs;
   const group = queryHeads / heads;
   const softmax = emptySoftmax(batch * queryHeads, width);
   const scaled = backend.floats(q).map((value) => value * scale);
   const newest = Math.floor((length - 1) / GROUP) * GROUP;
-  for (let head = 0; head < batch * heads; head++) {
-    const queries = scaled.subarray(head * group * width, (head + 1) * group * width);
-    for (const [i, page] of pages.entries()) {
-      const groups = Math.min(pageSize, newest - i * pageSize) / GROUP;
-      const part: CodedHead = { type, page, head, groups, group, width, queries };
-      attendToCodes(backend, part, softmax);
+  const context = { type, pages, groups: newest / GROUP, heads: batch * heads, width, queries: scaled };
+  if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
+  const rows = length - newest;
+  const size = batch * heads * rows * width;
+  backend.withScratch([size, size], ([keys, values]) => {
+    for (let head = 0; head < batch * heads; head++) {
+      const from = (head * raw.rows + rawRow + newest - rawStart) * width;
+      const own = (x: Floats): Floats => x.subarray(from, from + rows * width);
+      keys.set(own(raw.key), head * rows * width);
+      values.set(own(raw.value), head * rows * width);
     }
-    const rows = length - newest;
-    const from = (head * raw.rows + rawRow + newest - rawStart) * width;
-    const own = (x: Floats): Floats => x.subarray(from, from + rows * width);
-    const block = { head, heads: 1, from: 0, count: 1, rows, group, width, queries };
-    attendToBlock(backend, { ...block, keys: own(raw.key), values: own(raw.value) }, softmax);
-  }
+    const block = { head: 0, heads: batch * heads, from: 0, count: 1, rows, group, width };
+    attendToBlock(backend, { ...block, queries: scaled, keys, values }, softmax);
+  });
   finish(softmax, backend.floats(out), width);
 }
 
