@@ -34,8 +34,10 @@ export interface Conversion {
   readonly tensors: number;
   /** Elements of all tensors. */
   readonly parameters: number;
-  /** Bytes of all tensors as they were stored in the source. */
-  readonly bytes: number;
+  /** Of all tensors as they were stored in the source. */
+  readonly sourceBytes: number;
+  /** Of the files in the destination. */
+  readonly writtenBytes: number;
 }
 
 /**
@@ -172,6 +174,9 @@ function checkOptions(
   }
 }
 
+const bytesIn = (directory: string): number =>
+  readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+
 /**
  * Rewrites a checkpoint in another format, a few megabytes at a time. Tensors keep their type and their bits unless
  * `dtype` asks for another. The destination appears when it is complete; in one that exists only files of a checkpoint are
@@ -209,7 +214,7 @@ export async function convertCheckpoint(
     ];
     return {
       ...{ from: checkpoint.format.name, to, config, tokenizer, remarks },
-      ...{ tensors: infos.length, parameters, bytes },
+      ...{ tensors: infos.length, parameters, sourceBytes: bytes, writtenBytes: bytesIn(destination) },
     };
   } finally {
     checkpoint.tensors.close();

@@ -1,9 +1,9 @@
 /** The help of every command as text, made once by the build: printing it takes no framework. */
 import type { Config } from '@oclif/core/config';
-import { Help } from '@oclif/core/help';
+import CommandLineHelp from './help.js';
 import { HELP_COLUMNS, ROOT_HELP } from './start.js';
 
-class TextHelp extends Help {
+class TextHelp extends CommandLineHelp {
   private text = '';
 
   protected override log(...words: string[]): void {
@@ -19,7 +19,11 @@ class TextHelp extends Help {
 
 /** Help texts without colors by the name of their command, and the list of commands as `ROOT_HELP`. */
 export async function helpTexts(config: Config): Promise<Map<string, string>> {
-  const help = new TextHelp(config, { maxWidth: HELP_COLUMNS, stripAnsi: true });
+  const help = new TextHelp(config, {
+    ...config.pjson.oclif.helpOptions,
+    maxWidth: HELP_COLUMNS,
+    stripAnsi: true,
+  });
   const texts = new Map([[ROOT_HELP, await help.of([])]]);
   for (const id of config.commandIDs) texts.set(id, await help.of([id]));
   return texts;

@@ -27,7 +27,8 @@ export async function loadPlugin({
   ignoreManifest = development,
 }: LoadOptions): Promise<Plugin> {
   const pjson = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as Plugin['pjson'];
-  if (development) pjson.oclif = { ...pjson.oclif, commands: './src/commands' };
+  if (development)
+    pjson.oclif = { ...pjson.oclif, commands: './src/commands', helpClass: './src/cli/help.ts' };
   const options = { root: packageRoot, pjson, ignoreManifest, errorOnManifestCreate: true, isRoot: true };
   const plugin = new Plugin(options);
   await plugin.load();

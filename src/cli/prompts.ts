@@ -7,6 +7,9 @@ export interface PromptFlags {
   readonly 'prompt-file'?: string;
 }
 
+/** The line end at the end of a file ends the file, not the prompt. */
+const withoutLineEnd = (text: string): string => text.replace(/\r?\n$/, '');
+
 /**
  * The prompts that were given, at least one.
  * @throws UsageError where there is none, or more than one way names them
@@ -32,9 +35,9 @@ async function readPrompt(argument: string | undefined, file: string | undefined
   }
   if (argument !== undefined) return argument;
   const { readText, readStream } = await import('../library/text.js');
-  if (file !== undefined) return [...readText(file)].join('');
+  if (file !== undefined) return withoutLineEnd([...readText(file)].join(''));
   if (process.stdin.isTTY) throw new UsageError('no prompt: give a text, --prompt-file FILE, or pipe one in');
-  const piped = (await readStream(process.stdin)).replace(/\n$/, '');
+  const piped = withoutLineEnd(await readStream(process.stdin));
   if (piped === '')
     throw new UsageError('no prompt: stdin is empty (give "" as the argument to begin a new text)');
   return piped;

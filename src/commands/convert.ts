@@ -24,9 +24,15 @@ const SCHEMA: Schema = {
     { name: 'tensors', kind: 'result', description: 'tensors copied', display: 'count' },
     { name: 'parameters', kind: 'result', description: 'elements of all tensors', display: 'count' },
     {
-      name: 'tensor_bytes',
+      name: 'source_bytes',
       kind: 'result',
       description: 'bytes of the tensors as they are read from the source',
+      display: 'bytes',
+    },
+    {
+      name: 'written_bytes',
+      kind: 'result',
+      description: 'bytes of the files in the destination',
       display: 'bytes',
     },
   ],
@@ -36,9 +42,9 @@ export default class Convert extends PlainCommand {
   static override summary = 'Rewrite a checkpoint in another layout.';
   static override description =
     'The layout of SOURCE is found out. Layouts: yoco (config.json and safetensors of this toolkit), official (params.json and ' +
-    'checkpoint.pth of the official YOCO code), huggingface (a Llama-architecture directory), fla (a YOCO of flash-linear-attention), meta (params.json and ' +
-    "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved), gguf (a file of llama.cpp, of Llama " +
-    'architecture; written as model.gguf). Tensors are copied one at a time and bit for bit, unless --dtype asks for another ' +
+    'checkpoint.pth of the official YOCO code), huggingface (a directory of Llama, Mistral, Qwen 2 or Qwen 3), fla (a YOCO of flash-linear-attention), meta (params.json and ' +
+    "consolidated.00.pth, Llama's original layout, whose rotary pairs are interleaved), gguf (a file of llama.cpp: Llama, " +
+    'Qwen 2 or Qwen 3; written as model.gguf). Tensors are copied one at a time and bit for bit, unless --dtype asks for another ' +
     'type; blocks of few bits in a GGUF file become float32. SOURCE may be a training run: its newest checkpoint is taken.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> runs/tiny-yoco released --to official',
@@ -110,7 +116,8 @@ export default class Convert extends PlainCommand {
       tokenizer: done.tokenizer,
       tensors: done.tensors,
       parameters: done.parameters,
-      tensor_bytes: done.bytes,
+      source_bytes: done.sourceBytes,
+      written_bytes: done.writtenBytes,
       status: 'ok',
     };
     process.stdout.write(printRows(SCHEMA, [row], flags.format, this.tableOptions()));

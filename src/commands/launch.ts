@@ -10,12 +10,19 @@ export default class Launch extends PlainCommand {
     'Starts the command after -- once per rank. GPUs talk by NCCL; with --engine cpu the processes talk by MPI and mpirun starts ' +
     'them. Lines on stderr are marked by rank; stdout has the results, which rank 0 prints. Signals go to all ranks. The first rank ' +
     'that fails ends the others, and its exit status is the exit status of launch. On several machines use torchrun, srun or mpirun.';
+  static override usage = '<%= command.id %> --ranks N [FLAGS] -- COMMAND [ARGUMENT...]';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --ranks 4 -- train --preset 160m --out runs/160m',
     '<%= config.bin %> <%= command.id %> --ranks 2 -- train --engine cpu --preset pico --steps 20',
   ];
   static override flags = {
-    ranks: Flags.integer({ description: 'processes to start', min: 1, max: 1024, required: true }),
+    ranks: Flags.integer({
+      description: 'processes to start',
+      min: 1,
+      max: 1024,
+      required: true,
+      helpValue: 'N',
+    }),
   };
 
   async run(): Promise<void> {

@@ -4,9 +4,9 @@ import { PlainCommand } from '../cli/plain-command.js';
 export default class Push extends PlainCommand {
   static override summary = 'Upload a checkpoint to the Hugging Face hub, with a model card.';
   static override description =
-    'DIR is a checkpoint, or a training run, of which the newest checkpoint is taken. It is opened and every weight is looked at before ' +
+    'DIRECTORY is a checkpoint, or a training run, of which the newest checkpoint is taken. It is opened and every weight is looked at before ' +
     'anything is sent. The repository is made where there is none. The card has the configuration, the recipe, the losses and the hashes of the ' +
-    'data; a README.md in DIR is taken in its place. Needs a token that may write: HF_TOKEN, or what huggingface-cli login has left.';
+    'data; a README.md in it is taken in its place. Needs a token that may write: HF_TOKEN, or what huggingface-cli login has left.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> runs/books owner/books --license mit --private',
     '<%= config.bin %> <%= command.id %> runs/books owner/books --dry-run',

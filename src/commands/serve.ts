@@ -97,10 +97,10 @@ export default class Serve extends PlainCommand {
     if (flags['api-key'] === '') throw new UsageError('--api-key is empty: give a key, or leave it out');
     if (flags['max-body'] === 0)
       throw new UsageError('--max-body 0 takes no request: give a size such as 4MB');
-    const { chooseModel } = await import('../library/models.js');
+    const { chooseShipped, onlyModel } = await import('../library/models.js');
     const { describeTokens, loadCandidates } = await import('../library/generation.js');
     const { startChosenEngine } = await import('../library/engines.js');
-    const choice = chooseModel(await modelSelection(flags));
+    const choice = onlyModel(chooseShipped('language', await modelSelection(flags)));
     const [candidate] = await loadCandidates([choice], flags);
     if (candidate === undefined) return;
     const { note, detail } = this.reports();

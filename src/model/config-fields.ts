@@ -19,11 +19,15 @@ export interface FieldReader {
   rejectUnknown(known: readonly string[]): void;
 }
 
-export function readFields(input: object, path = ''): FieldReader {
+/**
+ * @param path of the object in errors
+ * @param what is read, in errors
+ */
+export function readFields(input: object, path = '', what = 'configuration'): FieldReader {
   const values = input as Readonly<Record<string, unknown>>;
   const fail = (name: string, expected: string): never => {
     const found = values[name] !== undefined ? `found ${JSON.stringify(values[name])}` : 'it is missing';
-    throw new UsageError(`configuration: ${path}${name} must be ${expected}, ${found}`);
+    throw new UsageError(`${what}: ${path}${name} must be ${expected}, ${found}`);
   };
   const has = (name: string): boolean => values[name] !== undefined && values[name] !== null;
   const number = (name: string, fallback: number | undefined): unknown =>
@@ -74,14 +78,12 @@ export function readFields(input: object, path = ''): FieldReader {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         return fail(name, 'an object');
       }
-      return readFields(value, `${path}${name}.`);
+      return readFields(value, `${path}${name}.`, what);
     },
     rejectUnknown(known) {
       const stranger = Object.keys(values).find((name) => has(name) && !known.includes(name));
       if (stranger === undefined) return;
-      throw new UsageError(
-        `configuration: unknown field ${path}${stranger}; the fields are ${known.map((name) => path + name).join(', ')}`,
-      );
+      throw new UsageError(`${what}: unknown field ${path}${stranger}; the fields are ${known.join(', ')}`);
     },
   };
 }

@@ -132,15 +132,15 @@ function readStages(input: RecipeInput, task: TaskName, defaults: TaskDefaults):
   const { stages, steps, batch, length, items, ropeTheta, documents, longDocuments } = input;
   if (items !== undefined && !isRecallTaskName(task))
     throw new UsageError(`items are of the recall tasks: ${RECALL_TASK_NAMES.join(', ')}`);
-  if (ropeTheta !== undefined) readFields({ ropeTheta }).positiveNumber('ropeTheta');
+  if (ropeTheta !== undefined) readFields({ ropeTheta }, '', 'recipe').positiveNumber('ropeTheta');
   const shared = { ropeTheta, documents, longDocuments };
   if (stages === undefined) {
     const sized = batch !== undefined || length !== undefined;
     if (task === 'needle' && !sized) {
-      const count = readFields({ steps }).positiveInteger('steps', defaults.steps);
+      const count = readFields({ steps }, '', 'recipe').positiveInteger('steps', defaults.steps);
       return completeStages(needleStages(count), defaults, shared);
     }
-    if (items !== undefined) readFields({ items }).positiveInteger('items');
+    if (items !== undefined) readFields({ items }, '', 'recipe').positiveInteger('items');
     const own = items === undefined ? {} : { minItems: items, maxItems: items };
     return completeStages([{ steps, batch, length, ...own }], defaults, shared, () => '');
   }
@@ -212,7 +212,7 @@ function requireCountable(stages: readonly RecipeStage[], accumulate: number): v
  * @throws UsageError naming the field and what it may be
  */
 export function createRecipe(input: RecipeInput = {}): Recipe {
-  const fields = readFields(input);
+  const fields = readFields(input, '', 'recipe');
   fields.rejectUnknown(FIELDS);
   const task = fields.choice('task', TASKS, 'text');
   const defaults = defaultsOf(task);

@@ -94,7 +94,7 @@ export function completeStages(
   shared: SharedFields,
   path: (index: number) => string = (index) => `stages.${index}.`,
 ): RecipeStage[] {
-  const readers = inputs.map((input, index) => readFields(input, path(index)));
+  const readers = inputs.map((input, index) => readFields(input, path(index), 'recipe'));
   const sizes = readers.map((fields) => readSizes(fields, defaults));
   return readers.map((fields, index) => {
     const size = sizes[index] as Stage;

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { convertCheckpoint } from '../../src/checkpoint/convert.js';
@@ -31,12 +32,16 @@ const roundTrips = [
   ['scaled', 'meta', 'BF16'],
 ] as const;
 
+const sizeOf = (directory: string): number =>
+  Buffer.concat(readdirSync(directory).map((name) => readFileSync(join(directory, name)))).length;
+
 for (const [model, format, dtype] of roundTrips) {
   test(`${model} goes to ${format} and back in ${dtype} bit for bit`, async () => {
     const source = await makeCheckpoint(at('source'), SMALL[model] ?? {}, { dtype });
     const made = await convertCheckpoint(source, at('there'), { to: format, maxShardBytes: 3000 });
     assert.is(described(at('there')).format.name, format);
     assert.equal([made.from, made.to], ['yoco', format]);
+    assert.is(made.writtenBytes, sizeOf(at('there')));
     assert.equal(contents(at('there')), contents(source));
     await convertCheckpoint(at('there'), at('back'), { to: 'yoco' });
     assert.equal(contents(at('back')), contents(source));

@@ -34,8 +34,18 @@ test('an error of ours that nobody foresaw keeps its stack', () => {
 test('unknown commands, flags and missing arguments are wrong usage, in one line', async () => {
   const cases: [string[], RegExp][] = [
     [['trian'], /^yoco: no command 'trian' \(did you mean 'train'\?\); the commands are .*reproduce.*\n$/],
-    [['reproduce', 'laptop', '--frobnicate'], /^yoco: Nonexistent flag: --frobnicate\n$/],
-    [['reproduce'], /^yoco: Missing 1 required arg: experiment .*\n$/],
+    [['reproduce', 'laptop', '--frobnicate'], /^yoco: no flag --frobnicate; --help lists the flags\n$/],
+    [
+      ['train', '--step', '3'],
+      /^yoco: no flag --step \(did you mean '--steps'\?\); --help lists the flags\n$/,
+    ],
+    [['reproduce'], /^yoco: EXPERIMENT is missing: name of a file in experiments\/, or a path\n$/],
+    [['data'], /^yoco: ACTION is missing: what to do \(list\|fetch\)\n$/],
+    [['convert'], /^yoco: SOURCE is missing: checkpoint .*; DESTINATION is missing: directory to write\n$/],
+    [['convert', 'a', 'b'], /^yoco: --to is missing: layout to write \(yoco\|.*\|gguf\)\n$/],
+    [['launch', '--', 'train'], /^yoco: --ranks is missing: processes to start\n$/],
+    [['generate', 'x', '--batch', '2'], /^yoco: --batch needs --prompts\n$/],
+    [['report', 'x', '--port', '1', '--host', 'y'], /^yoco: --host needs --serve --port needs --serve\n$/],
   ];
   for (const [argv, line] of cases) {
     const { stderr, stdout, exitCode } = await runCli(...argv);

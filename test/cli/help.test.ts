@@ -20,8 +20,19 @@ test('the texts that the build leaves are what each command says', async () => {
   }
   for (const [name, text] of texts) {
     assert.match(text, /^USAGE$/m, name);
+    assert.not.match(text, /\| *\]|\| +\|/, `${name}: usage`);
     assert.not.match(text, /\u001B/, name);
   }
+});
+
+test('the line of usage has arguments and required flags, no others', async () => {
+  const texts = await helpTexts(await loadConfig({ development: true }));
+  const usageOf = (name: string): string =>
+    (/^USAGE\n([^]*?)\n\n/m.exec(texts.get(name) ?? '')?.[1] ?? '').replace(/\s+/g, ' ').trim();
+  assert.is(usageOf('generate'), '$ yoco generate [PROMPT] [FLAGS]');
+  assert.is(usageOf('data'), '$ yoco data ACTION [NAME...] [FLAGS]');
+  assert.match(usageOf('convert'), /^\$ yoco convert SOURCE DESTINATION --to yoco\|.*\|gguf \[FLAGS\]$/);
+  assert.is(usageOf('launch'), '$ yoco launch --ranks N [FLAGS] -- COMMAND [ARGUMENT...]');
 });
 
 test('only a command line that asks for help and nothing else is answered by a text', () => {

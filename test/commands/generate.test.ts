@@ -60,6 +60,15 @@ test('several prompts are answered one a line, each as if it were alone', async 
   }
 });
 
+test('the line end of a file is not of the prompt, as on stdin', async () => {
+  const alone = await answers('one', '--format', 'json');
+  for (const text of ['one', 'one\n', 'one\r\n']) {
+    assert.equal(await answers('--prompt-file', file(text), '--format', 'json'), alone);
+  }
+  const [longer] = await answers('--prompt-file', file('one\n\n'), '--format', 'json');
+  assert.is(longer?.prompt, 'one\n');
+});
+
 test('prompts that cannot be meant are refused in one line', async () => {
   const cases: [string[], RegExp][] = [
     [['--prompts', file('one\n'), '--format', 'text'], /JSON lines: give --format json/],

@@ -195,7 +195,7 @@ export function requireKnownToGguf(config: ModelConfig): TransformerConfig {
   if (config.architecture !== 'transformer') {
     throw new UsageError(
       config.architecture === 'yoco'
-        ? 'GGUF has no YOCO architecture: use --to yoco or --to official'
+        ? 'GGUF has no YOCO architecture: use --to yoco, --to official or --to fla'
         : `GGUF has no architecture ${quote(architectureName(config))}: use --to yoco`,
     );
   }

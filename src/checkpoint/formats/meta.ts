@@ -164,7 +164,7 @@ function paramsOf(config: ModelConfig): Fields {
   if (config.architecture !== 'transformer') {
     throw new UsageError(
       config.architecture === 'yoco'
-        ? "Meta's layout has no YOCO architecture: use --to yoco or --to official"
+        ? "Meta's layout has no YOCO architecture: use --to yoco, --to official or --to fla"
         : `Meta's layout has no architecture ${quote(architectureName(config))}: use --to yoco`,
     );
   }

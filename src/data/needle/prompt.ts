@@ -115,7 +115,7 @@ export function buildNeedlePrompt(task: NeedleSpec, haystack: Haystack, tokenize
   const fixed = [opening, question, ...blocks].reduce((sum, { length }) => sum + length, 0);
   if (fixed > context) {
     throw new UsageError(
-      `a context of ${context} tokens is too short: instruction, ${lines.length} hidden lines and question take ${fixed}`,
+      `a context of ${context} tokens is too short: instruction, hidden lines (${lines.length}) and question take ${fixed}`,
     );
   }
   const end = haystack.sentenceStart(random.below(haystack.sentences));

@@ -191,7 +191,7 @@ function checkPrompts(run: NeedleRun, parts: readonly Part[]): void {
   }
   if (count === 0) return;
   run.note(
-    `warning: ${count} needles are more than ${OFF} points from their depth, since ${run.haystack.name} has few ends of ` +
+    `warning: needles more than ${OFF} points from their depth: ${count}, since ${run.haystack.name} has few ends of ` +
       `sentences: ${line} at worst; column placed_depth has the depths reached`,
   );
 }
