@@ -9,6 +9,14 @@ import { median } from '../../src/sweep/statistics.js';
 import { trainer } from '../training-step.js';
 import { counted } from './counted.js';
 import { openSession } from './session.js';
+import {
+  LAST_LOSS,
+  MODEL,
+  PEAK_BYTES,
+  SECONDS,
+  TOKENS_PER_SECOND,
+  TOKENS_PER_STEP,
+} from './training-columns.js';
 
 const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 8, 3];
 /** Bytes of a parameter as layers read it. */
@@ -17,17 +25,11 @@ const STORED = 2;
 const schema = {
   name: 'ranks-training',
   columns: [
-    { name: 'model', kind: 'key', description: 'preset' },
-    { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
+    ...MODEL,
     { name: 'ranks', kind: 'key', description: 'GPUs that train together' },
-    { name: 'tokens_per_step', kind: 'result', description: 'of all ranks' },
-    {
-      name: 'seconds',
-      kind: 'timing',
-      description: 'one step of `yoco train`: losses, gradients, clipping, AdamW; median of the first rank',
-      digits: 6,
-    },
-    { name: 'tokens_per_second', kind: 'timing', description: 'of all ranks', digits: 0 },
+    TOKENS_PER_STEP,
+    SECONDS,
+    TOKENS_PER_SECOND,
     { name: 'speedup', kind: 'timing', description: 'over one rank in the same run', digits: 3 },
     {
       name: 'optimizer_bytes',
@@ -37,18 +39,8 @@ const schema = {
     },
     { name: 'optimizer_share', kind: 'timing', description: 'of that of one rank alone', digits: 3 },
     { name: 'sent_bytes', kind: 'timing', description: 'by one rank in a step', display: 'bytes' },
-    {
-      name: 'peak_bytes',
-      kind: 'timing',
-      description: 'largest sum of all tensors, of the first rank',
-      display: 'bytes',
-    },
-    {
-      name: 'last_loss',
-      kind: 'timing',
-      description: 'nats per token, the same tokens again and again',
-      digits: 4,
-    },
+    PEAK_BYTES,
+    LAST_LOSS,
   ],
 } as const;
 

@@ -10,6 +10,7 @@ import { median } from '../../src/sweep/statistics.js';
 import { trainer } from '../training-step.js';
 import { counted } from './counted.js';
 import { openSession } from './session.js';
+import { MODEL, PEAK_BYTES, TOKENS_PER_SECOND } from './training-columns.js';
 
 /** Sequences beyond this take one step, which is timed; shorter ones three after a first. */
 const ONCE = 2 ** 19;
@@ -18,8 +19,7 @@ const STORED = 2;
 const schema = {
   name: 'sequence-training',
   columns: [
-    { name: 'model', kind: 'key', description: 'preset' },
-    { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
+    ...MODEL,
     { name: 'context', kind: 'key', description: 'tokens of a sequence' },
     { name: 'ranks', kind: 'result', description: 'GPUs that divide it' },
     {
@@ -53,13 +53,8 @@ const schema = {
       description: 'one step; median of three, of the longest sequences of one',
       digits: 4,
     },
-    { name: 'tokens_per_second', kind: 'timing', description: 'of all ranks', digits: 0 },
-    {
-      name: 'peak_bytes',
-      kind: 'timing',
-      description: 'largest sum of all tensors, of the first rank',
-      display: 'bytes',
-    },
+    TOKENS_PER_SECOND,
+    PEAK_BYTES,
     { name: 'loss', kind: 'timing', description: 'nats per token of the first rank', digits: 4 },
   ],
 } as const;

@@ -7,6 +7,14 @@ import * as tf from '../../src/tf.js';
 import { trainer } from '../training-step.js';
 import { cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
+import {
+  LAST_LOSS,
+  MODEL,
+  PEAK_BYTES,
+  SECONDS,
+  TOKENS_PER_SECOND,
+  TOKENS_PER_STEP,
+} from './training-columns.js';
 
 const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 6, 3];
 const SIZE = 8192;
@@ -16,16 +24,10 @@ const BACKLOG = 60;
 const schema = {
   name: 'training-rate',
   columns: [
-    { name: 'model', kind: 'key', description: 'preset' },
-    { name: 'architecture', kind: 'key', description: 'yoco or transformer' },
-    { name: 'tokens_per_step', kind: 'result', description: 'batch times length' },
-    {
-      name: 'seconds',
-      kind: 'timing',
-      description: 'one step of `yoco train`: losses, gradients, clipping, AdamW; median',
-      digits: 6,
-    },
-    { name: 'tokens_per_second', kind: 'timing', description: 'tokens over seconds', digits: 0 },
+    ...MODEL,
+    TOKENS_PER_STEP,
+    SECONDS,
+    TOKENS_PER_SECOND,
     {
       name: 'flops_per_second',
       kind: 'timing',
@@ -40,8 +42,8 @@ const schema = {
     },
     { name: 'share', kind: 'timing', description: 'of the product rate', digits: 3 },
     { name: 'first_loss', kind: 'timing', description: 'nats per token', digits: 4 },
-    { name: 'last_loss', kind: 'timing', description: 'the same tokens again and again', digits: 4 },
-    { name: 'peak_bytes', kind: 'timing', description: 'largest sum of all tensors' },
+    LAST_LOSS,
+    PEAK_BYTES,
   ],
 } as const;
 
