@@ -14,8 +14,8 @@ export interface CreateOptions {
   readonly initialValues?: InitialValues;
   /**
    * Ranks over which sequences are divided; default: none. Each makes the same model. `extend`, `prefill` and `decode` take the
-   * same tokens on every rank and give the same logits; `forward`, `loss` and `objective` take a rank's slices of the sequences,
-   * which lie one after the other in the order of ranks, and give what belongs to them.
+   * same tokens on every rank and give the same logits; `forward`, `loss` and `objective` take a rank's part of the sequences,
+   * the columns that `stretches` names, and give what belongs to them.
    */
   readonly ranks?: Communicator;
 }

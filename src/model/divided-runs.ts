@@ -4,13 +4,45 @@ import * as tf from '../tf.js';
 import { FROM_START, type Rows } from './layers/heads.js';
 import type { LogitsWanted } from './language-model.js';
 
-/** Where the `time` tokens of a pass stand: they are whole sequences, or this rank's slices of them. */
-export function passRows(time: number, positions: Int32Array | null, { rank, size }: Communicator): Rows {
-  if (size === 1) return FROM_START;
+/** Columns of a sequence that follow each other. */
+export interface Stretch {
+  readonly from: number;
+  readonly count: number;
+}
+
+/**
+ * The `time` tokens of a sequence that this rank has in a pass, in their order. Of N ranks rank r has slice r of N. Where attention
+ * alone mixes positions it has slices r and 2N - 1 - r of 2N, so that all ranks have as many pairs of queries and keys to compute
+ * (zigzag: Llama 3, arXiv 2407.21783, section 3.3.2). What is handed from slice to slice needs them in their order.
+ */
+export function ownStretches(time: number, { rank, size }: Communicator, attendsOnly: boolean): Stretch[] {
+  if (size === 1 || !attendsOnly || time % 2 !== 0) return [{ from: rank * time, count: time }];
+  const count = time / 2;
+  return [rank, 2 * size - 1 - rank].map((slice) => ({ from: slice * count, count }));
+}
+
+/** Where the tokens [B, T] of a pass stand: they are whole sequences, or this rank's stretches of them. */
+export function passRows(
+  [batch, time]: readonly [number, number],
+  positions: Int32Array | null,
+  ranks: Communicator,
+  attendsOnly: boolean,
+): Rows {
+  if (ranks.size === 1) return FROM_START;
   if (positions !== null) {
     throw new RangeError('losses at chosen positions are not computed of sequences divided over ranks');
   }
-  return { start: rank * time, positions: null, isSlice: true };
+  const [first, second] = ownStretches(time, ranks, attendsOnly);
+  const rows: Rows = { start: first?.from ?? 0, positions: null, isSlice: true };
+  if (second === undefined) return rows;
+  const row = [first, second].flatMap((stretch) =>
+    Array.from({ length: time / 2 }, (_, i) => (stretch?.from ?? 0) + i),
+  );
+  return {
+    ...rows,
+    positions: Int32Array.from({ length: batch * time }, (_, i) => row[i % time] ?? 0),
+    second: second.from,
+  };
 }
 
 export interface DividedRun {

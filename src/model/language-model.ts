@@ -2,6 +2,7 @@
 import type { CacheType } from '../ops/index.js';
 import type * as tf from '../tf.js';
 import type { ModelCache } from './state/state-cache.js';
+import type { Stretch } from './divided-runs.js';
 import type { ModelConfig } from './config.js';
 
 export interface CacheOptions {
@@ -75,6 +76,12 @@ export interface LanguageModel {
   readonly parameters: ReadonlyMap<string, tf.Variable>;
   /** Tokens of a prompt to compute at a time: `defaultChunkSize` of `costs.ts`, for each of the ranks that divide sequences. */
   readonly chunkTokens: number;
+
+  /**
+   * The columns of sequences of `length` tokens that `forward`, `loss` and `objective` take, in their order: all, unless ranks divide
+   * the sequences, which then have as many each.
+   */
+  stretches(length: number): readonly Stretch[];
 
   /** Logits [B, T, V] of tokens, int32 [B, T]. */
   forward(tokens: tf.Tensor2D): tf.Tensor3D;

@@ -30,7 +30,7 @@ import type {
   PackedSequence,
   PrefillOptions,
 } from './language-model.js';
-import { dividedRuns, joinLogits } from './divided-runs.js';
+import { dividedRuns, joinLogits, type Stretch } from './divided-runs.js';
 import type { Rows } from './layers/heads.js';
 import { PackedBatch } from './packed-batch.js';
 import { flatten } from './rows.js';
@@ -63,6 +63,10 @@ export class Model implements LanguageModel {
 
   get parameters(): ReadonlyMap<string, tf.Variable> {
     return this.weights.variables;
+  }
+
+  stretches(length: number): readonly Stretch[] {
+    return this.stack.stretches(length);
   }
 
   get chunkTokens(): number {

@@ -39,6 +39,8 @@ export interface Parts {
   readonly list: readonly Part[];
   /** As in `Layout`. */
   readonly exit: number;
+  /** Whether only attention to all positions before mixes positions: nothing is handed from slice to slice. */
+  readonly attendsOnly: boolean;
   /** Empty memories of a cache. */
   memories(options: MemoryOptions): Memory[];
   /** Empty memories of a pass over whole sequences. */
@@ -65,6 +67,10 @@ export function buildParts(config: ModelConfig, weights: Weights, ranks: Communi
       shares: sharesOf(part),
     })),
     exit: layout.exit,
+    attendsOnly: keepers.every(({ word, isRead }) => {
+      const memory = presentFor(word as Keeper, config, isRead);
+      return memory instanceof PresentKeys && memory.window === null;
+    }),
     memories(options) {
       const own = ranks.size === 1 ? options : shareOfRank(options, ranks);
       const memories = keepers.map(({ word }) => memoryFor(word as Keeper, config, own));

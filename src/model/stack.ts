@@ -8,7 +8,7 @@ import type { Communicator } from '../distributed/communicator.js';
 import type * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
 import { conventionsOf } from './conventions.js';
-import { passRows } from './divided-runs.js';
+import { ownStretches, passRows, type Stretch } from './divided-runs.js';
 import type { ExtendOptions, LogitsWanted } from './language-model.js';
 import type { Rows } from './layers/heads.js';
 import type { Readout } from './layers/readout.js';
@@ -53,6 +53,11 @@ export class Stack {
     return this.parts.memories(options);
   }
 
+  /** What this rank computes of sequences of `length` tokens in a pass. */
+  stretches(length: number): Stretch[] {
+    return ownStretches(length / this.ranks.size, this.ranks, this.parts.attendsOnly);
+  }
+
   /**
    * Hidden states before the final norm, [B, T, dim], or [B, P, dim] at `positions`; nothing is cached.
    * @param recompute keep only the layers' inputs for the backward pass
@@ -61,12 +66,12 @@ export class Stack {
     const { exit } = this.parts;
     const memories = this.parts.present();
     const readouts = this.parts.readouts();
-    const first = passRows(tokens.shape[1], positions, this.ranks);
+    const first = passRows(tokens.shape, positions, this.ranks, this.parts.attendsOnly);
     const pick = (x: tf.Tensor3D): tf.Tensor3D => (positions ? pickRows(x, positions) : x);
     const all: Pass = { rows: first, memories, readouts, recompute, embed: () => this.embed(tokens) };
     const some = (): Pass => ({
       ...ofRows(all, pick),
-      rows: { ...first, positions },
+      rows: { ...first, positions: positions ?? first.positions },
       embed: () => pick(this.embed(tokens)),
     });
     try {

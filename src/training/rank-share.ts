@@ -1,6 +1,7 @@
 /** What a rank takes of a batch, and what comes together of all ranks. */
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { RunError, UsageError } from '../errors.js';
+import type { LanguageModel } from '../model/language-model.js';
 import { addSums, noLosses, type LossSums } from './step.js';
 import type { Batch, Stage } from './task.js';
 
@@ -69,10 +70,14 @@ export function rowsOfGroup(batch: Batch, { data: { rank, size } }: RankGrid): B
 }
 
 /**
- * The columns of a batch that this rank computes, in the order of the ranks of its group.
+ * The columns of a batch that this rank computes with its model.
  * @throws UsageError for a batch with losses at chosen positions, or of a length that is no multiple
  */
-export function columnsOfRank<B extends Batch>(batch: B, { rank, size }: Communicator): B {
+export function columnsOfRank<B extends Batch>(
+  batch: B,
+  { size }: Pick<Communicator, 'size'>,
+  model: Pick<LanguageModel, 'stretches'>,
+): B {
   if (size === 1) return batch;
   if (batch.positions !== null) {
     throw new UsageError(
@@ -81,11 +86,16 @@ export function columnsOfRank<B extends Batch>(batch: B, { rank, size }: Communi
   }
   requireEvenLength(batch.length, { size });
   const length = batch.length / size;
+  const stretches = model.stretches(batch.length);
   const part = <T extends Values>(values: T): T => {
     const own = new (values.constructor as new (count: number) => T)(batch.rows * length);
+    let filled = 0;
     for (let row = 0; row < batch.rows; row++) {
-      const from = row * batch.length + rank * length;
-      own.set(values.subarray(from, from + length), row * length);
+      for (const { from, count } of stretches) {
+        const start = row * batch.length + from;
+        own.set(values.subarray(start, start + count), filled);
+        filled += count;
+      }
     }
     return own;
   };
@@ -130,6 +140,7 @@ export function gatherStep(
  */
 export async function dealtLosses<B extends Batch>(
   { world, data, sequence }: RankGrid,
+  model: Pick<LanguageModel, 'stretches'>,
   batches: Iterable<B>,
   measure: (batch: B) => Promise<LossSums>,
 ): Promise<LossSums[]> {
@@ -137,7 +148,7 @@ export async function dealtLosses<B extends Batch>(
   let count = 0;
   for (const batch of batches) {
     if (count % data.size === data.rank) {
-      own.push([count, encoded(await measure(columnsOfRank(batch, sequence)))]);
+      own.push([count, encoded(await measure(columnsOfRank(batch, sequence, model)))]);
     }
     count += 1;
   }

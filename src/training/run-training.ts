@@ -250,7 +250,7 @@ class Loop {
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
       if (done > 0) await setImmediate();
       const batch = task.next(stage);
-      sum.add(columnsOfRank(rowsOfGroup(batch, grid), grid.sequence));
+      sum.add(columnsOfRank(rowsOfGroup(batch, grid), grid.sequence, this.model));
       const filled = batch.filled ?? batch.rows * batch.length;
       tokens += filled;
       flops += filled * cost.trainFlopsPerToken(batch.length);
@@ -270,7 +270,7 @@ class Loop {
     const { task, grid } = this.options;
     if (!this.isMeasured()) return { text: null, answer: null, cells: [] };
     const batches = [...task.heldOut()];
-    const measured = await dealtLosses(grid, batches, async (batch) => {
+    const measured = await dealtLosses(grid, this.model, batches, async (batch) => {
       await setImmediate();
       return measureLosses(this.model, batch);
     });

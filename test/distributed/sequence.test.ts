@@ -14,11 +14,12 @@ const worker = fileURLToPath(new URL('sequence-worker.ts', import.meta.url));
 
 /**
  * Layouts that talk in every way: states, windows, attention of all to all, keys that others read. Three ranks have one with a
- * neighbour on either side.
+ * neighbour on either side; four have parts in zigzag whose order is not that of two.
  */
 const SIZES: readonly (readonly [size: number, names: readonly string[]])[] = [
   [2, ['window of one', 'unstacked yoco', 'cla3', 'custom', 'sambay', 'yoco, gated delta net']],
   [3, ['sliding window', 'interleaved']],
+  [4, ['transformer']],
 ];
 
 for (const [size, names] of SIZES) {

@@ -88,6 +88,10 @@ export class StubModel implements LanguageModel {
     this.config = createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize });
   }
 
+  stretches(length: number): { from: number; count: number }[] {
+    return [{ from: 0, count: length }];
+  }
+
   get chunkTokens(): number {
     return defaultChunkSize(this.config);
   }

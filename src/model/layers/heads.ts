@@ -11,6 +11,8 @@ export interface Rows {
   readonly positions: Int32Array | null;
   /** Whether these are this rank's part of a longer run, of which every rank has as many rows, one rank after the other. */
   readonly isSlice?: boolean;
+  /** Position of the first row of the second half, where a slice is two stretches of the run (`divided-runs.ts`). */
+  readonly second?: number;
 }
 
 /** Rows from the first position on. */

@@ -56,6 +56,22 @@ export interface PassedKeys extends KeyValueMemory {
   another(): PassedKeys;
 }
 
+/** Attention of the rows to what they see of the keys; rows of two stretches in two parts. */
+function attendRows(
+  q: tf.Tensor4D,
+  [keys, values]: readonly [tf.Tensor4D, tf.Tensor4D],
+  { start, second, positions }: Rows,
+  window: number | null,
+): tf.Tensor4D {
+  if (second === undefined) return causalAttention(q, keys, values, { window, positions });
+  const count = q.shape[1] / 2;
+  const parts = [start, second].map((from, i) => {
+    const seen = (x: tf.Tensor4D): tf.Tensor4D => sliceAxis(x, 1, 0, from + count);
+    return causalAttention(sliceAxis(q, 1, i * count, count), seen(keys), seen(values));
+  });
+  return tf.concat(parts, 1);
+}
+
 /** The keys and values of the pass. */
 export class PresentKeys extends PresentMemory implements PassedKeys {
   private held: [keys: tf.Tensor4D, values: tf.Tensor4D] | null = null;
@@ -102,19 +118,21 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
     this.hold(...this.upTo(rows, keys, v));
   }
 
-  /** All keys and values that the rows see: the queries of a slice are then the last of them. */
-  private upTo({ start }: Rows, keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
+  /** All keys and values that the rows see: the queries of a slice, or of its second stretch, are then the last of them. */
+  private upTo({ start, second }: Rows, keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
     const { ranks } = this;
     if (ranks === null) return [keys, values];
-    const seen = start + keys.shape[1];
-    const gathered = (own: tf.Tensor4D): tf.Tensor4D => sliceAxis(gatherSlices(own, ranks), 1, 0, seen);
+    const time = keys.shape[1];
+    const seen = second === undefined ? start + time : second + time / 2;
+    const gathered = (own: tf.Tensor4D): tf.Tensor4D =>
+      sliceAxis(gatherSlices(own, ranks, second === undefined ? 1 : 2), 1, 0, seen);
     return [gathered(keys), gathered(values)];
   }
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const queries = rotation === null ? q : rotary(q, rotationAt(rows, rotation));
     if (rotation !== null) q.dispose();
-    return causalAttention(queries, ...this.keysAndValues, { positions: rows.positions });
+    return attendRows(queries, this.keysAndValues, rows, null);
   }
 
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
@@ -122,7 +140,7 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
     if (rotation !== null) tf.dispose([q, k]);
     const all = this.upTo(rows, keys, v);
     if (this.isRead) this.hold(...all);
-    return causalAttention(queries, ...all, { window: this.window, positions: rows.positions });
+    return attendRows(queries, all, rows, this.window);
   }
 
   private hold(keys: tf.Tensor4D, values: tf.Tensor4D): void {

@@ -1,33 +1,59 @@
 /**
- * Ops of ranks that each hold a slice of the same sequences: rank r of N has positions r T to (r + 1) T - 1. Every rank calls
- * them in the same order, in the backward pass too, which is the order of the tape reversed.
+ * Ops of ranks that each hold a slice of the same sequences: rank r of N has positions r T to (r + 1) T - 1, or two halves of a slice
+ * at two places. Every rank calls them in the same order, in the backward pass too, which is the order of the tape reversed.
  */
 import type { Communicator } from '../../distributed/communicator.js';
 import * as tf from '../../tf.js';
 import { differentiable } from '../dispatch.js';
 
 /**
- * The slices of all ranks, one after the other. The gradient of a slice is the sum of what all ranks make of it.
+ * The slices of all ranks in the order of their positions. The gradient of a slice is the sum of what all ranks make of it.
  * @param x [B, T, H, D]
+ * @param stretches 1: slices one after the other; 2: rank r has as its halves parts r and 2N - 1 - r of 2N
  * @returns [B, N T, H, D]
  */
-export function gatherSlices(x: tf.Tensor4D, ranks: Communicator): tf.Tensor4D {
+export function gatherSlices(x: tf.Tensor4D, ranks: Communicator, stretches: 1 | 2 = 1): tf.Tensor4D {
   const { shape, size } = x;
   const [batch, time, heads, width] = shape;
+  const parts = stretches * ranks.size;
+  const part: [number, number] = [time / stretches, heads * width];
+  const order = orderOfParts(ranks.size, stretches);
   const [y] = differentiable({
     inputs: { x },
     forward: () => {
       const all = ranks.allGather(tf.reshape(x, [size]));
-      const slices = tf.reshape(all, [ranks.size, batch, time, heads * width]);
-      return [tf.reshape(tf.transpose(slices, [1, 0, 2, 3]), [batch, ranks.size * time, heads, width])];
+      const slices = tf.reshape(all, [ranks.size, batch, stretches, ...part]);
+      const byRank = tf.reshape<tf.Rank.R4>(tf.transpose(slices, [1, 0, 2, 3, 4]), [batch, parts, ...part]);
+      return [tf.reshape(ordered(byRank, order), [batch, ranks.size * time, heads, width])];
     },
     backward: ([dy]) => {
-      const slices = tf.reshape(dy as tf.Tensor, [batch, ranks.size, time, heads * width]);
-      const all = tf.reshape<tf.Rank.R1>(tf.transpose(slices, [1, 0, 2, 3]), [ranks.size * size]);
+      const byPosition = tf.reshape<tf.Rank.R4>(dy as tf.Tensor, [batch, parts, ...part]);
+      const byRank = ordered(byPosition, inverseOf(order));
+      const slices = tf.reshape(byRank, [batch, ranks.size, stretches, ...part]);
+      const all = tf.reshape<tf.Rank.R1>(tf.transpose(slices, [1, 0, 2, 3, 4]), [ranks.size * size]);
       return { x: tf.reshape(ranks.reduceScatter(all), shape) };
     },
   });
   return y as tf.Tensor4D;
+}
+
+/** Which part of those that lie rank by rank comes first, second and so on by position. */
+function orderOfParts(size: number, stretches: 1 | 2): number[] {
+  return Array.from({ length: stretches * size }, (_, i) =>
+    stretches === 1 ? i : i < size ? 2 * i : 2 * (2 * size - 1 - i) + 1,
+  );
+}
+
+const inverseOf = (order: readonly number[]): number[] => order.map((_, i) => order.indexOf(i));
+
+/** x [B, P, T, D] with its parts P in another order. */
+function ordered(x: tf.Tensor4D, order: readonly number[]): tf.Tensor4D {
+  if (order.every((part, i) => part === i)) return x;
+  const [batch, , time, width] = x.shape;
+  return tf.concat(
+    order.map((part) => tf.slice(x, [0, part, 0, 0], [batch, 1, time, width])),
+    1,
+  );
 }
 
 /** Tensors of a message, and dimensions of each, at most. */
