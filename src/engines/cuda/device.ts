@@ -43,9 +43,6 @@ export interface KernelSpec {
 
 export type Grid = readonly [number, number?, number?];
 
-/** Dynamic shared memory a kernel gets without asking for more. */
-const DEFAULT_SHARED_BYTES = 48 * 1024;
-
 /** Fills memory with a byte that makes every float a NaN: what a kernel fails to write shows. */
 const POISON = 0xff;
 
@@ -94,7 +91,10 @@ export function openDevice(
   return device;
 }
 
-function kernelLauncher(device: Device): Device['launch'] {
+/** Compiles and loads a kernel when it is first launched. @param device of which `launch` is still to come */
+export function kernelLauncher(
+  device: Pick<Device, 'driver' | 'compiler' | 'storage' | 'recording'>,
+): Device['launch'] {
   const { driver, compiler, storage } = device;
   const modules = new Map<string, number>();
   const kernels = new Map<string, number>();
@@ -123,7 +123,8 @@ function kernelLauncher(device: Device): Device['launch'] {
       handle = load(kernel);
       kernels.set(key, handle);
     }
-    if (shared > (permitted.get(handle) ?? DEFAULT_SHARED_BYTES)) {
+    // Without it the driver gives 48 KiB, of which the arrays that a kernel declares take their part: what is left is not known here.
+    if (shared > (permitted.get(handle) ?? 0)) {
       driver.allowSharedMemory(handle, shared);
       permitted.set(handle, shared);
     }

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Device, kernelLauncher } from '../../../src/engines/cuda/device.js';
 import { matmulKey } from '../../../src/engines/cuda/cublas.js';
 import {
   attentionRoute,
@@ -230,6 +231,25 @@ test('kernels are chosen by shape', () => {
     'strides of a single product do not matter',
   );
   assert.is.not(matmulKey(product), matmulKey({ ...product, transposeA: true }));
+});
+
+test('a kernel is permitted the shared memory of its largest launch, however little it is', () => {
+  const permitted: [kernel: number, bytes: number][] = [];
+  const driver = {
+    architecture: 'sm_90a',
+    loadModule: () => 1,
+    getFunction: () => 7,
+    allowSharedMemory: (kernel: number, bytes: number) => permitted.push([kernel, bytes]),
+    launch: () => undefined,
+  } as unknown as Device['driver'];
+  const compiler = { description: 'none', compile: () => new Uint8Array() };
+  const launch = kernelLauncher({ driver, compiler, storage: 'bfloat16', recording: null });
+  const kernel = { file: 'delta_chunk', name: 'delta_solve', head: 64 } as const;
+  for (const shared of [0, 35072, 35072, 1024, 55296]) launch(kernel, [1], 128, [], shared);
+  assert.equal(permitted, [
+    [7, 35072],
+    [7, 55296],
+  ]);
 });
 
 test.run();
