@@ -1,3 +1,5 @@
+import { MARK_LINES, STOP_UNDER_MPIRUN } from '../distributed/ranks.js';
+
 /** How a person stops what would rather finish its step: the first Ctrl-C asks for that, the second ends the process. */
 export interface Interruption {
   /** Aborted by the first Ctrl-C or request to terminate. */
@@ -7,14 +9,18 @@ export interface Interruption {
   readonly release: () => void;
 }
 
-const NAMES = ['SIGINT', 'SIGTERM'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** What `yoco launch` sends to ranks under mpirun. */
+const NAMES = process.env[MARK_LINES] ? ([...SIGNALS, STOP_UNDER_MPIRUN] as const) : SIGNALS;
 
 export function interruption(): Interruption {
   const controller = new AbortController();
   const stop = (): void => {
     release();
     controller.abort();
-    process.stderr.write('\nfinishing this step and saving; press again to quit at once\n');
+    // A terminal shows ^C where the cursor was.
+    const line = process.stderr.isTTY ? '\n' : '';
+    process.stderr.write(`${line}finishing this step and saving; press again to quit at once\n`);
   };
   const listen = (): void => {
     for (const name of NAMES) process.on(name, stop);

@@ -39,7 +39,7 @@ export default class Launch extends PlainCommand {
       throw new UsageError(`launch cannot start '${command}': name a command of yoco after --`);
     }
     const { launchRanks } = await import('../library/ranks.js');
-    const { exitCode, failedRank } = await launchRanks({
+    const { exitCode, failedRank, signal } = await launchRanks({
       ranks: flags.ranks,
       transport: transportOf(words),
       command: [...selfCommand(), ...words],
@@ -47,7 +47,9 @@ export default class Launch extends PlainCommand {
     });
     if (exitCode === 0) return;
     const who = failedRank === null ? 'a rank' : `rank ${failedRank}`;
-    process.stderr.write(`yoco: ${who} failed with exit status ${exitCode}; the others were ended\n`);
+    // Ranks that were asked to stop say themselves what they have saved.
+    if (signal === null)
+      process.stderr.write(`yoco: ${who} failed with exit status ${exitCode}; the others were ended\n`);
     this.exit(exitCode);
   }
 }

@@ -9,7 +9,7 @@ import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { RunError } from '../errors.js';
-import { MARK_LINES, rankMark } from './ranks.js';
+import { MARK_LINES, rankMark, STOP_UNDER_MPIRUN } from './ranks.js';
 
 /** What carries the tensors: NCCL between processes started here, or MPI between those that mpirun starts. */
 export type Transport = 'nccl' | 'mpi';
@@ -36,7 +36,12 @@ export interface LaunchResult {
   readonly exitCode: number;
   /** Which rank failed first; null where none did, or mpirun does not say. */
   readonly failedRank: number | null;
+  /** The last signal that was passed on to the ranks; null where there was none. */
+  readonly signal: NodeJS.Signals | null;
 }
+
+/** How long ranks that were asked to stop may go on saving when the first of them has ended. */
+const SAVING_MILLISECONDS = 60_000;
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -45,15 +50,18 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * @throws RunError where a process cannot be started
  */
 export async function launchRanks(options: LaunchOptions): Promise<LaunchResult> {
-  const children = options.transport === 'mpi' ? [startMpirun(options)] : await startEach(options);
+  const isMpi = options.transport === 'mpi';
+  const children = isMpi ? [startMpirun(options)] : await startEach(options);
   const group = new ProcessGroup(children, options.graceMilliseconds ?? 10_000);
+  let passedOn: NodeJS.Signals | null = null;
   const forward = (signal: NodeJS.Signals): void => {
-    group.signal(signal);
+    passedOn = signal;
+    group.stop(isMpi ? STOP_UNDER_MPIRUN : signal);
   };
   for (const signal of FORWARDED) process.on(signal, forward);
   try {
     const { exitCode, index } = await group.finished();
-    return { exitCode, failedRank: exitCode === 0 || options.transport === 'mpi' ? null : index };
+    return { exitCode, failedRank: exitCode === 0 || isMpi ? null : index, signal: passedOn };
   } finally {
     for (const signal of FORWARDED) process.off(signal, forward);
   }
@@ -130,6 +138,7 @@ function listening(server: ReturnType<typeof createServer>, port: number): Promi
 
 class ProcessGroup {
   private failure: { exitCode: number; index: number } | null = null;
+  private isStopping = false;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -137,7 +146,13 @@ class ProcessGroup {
     private readonly grace: number,
   ) {}
 
-  signal(signal: NodeJS.Signals): void {
+  /** Asks all to stop by a signal. They may save what they have, and end one after the other. */
+  stop(signal: NodeJS.Signals): void {
+    this.isStopping = true;
+    this.signal(signal);
+  }
+
+  private signal(signal: NodeJS.Signals): void {
     for (const child of this.children) {
       if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) continue;
       try {
@@ -177,9 +192,10 @@ class ProcessGroup {
   private fail(failure: { exitCode: number; index: number }): void {
     if (this.failure !== null) return;
     this.failure = failure;
-    this.signal('SIGTERM');
+    if (!this.isStopping) this.signal('SIGTERM');
+    const wait = this.isStopping ? Math.max(this.grace, SAVING_MILLISECONDS) : this.grace;
     this.timer = setTimeout(() => {
       this.signal('SIGKILL');
-    }, this.grace);
+    }, wait);
   }
 }

@@ -21,6 +21,9 @@ export interface Ranks {
 /** Environment variable that tells a rank to mark its lines on stderr itself. */
 export const MARK_LINES = 'YOCO_MARK_LINES';
 
+/** What asks the ranks of such a run to stop: mpirun passes it on, where SIGINT and SIGTERM make it kill them within a second. */
+export const STOP_UNDER_MPIRUN = 'SIGUSR2';
+
 /** What comes before a line of a rank. */
 export const rankMark = (rank: number): string => `[rank ${rank}] `;
 

@@ -46,6 +46,16 @@ async function launch(
   return { ...result, stdout, lines: lines.sort() };
 }
 
+/** Acts once so many ranks have said that they are ready. */
+function whenReady(ranks: number, act: () => void): (text: string) => void {
+  let waiting = ranks;
+  return (text) => {
+    const before = waiting;
+    waiting -= text.split('ready').length - 1;
+    if (before > 0 && waiting <= 0) act();
+  };
+}
+
 const STAY = 'setInterval(() => {}, 1000);';
 
 test('every rank knows its place, and its lines are marked', async () => {
@@ -84,19 +94,43 @@ test('a rank that does not end by SIGTERM is killed', async () => {
 });
 
 test('signals reach every rank', async () => {
-  let ready = 0;
   const { exitCode, stdout, lines } = await launch(
     2,
     `process.on('SIGTERM', () => { console.log('told'); process.exit(0); }); console.log('ready'); ${STAY}`,
     {
-      onText: (text) => {
-        if (text.includes('ready') && ++ready === 2) process.emit('SIGTERM');
-      },
+      onText: whenReady(2, () => process.emit('SIGTERM', 'SIGTERM')),
     },
   );
   assert.is(exitCode, 0);
   assert.is(stdout, 'ready\ntold\n');
   assert.equal(lines, ['[rank 1] ready', '[rank 1] told']);
+});
+
+test('ranks that were asked to stop may save when the first of them has ended', async () => {
+  const { exitCode, stdout, signal } = await launch(
+    2,
+    `const saved = () => { console.log('saved'); process.exit(130); };
+     const stop = process.env.RANK === '0' ? () => setTimeout(saved, 200) : () => process.exit(130);
+     process.once('SIGTERM', stop); console.log('ready'); ${STAY}`,
+    {
+      grace: 50,
+      onText: whenReady(2, () => process.emit('SIGTERM', 'SIGTERM')),
+    },
+  );
+  assert.equal([exitCode, stdout, signal], [130, 'ready\nsaved\n', 'SIGTERM']);
+});
+
+mpiTest(test, 'Ctrl-C asks ranks under mpirun to stop, and they may save', async () => {
+  const { exitCode, stdout } = await launch(
+    2,
+    `process.once('SIGUSR2', () => { console.log('saved'); process.exit(130); }); console.log('ready'); ${STAY}`,
+    {
+      transport: 'mpi',
+      onText: whenReady(2, () => process.emit('SIGINT', 'SIGINT')),
+    },
+  );
+  assert.is(exitCode, 130);
+  assert.is(stdout.match(/saved/g)?.length, 2, stdout);
 });
 
 test('a program that is not there is one line', async () => {
