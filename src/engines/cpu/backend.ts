@@ -119,19 +119,21 @@ export class CpuBackend extends MathBackendCPU {
   }
 
   /**
-   * The memory of an int32 tensor that is to be changed in place, where the threads of the attention kernels can read it: it moves
-   * there at the first call, if there is room.
+   * Moves the memory of a tensor to where WebAssembly reads it, if there is room.
    * @returns whether it moved
    */
   share(tensor: TensorInfo): boolean {
     const data = this.data.get(tensor.dataId);
-    const values = data.values as Int32Array;
-    const arena = this.attentionThreads?.arena;
+    const values = data.values as Float32Array | Int32Array;
+    const arena = this.shared?.arena ?? this.attentionThreads?.arena;
     if (!arena || arena.owns(values)) return false;
     const at = arena.take(values.byteLength);
     if (at === undefined) return false;
-    const own = new Int32Array(arena.memory.buffer, at, values.length);
+    const { buffer } = arena.memory;
+    const own = values instanceof Float32Array ? new Float32Array(buffer, at, values.length) : new Int32Array(buffer, at, values.length); // prettier-ignore
     own.set(values);
+    this.release(values);
+    this.pool.countForeign(own.byteLength);
     data.values = own;
     return true;
   }

@@ -61,6 +61,13 @@ const ROTATIONS: readonly KernelCase[] = (['interleaved', 'half'] as const).flat
         gradients: true,
       },
       {
+        name: `rotary of one position, ${style}, heads of ${width}`,
+        inputs: (make) => [make.normal([1, 1, 3, width])],
+        compute: (x) => [rotary(x as tf.Tensor4D, options)],
+        reference: (x) => [reference.rotary(x, at, frequencies, style)],
+        gradients: true,
+      },
+      {
         name: `rotary at given positions, ${style}, heads of ${width}`,
         inputs: (make) => [make.normal([2, 9, 3, width])],
         compute: (x) => [rotary(x as tf.Tensor4D, { positions: POSITIONS, frequencies, style })],
@@ -91,6 +98,7 @@ const GATES: readonly KernelCase[] = [[1], [7, 129], [4, 2, 64], [200, 33]].flat
 /** [leading dimensions, in, out] */
 const LINEAR: readonly (readonly [number[], number, number])[] = [
   [[2, 33], 48, 80], [[2, 9], 33, 17], [[1, 1], 5, 1], [[4], 5, 7], [[1], 3072, 100], [[3], 200, 7], [[4], 1032, 33], [[40], 48, 24],
+  [[1], 48, 80], [[1, 1], 256, 264], [[1, 1, 1], 16, 4],
 ]; // prettier-ignore
 
 const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width]): KernelCase[] => {
@@ -130,11 +138,16 @@ const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width])
   ];
 });
 
-const GROUPS: readonly KernelCase[] = [[2, 33], [3], [1, 1]].map((lead) => ({
-  name: `linearGroup, ${lead.join('x')} rows`,
+/** [leading dimensions, out of each] */
+const GROUP_SIZES = [
+  [[2, 33], [80, 24, 1, 5]], [[3], [80, 24, 1, 5]], [[1, 1], [80, 24, 1, 5]], [[1, 1], [80, 24, 4]],
+] as const; // prettier-ignore
+
+const GROUPS: readonly KernelCase[] = GROUP_SIZES.map(([lead, widths]) => ({
+  name: `linearGroup, ${lead.join('x')} rows, to ${widths.join(', ')}`,
   inputs: (make) => [
     make.normal([...lead, 48]),
-    ...[80, 24, 1, 5].map((width) => make.normal([width, 48], 48 ** -0.5)),
+    ...widths.map((width) => make.normal([width, 48], 48 ** -0.5)),
   ],
   compute: (x, ...weights) => linearGroup(x, weights),
   reference: (x, ...weights) => weights.map((weight) => reference.linear(x, weight)),

@@ -9,7 +9,7 @@ import { flashAttention } from './attention-flash.js';
 import { rowsFrom } from './attention-scores.js';
 import { attendByTasks, noteInfinities } from './coded-tasks.js';
 import { attendToPages } from './compressed-decode.js';
-import { attendToBlock, emptySoftmax, finish } from './paged-decode.js';
+import { emptySoftmax, finish, mergeAll, type Softmax } from './paged-decode.js';
 
 type Inputs = Readonly<Record<string, TensorInfo | undefined>>;
 type Shape4 = readonly [number, number, number, number];
@@ -91,18 +91,33 @@ function attendOnce(backend: CpuBackend, { q, out, heads, pages, raw, attrs }: P
   const context = { type, pages, groups: newest / GROUP, heads: batch * heads, width, queries: scaled };
   if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
   const rows = length - newest;
-  const size = batch * heads * rows * width;
-  backend.withScratch([size, size], ([keys, values]) => {
-    for (let head = 0; head < batch * heads; head++) {
-      const from = (head * raw.rows + rawRow + newest - rawStart) * width;
-      const own = (x: Floats): Floats => x.subarray(from, from + rows * width);
-      keys.set(own(raw.key), head * rows * width);
-      values.set(own(raw.value), head * rows * width);
-    }
-    const block = { head: 0, heads: batch * heads, from: 0, count: 1, rows, group, width };
-    attendToBlock(backend, { ...block, queries: scaled, keys, values }, softmax);
-  });
+  for (let row = 0; row < batch * queryHeads; row++) {
+    const from = (Math.floor(row / group) * raw.rows + rawRow + newest - rawStart) * width;
+    const own = (x: Floats): Floats => x.subarray(from, from + rows * width);
+    attendToRows(scaled.subarray(row * width, (row + 1) * width), own(raw.key), own(raw.value), softmax, row);
+  }
   finish(softmax, backend.floats(out), width);
+}
+
+/** One query and the few rows of its own group: done before a call of ONNX Runtime would have woken its threads. */
+function attendToRows(query: Floats, keys: Floats, values: Floats, softmax: Softmax, row: number): void {
+  const width = query.length;
+  const scores = new Float64Array(keys.length / width);
+  for (let t = 0; t < scores.length; t++) {
+    let score = 0;
+    for (let d = 0; d < width; d++) score += (query[d] as number) * (keys[t * width + d] as number);
+    scores[t] = score;
+  }
+  const maximum = scores.reduce((a, b) => Math.max(a, b));
+  const weighted = new Float32Array(width);
+  let sum = 0;
+  for (const [t, score] of scores.entries()) {
+    const weight = Math.exp(score - maximum);
+    sum += weight;
+    for (let d = 0; d < width; d++)
+      weighted[d] = (weighted[d] as number) + weight * (values[t * width + d] as number);
+  }
+  mergeAll(softmax, row, width, { maximum: Float32Array.of(maximum), sum: Float32Array.of(sum), weighted });
 }
 
 /**

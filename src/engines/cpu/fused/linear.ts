@@ -4,6 +4,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend } from '../backend.js';
 import { graph } from '../graph.js';
+import { multiplyRow } from './linear-row.js';
 import { rowsOf, withWidth } from './rows.js';
 
 /** `Gemm` adds the residual while it computes the product. */
@@ -15,6 +16,7 @@ export const linear: FusedKernel<'Linear', CpuBackend> = (
   const [rows, inner] = rowsOf(x);
   const width = weight.shape[transposed ? 1 : 0] ?? 1;
   const y = backend.output(withWidth(x, width));
+  if (rows === 1 && !transposed && multiplyRow(backend, x, [weight], [y], residual)) return [y];
   const define = () =>
     graph((g) => {
       const inputs = [g.input('x', 2), g.input('weight', 2), ...(residual ? [g.input('residual', 2)] : [])];
@@ -35,6 +37,7 @@ export const linearGroup: FusedKernel<'LinearGroup', CpuBackend> = (inputs, { co
   const [rows, inner] = rowsOf(x);
   const weights = Array.from({ length: count }, (_, i) => inputs[`weight${i}`] as TensorInfo);
   const outputs = weights.map((weight) => backend.output(withWidth(x, weight.shape[0] ?? 1)));
+  if (rows === 1 && multiplyRow(backend, x, weights, outputs)) return outputs;
   const define = () =>
     graph((g) => {
       const x = g.input('x', 2);

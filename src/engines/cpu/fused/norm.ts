@@ -1,7 +1,7 @@
 /** RMSNorm and its gradient; formulas in `ops/rms-norm`. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel } from '../../../ops/kernels.js';
-import type { CpuBackend } from '../backend.js';
+import type { CpuBackend, Floats } from '../backend.js';
 import { graph } from '../graph.js';
 import type { Graph } from '../onnx.js';
 import { inTiles, rowsOf } from './rows.js';
@@ -9,6 +9,10 @@ import { inTiles, rowsOf } from './rows.js';
 export const rmsNorm: FusedKernel<'RmsNorm', CpuBackend> = ({ x, weight }, { eps }, backend) => {
   const [rows, width] = rowsOf(x);
   const y = backend.output(x.shape);
+  if (rows * width <= FEW_ELEMENTS) {
+    normalizeFew(backend.floats(x), weight && backend.floats(weight), backend.floats(y), { width, eps });
+    return [y];
+  }
   const define = () =>
     graph((g) => {
       const inputs = [g.input('x', 2), g.input('weight', 1)];
@@ -20,6 +24,24 @@ export const rmsNorm: FusedKernel<'RmsNorm', CpuBackend> = ({ x, weight }, { eps
   backend.run(`RmsNorm/${eps}`, define, feeds, { y: backend.onnx(y, [rows, width]) });
   return [y];
 };
+
+/** So many are done here in less time than a call takes: those of a decoding step. */
+const FEW_ELEMENTS = 1024;
+
+function normalizeFew(
+  x: Floats,
+  weight: Floats | undefined,
+  y: Floats,
+  { width, eps }: { readonly width: number; readonly eps: number },
+): void {
+  for (let row = 0; row < x.length; row += width) {
+    let sum = 0;
+    for (let i = row; i < row + width; i++) sum += (x[i] as number) ** 2;
+    const factor = 1 / Math.sqrt(sum / width + eps);
+    for (let i = 0; i < width; i++)
+      y[row + i] = (x[row + i] as number) * factor * (weight ? (weight[i] as number) : 1);
+  }
+}
 
 /**
  * With r the inverse RMS of a row and p = dy x: dx = r (dy weight - x r² mean(p weight)) and dWeight = Σ rows r p.

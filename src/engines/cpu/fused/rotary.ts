@@ -1,7 +1,7 @@
 /** Rotary position embedding; `ops/rotary`, from which the tables of phases come. */
-import type { FusedKernel } from '../../../ops/kernels.js';
+import type { FusedKernel, RotaryStyle } from '../../../ops/kernels.js';
 import { rotaryTable, type RotaryTable } from '../../../ops/rotary/phases.js';
-import type { CpuBackend } from '../backend.js';
+import type { CpuBackend, Floats } from '../backend.js';
 import { graph } from '../graph.js';
 
 /** Sines of the negative angles, for gradients. */
@@ -25,6 +25,27 @@ function numbersTo(count: number): BigInt64Array {
 
 const FROM_FIRST_ROW = BigInt64Array.of(0n);
 
+/** So many of one position are rotated here in less time than a call takes: those of a decoding step. */
+const FEW_ELEMENTS = 1024;
+
+function rotateFew(
+  x: Floats,
+  y: Floats,
+  width: number,
+  style: RotaryStyle,
+  { cos, sin }: { readonly cos: Float32Array; readonly sin: Float32Array },
+): void {
+  const [step, apart] = style === 'interleaved' ? [2, 1] : [1, width / 2];
+  for (let head = 0; head < x.length; head += width)
+    for (let pair = 0; pair < width / 2; pair++) {
+      const first = head + pair * step;
+      const [a, b] = [x[first] as number, x[first + apart] as number];
+      const [c, s] = [cos[pair] as number, sin[pair] as number];
+      y[first] = a * c - b * s;
+      y[first + apart] = b * c + a * s;
+    }
+}
+
 export const rotary: FusedKernel<'Rotary', CpuBackend> = ({ x }, attrs, backend) => {
   const [batch, time, heads, width] = x.shape as [number, number, number, number];
   const { runtime } = backend;
@@ -33,6 +54,11 @@ export const rotary: FusedKernel<'Rotary', CpuBackend> = ({ x }, attrs, backend)
   const rows = ownPositions ? batch * time : time;
   const table = rotaryTable(attrs, rows);
   const y = backend.output(x.shape);
+  if (batch * time === 1 && heads * width <= FEW_ELEMENTS) {
+    const phases = { cos: table.cos, sin: sines(table, inverse) };
+    rotateFew(backend.floats(x), backend.floats(y), width, style, phases);
+    return [y];
+  }
   const define = () =>
     graph((g) => {
       const tables = [g.input('cos', 2), g.input('sin', 2)];

@@ -156,9 +156,9 @@ export class FunctionWriter {
   }
 
   /** Runs the body at least once, with an address that grows by `step` up to `bytes` after `start`. */
-  walk(start: Code, bytes: number, step: number, body: (at: Local) => void): void {
+  walk(start: Code, bytes: number | Code, step: number, body: (at: Local) => void): void {
     const at = this.address(start);
-    const end = this.address(i32.add(start, i32.const(bytes)));
+    const end = this.address(i32.add(start, typeof bytes === 'number' ? i32.const(bytes) : bytes));
     this.repeat(() => {
       body(at);
       this.emit(at.set(i32.add(at.get, i32.const(step))));

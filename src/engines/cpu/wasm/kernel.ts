@@ -147,7 +147,7 @@ function emitScores(context: Context, codec: Codec): Local[] {
 }
 
 /** The sums of four vectors' lanes, as one vector. */
-function sumRows(f: FunctionWriter, rows: readonly Local[], add: Codec['add']): Code {
+export function sumRows(f: FunctionWriter, rows: readonly Local[], add: Codec['add']): Code {
   const [a, b, c, d] = rows as [Local, Local, Local, Local];
   const pairs = (x: Local, y: Local): Local =>
     f.vector(add(shuffle32(x.get, y.get, [0, 4, 1, 5]), shuffle32(x.get, y.get, [2, 6, 3, 7])));
