@@ -7,14 +7,17 @@ import type { RunDescription } from '../../src/results/provenance.js';
  *
  * @param argv of the process
  */
-export function benchCommand([, script = '', directory = 'results/h200', preset]: readonly string[]): Pick<
-  RunDescription,
-  'program' | 'command' | 'flags'
-> & { directory: string } {
+export function benchCommand([
+  ,
+  script = '',
+  directory = 'results/h200',
+  preset,
+  ...more
+]: readonly string[]): Pick<RunDescription, 'program' | 'command' | 'flags'> & { directory: string } {
   return {
     directory,
     program: ['node', '--import', 'tsx', relative(packageRoot, script)],
-    command: [directory, ...(preset === undefined ? [] : [preset])],
+    command: [directory, ...(preset === undefined ? [] : [preset]), ...more],
     flags: { directory, preset },
   };
 }

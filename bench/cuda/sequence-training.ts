@@ -1,10 +1,10 @@
 /**
  * Training on sequences that GPUs divide between them, started once for each: `torchrun --no-python --nproc-per-node N node --import
- * tsx bench/cuda/sequence-training.ts DIRECTORY 64k,1m`. Bytes sent are counted, and compared with what the layout implies
+ * tsx bench/cuda/sequence-training.ts DIRECTORY 64k,1m [ARCHITECTURE]`. Bytes sent are counted, and compared with what the layout implies
  * (appendix A of the paper: keys and values are gathered once).
  */
 import { parseTokenCounts } from '../../src/cli/sizes.js';
-import { costs, presetConfig, type ModelConfig } from '../../src/model/index.js';
+import { costs, presetConfig } from '../../src/model/index.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import { median } from '../../src/sweep/statistics.js';
 import { trainer } from '../training-step.js';
@@ -30,7 +30,8 @@ const schema = {
     {
       name: 'collected_bytes_predicted',
       kind: 'result',
-      description: 'those of its tokens to every other rank, once forward and once back, in 16 bits',
+      description:
+        'those of its tokens to every other rank, each time that they are computed and once back, in 16 bits',
     },
     {
       name: 'handed_bytes',
@@ -60,22 +61,24 @@ const schema = {
 } as const;
 
 const lengths = parseTokenCounts(process.argv[3] ?? '64k');
+const architecture = process.argv[4] === 'transformer' ? 'transformer' : 'yoco';
+const config = presetConfig('160m', architecture);
 const { engine, table, communicator } = await openSession(schema, {
-  configuration: { ...presetConfig('160m', 'yoco') },
+  configuration: { ...config },
   constants: { lengths, seed: 1 },
 });
 const { size } = communicator;
 
 /** What a step sends by the layout: keys and values as often as the layout makes them, states once for each layer. */
-function predicted(config: ModelConfig, length: number): { collected: number; handed: number } {
+function predicted(length: number): { collected: number; handed: number } {
   const formulas = costs(config);
   const gathered = formulas.keyValueBytesPerToken(STORED, null) * (length / size) * (size - 1);
-  // Forward whole slices to the others, back their gradients.
-  return { collected: 2 * gathered, handed: size === 1 ? 0 : formulas.stateBytes(STORED) };
+  // Forward whole slices to the others, back their gradients; and forward again where layers that are computed again make them.
+  const times = architecture === 'yoco' ? 2 : 3;
+  return { collected: times * gathered, handed: size === 1 ? 0 : formulas.stateBytes(STORED) };
 }
 
 for (const context of lengths) {
-  const config = presetConfig('160m', 'yoco');
   const [world, sequence] = [counted(communicator), counted(communicator)];
   const before = engine.memory().liveBytes;
   engine.resetPeak();
@@ -92,9 +95,9 @@ for (const context of lengths) {
   });
   const seconds = median(all.slice(-3));
   dispose();
-  const expected = predicted(config, context);
+  const expected = predicted(context);
   table.append({
-    ...{ model: '160m', architecture: 'yoco', context, ranks: size, seconds, loss },
+    ...{ model: '160m', architecture, context, ranks: size, seconds, loss },
     collected_bytes: sequence.sent.collected / runs,
     collected_bytes_predicted: expected.collected,
     handed_bytes: sequence.sent.handed / runs,
@@ -106,7 +109,7 @@ for (const context of lengths) {
   });
   if (communicator.rank > 0) continue;
   process.stdout.write(
-    `160m yoco, ${context} tokens, ${size} ranks: ${seconds.toFixed(3)} s, ` +
+    `160m ${architecture}, ${context} tokens, ${size} ranks: ${seconds.toFixed(3)} s, ` +
       `${Math.round(context / seconds)} tokens/s, peak ${(engine.memory().peakBytes / 2 ** 30).toFixed(1)} GiB; ` +
       `keys and values sent ${sequence.sent.collected / runs} (by formula ${expected.collected}), ` +
       `states ${sequence.sent.handed / runs} (${expected.handed} one way), loss ${loss.toFixed(4)}\n`,

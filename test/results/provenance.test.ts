@@ -22,6 +22,8 @@ test('a benchmark is recorded as what runs it again, its default directory spell
   const one = collectProvenance(benchCommand([...argv, 'runs/a', 'yoco-3b']));
   assert.equal(one.command.slice(-2), ['runs/a', 'yoco-3b']);
   assert.equal(one.flags, { directory: 'runs/a', preset: 'yoco-3b' });
+  const { command: all } = benchCommand([...argv, 'runs/a', '64k', 'transformer']);
+  assert.equal(all, ['runs/a', '64k', 'transformer']);
 });
 
 test('the processor is recorded with the vector instructions that decide the last digits', () => {
