@@ -1,24 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scratchDirectory } from '../checkpoint/scratch.js';
 import { runCli } from '../cli/run.js';
 import { usePlainBackend } from '../plain-backend.js';
 
 const test = suite('generate command');
-let directory = '';
-test.before.each(() => {
-  directory = mkdtempSync(join(tmpdir(), 'yoco-generate-'));
-});
-test.after.each(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const at = scratchDirectory(test);
 test.after(usePlainBackend);
 
 const common = ['--preset', 'pico', '--engine', 'cpu', '--threads', '1', '--quiet', '--tokens', '6'];
 const file = (text: string): string => {
-  const path = join(directory, 'prompts.txt');
+  const path = at('prompts.txt');
   writeFileSync(path, text);
   return path;
 };
@@ -75,7 +68,7 @@ test('prompts that cannot be meant are refused in one line', async () => {
     [['--prompts', file('one\n'), 'two'], /one prompt, or several with --prompts, not both/],
     [['one', '--batch', '2'], /--batch.*--prompts/],
     [['--prompts', file('one\n'), '--batch', '0'], /not a number of sequences/],
-    [['--prompts', join(directory, 'absent.txt')], /no such file: .*absent\.txt/],
+    [['--prompts', at('absent.txt')], /no such file: .*absent\.txt/],
   ];
   for (const [argv, line] of cases) {
     const { stderr, exitCode } = await runCli('generate', ...common, ...argv);

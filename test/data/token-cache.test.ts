@@ -1,21 +1,15 @@
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scratchDirectory } from '../checkpoint/scratch.js';
 import { loadCorpus, type Corpus } from '../../src/data/corpus.js';
 import { cachedTokens } from '../../src/data/token-cache.js';
 import { tokenize, type TokenStore } from '../../src/data/token-store.js';
 import { BytesTokenizer } from '../../src/data/tokenizers/bytes.js';
 
 const test = suite('data: token cache');
-let directory = '';
-test.before.each(() => {
-  directory = mkdtempSync(join(tmpdir(), 'yoco-tokens-test-'));
-});
-test.after.each(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const at = scratchDirectory(test);
 
 /** Counts how often it encodes. */
 class Counting extends BytesTokenizer {
@@ -27,8 +21,8 @@ class Counting extends BytesTokenizer {
 }
 
 function corpusOf(text: string): Promise<Corpus> {
-  writeFileSync(join(directory, 'text.txt'), text);
-  return loadCorpus(join(directory, 'text.txt'));
+  writeFileSync(at('text.txt'), text);
+  return loadCorpus(at('text.txt'));
 }
 
 function ids(store: TokenStore): number[] {
@@ -40,7 +34,7 @@ function ids(store: TokenStore): number[] {
 test('the second time tokens come from the cache, the same ones', async () => {
   const corpus = await corpusOf('one two three\n'.repeat(50));
   const tokenizer = new Counting();
-  const options = { folder: join(directory, 'cache'), leastBytes: 0 };
+  const options = { folder: at('cache'), leastBytes: 0 };
   const expected = ids(tokenize(corpus.pieces('train'), new BytesTokenizer()));
   for (let time = 0; time < 2; time++) {
     const { tokens, bytes } = cachedTokens(corpus, 'train', tokenizer, options);
@@ -56,7 +50,7 @@ test('the second time tokens come from the cache, the same ones', async () => {
 });
 
 test('another text, split or end of text are other tokens', async () => {
-  const options = { folder: join(directory, 'cache'), leastBytes: 0 };
+  const options = { folder: at('cache'), leastBytes: 0 };
   const tokenizer = new Counting();
   cachedTokens(await corpusOf('one two three\n'.repeat(50)), 'train', tokenizer, options);
   cachedTokens(await corpusOf('one two three\n'.repeat(51)), 'train', tokenizer, options);
@@ -67,15 +61,15 @@ test('another text, split or end of text are other tokens', async () => {
 test('a small corpus leaves no file; a damaged file and a folder that cannot be are no failure', async () => {
   const corpus = await corpusOf('one two three\n'.repeat(50));
   const tokenizer = new Counting();
-  const folder = join(directory, 'cache');
+  const folder = at('cache');
   cachedTokens(corpus, 'all', tokenizer, { folder });
-  assert.not.ok(readdirSync(directory).includes('cache'));
+  assert.not.ok(readdirSync(at()).includes('cache'));
   cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 });
   const [file = ''] = readdirSync(folder);
   truncateSync(join(folder, file), 16 + 2 * 100);
   const expected = ids(tokenize(corpus.pieces('all'), tokenizer));
   assert.equal(ids(cachedTokens(corpus, 'all', tokenizer, { folder, leastBytes: 0 }).tokens), expected);
-  const blocked = join(directory, 'text.txt', 'cache');
+  const blocked = join(at(), 'text.txt', 'cache');
   assert.equal(
     ids(cachedTokens(corpus, 'all', tokenizer, { folder: blocked, leastBytes: 0 }).tokens),
     expected,
@@ -85,7 +79,7 @@ test('a small corpus leaves no file; a damaged file and a folder that cannot be 
 test('more tokens than memory is to hold are read from the file', async () => {
   const corpus = await corpusOf('one two three\n'.repeat(50));
   const tokenizer = new Counting();
-  const options = { folder: join(directory, 'cache'), leastBytes: 0, tokensInMemory: 64 };
+  const options = { folder: at('cache'), leastBytes: 0, tokensInMemory: 64 };
   const expected = ids(tokenize(corpus.pieces('all'), new BytesTokenizer()));
   for (let time = 0; time < 2; time++) {
     const { tokens } = cachedTokens(corpus, 'all', tokenizer, options);

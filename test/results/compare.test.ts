@@ -1,8 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scratchDirectory } from '../checkpoint/scratch.js';
 import { compareResults, readBaseline, type Comparison } from '../../src/results/compare.js';
 import { junitXml } from '../../src/results/junit.js';
 import type { Row, Schema } from '../../src/results/schema.js';
@@ -19,16 +18,10 @@ const schema: Schema = {
 };
 
 const test = suite('compareResults');
-let directory = '';
-test.before.each(() => {
-  directory = mkdtempSync(join(tmpdir(), 'yoco-compare-'));
-});
-test.after.each(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const at = scratchDirectory(test);
 
 const baseline = (text: string): string => {
-  const file = join(directory, 'baseline.csv');
+  const file = at('baseline.csv');
   writeFileSync(file, text);
   return file;
 };
@@ -102,7 +95,7 @@ test('files that cannot serve as a baseline are refused by name', () => {
   assert.throws(read(baseline('context,accuracy\n')), /baseline\.csv has no rows/);
   assert.throws(read(baseline('context,seconds_max\n7,1\n')), /has no column of prefill that can be better/);
   assert.throws(read(baseline('context,accuracy\n7,1,2\n')), /cannot read results: .*line 2/);
-  assert.throws(read(join(directory, 'absent.csv')), /absent\.csv: no such file/);
+  assert.throws(read(at('absent.csv')), /absent\.csv: no such file/);
   const other = baseline('context,accuracy\n7,1\n');
   assert.throws(() => compare([{ context: 1, accuracy: 1 }], other, 0), /no row in common/);
 });

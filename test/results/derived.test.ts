@@ -1,8 +1,7 @@
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scratchDirectory } from '../checkpoint/scratch.js';
 import { writeDerived } from '../../src/results/derived.js';
 import type { Schema } from '../../src/results/schema.js';
 
@@ -16,16 +15,10 @@ const schema: Schema = {
 };
 
 const test = suite('derived tables');
-let directory = '';
-test.before.each(() => {
-  directory = mkdtempSync(join(tmpdir(), 'yoco-derived-'));
-});
-test.after.each(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const at = scratchDirectory(test);
 
 test('results and timings are written apart', () => {
-  const files = writeDerived(directory, {
+  const files = writeDerived(at(), {
     schema,
     rows: [{ context: 1, total_ratio: 2.345, seconds_ratio: 3 }],
   });
@@ -36,11 +29,11 @@ test('results and timings are written apart', () => {
 });
 
 test('a table without rows leaves no file, nor one of an earlier run', () => {
-  assert.equal(writeDerived(directory, { schema, rows: [] }), []);
-  const files = writeDerived(directory, { schema, rows: [{ context: 1, total_ratio: 2, seconds_ratio: 3 }] });
+  assert.equal(writeDerived(at(), { schema, rows: [] }), []);
+  const files = writeDerived(at(), { schema, rows: [{ context: 1, total_ratio: 2, seconds_ratio: 3 }] });
   assert.ok(files.every((file) => existsSync(file)));
-  assert.equal(writeDerived(directory, { schema, rows: [] }), []);
-  assert.equal(readdirSync(directory), []);
+  assert.equal(writeDerived(at(), { schema, rows: [] }), []);
+  assert.equal(readdirSync(at()), []);
 });
 
 test.run();

@@ -1,8 +1,8 @@
-import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { scratchDirectory } from '../checkpoint/scratch.js';
 import { RunError } from '../../src/errors.js';
 import { collectProvenance } from '../../src/results/provenance.js';
 import type { Row, Schema } from '../../src/results/schema.js';
@@ -22,17 +22,11 @@ const keys = [1, 2, 3].map((context): Row => ({ architecture: 'yoco', context })
 const measured = (key: Row, seconds = 0.5): Row => ({ ...key, loss: 1.23456, prefill_seconds: seconds });
 
 const test = suite('ResultWriter');
-let directory = '';
-test.before.each(() => {
-  directory = mkdtempSync(join(tmpdir(), 'yoco-results-'));
-});
-test.after.each(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const at = scratchDirectory(test);
 
 const open = (options: Partial<WriterOptions> = {}): ResultWriter =>
-  ResultWriter.open(directory, schema, { provenance, settings: { seed: 1 }, ...options });
-const text = (name: string): string => readFileSync(join(directory, name), 'utf8');
+  ResultWriter.open(at(), schema, { provenance, settings: { seed: 1 }, ...options });
+const text = (name: string): string => readFileSync(at(name), 'utf8');
 
 test('each row is in the files as soon as it is appended, timings apart from results', () => {
   const writer = open({ plan: keys });
@@ -42,7 +36,7 @@ test('each row is in the files as soon as it is appended, timings apart from res
   assert.is((JSON.parse(text('sweep.run.json')) as { finished: string | null }).finished, null);
   writer.close();
   assert.ok((JSON.parse(text('sweep.run.json')) as { finished: string | null }).finished);
-  assert.equal(readdirSync(directory).sort(), [
+  assert.equal(readdirSync(at()).sort(), [
     'sweep.cells.jsonl',
     'sweep.csv',
     'sweep.run.json',
@@ -55,10 +49,10 @@ test('an interrupted sweep resumes and ends with the bytes of an uninterrupted o
   for (const key of keys) whole.append(measured(key));
   whole.close();
   const expected = text('sweep.csv');
-  rmSync(join(directory, 'sweep.cells.jsonl'));
+  rmSync(at('sweep.cells.jsonl'));
 
   open({ plan: keys }).append(measured(keys[2] ?? {}));
-  appendFileSync(join(directory, 'sweep.cells.jsonl'), '{"hash":"cut sho');
+  appendFileSync(at('sweep.cells.jsonl'), '{"hash":"cut sho');
   const rest = open({ plan: keys });
   assert.equal(
     keys.map((key) => rest.has(key)),
@@ -129,7 +123,7 @@ test('a result that is NaN or infinite is a failed cell; a timing may be', () =>
 test('a directory that cannot be written is one clear line', () => {
   const opening = (path: string) => (): unknown =>
     ResultWriter.open(path, schema, { provenance, settings: null });
-  const file = join(directory, 'file');
+  const file = at('file');
   appendFileSync(file, '');
   for (const path of [file, join(file, 'below')]) {
     assert.throws(
