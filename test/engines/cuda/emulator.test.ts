@@ -108,6 +108,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['attention_decode'],
     compared: ['attention', 'attention: recorded', 'attention: rotated', 'attention: sums'],
   },
+  attention_general: {
+    title: 'attention of any shape agrees with its definition, causal and not',
+    sources: ['attention'],
+    compared: ['all keys', 'all keys: sums', 'causal', 'causal: sums', 'positions', 'positions: sums'],
+  },
   coded: {
     title: 'coding of keys and values, and attention over codes, agree with their definitions',
     sources: ['attention_coded', 'attention_coded_forward', 'attention_decode', 'page_code'],
