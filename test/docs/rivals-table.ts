@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../src/package-root.js';
+import { groupRows } from '../../src/results/group.js';
 import { readResultRows } from '../../src/results/read.js';
 import type { Row } from '../../src/results/schema.js';
-import { mean } from '../../src/sweep/statistics.js';
+import { greatest, mean } from '../../src/sweep/statistics.js';
 
 interface Rival {
   readonly label: string;
@@ -59,66 +60,83 @@ function lossRow({ architecture, selfDecoder }: Rival): Row | undefined {
   );
 }
 
-/** The mean over seeds of the best learning rate: the one with the highest mean over both cells. */
-function recall(one: Rival): (number | null)[] {
-  const cells = [
-    { length: 256, items: 64 },
-    { length: 1024, items: 256 },
-  ];
-  const rows = rowsOf('recall-rivals', 'eval-recall.csv').filter((row) => isOf(one, row));
-  const rates = [...new Set(rows.map(({ model }) => String(model).replace(/-seed\d+$/, '')))];
-  const means = rates.map((rate) =>
-    cells.map(({ length, items }) => {
-      const alike = rows.filter((row) => row.length === length && row.items === items);
-      return mean(
-        alike
-          .filter(({ model }) => String(model).startsWith(`${rate}-seed`))
-          .map(({ accuracy }) => Number(accuracy)),
-      );
-    }),
-  );
-  return means.sort((a, b) => mean(b) - mean(a))[0] ?? cells.map(() => null);
+interface RecallCell {
+  readonly folder: string;
+  readonly length: number;
+  readonly items: number;
 }
 
-/** Share of needles found, a figure for each seed that was trained. */
-function needles({ architecture, selfDecoder }: Rival, test: 'single' | 'several', context: number): string {
-  if (architecture !== 'yoco') return NOT_RUN;
-  const found = [1, 2].map((seed) =>
-    rowsOf('needle-rivals', `${selfDecoder ?? ''}-seed${seed}`, test, 'needle-contexts.csv').find(
-      (row) => row.context === context,
+const SMALL_RECALL: RecallCell = { folder: 'recall-laptop', length: 256, items: 32 };
+const RECALL: RecallCell = { folder: 'recall-rivals', length: 1024, items: 256 };
+
+/** The mean over seeds of the best learning rate, for models that were trained with several. */
+function recall(one: Rival, { folder, length, items }: RecallCell): number | undefined {
+  const rows = rowsOf(folder, 'eval-recall.csv').filter(
+    (row) => isOf(one, row) && row.length === length && row.items === items,
+  );
+  const trainings = groupRows(rows, ({ model }) => String(model).replace(/-seed\d+$/, ''));
+  const means = [...trainings.values()].map((seeds) => mean(seeds.map(({ accuracy }) => Number(accuracy))));
+  return means.length > 0 ? greatest(means) : undefined;
+}
+
+/** Folders with needle tests of the trained models of 1.8M parameters; the later ones where the first have none. */
+const NEEDLES: readonly ((selfDecoder: string) => readonly string[])[] = [
+  (selfDecoder) =>
+    [1, 2].flatMap((seed) =>
+      ['single', 'several'].map((test) => join('needle-rivals', `${selfDecoder}-seed${seed}`, test)),
     ),
-  );
-  const shares = found.flatMap((row) => (row === undefined ? [] : [shown(row.accuracy, 2)]));
-  return shares.length > 0 ? shares.join(', ') : NOT_RUN;
+  (selfDecoder) => {
+    const suffix = selfDecoder === 'sliding-window' ? '-sliding-window' : '';
+    return [`single${suffix}`, `several${suffix}`, 'beyond'].map((folder) => join('needle-cuda', folder));
+  },
+];
+
+/** Share of needles found, a figure for each training. */
+function needles(one: Rival, count: number, context: number): string {
+  for (const foldersOf of NEEDLES) {
+    const rows = foldersOf(one.selfDecoder ?? '')
+      .flatMap((folder) => rowsOf(folder, 'needle-contexts.csv'))
+      .filter((row) => isOf(one, row) && row.needles === count && row.context === context);
+    const trainings = [...groupRows(rows, ({ model }) => String(model)).values()];
+    // A test of several numbers of needles has one needle too: the test of it alone has more trials and stands first.
+    if (rows.length > 0) return trainings.map(([row]) => shown(row?.accuracy, 2)).join(', ');
+  }
+  return NOT_RUN;
 }
 
-function cost(one: Rival, table: string, column: string): unknown {
-  const isRow = (row: Row): boolean => isOf(one, row) && row.context === CONTEXT;
-  return rowsOf('rivals-cost-cuda', table).find(isRow)?.[column];
-}
+/** A cell at 64k tokens. */
+const atContext = (one: Rival, column: string, ...path: readonly string[]): unknown =>
+  rowsOf(...path).find((row) => isOf(one, row) && row.context === CONTEXT)?.[column];
 
 const HEAD = [
-  ...['architecture', 'loss', 'AR-Hit', 'recall, 256', 'recall, 1,024', 'needle, 1M', '8M'],
-  ...['one of eight, 1M', '8M', 'cache, bytes a token', 'prefill, tokens/s', 'decoding, tokens/s'],
+  ...['architecture', 'loss', 'AR-Hit', 'recall, 0.12M', 'recall, 1.4M'],
+  ...[
+    'needle, 1M',
+    '4M',
+    '8M',
+    'one of eight, 1M',
+    'cache, bytes a token',
+    'prefill, tokens/s',
+    'decoding, tokens/s',
+  ],
 ];
 
 function cells(one: Rival): string[] {
   const loss = lossRow(one);
-  const [short, long] = recall(one);
   const million = 1024 * 1024;
   return [
     one.label,
     shown(loss?.loss, 3),
     shown(loss?.ar_hit_loss, 3),
-    shown(short, 3),
-    shown(long, 3),
-    needles(one, 'single', million),
-    needles(one, 'single', 8 * million),
-    needles(one, 'several', million),
-    needles(one, 'several', 8 * million),
-    shown(cost(one, 'profile-memory.csv', 'kv_bytes_per_token'), 0),
-    shown(cost(one, 'profile-prefill.timings.csv', 'tokens_per_second'), 0),
-    shown(cost(one, 'profile-throughput.timings.csv', 'tokens_per_second'), 1),
+    shown(recall(one, SMALL_RECALL), 3),
+    shown(recall(one, RECALL), 3),
+    needles(one, 1, million),
+    needles(one, 1, 4 * million),
+    needles(one, 1, 8 * million),
+    needles(one, 8, million),
+    shown(atContext(one, 'kv_bytes_per_token', 'rivals-cost', '2.7b', 'profile-memory.csv'), 0),
+    shown(atContext(one, 'tokens_per_second', 'rivals-cost-cuda', 'profile-prefill.timings.csv'), 0),
+    shown(atContext(one, 'tokens_per_second', 'rivals-cost-cuda', 'profile-throughput.timings.csv'), 1),
   ];
 }
 
