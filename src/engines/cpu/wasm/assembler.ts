@@ -91,17 +91,16 @@ export const shuffle16 = (a: Code, b: Code, lanes: readonly number[]): Code =>
 export const f32x4 = {
   first: (x: Code): Code => [...x, SIMD, 31, 0],
   all: (value: number): Code => [...f32.const(value), SIMD, 19],
-  /** `max` of a NaN is NaN; `pmax` of a and b is b where a < b and a elsewhere. */
-  ...simd({ splat: 19, ge: 70, nearest: 106, abs: 224, add: 228, sub: 229, mul: 230, div: 231, max: 233, pmax: 235, convert_i32x4_s: 250 }), // prettier-ignore
+  /** `pmax` of a and b is b where a < b and a elsewhere. */
+  ...simd({ splat: 19, ne: 66, ge: 70, abs: 224, add: 228, sub: 229, mul: 230, div: 231, pmax: 235, convert_i32x4_s: 250 }), // prettier-ignore
 };
 
 export const i32x4 = {
   all: (value: number): Code => [...i32.const(value), SIMD, 17],
-  ...simd({ shl: 171, shr_s: 172, shr_u: 173, add: 174, dot_i16x8_s: 186, trunc_sat_f32x4_s: 248 }),
+  ...simd({ shl: 171, shr_s: 172, shr_u: 173, add: 174, dot_i16x8_s: 186 }),
 };
 
 export const i16x8 = simd({
-  narrow_i32x4_s: 133,
   extend_low_i8x16_s: 135,
   extend_high_i8x16_s: 136,
   extend_low_i8x16_u: 137,

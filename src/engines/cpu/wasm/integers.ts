@@ -6,7 +6,7 @@
  */
 import { codeWords, GROUP } from '../../../ops/attention/cache-type.js';
 import { type Code, f32, f32x4, i16x8, i32, i32x4, type Local, shuffle16, v128 } from './assembler.js';
-import { type Codec, combineLanes, type Context, resultOffsets, SCORE_BYTES } from './kernel.js';
+import { type Codec, combineLanes, type Context, resultOffsets, ROUNDER, SCORE_BYTES } from './kernel.js';
 
 export type IntegerType = 'int8' | 'int4';
 
@@ -54,6 +54,9 @@ function halves({ f }: Context, lanes: Code): Local {
   return f.vector(v128.or(v128.or(value.get, sign), beyond));
 }
 
+/** The lower halves of eight lanes of 32 bits. */
+const LOWER = Array.from({ length: 8 }, (_, i) => 2 * i);
+
 /** Sixteen numbers of 16 bits as they are, or the even ones first. */
 const inOrder = (low: Local, high: Local): Code[] => [low.get, high.get];
 const evenFirst = (low: Local, high: Local): Code[] =>
@@ -93,21 +96,22 @@ export function integerCodec(context: Context, type: IntegerType): Codec {
    * `sum` what they add too much by the excess of the codes.
    */
   const round = (step: Local, sum: Local, from: Code, to: Code, count: number, arranged = inOrder): void => {
-    combineLanes(f, step, f32x4.max);
-    f.emit(step.set(f32x4.max(step.get, f32x4.all(LEAST))));
+    combineLanes(f, step, f32x4.pmax);
+    f.emit(step.set(f32x4.pmax(step.get, f32x4.all(LEAST))));
     const inverse = f.vector(f32x4.div(f32x4.all(LARGEST), step.get));
     f.emit(step.set(f32x4.mul(step.get, f32x4.all(1 / LARGEST))));
     const target = f.address(to);
     const total = f.vector(v128.zero);
-    const whole = (at: Local, place: number): Code => {
-      const x = f.vector(f32x4.nearest(f32x4.mul(v128.load(at.get, place), inverse.get)));
-      if (excess > 0) f.emit(total.set(f32x4.add(total.get, x.get)));
-      return i32x4.trunc_sat_f32x4_s(x.get);
+    const whole = (at: Local, place: number): Local => {
+      const x = f.vector(f32x4.add(f32x4.mul(v128.load(at.get, place), inverse.get), f32x4.all(ROUNDER)));
+      if (excess > 0) f.emit(total.set(f32x4.add(total.get, f32x4.sub(x.get, f32x4.all(ROUNDER)))));
+      return x;
     };
     f.walk(from, 4 * count, 64, (at) => {
-      const [low, high] = [0, 32].map((half) =>
-        f.vector(i16x8.narrow_i32x4_s(whole(at, half), whole(at, half + 16))),
-      ) as [Local, Local];
+      const [low, high] = [0, 32].map((half) => {
+        const [a, b] = [whole(at, half), whole(at, half + 16)];
+        return f.vector(shuffle16(a.get, b.get, LOWER));
+      }) as [Local, Local];
       for (const [i, x] of arranged(low, high).entries()) f.emit(v128.store(target.get, x, 16 * i));
       f.emit(target.set(i32.add(target.get, i32.const(32))));
     });
@@ -130,7 +134,7 @@ export function integerCodec(context: Context, type: IntegerType): Codec {
         const q = f.vector(v128.load(query.get, 4 * g * width));
         const x = f.vector(f32x4.mul(q.get, scale.get));
         f.emit(v128.store(target.get, x.get, places.scaled(g)));
-        f.emit(step.set(f32x4.max(step.get, f32x4.abs(x.get))));
+        f.emit(step.set(f32x4.pmax(step.get, f32x4.abs(x.get))));
         f.emit(sum.set(f32x4.add(sum.get, f32x4.mul(q.get, added.get))));
       }
       for (const pointer of [query, target]) f.emit(pointer.set(i32.add(pointer.get, i32.const(16))));
@@ -228,7 +232,7 @@ export function integerCodec(context: Context, type: IntegerType): Codec {
       const [step, shift] = [valueSteps[query] as Local, shifts[query] as Local];
       const own = (from: number): Code => v128.load(place.get, from - query * SCORE_BYTES);
       const weights = f.vector(f32x4.mul(exponentials.get, own(places.scales)));
-      f.emit(v128.store(place.get, weights.get), step.set(f32x4.max(step.get, weights.get)));
+      f.emit(v128.store(place.get, weights.get), step.set(f32x4.pmax(step.get, weights.get)));
       f.emit(shift.set(f32x4.add(shift.get, f32x4.mul(exponentials.get, own(places.bases)))));
     },
     weighed: (query) => {

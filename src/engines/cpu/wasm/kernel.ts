@@ -195,13 +195,21 @@ const LEAST_EXPONENT = -87;
 const LN2 = [0.693359375, -2.1219444e-4] as const;
 const COEFFICIENTS = [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5];
 
+/**
+ * Where lanes of up to 2^22 hold whole numbers when it is added: their lowest bits are that number, rounded to the nearest. WebAssembly's
+ * own conversion takes several instructions of a processor.
+ */
+export const ROUNDER = 1.5 * 2 ** 23;
+
 /** e^x for x of at most 0: 2^n e^r with |r| up to ln(2) / 2. A NaN stays one. */
 function exponential(f: FunctionWriter, x: Code): Code {
   const bounded = f.vector(f32x4.pmax(x, f32x4.all(LEAST_EXPONENT)));
-  const n = f.vector(f32x4.nearest(f32x4.mul(bounded.get, f32x4.all(Math.LOG2E))));
+  const shifted = f.vector(f32x4.add(f32x4.mul(bounded.get, f32x4.all(Math.LOG2E)), f32x4.all(ROUNDER)));
+  const n = f.vector(f32x4.sub(shifted.get, f32x4.all(ROUNDER)));
   const minus = (from: Code, part: number): Code => f32x4.sub(from, f32x4.mul(n.get, f32x4.all(part)));
   const r = f.vector(minus(minus(bounded.get, LN2[0]), LN2[1]));
   const series = [...COEFFICIENTS, 1, 1].map((coefficient) => f32x4.all(coefficient));
   const value = series.reduce((sum, coefficient) => f32x4.add(f32x4.mul(sum, r.get), coefficient));
-  return i32x4.add(value, i32x4.shl(i32x4.trunc_sat_f32x4_s(n.get), i32.const(23)));
+  const scaled = i32x4.add(value, i32x4.shl(shifted.get, i32.const(23)));
+  return v128.or(scaled, f32x4.ne(bounded.get, bounded.get));
 }
