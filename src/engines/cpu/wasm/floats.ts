@@ -3,7 +3,7 @@
  * hold them; a type with fewer bits of exponent than float32 has another bias, which is a power of two in the result.
  */
 import { codeWords, GROUP } from '../../../ops/attention/cache-type.js';
-import { type Code, f32x4, i32, i32x4, type Local, v128 } from './assembler.js';
+import { type Code, f32x4, i32, i32x4, type Local, multiplyAdd, v128 } from './assembler.js';
 import { type Codec, type Context, resultOffsets, SCORE_BYTES } from './kernel.js';
 
 interface Format {
@@ -86,7 +86,7 @@ export function floatCodec(context: Context, type: FloatType): Codec {
           ).entries())
             for (const [g, vectors] of parts.entries()) {
               const sum = (sums[g] as Local[])[row] as Local;
-              f.emit(sum.set(f32x4.add(sum.get, f32x4.mul(key.get, (vectors[i] as Local).get))));
+              f.emit(sum.set(multiplyAdd(key.get, (vectors[i] as Local).get, sum.get)));
             }
       }
       return sums;
@@ -112,7 +112,7 @@ export function floatCodec(context: Context, type: FloatType): Codec {
               for (const [i, part] of decoded(context, format, row, (4 * from) / format.perLane).entries())
                 for (const [g, sum] of sums.entries()) {
                   const target = sum[(from - d) / 4 + i] as Local;
-                  f.emit(target.set(f32x4.add(target.get, f32x4.mul(part.get, (own[g] as Local).get))));
+                  f.emit(target.set(multiplyAdd(part.get, (own[g] as Local).get, target.get)));
                 }
             f.emit(row.set(i32.add(row.get, i32.const(rowBytes))));
           });

@@ -12,6 +12,7 @@ export interface Module {
 }
 
 interface Api {
+  validate(bytes: Uint8Array<ArrayBuffer>): boolean;
   readonly Memory: new (options: {
     readonly initial: number;
     readonly maximum: number;
