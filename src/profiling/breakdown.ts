@@ -1,10 +1,9 @@
 /** Memory in the three parts of the paper's Figure 6: weights, keys and values, and everything else. */
 import type { DerivedTable } from '../results/derived.js';
-import type { Column } from '../results/schema.js';
 import { rowOf, type TableCell, type TableSchema } from '../results/typed.js';
 import { MODEL_COLUMNS } from '../sweep/model-key.js';
 import type { MemoryFigures, MemoryKey } from './memory.js';
-import { CONTEXT_COLUMN } from './tables.js';
+import { bytesColumn, CONTEXT_COLUMN } from './tables.js';
 
 interface Breakdown {
   readonly weightsBytes: number;
@@ -17,27 +16,19 @@ interface Breakdown {
   readonly measuredPeakBytes: number | null;
 }
 
-const bytes = <Name extends string>(name: Name, description: string): Column<Name> => ({
-  name,
-  kind: 'result',
-  description,
-  display: 'bytes',
-  better: 'lower',
-});
-
 const BREAKDOWN_SCHEMA: TableSchema<MemoryKey, Breakdown> = {
   name: 'profile-memory-breakdown',
   columns: [
     ...MODEL_COLUMNS,
     CONTEXT_COLUMN,
-    bytes('weights_bytes', 'computed'),
-    bytes('kv_cache_bytes', 'keys and values, computed'),
-    bytes('other_bytes', 'states and the largest activations, computed'),
-    bytes('total_bytes', 'the sum, computed'),
-    bytes('measured_weights_bytes', 'tensors of the model'),
-    bytes('measured_kv_cache_bytes', 'keys and values as allocated'),
-    bytes('measured_other_bytes', 'the rest of the measured peak'),
-    bytes('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
+    bytesColumn('weights_bytes', 'computed'),
+    bytesColumn('kv_cache_bytes', 'keys and values, computed'),
+    bytesColumn('other_bytes', 'states and the largest activations, computed'),
+    bytesColumn('total_bytes', 'the sum, computed'),
+    bytesColumn('measured_weights_bytes', 'tensors of the model'),
+    bytesColumn('measured_kv_cache_bytes', 'keys and values as allocated'),
+    bytesColumn('measured_other_bytes', 'the rest of the measured peak'),
+    bytesColumn('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
   ],
 };
 

@@ -8,7 +8,7 @@ import type { RatioColumn } from './ratios.js';
 import type { ThroughputFigures, ThroughputKey } from './throughput.js';
 import type { SecondsFigures } from './timing.js';
 
-const bytes = <Name extends string>(name: Name, description: string): Column<Name> => ({
+export const bytesColumn = <Name extends string>(name: Name, description: string): Column<Name> => ({
   name,
   kind: 'result',
   description,
@@ -38,36 +38,39 @@ export const MEMORY_SCHEMA: TableSchema<MemoryKey, MemoryFigures> = {
     CONTEXT_COLUMN,
     { name: 'bytes_per_element', kind: 'result', description: 'assumed for weights, caches and activations' },
     { name: 'chunk_tokens', kind: 'result', description: 'tokens prefilled at a time', display: 'count' },
-    bytes('weights_bytes', 'computed'),
-    bytes('kv_cache_bytes', 'keys and values of the whole context, computed'),
-    bytes('kv_bytes_per_token', 'keys and values of one token, computed'),
-    bytes('state_bytes', 'recurrent states or windows, which do not grow, computed'),
-    bytes('activation_bytes', 'largest activations of a chunk, computed'),
-    bytes('total_bytes', 'the sum, computed'),
-    bytes(
+    bytesColumn('weights_bytes', 'computed'),
+    bytesColumn('kv_cache_bytes', 'keys and values of the whole context, computed'),
+    bytesColumn('kv_bytes_per_token', 'keys and values of one token, computed'),
+    bytesColumn('state_bytes', 'recurrent states or windows, which do not grow, computed'),
+    bytesColumn('activation_bytes', 'largest activations of a chunk, computed'),
+    bytesColumn('total_bytes', 'the sum, computed'),
+    bytesColumn(
       'total_concatenated_bytes',
       'with the copy of one layer that the official Transformer makes to append',
     ),
-    bytes('measured_weights_bytes', 'tensors of the model'),
-    bytes('measured_kv_cache_bytes', 'keys and values as allocated'),
-    bytes('measured_state_bytes', 'recurrent states or windows as allocated'),
-    bytes('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
+    bytesColumn('measured_weights_bytes', 'tensors of the model'),
+    bytesColumn('measured_kv_cache_bytes', 'keys and values as allocated'),
+    bytesColumn('measured_state_bytes', 'recurrent states or windows as allocated'),
+    bytesColumn('measured_peak_bytes', 'largest sum of all tensors during the prefill'),
     PREFILLED_COLUMN,
     {
-      ...bytes(
+      ...bytesColumn(
         'reserved_peak_bytes',
         'taken from the device for tensors and workspaces at their peak, cached memory included',
       ),
       kind: 'timing',
     },
     {
-      ...bytes(
+      ...bytesColumn(
         'device_used_bytes',
         'in use on the device by its driver, beyond what was before the engine started',
       ),
       kind: 'timing',
     },
-    { ...bytes('peak_resident_bytes', 'largest resident memory of the process so far'), kind: 'timing' },
+    {
+      ...bytesColumn('peak_resident_bytes', 'largest resident memory of the process so far'),
+      kind: 'timing',
+    },
   ],
 };
 

@@ -48,7 +48,7 @@ export function displayCell(column: Column, cell: Cell | undefined): string {
     case 'percent':
       return `${formatNumber(cell * 100)} %`;
     case 'count':
-      return cell.toLocaleString('en-US');
+      return Number.isInteger(cell) ? cell.toLocaleString('en-US') : formatNumber(cell);
     case 'plain':
       return String(cell);
     case undefined:

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatBytes, formatNumber, formatSeconds } from '../../src/results/display.js';
+import { displayCell, formatBytes, formatNumber, formatSeconds } from '../../src/results/display.js';
 import { printRows } from '../../src/results/printers.js';
 import type { Row, Schema } from '../../src/results/schema.js';
 
@@ -33,6 +33,12 @@ test('a table aligns, speaks in units and leaves out what was not measured', () 
     printRows(schema, rows, 'table'),
     'preset  context  cache_bytes  ratio\ntiny     65,536     12.4 GiB   9.41\na|b           1          0 B      –\n',
   );
+});
+
+test('counts are whole or have three digits', () => {
+  const column = { name: 'rate', kind: 'result', description: '', display: 'count' } as const;
+  const shown = [65536, 745144320, 295.365, 1225.61, 1783703516.174].map((cell) => displayCell(column, cell));
+  assert.equal(shown, ['65,536', '745,144,320', '295', '1,226', '1.78e+9']);
 });
 
 test('a table that is too wide for its reader is divided: what is alike first, keys in each part', () => {

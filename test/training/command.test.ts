@@ -57,7 +57,7 @@ test('trains, goes on, converts, and trains from what was converted', async () =
   assert.is(converted.exitCode, 0, converted.stderr);
   assert.match(
     converted.stdout,
-    /^source,destination,from,to,architecture,tokenizer,tensors,parameters,tensor_bytes,/,
+    /^source,destination,from,to,architecture,tokenizer,tensors,parameters,source_bytes,written_bytes,/,
   );
   assert.match(converted.stdout, /,yoco,official,yoco,bytes,/);
   assert.ok(existsSync(at('official/checkpoint.pth')));

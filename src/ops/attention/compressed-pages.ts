@@ -1,13 +1,12 @@
 /** Keys and values of a growing context in a compressed type: pages of codes, and the newest positions as computed. */
 import * as tf from '../../tf.js';
-import { RunError } from '../../errors.js';
 import { hasKernel, runKernel } from '../dispatch.js';
 import { sliceAxis } from '../reshape.js';
 import { storedBytes } from '../stored-bytes.js';
 import { rotary, type RotaryOptions } from '../rotary/rotary.js';
 import { type CacheType, codeWords, GROUP, RECENT } from './cache-type.js';
 import { type CodePage, coded, emptyPage, mapPage, tensorsOf } from './code-page.js';
-import { defaultPageSize, writeRows, type Page, type PageOptions } from './key-value-pages.js';
+import { defaultPageSize, requireRoom, writeRows, type Page, type PageOptions } from './key-value-pages.js';
 import { cloned, ringOf } from './recent-rows.js';
 
 /** Keys and values as computed, [B, Hkv, R, D]: row `row` holds position `start`, and those after it follow. */
@@ -76,12 +75,7 @@ export class CompressedPages {
    */
   append(k: tf.Tensor4D, v: tf.Tensor4D, rotation: RotaryOptions | null = null): void {
     const count = k.shape[1];
-    const { maxTokens } = this.options;
-    if (maxTokens !== undefined && this.tokens + count > maxTokens) {
-      throw new RunError(
-        `the key/value cache holds ${maxTokens} tokens and cannot take ${this.tokens + count}: create it with a larger maxTokens`,
-      );
-    }
+    requireRoom(this.tokens + count, this.options);
     this.settle();
     tf.tidy(() => {
       const keys = rotation === null ? k : rotary(k, rotation);

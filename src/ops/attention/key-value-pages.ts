@@ -43,6 +43,14 @@ export function defaultPageSize({ batch, kvHeads, headDim, maxTokens }: PageOpti
   return Math.min(Math.max(DEFAULT_PAGE, allowed), Math.max(SMALLEST_PAGE, fitting));
 }
 
+/** @throws RunError where a cache is to hold more than `maxTokens` */
+export function requireRoom(tokens: number, { maxTokens = Infinity }: PageOptions): void {
+  if (tokens <= maxTokens) return;
+  throw new RunError(
+    `the key/value cache holds ${maxTokens} tokens and cannot take ${tokens}: create it with a larger maxTokens`,
+  );
+}
+
 export class KeyValuePages {
   readonly pageSize: number;
   readonly pages: Page[] = [];
@@ -73,12 +81,7 @@ export class KeyValuePages {
    */
   append(k: tf.Tensor4D, v: tf.Tensor4D, rotation: RotaryOptions | null = null): void {
     const count = k.shape[1];
-    const { maxTokens } = this.options;
-    if (maxTokens !== undefined && this.tokens + count > maxTokens) {
-      throw new RunError(
-        `the key/value cache holds ${maxTokens} tokens and cannot take ${this.tokens + count}: create it with a larger maxTokens`,
-      );
-    }
+    requireRoom(this.tokens + count, this.options);
     if (rotation !== null && !isFused(count, rotation)) {
       tf.tidy(() => {
         this.append(rotary(k, rotation), v);
