@@ -10,16 +10,15 @@
  */
 import * as tf from '../../tf.js';
 import { float32 } from '../float32.js';
-import { fromChunks, toChunks, triangle } from '../gated-retention/chunks.js';
+import { fromChunks, range, toChunks, triangle } from '../gated-retention/chunks.js';
 import { decayGradient } from '../gated-retention/chunkwise-gradient.js';
 import type { DeltaAttributes } from '../kernels.js';
 import {
-  acrossOf,
-  chunkOf,
+  advance,
   cutDeltaChunks,
   type DeltaChunks,
+  type DeltaStep,
   type DeltaSweep,
-  joinChunks,
   sweep,
 } from './chunkwise.js';
 import type { DeltaInputs } from './gated-delta-rule.js';
@@ -41,22 +40,25 @@ export function composeDeltaGradient(
 ): tf.Tensor[] {
   const chunks = cutDeltaChunks(inputs, attrs, chunkSize);
   const { queries, keys, values, decays, batch, heads, keyWidth, valueWidth, size, time } = chunks;
-  const forward = sweep(chunks, inputs.state);
+  const forward = advance(chunks, inputs.state);
   const dOut = toChunks(float32(inputs.dOutput), size);
   const scores = tf.mul<tf.Tensor3D>(tf.matMul(queries, keys, false, true), decays);
   const backward = sweepBack(chunks, inputs, dOut, tf.matMul(scores, dOut, true, false));
-  const { dValues, dErrors, dFirst } = backward;
+  const dErrors = backward.updates;
+  const dValues = tf.mul<tf.Tensor3D>(dErrors, chunks.betas);
 
   const below = triangle(size, (i, j) => i > j);
   const dSystem = tf.mul<tf.Tensor3D>(tf.matMul(dErrors, forward.updates, false, true), tf.neg(below));
   const dScores = tf.mul<tf.Tensor3D>(tf.matMul(dOut, forward.updates, false, true), decays);
   const dQueries = tf.add<tf.Tensor3D>(
     tf.matMul(dScores, keys),
-    tf.mul(tf.matMul(dOut, forward.states, false, true), chunks.fromStart),
+    tf.mul(tf.matMul(dOut, forward.before, false, true), chunks.fromStart),
   );
-  const dKeys = keyGradient(chunks, forward, backward, dSystem, dScores);
+  const dKeys = keyGradient(chunks, forward, backward.before, { dValues, dSystem, dScores });
+  const early = tf.mul<tf.Tensor3D>(keys, chunks.fromStart);
+  const errors = tf.sub<tf.Tensor3D>(values, tf.matMul(early, forward.before));
   const dBetas = tf.add<tf.Tensor3D>(
-    tf.sum(tf.mul(dErrors, forward.errors), 2, true),
+    tf.sum(tf.mul(dErrors, errors), 2, true),
     tf.sum(tf.mul(dSystem, chunks.overlaps), 2, true),
   );
   // Not as the forward kernel gave it: what it is off by would not cancel.
@@ -68,66 +70,41 @@ export function composeDeltaGradient(
     fromChunks(dValues, chunks),
     decayGradient(dSums, chunks, { dFinalState: float32(inputs.dFinalState), finalState }),
     tf.reshape(fromChunks(dBetas, chunks), [batch, time, heads]),
-    tf.reshape(dFirst, [batch, heads, keyWidth, valueWidth]),
+    tf.reshape(backward.last, [batch, heads, keyWidth, valueWidth]),
   ];
 }
 
-interface BackwardSweep {
-  /** Gradients of the states after every chunk, [M, Dk, Dv]. */
-  readonly dEnds: tf.Tensor3D;
-  /** dR and dV = β dR, [M, C, Dv]. */
-  readonly dErrors: tf.Tensor3D;
-  readonly dValues: tf.Tensor3D;
-  /** Of the first state, [B * H, Dk, Dv]. */
-  readonly dFirst: tf.Tensor3D;
-}
-
-/** @param within Pᵀ dO, [M, C, Dv] */
+/**
+ * From the last chunk to the first: the gradients of the states after every chunk, dR, and the gradient of the first state.
+ * @param within Pᵀ dO, [M, C, Dv]
+ */
 function sweepBack(
   chunks: DeltaChunks,
   { dFinalState }: DeltaGradientInputs,
   dOut: tf.Tensor3D,
   within: tf.Tensor3D,
-): BackwardSweep {
-  const { batch, heads, count, keyWidth, valueWidth, queries, keys, fromStart, toEnd } = chunks;
-  const early = tf.mul<tf.Tensor3D>(keys, fromStart);
-  const late = tf.mul<tf.Tensor3D>(keys, toEnd);
-  const asked: tf.Tensor3D = tf.matMul(tf.mul<tf.Tensor3D>(queries, fromStart), dOut, true, false);
-  const [dEnds, dErrors, dValues]: [tf.Tensor3D[], tf.Tensor3D[], tf.Tensor3D[]] = [[], [], []];
-  let current = tf.reshape<tf.Rank.R3>(float32(dFinalState), [batch * heads, keyWidth, valueWidth]);
-  for (let n = count - 1; n >= 0; n--) {
-    const after = current;
-    const at = (x: tf.Tensor3D): tf.Tensor3D => chunkOf(chunks, x, n);
-    const [dError, dValue, before] = tf.tidy((): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] => {
-      const dUpdate = tf.add<tf.Tensor3D>(at(within), tf.matMul(at(late), after));
-      const dError: tf.Tensor3D = tf.matMul(at(chunks.inverse), dUpdate, true, false);
-      const dValue: tf.Tensor3D = tf.mul(dError, at(chunks.betas));
-      const kept = tf.add<tf.Tensor3D>(tf.mul<tf.Tensor3D>(after, acrossOf(chunks, n)), at(asked));
-      return [dError, dValue, tf.sub<tf.Tensor3D>(kept, tf.matMul(at(early), dValue, true, false))];
-    });
-    dEnds.unshift(after);
-    dErrors.unshift(dError);
-    dValues.unshift(dValue);
-    current = before;
-  }
-  return {
-    dEnds: joinChunks(dEnds),
-    dErrors: joinChunks(dErrors),
-    dValues: joinChunks(dValues),
-    dFirst: current,
+): DeltaSweep {
+  const { queries, keys, betas, inverse, fromStart, toEnd, count } = chunks;
+  const early = tf.mul<tf.Tensor3D>(tf.mul(keys, fromStart), betas);
+  const base: tf.Tensor3D = tf.matMul(tf.mul<tf.Tensor3D>(queries, fromStart), dOut, true, false);
+  const step: DeltaStep = {
+    given: tf.matMul(inverse, within, true, false),
+    read: tf.matMul(inverse, tf.mul<tf.Tensor3D>(keys, toEnd), true, false),
+    write: tf.neg<tf.Tensor3D>(early),
+    base,
   };
+  return sweep(chunks, step, dFinalState, range(count).reverse());
 }
 
 /** dK: through A, through P, through what is read of the state before and written to the state after. */
 function keyGradient(
   { queries, keys, decays, betas, fromStart, toEnd }: DeltaChunks,
-  { states, updates }: DeltaSweep,
-  { dEnds, dValues }: BackwardSweep,
-  dSystem: tf.Tensor3D,
-  dScores: tf.Tensor3D,
+  { before, updates }: DeltaSweep,
+  dEnds: tf.Tensor3D,
+  { dValues, dSystem, dScores }: Readonly<Record<'dValues' | 'dSystem' | 'dScores', tf.Tensor3D>>,
 ): tf.Tensor3D {
   const dOverlaps = tf.mul<tf.Tensor3D>(tf.mul(dSystem, betas), decays);
-  const read = tf.mul<tf.Tensor3D>(tf.matMul(dValues, states, false, true), fromStart);
+  const read = tf.mul<tf.Tensor3D>(tf.matMul(dValues, before, false, true), fromStart);
   const terms: tf.Tensor3D[] = [
     tf.matMul(dOverlaps, keys),
     tf.matMul(dOverlaps, keys, true, false),

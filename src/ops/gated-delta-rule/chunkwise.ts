@@ -9,7 +9,7 @@
  */
 import * as tf from '../../tf.js';
 import { float32 } from '../float32.js';
-import { cutChunks, fromChunks, toChunks, triangle, type Chunks } from '../gated-retention/chunks.js';
+import { cutChunks, fromChunks, range, toChunks, triangle, type Chunks } from '../gated-retention/chunks.js';
 import type { DeltaAttributes } from '../kernels.js';
 import type { DeltaInputs } from './gated-delta-rule.js';
 import { recurrentDelta } from './recurrent.js';
@@ -72,64 +72,83 @@ function joining(size: number, rows: number): tf.Tensor2D {
   return triangle(size, (i, j) => block(i) % 2 === 1 && block(j) === block(i) - 1);
 }
 
-/** What the chunks compute one after the other. */
+/** What the chunks compute one after the other, of the states S (or their gradients) and X. */
 export interface DeltaSweep {
-  /** States before every chunk, [M, Dk, Dv]. */
-  readonly states: tf.Tensor3D;
-  /** V - exp(G) K S, [M, C, Dv]. */
-  readonly errors: tf.Tensor3D;
-  /** N, [M, C, Dv]. */
+  /** S before every chunk, [M, Dk, Dv]. */
+  readonly before: tf.Tensor3D;
+  /** X, [M, C, Dv]. */
   readonly updates: tf.Tensor3D;
-  /** The last state, [B * H, Dk, Dv]. */
+  /** The last S, [B * H, Dk, Dv]. */
   readonly last: tf.Tensor3D;
 }
 
 /** Access to the chunks of number n of all heads: [M, R, W] as [B * H, R, W]. */
-export function chunkOf({ batch, heads, count }: Chunks, x: tf.Tensor3D, n: number): tf.Tensor3D {
+function chunkOf({ batch, heads, count }: Chunks, x: tf.Tensor3D, n: number): tf.Tensor3D {
   const [, rows, width] = x.shape;
   const sequences = batch * heads;
   const all = tf.reshape<tf.Rank.R4>(x, [sequences, count, rows, width]);
   return tf.reshape(tf.slice(all, [0, n, 0, 0], [sequences, 1, rows, width]), [sequences, rows, width]);
 }
 
-/** The inverse: parts [B * H, R, W] of all chunks as [M, R, W]. */
-export function joinChunks(parts: readonly tf.Tensor3D[]): tf.Tensor3D {
+/** The inverse: parts [B * H, R, W] of all chunks, by their numbers, as [M, R, W]. */
+function joinChunks(parts: readonly tf.Tensor3D[]): tf.Tensor3D {
   const [sequences, rows, width] = (parts[0] as tf.Tensor3D).shape;
   return tf.reshape(tf.stack([...parts], 1), [sequences * parts.length, rows, width]);
 }
 
-export function sweep(chunks: DeltaChunks, initial: tf.Tensor4D | undefined): DeltaSweep {
-  const { batch, heads, count, keyWidth, valueWidth, keys, fromStart, toEnd } = chunks;
-  const shape: tf.ShapeMap['R3'] = [batch * heads, keyWidth, valueWidth];
-  const early = tf.mul<tf.Tensor3D>(keys, fromStart);
-  const late = tf.mul<tf.Tensor3D>(keys, toEnd);
-  const [states, errors, updates]: [tf.Tensor3D[], tf.Tensor3D[], tf.Tensor3D[]] = [[], [], []];
-  let current = float32<tf.Tensor3D>(initial ? tf.reshape(initial, shape) : tf.zeros(shape));
-  for (let n = 0; n < count; n++) {
-    const before = current;
-    const at = (x: tf.Tensor3D): tf.Tensor3D => chunkOf(chunks, x, n);
-    const [error, update, after] = tf.tidy((): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] => {
-      const error = tf.sub<tf.Tensor3D>(at(chunks.values), tf.matMul(at(early), before));
-      const update: tf.Tensor3D = tf.matMul(at(chunks.inverse), tf.mul<tf.Tensor3D>(error, at(chunks.betas)));
-      const kept = tf.mul<tf.Tensor3D>(before, acrossOf(chunks, n));
-      return [error, update, tf.add<tf.Tensor3D>(kept, tf.matMul(at(late), update, true, false))];
-    });
-    states.push(before);
-    errors.push(error);
-    updates.push(update);
-    current = after;
-  }
-  return {
-    states: joinChunks(states),
-    errors: joinChunks(errors),
-    updates: joinChunks(updates),
-    last: current,
-  };
+/** S' = exp(G_C) S + base + writeᵀ X with X = given + read S, from chunk to chunk. */
+export interface DeltaStep {
+  /** [M, C, Dv] */
+  readonly given: tf.Tensor3D;
+  /** [M, C, Dk] */
+  readonly read: tf.Tensor3D;
+  readonly write: tf.Tensor3D;
+  /** [M, Dk, Dv]; absent: zeros. */
+  readonly base?: tf.Tensor3D;
 }
 
-/** Decay across the chunks of number n, [B * H, 1, 1]. */
-export function acrossOf({ across, batch, heads }: Chunks, n: number): tf.Tensor3D {
-  return tf.slice(across, [0, n, 0], [batch * heads, 1, 1]);
+/**
+ * @param initial [B, H, Dk, Dv]; absent: zeros
+ * @param order numbers of the chunks
+ */
+export function sweep(
+  chunks: DeltaChunks,
+  { given, read, write, base }: DeltaStep,
+  initial: tf.Tensor4D | undefined,
+  order: readonly number[],
+): DeltaSweep {
+  const { batch, heads, keyWidth, valueWidth, across } = chunks;
+  const shape: tf.ShapeMap['R3'] = [batch * heads, keyWidth, valueWidth];
+  const [states, updates]: [tf.Tensor3D[], tf.Tensor3D[]] = [[], []];
+  let current = float32<tf.Tensor3D>(initial ? tf.reshape(initial, shape) : tf.zeros(shape));
+  for (const n of order) {
+    const before = current;
+    const at = (x: tf.Tensor3D): tf.Tensor3D => chunkOf(chunks, x, n);
+    const [update, after] = tf.tidy((): [tf.Tensor3D, tf.Tensor3D] => {
+      const update = tf.add<tf.Tensor3D>(at(given), tf.matMul(at(read), before));
+      const decay = tf.slice(across, [0, n, 0], [batch * heads, 1, 1]);
+      const kept = tf.mul<tf.Tensor3D>(before, decay);
+      const written = tf.add<tf.Tensor3D>(kept, tf.matMul(at(write), update, true, false));
+      return [update, base ? tf.add(written, at(base)) : written];
+    });
+    states[n] = before;
+    updates[n] = update;
+    current = after;
+  }
+  return { before: joinChunks(states), updates: joinChunks(updates), last: current };
+}
+
+/** The states and N. */
+export function advance(chunks: DeltaChunks, state: tf.Tensor4D | undefined): DeltaSweep {
+  const { inverse, values, betas, keys, fromStart, toEnd } = chunks;
+  const early = tf.mul<tf.Tensor3D>(tf.mul(keys, fromStart), betas);
+  const read: tf.Tensor3D = tf.matMul(inverse, early);
+  const step: DeltaStep = {
+    given: tf.matMul(inverse, tf.mul<tf.Tensor3D>(values, betas)),
+    read: tf.neg(read),
+    write: tf.mul<tf.Tensor3D>(keys, toEnd),
+  };
+  return sweep(chunks, step, state, range(chunks.count));
 }
 
 /** Outputs: output [B, T, H, Dv] and the last state [B, H, Dk, Dv]. */
@@ -140,9 +159,9 @@ export function composeDelta(inputs: DeltaInputs, attrs: DeltaAttributes, chunkS
   }
   const chunks = cutDeltaChunks(inputs, attrs, chunkSize);
   const { queries, keys, decays, fromStart, batch, heads, keyWidth, valueWidth } = chunks;
-  const { states, updates, last } = sweep(chunks, inputs.state);
+  const { before, updates, last } = advance(chunks, inputs.state);
   const scores = tf.mul<tf.Tensor3D>(tf.matMul(queries, keys, false, true), decays);
-  const carried = tf.matMul(tf.mul<tf.Tensor3D>(queries, fromStart), states);
+  const carried = tf.matMul(tf.mul<tf.Tensor3D>(queries, fromStart), before);
   const output = tf.add<tf.Tensor3D>(tf.matMul(scores, updates), carried);
   return [fromChunks(output, chunks), tf.reshape(last, [batch, heads, keyWidth, valueWidth])];
 }
