@@ -25,7 +25,7 @@ const schema = {
     {
       name: 'collected_bytes',
       kind: 'result',
-      description: 'keys, values and their gradients sent by one rank in a step',
+      description: 'keys, values, hidden states and their gradients sent by one rank in a step',
     },
     {
       name: 'collected_bytes_predicted',
@@ -69,13 +69,18 @@ const { engine, table, communicator } = await openSession(schema, {
 });
 const { size } = communicator;
 
-/** What a step sends by the layout: keys and values as often as the layout makes them, states once for each layer. */
+/**
+ * What a step sends by the layout: keys and values as often as the layout makes them, hidden states once where the division changes
+ * between the decoders, states once for each layer.
+ */
 function predicted(length: number): { collected: number; handed: number } {
   const formulas = costs(config);
-  const gathered = formulas.keyValueBytesPerToken(STORED, null) * (length / size) * (size - 1);
+  const others = (length / size) * (size - 1);
+  const gathered = formulas.keyValueBytesPerToken(STORED, null) * others;
+  const hidden = architecture === 'yoco' && (length / size) % 2 === 0 ? config.dim * STORED * others : 0;
   // Forward whole slices to the others, back their gradients; and forward again where layers that are computed again make them.
   const times = architecture === 'yoco' ? 2 : 3;
-  return { collected: times * gathered, handed: size === 1 ? 0 : formulas.stateBytes(STORED) };
+  return { collected: times * gathered + 2 * hidden, handed: size === 1 ? 0 : formulas.stateBytes(STORED) };
 }
 
 for (const context of lengths) {

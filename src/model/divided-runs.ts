@@ -1,5 +1,6 @@
 /** How tokens are divided over ranks: slices of equal length as far as they go, and what remains on every rank. */
 import type { Communicator } from '../distributed/communicator.js';
+import { gatherSlices, sliceAxis } from '../ops/index.js';
 import * as tf from '../tf.js';
 import { FROM_START, type Rows } from './layers/heads.js';
 import type { LogitsWanted } from './language-model.js';
@@ -11,12 +12,20 @@ export interface Stretch {
 }
 
 /**
- * The `time` tokens of a sequence that this rank has in a pass, in their order. Of N ranks rank r has slice r of N. Where attention
- * alone mixes positions it has slices r and 2N - 1 - r of 2N, so that all ranks have as many pairs of queries and keys to compute
- * (zigzag: Llama 3, arXiv 2407.21783, section 3.3.2). What is handed from slice to slice needs them in their order.
+ * How a rank's part of a sequence lies in it. Of N ranks rank r has slice r of N (`slice`): what is handed from slice to slice needs
+ * them in their order. Where attention alone mixes positions it has slices r and 2N - 1 - r of 2N (`zigzag`), so that all ranks
+ * have as many pairs of queries and keys to compute (Llama 3, arXiv 2407.21783, section 3.3.2).
  */
-export function ownStretches(time: number, { rank, size }: Communicator, attendsOnly: boolean): Stretch[] {
-  if (size === 1 || !attendsOnly || time % 2 !== 0) return [{ from: rank * time, count: time }];
+export type Division = 'slice' | 'zigzag';
+
+/** A part of odd length is never halved. */
+const divisionOf = (time: number, ranks: Communicator, wanted: Division): Division =>
+  ranks.size > 1 && time % 2 === 0 ? wanted : 'slice';
+
+/** Where the `time` tokens that this rank has of a sequence lie, in their order. */
+export function ownStretches(time: number, ranks: Communicator, wanted: Division): Stretch[] {
+  const { rank, size } = ranks;
+  if (divisionOf(time, ranks, wanted) === 'slice') return [{ from: rank * time, count: time }];
   const count = time / 2;
   return [rank, 2 * size - 1 - rank].map((slice) => ({ from: slice * count, count }));
 }
@@ -26,13 +35,13 @@ export function passRows(
   [batch, time]: readonly [number, number],
   positions: Int32Array | null,
   ranks: Communicator,
-  attendsOnly: boolean,
+  wanted: Division,
 ): Rows {
   if (ranks.size === 1) return FROM_START;
   if (positions !== null) {
     throw new RangeError('losses at chosen positions are not computed of sequences divided over ranks');
   }
-  const [first, second] = ownStretches(time, ranks, attendsOnly);
+  const [first, second] = ownStretches(time, ranks, wanted);
   const rows: Rows = { start: first?.from ?? 0, positions: null, isSlice: true };
   if (second === undefined) return rows;
   const row = [first, second].flatMap((stretch) =>
@@ -43,6 +52,15 @@ export function passRows(
     positions: Int32Array.from({ length: batch * time }, (_, i) => row[i % time] ?? 0),
     second: second.from,
   };
+}
+
+/** Rows [B, T, D] of this rank's slice; in their place those of its parts in zigzag, which other ranks have. */
+export function inZigzag(x: tf.Tensor3D, ranks: Communicator): tf.Tensor3D {
+  const [batch, time, width] = x.shape;
+  if (divisionOf(time, ranks, 'zigzag') === 'slice') return x;
+  const all = gatherSlices(tf.reshape<tf.Rank.R4>(x, [batch, time, 1, width]), ranks);
+  const parts = ownStretches(time, ranks, 'zigzag').map(({ from, count }) => sliceAxis(all, 1, from, count));
+  return tf.reshape(tf.concat(parts, 1), [batch, time, width]);
 }
 
 export interface DividedRun {

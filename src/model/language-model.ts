@@ -70,6 +70,12 @@ export interface PackedSequence {
   readonly logits: number;
 }
 
+/** Columns of sequences that ranks divide, in their order; each rank has as many. Results are of the columns of targets. */
+export interface Stretches {
+  readonly tokens: readonly Stretch[];
+  readonly targets: readonly Stretch[];
+}
+
 export interface LanguageModel {
   readonly config: ModelConfig;
   /** Trainable tensors by the name they have in official checkpoints, in their order. */
@@ -77,11 +83,8 @@ export interface LanguageModel {
   /** Tokens of a prompt to compute at a time: `defaultChunkSize` of `costs.ts`, for each of the ranks that divide sequences. */
   readonly chunkTokens: number;
 
-  /**
-   * The columns of sequences of `length` tokens that `forward`, `loss` and `objective` take, in their order: all, unless ranks divide
-   * the sequences, which then have as many each.
-   */
-  stretches(length: number): readonly Stretch[];
+  /** What `forward`, `loss` and `objective` take of sequences of `length` tokens: all, unless ranks divide them. */
+  stretches(length: number): Stretches;
 
   /** Logits [B, T, V] of tokens, int32 [B, T]. */
   forward(tokens: tf.Tensor2D): tf.Tensor3D;

@@ -29,8 +29,9 @@ import type {
   Objective,
   PackedSequence,
   PrefillOptions,
+  Stretches,
 } from './language-model.js';
-import { dividedRuns, joinLogits, type Stretch } from './divided-runs.js';
+import { dividedRuns, joinLogits } from './divided-runs.js';
 import type { Rows } from './layers/heads.js';
 import { PackedBatch } from './packed-batch.js';
 import { flatten } from './rows.js';
@@ -65,7 +66,7 @@ export class Model implements LanguageModel {
     return this.weights.variables;
   }
 
-  stretches(length: number): readonly Stretch[] {
+  stretches(length: number): Stretches {
     return this.stack.stretches(length);
   }
 

@@ -3,6 +3,7 @@ import type { Communicator } from '../distributed/communicator.js';
 import { type ModelConfig, headDim, layoutOf } from './config.js';
 import { type Conventions, conventionsOf } from './conventions.js';
 import { type LayoutPart, remembered } from './layouts.js';
+import type { Division } from './divided-runs.js';
 import { KeyValueProjection } from './layers/key-value-projection.js';
 import { Layer, type LayerWeights } from './layers/layer.js';
 import type { Shared } from './layers/recomputed-layer.js';
@@ -39,8 +40,8 @@ export interface Parts {
   readonly list: readonly Part[];
   /** As in `Layout`. */
   readonly exit: number;
-  /** Whether only attention to all positions before mixes positions: nothing is handed from slice to slice. */
-  readonly attendsOnly: boolean;
+  /** How ranks divide sequences before the exit, where something may be handed from slice to slice, and after it. */
+  readonly divisions: readonly [before: Division, after: Division];
   /** Empty memories of a cache. */
   memories(options: MemoryOptions): Memory[];
   /** Empty memories of a pass over whole sequences. */
@@ -59,6 +60,10 @@ export function buildParts(config: ModelConfig, weights: Weights, ranks: Communi
     const found = keepers.indexOf(keeper);
     return found < 0 ? null : found;
   };
+  const attendsOnly = keepers.every(({ word, isRead }) => {
+    const memory = presentFor(word as Keeper, config, isRead);
+    return memory instanceof PresentKeys && memory.window === null;
+  });
   return {
     list: layout.parts.map((part, i) => ({
       work: workOf(part, config, conventions, (name) => weights.of(`${prefixes[i] ?? ''}.${name}`)),
@@ -67,10 +72,9 @@ export function buildParts(config: ModelConfig, weights: Weights, ranks: Communi
       shares: sharesOf(part),
     })),
     exit: layout.exit,
-    attendsOnly: keepers.every(({ word, isRead }) => {
-      const memory = presentFor(word as Keeper, config, isRead);
-      return memory instanceof PresentKeys && memory.window === null;
-    }),
+    divisions: attendsOnly
+      ? ['zigzag', 'zigzag']
+      : ['slice', layout.exit < layout.parts.length ? 'zigzag' : 'slice'],
     memories(options) {
       const own = ranks.size === 1 ? options : shareOfRank(options, ranks);
       const memories = keepers.map(({ word }) => memoryFor(word as Keeper, config, own));

@@ -8,7 +8,7 @@ import type { Communicator } from '../distributed/communicator.js';
 import type * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
 import { conventionsOf } from './conventions.js';
-import { ownStretches, passRows, type Stretch } from './divided-runs.js';
+import { inZigzag, ownStretches, passRows, type Stretch } from './divided-runs.js';
 import type { ExtendOptions, LogitsWanted } from './language-model.js';
 import type { Rows } from './layers/heads.js';
 import type { Readout } from './layers/readout.js';
@@ -53,9 +53,12 @@ export class Stack {
     return this.parts.memories(options);
   }
 
-  /** What this rank computes of sequences of `length` tokens in a pass. */
-  stretches(length: number): Stretch[] {
-    return ownStretches(length / this.ranks.size, this.ranks, this.parts.attendsOnly);
+  /** What this rank takes of sequences of `length` tokens in a pass: of the tokens, and of their targets. */
+  stretches(length: number): { tokens: Stretch[]; targets: Stretch[] } {
+    const { ranks } = this;
+    const [before, after] = this.parts.divisions;
+    const time = length / ranks.size;
+    return { tokens: ownStretches(time, ranks, before), targets: ownStretches(time, ranks, after) };
   }
 
   /**
@@ -63,15 +66,19 @@ export class Stack {
    * @param recompute keep only the layers' inputs for the backward pass
    */
   hidden(tokens: tf.Tensor2D, positions: Int32Array | null, recompute: boolean): tf.Tensor3D {
-    const { exit } = this.parts;
+    const { exit, divisions } = this.parts;
     const memories = this.parts.present();
     const readouts = this.parts.readouts();
-    const first = passRows(tokens.shape, positions, this.ranks, this.parts.attendsOnly);
-    const pick = (x: tf.Tensor3D): tf.Tensor3D => (positions ? pickRows(x, positions) : x);
+    const [before, after] = divisions;
+    const first = passRows(tokens.shape, positions, this.ranks, before);
+    const turns = this.ranks.size > 1 && before !== after;
+    const pick = (x: tf.Tensor3D): tf.Tensor3D =>
+      positions ? pickRows(x, positions) : turns ? inZigzag(x, this.ranks) : x;
+    const rows = turns ? passRows(tokens.shape, positions, this.ranks, after) : first;
     const all: Pass = { rows: first, memories, readouts, recompute, embed: () => this.embed(tokens) };
     const some = (): Pass => ({
       ...ofRows(all, pick),
-      rows: { ...first, positions: positions ?? first.positions },
+      rows: { ...rows, positions: positions ?? rows.positions },
       embed: () => pick(this.embed(tokens)),
     });
     try {

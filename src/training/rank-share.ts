@@ -1,6 +1,7 @@
 /** What a rank takes of a batch, and what comes together of all ranks. */
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import { RunError, UsageError } from '../errors.js';
+import type { Stretch } from '../model/divided-runs.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { addSums, noLosses, type LossSums } from './step.js';
 import type { Batch, Stage } from './task.js';
@@ -86,8 +87,8 @@ export function columnsOfRank<B extends Batch>(
   }
   requireEvenLength(batch.length, { size });
   const length = batch.length / size;
-  const stretches = model.stretches(batch.length);
-  const part = <T extends Values>(values: T): T => {
+  const { tokens, targets } = model.stretches(batch.length);
+  const part = <T extends Values>(values: T, stretches: readonly Stretch[] = targets): T => {
     const own = new (values.constructor as new (count: number) => T)(batch.rows * length);
     let filled = 0;
     for (let row = 0; row < batch.rows; row++) {
@@ -99,7 +100,7 @@ export function columnsOfRank<B extends Batch>(
     }
     return own;
   };
-  return { ...changed(batch, part), length };
+  return { ...changed(batch, part), tokens: part(batch.tokens, tokens), length };
 }
 
 type Values = Int32Array | Float32Array | Uint8Array;

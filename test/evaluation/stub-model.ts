@@ -14,6 +14,7 @@ import type {
   LanguageModel,
   LogitsWanted,
   PackedSequence,
+  Stretches,
 } from '../../src/model/language-model.js';
 import { crossEntropy } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
@@ -88,8 +89,9 @@ export class StubModel implements LanguageModel {
     this.config = createConfig({ dim: 8, layers: 2, hiddenDim: 8, heads: 2, vocabSize });
   }
 
-  stretches(length: number): { from: number; count: number }[] {
-    return [{ from: 0, count: length }];
+  stretches(length: number): Stretches {
+    const all = [{ from: 0, count: length }];
+    return { tokens: all, targets: all };
   }
 
   get chunkTokens(): number {

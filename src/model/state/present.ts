@@ -56,20 +56,22 @@ export interface PassedKeys extends KeyValueMemory {
   another(): PassedKeys;
 }
 
-/** Attention of the rows to what they see of the keys; rows of two stretches in two parts. */
+/** Attention of the rows to all keys; of ranks' parts of sequences, each stretch to the keys up to its last. */
 function attendRows(
   q: tf.Tensor4D,
   [keys, values]: readonly [tf.Tensor4D, tf.Tensor4D],
-  { start, second, positions }: Rows,
+  { start, second, positions, isSlice }: Rows,
   window: number | null,
 ): tf.Tensor4D {
-  if (second === undefined) return causalAttention(q, keys, values, { window, positions });
-  const count = q.shape[1] / 2;
-  const parts = [start, second].map((from, i) => {
+  if (isSlice !== true) return causalAttention(q, keys, values, { window, positions });
+  const stretches = second === undefined ? [start] : [start, second];
+  const count = q.shape[1] / stretches.length;
+  const parts = stretches.map((from, i) => {
     const seen = (x: tf.Tensor4D): tf.Tensor4D => sliceAxis(x, 1, 0, from + count);
-    return causalAttention(sliceAxis(q, 1, i * count, count), seen(keys), seen(values));
+    const own = stretches.length === 1 ? q : sliceAxis(q, 1, i * count, count);
+    return causalAttention(own, seen(keys), seen(values));
   });
-  return tf.concat(parts, 1);
+  return parts.length === 1 ? (parts[0] as tf.Tensor4D) : tf.concat(parts, 1);
 }
 
 /** The keys and values of the pass. */
@@ -115,18 +117,15 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
 
   append(k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): void {
     const keys = rotation === null ? k : rotary(k, rotationAt(rows, rotation));
-    this.hold(...this.upTo(rows, keys, v));
+    this.hold(...this.whole(rows, keys, v));
   }
 
-  /** All keys and values that the rows see: the queries of a slice, or of its second stretch, are then the last of them. */
-  private upTo({ start, second }: Rows, keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
+  /** Keys and values of all positions, where ranks have parts of them. */
+  private whole({ second }: Rows, keys: tf.Tensor4D, values: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] {
     const { ranks } = this;
     if (ranks === null) return [keys, values];
-    const time = keys.shape[1];
-    const seen = second === undefined ? start + time : second + time / 2;
-    const gathered = (own: tf.Tensor4D): tf.Tensor4D =>
-      sliceAxis(gatherSlices(own, ranks, second === undefined ? 1 : 2), 1, 0, seen);
-    return [gathered(keys), gathered(values)];
+    const stretches = second === undefined ? 1 : 2;
+    return [gatherSlices(keys, ranks, stretches), gatherSlices(values, ranks, stretches)];
   }
 
   attend(q: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
@@ -138,7 +137,7 @@ export class PresentKeys extends PresentMemory implements PassedKeys {
   extend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, rows: Rows, rotation: Rotation): tf.Tensor4D {
     const [queries, keys] = rotation === null ? [q, k] : rotaryPair(q, k, rotationAt(rows, rotation));
     if (rotation !== null) tf.dispose([q, k]);
-    const all = this.upTo(rows, keys, v);
+    const all = this.whole(rows, keys, v);
     if (this.isRead) this.hold(...all);
     return attendRows(queries, all, rows, this.window);
   }
