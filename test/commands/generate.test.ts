@@ -62,6 +62,18 @@ test('the line end of a file is not of the prompt, as on stdin', async () => {
   assert.is(longer?.prompt, 'one\n');
 });
 
+test('generate and serve take the trained model where none is named', async () => {
+  for (const argv of [
+    ['generate', 'x'],
+    ['serve', '--port', '0'],
+  ]) {
+    // Refused before weights are loaded: the untrained preset has 264 tokens.
+    const { stderr, exitCode } = await runCli(...argv, '--tokenizer', 'bytes');
+    assert.match(stderr, /tokenizer 'bytes' has 264 tokens but the model's vocabulary has 16384/);
+    assert.is(exitCode, 2);
+  }
+});
+
 test('prompts that cannot be meant are refused in one line', async () => {
   const cases: [string[], RegExp][] = [
     [['--prompts', file('one\n'), '--format', 'text'], /JSON lines: give --format json/],
