@@ -88,7 +88,7 @@ export async function runPassages(run: PassageRun): Promise<ResultWriter> {
         loaded.set(tokenizer.name, await documentsFor(run, tokenizer, longest));
     }
     for (const candidate of run.candidates) {
-      requireScoringMemory(run.engine, candidate.choice, longest + 1);
+      requireScoringMemory(run.engine, candidate.choice, longest + 1, run.communicator?.size);
       remarkContext(run.note, candidate, longest + 1);
     }
     const documentsOf = ({ tokenizer }: Candidate): TokenDocument[] => loaded.get(tokenizer.name) ?? [];

@@ -57,7 +57,8 @@ interface Job {
 export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
   const jobs = await planJobs(run);
   try {
-    const refusals = new Map(jobs.map((job) => [job, refusalOf(job, run.engine)]));
+    const { size } = run.communicator ?? SOLO;
+    const refusals = new Map(jobs.map((job) => [job, refusalOf(job, run.engine, size)]));
     const [refusal] = refusals.values();
     if (refusal && [...refusals.values()].every((reason) => reason !== null)) throw refusal;
     const jobsOf = run.candidates.map((candidate) => jobs.filter((job) => job.candidate === candidate));
@@ -78,7 +79,7 @@ export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
         run.onProgress?.({ candidate, document: document.name, done: done + tokens, total });
         if (tokens === job.positions.at(-1)) done += tokens;
       };
-      const measuring = new Measuring(refusals, table, report, (run.communicator ?? SOLO).size > 1);
+      const measuring = new Measuring(refusals, table, report, size > 1);
       await measuring.all(own.filter((job) => missing.includes(job)));
       addMeans(own, table);
     }
@@ -130,9 +131,9 @@ function positionsOf({ name, length }: TokenDocument, asked: readonly number[] |
 }
 
 /** Why a document cannot be measured; null if it can. */
-function refusalOf({ candidate, positions }: Job, engine: Engine): RunError | null {
+function refusalOf({ candidate, positions }: Job, engine: Engine, ranks: number): RunError | null {
   try {
-    requireScoringMemory(engine, candidate.choice, positions.at(-1) ?? 0);
+    requireScoringMemory(engine, candidate.choice, positions.at(-1) ?? 0, ranks);
     return null;
   } catch (error) {
     if (error instanceof RunError) return error;

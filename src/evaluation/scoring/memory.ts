@@ -8,11 +8,14 @@ import { scoringChunk } from './consume.js';
 import { forkedPageSize } from './lent-caches.js';
 import { MOST_SEQUENCES, PASS_TOKENS } from './packed-scoring.js';
 
-/** Bytes that scoring every token of a text takes beside the weights: cache, activations and the logits of a chunk. */
-function scoringBytes(config: ModelConfig, engine: Engine, tokens: number): number {
+/**
+ * Bytes that scoring every token of a text takes beside the weights, on each of the ranks that divide it: cache, activations and
+ * the logits of a chunk.
+ */
+function scoringBytes(config: ModelConfig, engine: Engine, tokens: number, ranks = 1): number {
   const bytesPerElement = ELEMENT_BYTES[engine.storage];
   const chunk = Math.min(scoringChunk(config), tokens);
-  const memory = costs(config).inferenceMemory({ context: tokens, chunk, bytesPerElement });
+  const memory = costs(config).inferenceMemory({ context: tokens, chunk, bytesPerElement, ranks });
   return besideWeights(memory) + chunk * config.vocabSize * bytesPerElement;
 }
 
@@ -27,10 +30,10 @@ const weightBytes = ({ config }: ModelChoice, engine: Engine): number =>
   costs(config).weightBytes(ELEMENT_BYTES[engine.storage]);
 
 /** @throws RunError when the model and a text of so many tokens do not fit the memory; call it before the model is loaded */
-export function requireScoringMemory(engine: Engine, choice: ModelChoice, tokens: number): void {
+export function requireScoringMemory(engine: Engine, choice: ModelChoice, tokens: number, ranks = 1): void {
   requireMemory(
     engine,
-    weightBytes(choice, engine) + scoringBytes(choice.config, engine, tokens),
+    weightBytes(choice, engine) + scoringBytes(choice.config, engine, tokens, ranks),
     `${modelLabel(choice)} with a text of ${formatTokenCount(tokens)} tokens`,
   );
 }
