@@ -196,7 +196,7 @@ test('kernels are asked for a few consecutive positions and for inference only',
     assert.equal(asked.splice(0), [at, 'plain', 'plain']);
     const rows = (count: number): T4 => tf.ones([1, count, 2, 4]);
     pages.append(rows(5), rows(5), at); // the rest of a page, and the next one
-    assert.equal(asked.splice(0), [{ position: 5, start: 0, count: 3, rotation: at }, { position: 0, start: 3, count: 2, rotation: at }]); // prettier-ignore
+    assert.equal(asked.splice(0), [{ position: 5, start: 0, count: 3, counter: 'keys', rotation: at }, { position: 0, start: 3, count: 2, counter: 'keys', rotation: at }]); // prettier-ignore
     pages.append(rows(2), rows(2), { positions: Int32Array.of(3, 4), frequencies, style: 'half' });
     pages.append(rows(17), rows(17), at);
     assert.equal(asked, []);
