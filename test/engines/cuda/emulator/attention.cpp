@@ -37,22 +37,11 @@ struct Attention {
 
 static void attention(const Attention& on, int batches, int kvHeads, int group, int tq, int tk, int pageSize, int window,
                       int most, Turn turn = NOT) {
-  const int heads = kvHeads * group, width = on.width, count = (tk + pageSize - 1) / pageSize, rows = group * tq;
+  const int heads = kvHeads * group, width = on.width, rows = group * tq;
   const float scale = 1 / std::sqrt((float)width);
   const std::vector<double> frequencies = frequencies_of(width);
   std::vector<scalar> q = random_scalars((size_t)batches * tq * heads * width);
-  std::vector<std::vector<scalar>> pages(2 * count, std::vector<scalar>((size_t)batches * kvHeads * pageSize * width, {0xffff}));
-  auto at = [&](int batch, int head, int position) {
-    return (((size_t)batch * kvHeads + head) * pageSize + position % pageSize) * width;
-  };
-  for (int kind = 0; kind < 2; kind++)
-    for (int batch = 0; batch < batches; batch++)
-      for (int head = 0; head < kvHeads; head++)
-        for (int position = 0; position < tk; position++)
-          for (int i = 0; i < width; i++)
-            pages[kind * count + position / pageSize][at(batch, head, position) + i] = from_float(normal());
-  std::vector<const scalar*> table;
-  for (const auto& page : pages) table.push_back(page.data());
+  Pages pages(batches, kvHeads, width, pageSize, tk);
   Values expected(q.size()), expectedSums((size_t)batches * heads * tq);
   for (int batch = 0; batch < batches; batch++)
     for (int query = 0; query < tq; query++)
@@ -62,12 +51,12 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
         const Values turned = turn ? rotated(&q[row], width, last, turn == HALVES) : as_doubles(&q[row], width);
         double total = 0;
         for (int position = first; position <= last; position++) {
-          const size_t key = at(batch, head / group, position);
+          const scalar *key = pages.row(0, batch, head / group, position), *value = pages.row(1, batch, head / group, position);
           double score = 0;
-          for (int i = 0; i < width; i++) score += turned[i] * as_double(pages[position / pageSize][key + i]);
+          for (int i = 0; i < width; i++) score += turned[i] * as_double(key[i]);
           const double weight = std::exp(score * scale);
           total += weight;
-          for (int i = 0; i < width; i++) expected[row + i] += weight * as_double(pages[count + position / pageSize][key + i]);
+          for (int i = 0; i < width; i++) expected[row + i] += weight * as_double(value[i]);
         }
         for (int i = 0; i < width; i++) expected[row + i] /= total;
         expectedSums[((size_t)batch * heads + head) * tq + query] = std::log(total);
@@ -86,12 +75,12 @@ static void attention(const Attention& on, int batches, int kvHeads, int group, 
       for (int batch = 0; batch < batches; batch++)
         for (int head = 0; head < kvHeads; head++)
           for (int position = place; position < tk; position++) {
-            scalar* row = &pages[kind * count + position / pageSize][at(batch, head, position)];
+            scalar* row = pages.row(kind, batch, head, position);
             late.push_back({row, std::vector<scalar>(row, row + width)});
           }
     if (recorded) wait_for(late);
     launch({splits, kvHeads, batches}, 128, [&] {
-      on.split(q.data(), table, (i64)kvHeads * pageSize * width, (i64)pageSize * width, pageSize, partial.data(), tq,
+      on.split(q.data(), pages.table, (i64)kvHeads * pageSize * width, (i64)pageSize * width, pageSize, partial.data(), tq,
                recorded ? &place : nullptr, recorded ? tq : tk, heads, kvHeads, window, scale, most,
                turn ? frequencies.data() : nullptr, recorded ? 0 : place, turn == HALVES);
     });

@@ -23,22 +23,10 @@ static const char* const NAMES[] = {"causal", "all keys", "positions"};
 template <typename Source, typename Shape, typename Kernel>
 static void attention(Kernel kernel, const Sizes& on, Seen seen) {
   const auto [batches, tq, tk, kvHeads, group, width, pageSize, window] = on;
-  const int heads = kvHeads * group, count = (tk + pageSize - 1) / pageSize;
+  const int heads = kvHeads * group;
   const float scale = 1 / std::sqrt((float)width);
   const std::vector<scalar> q = random_scalars((size_t)batches * tq * heads * width, 1.5);
-  // Behind the last key pages hold NaNs.
-  std::vector<std::vector<scalar>> pages(2 * count, std::vector<scalar>((size_t)batches * kvHeads * pageSize * width, {0xffff}));
-  auto at = [&](int batch, int head, int position) {
-    return (((size_t)batch * kvHeads + head) * pageSize + position % pageSize) * width;
-  };
-  for (int kind = 0; kind < 2; kind++)
-    for (int batch = 0; batch < batches; batch++)
-      for (int head = 0; head < kvHeads; head++)
-        for (int position = 0; position < tk; position++)
-          for (int i = 0; i < width; i++)
-            pages[kind * count + position / pageSize][at(batch, head, position) + i] = from_float(normal());
-  std::vector<const scalar*> table;
-  for (const auto& page : pages) table.push_back(page.data());
+  Pages pages(batches, kvHeads, width, pageSize, tk);
   std::vector<int> positions((size_t)batches * tq);
   for (int& position : positions) position = between(0, tk - 1);
 
@@ -50,12 +38,12 @@ static void attention(Kernel kernel, const Sizes& on, Seen seen) {
         const int last = seen == ALL ? tk - 1 : seen == CAUSAL ? tk - tq + query : positions[(size_t)batch * tq + query];
         double total = 0;
         for (int position = window ? std::max(0, last - window + 1) : 0; position <= last; position++) {
-          const size_t key = at(batch, head / group, position);
+          const scalar *key = pages.row(0, batch, head / group, position), *value = pages.row(1, batch, head / group, position);
           double score = 0;
-          for (int i = 0; i < width; i++) score += as_double(q[row + i]) * as_double(pages[position / pageSize][key + i]);
+          for (int i = 0; i < width; i++) score += as_double(q[row + i]) * as_double(key[i]);
           const double weight = std::exp(score * scale);
           total += weight;
-          for (int i = 0; i < width; i++) expected[row + i] += weight * as_double(pages[count + position / pageSize][key + i]);
+          for (int i = 0; i < width; i++) expected[row + i] += weight * as_double(value[i]);
         }
         for (int i = 0; i < width; i++) expected[row + i] /= total;
         expectedSums[((size_t)batch * heads + head) * tq + query] = std::log(total);
@@ -63,9 +51,9 @@ static void attention(Kernel kernel, const Sizes& on, Seen seen) {
 
   const i64 rows = (i64)heads * width, page = (i64)pageSize * width;
   const Source queries = {q.data(), nullptr, tq * rows, rows, width, 1 << 30};
-  const Source keys = {nullptr, table.data(), kvHeads * page, width, page, pageSize};
+  const Source keys = {nullptr, pages.table.data(), kvHeads * page, width, page, pageSize};
   Source values = keys;
-  values.pages = table.data() + count;
+  values.pages = pages.table.data() + pages.count;
   const int offset = seen == ALL ? tk : tk - tq;
   const Shape shape = {tq, tk, heads, kvHeads, width, window, scale, offset, seen == POSITIONS ? positions.data() : nullptr};
   Output<scalar> out(expected.size());

@@ -46,6 +46,28 @@ static Values as_doubles(const scalar* x, int size) {
   return values;
 }
 
+// Random keys, then values, in pages [B, Hkv, P, D]. Behind the last position are NaNs.
+struct Pages {
+  int kvHeads, width, pageSize, count;
+  std::vector<std::vector<scalar>> pages;
+  std::vector<const scalar*> table;
+  Pages(int batches, int kvHeads, int width, int pageSize, int positions)
+      : kvHeads(kvHeads), width(width), pageSize(pageSize), count((positions + pageSize - 1) / pageSize),
+        pages(2 * count, std::vector<scalar>((size_t)batches * kvHeads * pageSize * width, {0xffff})) {
+    for (int kind = 0; kind < 2; kind++)
+      for (int batch = 0; batch < batches; batch++)
+        for (int head = 0; head < kvHeads; head++)
+          for (int position = 0; position < positions; position++)
+            for (int i = 0; i < width; i++) row(kind, batch, head, position)[i] = from_float(normal());
+    for (const auto& page : pages) table.push_back(page.data());
+  }
+  // A key (kind 0) or a value (1).
+  scalar* row(int kind, int batch, int head, int position) {
+    const size_t at = (((size_t)batch * kvHeads + head) * pageSize + position % pageSize) * width;
+    return &pages[kind * count + position / pageSize][at];
+  }
+};
+
 static std::map<std::string, double> worst;
 static void note(const std::string& name, double error) {
   double& before = worst[name];
