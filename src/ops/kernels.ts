@@ -85,8 +85,6 @@ export interface Kernels {
    * for it. Memory beyond the outputs must not grow with Tq * Tk.
    */
   CausalAttention: Kernel<Tensors<'q' | 'k' | 'v'>, CausalAttentionAttributes>;
-  /** `CausalAttention` whose logSumExp is always given. For inference. */
-  PartialAttention: Kernel<Tensors<'q' | 'k' | 'v'>, CausalAttentionAttributes>;
   /** Outputs dq, dk, dv. */
   CausalAttentionGrad: Kernel<
     Tensors<'dy' | 'q' | 'k' | 'v' | 'out' | 'logSumExp'>,

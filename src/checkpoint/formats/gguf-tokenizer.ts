@@ -68,7 +68,7 @@ function addedTokens({ tokens, typeOf }: Given): Json[] {
   });
 }
 
-/** Puts the token of the begin before a text where the file says so. @param usual where it does not */
+/** Puts the token that begins a text before it, where the file says so. @param usual whether, where the file does not say */
 function template({ tokens, metadata }: Given, usual: boolean): Json | null {
   const begin = idIn(metadata, 'bos');
   const token = begin === null ? undefined : tokens[begin];

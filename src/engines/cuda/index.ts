@@ -61,7 +61,6 @@ const BFLOAT16_ONLY: readonly KernelName[] = ['CompressRows', 'CompressedWrite',
 const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'CausalAttention',
   'CausalAttentionGrad',
-  'PartialAttention',
   'PagedAttention',
   'PartialPagedAttention',
   'RotatedPagedAttention',

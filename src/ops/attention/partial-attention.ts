@@ -92,7 +92,7 @@ function composeOne(q: tf.Tensor4D, pages: KeyValuePages, keys: number): tf.Tens
   return attendBlocks(q, pages.options.kvHeads, visibility, block, q.shape[3] ** -0.5, blocks);
 }
 
-/** The pages are joined for a kernel that takes any positions. */
+/** The pages are joined; the queries may have any positions. */
 function attendJoined(
   q: tf.Tensor4D,
   pages: KeyValuePages,
@@ -106,8 +106,7 @@ function attendJoined(
     return tf.concat(parts, 1);
   }) as [tf.Tensor4D, tf.Tensor4D];
   const attrs = { window: null, scale: q.shape[3] ** -0.5, positions };
-  const compose = (): tf.Tensor[] => composeCausalAttention(q, k, v, attrs);
-  return runKernel('PartialAttention', { q, k, v }, attrs, compose);
+  return composeCausalAttention(q, k, v, attrs);
 }
 
 /** The attention to all keys from that to each part. */

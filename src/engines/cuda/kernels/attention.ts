@@ -100,9 +100,6 @@ export function registerAttention(): void {
   registerFusedKernel(on, 'CausalAttention', ({ q, k, v }, attrs, backend: CudaBackend) =>
     causalAttention(backend, q, k, v, attrs),
   );
-  registerFusedKernel(on, 'PartialAttention', ({ q, k, v }, attrs, backend: CudaBackend) =>
-    causalAttention(backend, q, k, v, attrs),
-  );
   registerFusedKernel(on, 'CausalAttentionGrad', (inputs, attrs, backend: CudaBackend) =>
     causalAttentionGrad(backend, inputs, attrs),
   );
