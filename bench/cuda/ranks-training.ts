@@ -1,6 +1,6 @@
 /**
- * Data parallel training of the 160M models, started once for each GPU: `torchrun --no-python --nproc-per-node N node --import tsx
- * bench/cuda/ranks-training.ts DIRECTORY`. One rank is measured in the same run, on every GPU by itself.
+ * Data parallel training, started once for each GPU: `torchrun --no-python --nproc-per-node N node --import tsx
+ * bench/cuda/ranks-training.ts DIRECTORY [160m|3b]`. One rank is measured in the same run, on every GPU by itself.
  */
 import { SOLO } from '../../src/distributed/communicator.js';
 import { costs, presetConfig } from '../../src/model/index.js';
@@ -18,7 +18,12 @@ import {
   TOKENS_PER_STEP,
 } from './training-columns.js';
 
-const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 8, 3];
+const [TIME, STEPS, WARM_UP] = [2048, 8, 3];
+/** Presets of a size, and the sequences of a step on each GPU. */
+const SIZES = {
+  '160m': { yoco: '160m', transformer: '160m', batch: 16 },
+  '3b': { yoco: 'yoco-3b', transformer: 'transformer-3b', batch: 4 },
+} as const;
 /** Bytes of a parameter as layers read it. */
 const STORED = 2;
 
@@ -44,9 +49,11 @@ const schema = {
   ],
 } as const;
 
+const size = process.argv[3] === '3b' ? '3b' : '160m';
+const { batch, ...presets } = SIZES[size];
 const { engine, table, communicator } = await openSession(schema, {
-  configuration: (['yoco', 'transformer'] as const).map((name) => ({ ...presetConfig('160m', name) })),
-  constants: { batch: BATCH, length: TIME, steps: STEPS, warmUp: WARM_UP, seed: 1 },
+  configuration: (['yoco', 'transformer'] as const).map((name) => ({ ...presetConfig(presets[name], name) })),
+  constants: { batch, length: TIME, steps: STEPS, warmUp: WARM_UP, seed: 1 },
 });
 
 interface Measured {
@@ -58,11 +65,11 @@ interface Measured {
 }
 
 async function measure(architecture: 'yoco' | 'transformer', ranks: number): Promise<Measured> {
-  const config = presetConfig('160m', architecture);
+  const config = presetConfig(presets[architecture], architecture);
   const { communicator: world, sent } = counted(ranks === 1 ? SOLO : communicator);
   const before = engine.memory().liveBytes;
   engine.resetPeak();
-  const { step, dispose } = trainer(config, BATCH, TIME, { world });
+  const { step, dispose } = trainer(config, batch, TIME, { world });
   let lastLoss = step();
   const optimizerBytes = engine.memory().liveBytes - before - STORED * costs(config).parameters();
   const sentBytes = sent.collected + sent.other;
@@ -79,10 +86,10 @@ for (const architecture of ['yoco', 'transformer'] as const) {
   const alone = await measure(architecture, 1);
   for (const ranks of communicator.size === 1 ? [1] : [1, communicator.size]) {
     const found = ranks === 1 ? alone : await measure(architecture, ranks);
-    const tokens = ranks * BATCH * TIME;
+    const tokens = ranks * batch * TIME;
     const speedup = (ranks * alone.seconds) / found.seconds;
     table.append({
-      ...{ model: '160m', architecture, ranks, speedup },
+      ...{ model: size, architecture, ranks, speedup },
       tokens_per_step: tokens,
       seconds: found.seconds,
       tokens_per_second: tokens / found.seconds,
@@ -96,7 +103,7 @@ for (const architecture of ['yoco', 'transformer'] as const) {
     if (communicator.rank > 0) continue;
     const rate = Math.round(tokens / found.seconds);
     process.stdout.write(
-      `160m ${architecture}, ${ranks} ranks: ${(found.seconds * 1000).toFixed(2)} ms, ${rate} tokens/s, ${speedup.toFixed(3)} x, ` +
+      `${size} ${architecture}, ${ranks} ranks: ${(found.seconds * 1000).toFixed(2)} ms, ${rate} tokens/s, ${speedup.toFixed(3)} x, ` +
         `optimizer ${(found.optimizerBytes / alone.optimizerBytes).toFixed(3)} of one, loss ${found.lastLoss.toFixed(4)}\n`,
     );
   }

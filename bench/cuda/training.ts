@@ -1,4 +1,7 @@
-/** Training steps of the 160M models in bfloat16: tokens/s, and the share of this card's rate in a large product. */
+/**
+ * Training steps in bfloat16, `node --import tsx bench/cuda/training.ts DIRECTORY [160m,830m,1.4b]`: tokens/s, and the share of this
+ * card's rate in a large product.
+ */
 import { linear } from '../../src/ops/index.js';
 import { costs, presetConfig } from '../../src/model/index.js';
 import { median } from '../../src/sweep/statistics.js';
@@ -16,7 +19,9 @@ import {
   TOKENS_PER_STEP,
 } from './training-columns.js';
 
-const [BATCH, TIME, STEPS, WARM_UP] = [16, 2048, 6, 3];
+const [TIME, STEPS, WARM_UP] = [2048, 6, 3];
+/** Sequences of a step: those that fit beside weights and moments on a card of 80 GB. */
+const BATCHES: Readonly<Record<string, number>> = { '160m': 16, '830m': 8, '1.4b': 4 };
 const SIZE = 8192;
 /** Milliseconds of copies ahead of a profiled step, for the host to get ahead. */
 const BACKLOG = 60;
@@ -47,13 +52,22 @@ const schema = {
   ],
 } as const;
 
-const models = (['yoco', 'transformer'] as const).map((architecture) => ({
-  architecture,
-  config: presetConfig('160m', architecture),
-}));
+const models = (process.argv[3] ?? '160m').split(',').flatMap((preset) =>
+  (['yoco', 'transformer'] as const).map((architecture) => ({
+    ...{ preset, architecture, batch: BATCHES[preset] ?? 1 },
+    config: presetConfig(preset, architecture),
+  })),
+);
 const { engine, table } = await openSession(schema, {
-  configuration: models.map(({ config }) => ({ name: '160m', ...config })),
-  constants: { batch: BATCH, length: TIME, steps: STEPS, warmUp: WARM_UP, productSize: SIZE, seed: 1 },
+  configuration: models.map(({ preset, config }) => ({ name: preset, ...config })),
+  constants: {
+    batches: models.map(({ batch }) => batch),
+    length: TIME,
+    steps: STEPS,
+    warmUp: WARM_UP,
+    productSize: SIZE,
+    seed: 1,
+  },
 });
 
 async function productRate(): Promise<number> {
@@ -67,18 +81,18 @@ async function productRate(): Promise<number> {
 }
 
 const rate = await productRate();
-for (const { architecture, config } of models) {
-  const { step, dispose } = trainer(config, BATCH, TIME);
+for (const { preset, architecture, batch, config } of models) {
+  const { step, dispose } = trainer(config, batch, TIME);
   const losses: number[] = [];
   const seconds = median((await timeRuns(engine, STEPS + WARM_UP, () => losses.push(step()))).slice(WARM_UP));
   const ofStep = kernelTimes(cudaBackend(), BACKLOG, () => {
     losses.push(step());
   });
-  printKernelTimes(`training step, ${architecture}`, ofStep, 40);
-  const count = BATCH * TIME;
+  printKernelTimes(`training step, ${preset} ${architecture}`, ofStep, 40);
+  const count = batch * TIME;
   const flops = (costs(config).trainFlopsPerToken(TIME) * count) / seconds;
   table.append({
-    model: '160m',
+    model: preset,
     architecture,
     tokens_per_step: count,
     seconds,
