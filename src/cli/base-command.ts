@@ -10,9 +10,10 @@ import type { DerivedTable } from '../results/derived.js';
 import type { ResultFormat } from '../results/formats.js';
 import type { Row, Schema } from '../results/schema.js';
 import type { ResultWriter } from '../results/writer.js';
+import type { Destination } from '../files/write.js';
 import { engineFlags, outputFlags, seedFlag } from './flags.js';
 import { directoryOfRank } from './follower.js';
-import { type DividingFlags, PlainCommand, type Started } from './plain-command.js';
+import { type DividingFlags, type Given, PlainCommand, type Started } from './plain-command.js';
 import type { Progress, ProgressOptions } from './progress.js';
 import type { Profile, TableOutput } from '../sweep/table.js';
 
@@ -35,6 +36,10 @@ export abstract class BaseCommand extends PlainCommand {
   /** Where this command writes when `--out` is absent. */
   protected directory(out: string | undefined): string {
     return out ?? `runs/${this.id ?? 'yoco'}`;
+  }
+
+  protected override destinations({ flags: { out, 'check-report': report } }: Given): readonly Destination[] {
+    return [{ directory: this.directory(out) }, ...(report === undefined ? [] : [{ file: report }])];
   }
 
   /**

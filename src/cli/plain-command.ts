@@ -1,4 +1,4 @@
-import { Command } from '@oclif/core';
+import { Command, type Interfaces } from '@oclif/core';
 import chalk, { chalkStderr } from 'chalk';
 import { printable } from '../printable.js';
 import { observeHub } from '../hub/observer.js';
@@ -7,6 +7,7 @@ import { type Ranks, ranksOf } from '../distributed/ranks.js';
 import type { Engine } from '../engines/engine.js';
 import type { EngineFlags } from '../engines/start.js';
 import { UsageError } from '../errors.js';
+import { type Destination, requireWritable } from '../files/write.js';
 import { quietFlag } from './flags.js';
 import { createProgress, type Progress, type ProgressOptions } from './progress.js';
 
@@ -26,6 +27,12 @@ interface Done {
 export interface Started {
   readonly engine: Engine;
   readonly communicator: Communicator;
+}
+
+/** What a command was given that names places to write to. */
+export interface Given {
+  readonly flags: { readonly out?: string; readonly 'check-report'?: string; readonly serve?: boolean };
+  readonly args: Readonly<Record<string, string | undefined>>;
 }
 
 export interface DividingFlags extends EngineFlags {
@@ -50,6 +57,27 @@ export abstract class PlainCommand extends Command {
     this.isVerbose = this.argv.some((word) => word === '--verbose' || word === '-v');
     if (!(this.constructor as typeof PlainCommand).runsOnRanks) this.refuseRanks();
     this.showDownloads();
+  }
+
+  /** @throws UsageError also where one of `destinations` cannot be written: nothing is done before that is known */
+  protected override async parse<
+    F extends Record<string, unknown>,
+    B extends Record<string, unknown>,
+    A extends Record<string, unknown>,
+  >(options?: Interfaces.Input<F, B, A>, argv?: string[]): Promise<Interfaces.ParserOutput<F, B, A>> {
+    const parsed = await super.parse(options, argv);
+    this.requireDestinations(this.destinations(parsed as Given));
+    return parsed;
+  }
+
+  /** Where the command is going to write, as far as its words say so. */
+  protected destinations({ flags: { out } }: Given): readonly Destination[] {
+    return out === undefined ? [] : [{ directory: out }];
+  }
+
+  /** Refuses destinations that this process cannot write. Ranks beside the first write elsewhere. @throws UsageError */
+  protected requireDestinations(destinations: readonly Destination[]): void {
+    if ((ranksOf(process.env)?.rank ?? 0) === 0) destinations.forEach(requireWritable);
   }
 
   protected override async finally(error: Error | undefined): Promise<void> {

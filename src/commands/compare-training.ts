@@ -1,7 +1,9 @@
 import { Args, Flags } from '@oclif/core';
 import { outputFlags } from '../cli/flags.js';
-import { PlainCommand } from '../cli/plain-command.js';
+import { type Given, PlainCommand } from '../cli/plain-command.js';
 import { FailedCellsError, UsageError } from '../library/basics.js';
+
+const DEFAULT_DIRECTORY = 'runs/compare-training';
 
 export default class CompareTraining extends PlainCommand {
   static override summary =
@@ -34,6 +36,10 @@ export default class CompareTraining extends PlainCommand {
     out: outputFlags.out,
   };
 
+  protected override destinations({ flags }: Given) {
+    return [{ directory: flags.out ?? DEFAULT_DIRECTORY }];
+  }
+
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(CompareTraining);
     const { compareTraining } = await import('../library/training.js');
@@ -42,7 +48,7 @@ export default class CompareTraining extends PlainCommand {
       directories: argv.map(String),
       matmulFlops: flags['matmul-flops'],
       output: {
-        directory: flags.out ?? 'runs/compare-training',
+        directory: flags.out ?? DEFAULT_DIRECTORY,
         record: { command: [this.id ?? 'compare-training', ...this.argv], flags },
       },
     });

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { outputFlags, STORAGE_NAMES, tokenCountFlag } from '../cli/flags.js';
-import { PlainCommand } from '../cli/plain-command.js';
+import { type Given, PlainCommand } from '../cli/plain-command.js';
 import type { Progress } from '../cli/progress.js';
 import { parseByteCount } from '../cli/sizes.js';
 import type { Schema } from '../library/basics.js';
@@ -80,6 +80,10 @@ export default class Convert extends PlainCommand {
     overwrite: Flags.boolean({ description: 'replace what DESTINATION holds' }),
     format: outputFlags.format,
   };
+
+  protected override destinations({ args: { destination = '' } }: Given) {
+    return [{ directory: destination }];
+  }
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Convert);

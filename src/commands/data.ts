@@ -67,12 +67,17 @@ export default class Data extends PlainCommand {
     format: outputFlags.format,
   };
 
+  /** Known when the action is: list only reads in --out. */
+  protected override destinations() {
+    return [];
+  }
+
   async run(): Promise<void> {
     const { argv, args, flags } = await this.parse(Data);
     const names = argv.slice(1).map(String);
-    const { fetchSet, listSets } = await import('../library/hub.js');
+    const { dataFolder, fetchSet, listSets } = await import('../library/hub.js');
     const { printRows } = await import('../library/results.js');
-    const { out: folder, revision, format } = flags;
+    const { out: folder = dataFolder(), revision, format } = flags;
     if (args.action === 'list') {
       if (names.length > 0) throw new UsageError(`list takes no name: leave '${names[0] ?? ''}' out`);
       const rows = listSets(folder).map((set) => ({ ...set, status: 'ok' }));
@@ -85,6 +90,7 @@ export default class Data extends PlainCommand {
       const problem = unknown === undefined ? 'fetch needs a name' : `no set '${unknown}'`;
       throw new UsageError(`${problem}: the sets are ${SETS.join(', ')}, and all for every one`);
     }
+    this.requireDestinations([{ directory: folder }]);
     const rows = [];
     for (const name of sets) {
       const { repository, commit, items, path } = await fetchSet(name, {

@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import type { FlagsOf } from '../cli/base-command.js';
 import { stopSignal } from '../cli/interruption.js';
-import { PlainCommand } from '../cli/plain-command.js';
+import { type Given, PlainCommand } from '../cli/plain-command.js';
 import { UsageError } from '../library/basics.js';
 
 export default class Report extends PlainCommand {
@@ -51,6 +51,10 @@ export default class Report extends PlainCommand {
       helpGroup: 'SERVER',
     }),
   };
+
+  protected override destinations({ args: { directory = '' }, flags: { serve = false } }: Given) {
+    return serve ? [] : [{ directory }];
+  }
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Report);

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { chalkStderr } from 'chalk';
 import { checkFlags, ENGINE_OPTIONS, outFlag } from '../cli/flags.js';
@@ -68,10 +70,9 @@ export default class Reproduce extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Reproduce);
-    const { existsSync } = await import('node:fs');
     const { groupsOf, loadExperiment, resolveSteps } = await import('../cli/experiment.js');
     const { ExperimentLog } = await import('../cli/experiment-log.js');
-    const { referenceTable, runStep, withEngine } = await import('../cli/steps.js');
+    const { outputFolder, referenceTable, runStep, withEngine } = await import('../cli/steps.js');
     const { toolkitVersion, lockDirectory } = await import('../library/results.js');
     const experiment = loadExperiment(args.experiment);
     const { check, quiet, resume, tolerance = 0 } = flags;
@@ -81,6 +82,8 @@ export default class Reproduce extends PlainCommand {
     const out = flags.out ?? experiment.out;
     const resolved = resolveSteps(experiment, out, parseInputs(flags.input));
     this.requireCommands(experiment, resolved);
+    const folders = new Set(resolved.map((step) => join(out, outputFolder(step, out))));
+    this.requireDestinations([...folders].map((directory) => ({ directory })));
     const steps = flags.engine === undefined ? resolved : withEngine(this.config, resolved, flags.engine);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
     if (flags.step !== undefined) {

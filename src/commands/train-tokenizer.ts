@@ -31,9 +31,10 @@ export default class TrainTokenizer extends PlainCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(TrainTokenizer);
-    const { BpeTrainer, checkVocabularySize, loadCorpus, writeTokenizer, loadTokenizer } =
+    const { BpeTrainer, checkVocabularySize, loadCorpus, tokenizerFile, writeTokenizer, loadTokenizer } =
       await import('../library/text.js');
     checkVocabularySize(flags.size);
+    this.requireDestinations([{ file: tokenizerFile(args.file) }]);
     const corpus = await loadCorpus(flags.data);
     const trainer = new BpeTrainer();
     for (const { text } of corpus.pieces('train')) trainer.add(text);

@@ -178,9 +178,10 @@ export default class Train extends BaseCommand {
     });
     const isPreset = flags.config === undefined && flags.checkpoint === undefined;
     const config = isPreset ? await inputs.withVocabulary(choice.config, recipe) : choice.config;
+    const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
+    this.requireDestinations([{ directory }]);
     const { engine, communicator } = await this.startRanks(flags);
     choice.checkpoint?.remarks?.forEach(this.reports().note);
-    const directory = flags.out ?? inputs.defaultDirectory(choice, recipe);
     const source = recipe.data.length > 0 ? recipe.data.join(', ') : recipe.task;
     this.note(`training ${modelLabel(choice)} on ${source} in ${directory}`);
     // Reading and encoding the data leaves nothing to save: Ctrl-C ends that at once.

@@ -7,7 +7,7 @@
  * still the same, so that a lock made in the meantime stays.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, linkSync, openSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { linkSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { RunError } from '../errors.js';
 import { checkShape } from './json.js';
 import { isRunning, thisProcess } from './process.js';
 import type { ProcessId } from './process.js';
-import { makeDirectory, writeWhole, writing } from './write.js';
+import { makeDirectory, writeNew, writing } from './write.js';
 
 const OWNER = v.object({
   pid: v.number(),
@@ -177,15 +177,6 @@ function createWithoutLink(file: string, content: string): string | null {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null;
     throw error;
-  }
-}
-
-function writeNew(file: string, content: string): void {
-  const descriptor = openSync(file, 'wx');
-  try {
-    writeWhole(descriptor, content);
-  } finally {
-    closeSync(descriptor);
   }
 }
 

@@ -5,6 +5,7 @@ export { observeHub, type HubObserver } from '../hub/observer.js';
 export { isReference, parseReference, parseRepositoryName, type Reference } from '../hub/reference.js';
 export { uploadModel, type Upload, type UploadFile, type UploadOptions } from '../hub/upload.js';
 export {
+  dataFolder,
   fetchedMmlu,
   fetchedTasks,
   fetchSet,

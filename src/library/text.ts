@@ -10,4 +10,4 @@ export {
   type Tokenizer,
 } from '../data/tokenizer.js';
 export { BpeTrainer, checkVocabularySize } from '../data/tokenizers/bpe-trainer.js';
-export { writeTokenizer } from '../data/tokenizers/write-tokenizer.js';
+export { tokenizerFile, writeTokenizer } from '../data/tokenizers/write-tokenizer.js';

@@ -42,7 +42,7 @@ const RUNS: Readonly<Record<string, readonly string[]>> = {
 };
 
 function check(words: readonly string[], environment?: NodeJS.ProcessEnv): void {
-  const { offences, status, stderr } = watch([...YOCO, ...words], ['out'], environment);
+  const { offences, status, stderr } = watch([...YOCO, ...words], ['out', '.writable.'], environment);
   assert.ok(status === 0 || words.length === 1, stderr);
   assert.equal(offences, []);
 }

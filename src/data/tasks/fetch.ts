@@ -13,9 +13,12 @@ import type { DataRow } from '../parquet.js';
 import { readRows } from '../rows.js';
 import { MMLU_PARTS, MMLU_SET, mmluQuestion, PUBLISHED_SETS, type PublishedSet } from './sets.js';
 
-/** Where sets are put, and found when no directory is named. */
-export const fetchedTasks = (folder = cacheFolder('data')): string => join(folder, 'tasks');
-export const fetchedMmlu = (folder = cacheFolder('data')): string => join(folder, 'mmlu');
+/** Where sets are put when no directory is named. */
+export const dataFolder = (): string => cacheFolder('data');
+
+/** Where sets are put in a directory, and found. */
+export const fetchedTasks = (folder = dataFolder()): string => join(folder, 'tasks');
+export const fetchedMmlu = (folder = dataFolder()): string => join(folder, 'mmlu');
 
 export const SET_NAMES: readonly string[] = ['mmlu', ...Object.keys(PUBLISHED_SETS)];
 
@@ -35,7 +38,7 @@ export interface SetDescription {
 }
 
 /** What can be fetched, and what has been. */
-export function listSets(folder = cacheFolder('data')): SetDescription[] {
+export function listSets(folder = dataFolder()): SetDescription[] {
   const there = (path: string): string | null => (existsSync(path) ? path : null);
   const tasks = Object.entries(PUBLISHED_SETS).map(([name, set]): SetDescription => {
     const [questions] = set.splits;
@@ -80,7 +83,7 @@ export interface FetchedSet {
  * @throws UsageError for an unknown name, RunError for a set that cannot be had or has other columns than it is known for
  */
 export async function fetchSet(name: string, options: FetchOptions = {}): Promise<FetchedSet> {
-  const { folder = cacheFolder('data') } = options;
+  const { folder = dataFolder() } = options;
   const set = Object.hasOwn(PUBLISHED_SETS, name) ? PUBLISHED_SETS[name] : undefined;
   if (name !== 'mmlu' && set === undefined) {
     throw new UsageError(`no set '${name}': the sets are ${SET_NAMES.join(', ')}`);

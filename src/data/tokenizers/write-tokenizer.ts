@@ -3,15 +3,19 @@ import { dirname, join } from 'node:path';
 import { makeDirectory, writeFileAtomic } from '../../files/write.js';
 import { END_OF_TEXT_TOKEN } from './bpe-trainer.js';
 
+/** Where a tokenizer is written: the target, a file ending in .json, or `tokenizer.json` in it, a directory. */
+export function tokenizerFile(target: string): string {
+  const isDirectory = existsSync(target) ? statSync(target).isDirectory() : !target.endsWith('.json');
+  return isDirectory ? join(target, 'tokenizer.json') : target;
+}
+
 /**
  * Writes a trained tokenizer and, beside it, the `tokenizer_config.json` by which Hugging Face libraries load it.
- * @param target a file ending in .json, or a directory
  * @returns the path of the tokenizer
  * @throws RunError when that cannot be written
  */
 export function writeTokenizer(target: string, description: object): string {
-  const isDirectory = existsSync(target) ? statSync(target).isDirectory() : !target.endsWith('.json');
-  const file = isDirectory ? join(target, 'tokenizer.json') : target;
+  const file = tokenizerFile(target);
   makeDirectory(dirname(file));
   const config = {
     tokenizer_class: 'PreTrainedTokenizerFast',
