@@ -1,20 +1,15 @@
-import * as v from 'valibot';
 import { UsageError } from '../errors.js';
-import { checkShape } from '../files/json.js';
 import type { Corpus } from '../data/corpus.js';
 import { Haystack } from '../data/needle/haystack.js';
 import { Random } from '../random.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
+import { MadeUpTask, type Part } from './made-up-task.js';
 import { needleText } from './needle-text.js';
 import type { NeedleText } from './needle-text.js';
 import type { RecipeStage } from './recipe.js';
 import { windowBatch } from './task.js';
-import type { Batch, HeldOutBatch, TrainingTask } from './task.js';
-
-const CURSOR = v.object({
-  batches: v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0)),
-});
+import type { Batch } from './task.js';
 
 export interface NeedleTaskOptions {
   readonly corpus: Corpus;
@@ -32,19 +27,18 @@ const ANSWER_WEIGHT = 2;
 const SHORTEST = 384;
 const SHORTEST_VARIED = 768;
 
-/** Finding numbers hidden in running text; every batch is made up afresh. */
-export class NeedleTask implements TrainingTask {
+/** Finding numbers hidden in running text. */
+export class NeedleTask extends MadeUpTask {
   readonly name = 'needle';
-  readonly stages: readonly RecipeStage[];
   readonly identity: Json;
   readonly inputs: Readonly<Record<string, string>>;
   private readonly train: Haystack;
   private readonly test: Haystack;
-  private batches = 0;
 
   /** Encodes the corpus. @throws UsageError for sequences too short for a needle and its question */
   constructor(private readonly options: NeedleTaskOptions) {
     const { corpus, tokenizer, stages, seed, evalTokens } = options;
+    super(stages, evalTokens);
     for (const { length, officialShare } of stages) {
       const shortest = officialShare < 1 ? SHORTEST_VARIED : SHORTEST;
       if (length < shortest)
@@ -52,7 +46,6 @@ export class NeedleTask implements TrainingTask {
           `sequences of ${length} tokens are too short for needles: use ${shortest} or more`,
         );
     }
-    this.stages = stages;
     this.inputs = { [corpus.name]: corpus.sha256 };
     const described = stages.map((stage) => ({ ...stage }));
     this.identity = {
@@ -67,44 +60,10 @@ export class NeedleTask implements TrainingTask {
     this.test = Haystack.fromCorpus(corpus, tokenizer, 'held-out');
   }
 
-  next(index: number): Batch {
-    const stage = this.stages[index];
-    if (stage === undefined) throw new RangeError(`there is no stage ${index}`);
-    return this.make(stage, this.train, this.random('batch', this.batches++));
-  }
-
-  progress(): readonly [] {
-    return [];
-  }
-
-  /** Every batch has random numbers of its own, named by its index: that is all there is to remember. */
-  state(): Json {
-    return { batches: this.batches };
-  }
-
-  restore(state: Json): void {
-    this.batches = checkShape('the data cursor of the checkpoint', state, CURSOR).batches;
-  }
-
-  readonly sources = [];
-
-  *heldOut(): Generator<HeldOutBatch> {
-    const last = this.stages.at(-1);
-    if (last === undefined) return;
-    const count = Math.max(1, Math.floor(this.options.evalTokens / (last.batch * last.length)));
-    for (let index = 0; index < count; index++)
-      yield { ...this.make(last, this.test, this.random('held-out', index)), source: 0 };
-  }
-
-  dispose(): void {
-    // Nothing but memory to give back.
-  }
-
-  private random(kind: string, index: number): Random {
-    return new Random(`${this.options.seed}/needle/${kind}/${index}`);
-  }
-
-  private make(stage: RecipeStage, haystack: Haystack, random: Random): Batch {
+  protected make(stage: RecipeStage, part: Part, index: number): Batch {
+    const haystack = part === 'train' ? this.train : this.test;
+    const kind = part === 'train' ? 'batch' : part;
+    const random = new Random(`${this.options.seed}/needle/${kind}/${index}`);
     const { batch, length, minNeedles, maxNeedles, answersOnly } = stage;
     const { officialShare, maxDigits, maxDistractors, confusableShare } = stage;
     const wording = { officialShare, maxDigits, maxDistractors, confusableShare };

@@ -1,19 +1,14 @@
-import * as v from 'valibot';
 import {
   RECALL_TASKS,
   requireSequences,
   type RecallExample,
   type RecallTaskName,
 } from '../data/recall/index.js';
-import { checkShape } from '../files/json.js';
 import { Random } from '../random.js';
 import type { Json } from '../results/canonical.js';
+import { MadeUpTask, type Part } from './made-up-task.js';
 import type { RecipeStage } from './recipe.js';
-import type { Batch, HeldOutBatch, TrainingTask } from './task.js';
-
-const CURSOR = v.object({
-  batches: v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0)),
-});
+import type { Batch } from './task.js';
 
 export interface RecallTaskOptions {
   readonly task: RecallTaskName;
@@ -24,23 +19,20 @@ export interface RecallTaskOptions {
   readonly evalTokens: number;
 }
 
-/** A recall task as an objective: the mean loss of the answers alone. Every batch is made up afresh. */
-export class RecallTraining implements TrainingTask {
+/** A recall task as an objective: the mean loss of the answers alone. */
+export class RecallTraining extends MadeUpTask {
   readonly name: string;
-  readonly stages: readonly RecipeStage[];
   readonly identity: Json;
   readonly inputs = {};
-  readonly sources = [];
-  private batches = 0;
 
   /** @throws UsageError for stages that the task has no sequences for */
   constructor(private readonly options: RecallTaskOptions) {
     const { task, vocabSize, stages, seed, evalTokens } = options;
+    super(stages, evalTokens);
     for (const { length, minItems, maxItems } of stages)
       for (const items of [minItems, maxItems])
         requireSequences(RECALL_TASKS[task], { length, items, vocabSize });
     this.name = task;
-    this.stages = stages;
     this.identity = {
       task,
       version: RECALL_TASKS[task].version,
@@ -53,44 +45,10 @@ export class RecallTraining implements TrainingTask {
     };
   }
 
-  next(index: number): Batch {
-    const stage = this.stages[index];
-    if (stage === undefined) throw new RangeError(`there is no stage ${index}`);
-    return this.make(stage, this.random('train', this.batches++));
-  }
-
-  progress(): readonly [] {
-    return [];
-  }
-
-  /** Every batch has random numbers of its own, named by its index: that is all there is to remember. */
-  state(): Json {
-    return { batches: this.batches };
-  }
-
-  restore(state: Json): void {
-    this.batches = checkShape('the data cursor of the checkpoint', state, CURSOR).batches;
-  }
-
-  *heldOut(): Generator<HeldOutBatch> {
-    const last = this.stages.at(-1);
-    if (last === undefined) return;
-    const count = Math.max(1, Math.floor(this.options.evalTokens / (last.batch * last.length)));
-    for (let index = 0; index < count; index++)
-      yield { ...this.make(last, this.random('held-out', index)), source: 0 };
-  }
-
-  dispose(): void {
-    // Nothing but memory to give back.
-  }
-
-  private random(kind: string, index: number): Random {
-    return new Random(`${this.options.seed}/recall/${this.name}/${kind}/${index}`);
-  }
-
-  private make(stage: RecipeStage, random: Random): Batch {
+  protected make(stage: RecipeStage, part: Part, index: number): Batch {
     const { batch, length, minItems, maxItems } = stage;
-    const { task, vocabSize } = this.options;
+    const { task, vocabSize, seed } = this.options;
+    const random = new Random(`${seed}/recall/${this.name}/${part}/${index}`);
     const examples = Array.from({ length: batch }, () => {
       const items = minItems + random.below(maxItems - minItems + 1);
       return RECALL_TASKS[task].make({ length, items, vocabSize }, random);

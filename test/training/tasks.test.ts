@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,6 +54,20 @@ const needleTask = (stage: object): NeedleTask =>
 
 const copies = (task: TrainingTask, count: number): Batch[] =>
   Array.from({ length: count }, () => task.next(0));
+
+/** SHA-256 of the tokens of two batches to train on and of the held-out ones. */
+function fingerprint(task: TrainingTask): string {
+  const hash = createHash('sha256');
+  for (const { tokens } of [...copies(task, 2), ...task.heldOut()]) hash.update(tokens);
+  return hash.digest('hex').slice(0, 16);
+}
+
+test('a seed gives the batches that it always gave: earlier results depend on them', () => {
+  assert.equal([needleTask({ batch: 2, length: 768 }), recall()].map(fingerprint), [
+    '068fa15b12679ba1',
+    'c69c2bf913749c7a',
+  ]);
+});
 
 test('targets are the tokens that follow', () => {
   const batch = textTask().next(0);
