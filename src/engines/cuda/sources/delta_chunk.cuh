@@ -74,6 +74,22 @@ struct Passed {
   float queryScale, keyScale;
 };
 
+// Calls visit(element, place) for every element of a state that this thread holds: a warp has every fourth tile of 16 rows, and
+// VALUES columns from `offset`. The place is -1 in the padding.
+template <int MINE, int COUNT, typename Visit>
+DEVICE void visit_state(float (&held)[MINE][COUNT][4], const Shape& s, i64 unit, int offset, const Visit& visit) {
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+#pragma unroll
+  for (int m = 0; m < MINE; m++)
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int r = (warp + 4 * m) * 16 + (lane >> 2) + 8 * (e >> 1), column = offset + j * 8 + (lane & 3) * 2 + (e & 1);
+        visit(held[m][j][e], r < s.keyWidth && column < s.valueWidth ? (unit * s.keyWidth + r) * s.valuePitch + column : -1);
+      }
+}
+
 // X = targets - readers S, S' = e^{G_C} S + (e^{G_C−G} K)ᵀ X and, for OUTPUTS, O = e^G Q S + ((Q Kᵀ) ∘ D) X. For GRADIENTS, with
 // dS' for S: X = targets + readers dS', dS = e^{G_C} dS' + (e^G Q)ᵀ dO - (e^G K)ᵀ β X. Grid (blocks of VALUES columns, heads, batch).
 template <Pass PASS>
@@ -105,19 +121,20 @@ DEVICE void pass_over_chunks(const Passed& x, const Shape& s) {
             *(u32*)(x.states + ((unit * (s.chunks + 1) + index) * HEAD + r) * HEAD + offset + column) = both;
         }
   };
-  const auto place_of = [&](int m, int j, int e) {
-    const int r = (warp + 4 * m) * 16 + low + 8 * (e >> 1), column = offset + j * 8 + pair + (e & 1);
-    return r < s.keyWidth && column < s.valueWidth ? (unit * s.keyWidth + r) * s.valuePitch + column : -1;
+  // Adds, to the 16-row tile m of the state, keysᵀ times values over 16 positions.
+  const auto add_product = [&](int m, int i, const scalar* keys, const scalar* values) {
+    u32 left[4], right[4];
+    load_a_trans(left, keys, PITCH, (warp + 4 * m) * 16, i * 16);
+#pragma unroll
+    for (int j = 0; j < COUNT; j += 2) {
+      load_b_trans(right, values, VALUE_PITCH, j * 8, i * 16);
+      mma(held[m][j], left, right[0], right[1]);
+      mma(held[m][j + 1], left, right[2], right[3]);
+    }
   };
-#pragma unroll
-  for (int m = 0; m < MINE; m++)
-#pragma unroll
-    for (int j = 0; j < COUNT; j++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const i64 place = place_of(m, j, e);
-        held[m][j][e] = x.first && place >= 0 ? x.first[place] : 0.0f;
-      }
+  visit_state(held, s, unit, offset, [&](float& element, i64 place) {
+    element = x.first && place >= 0 ? x.first[place] : 0.0f;
+  });
   store_state(PASS == GRADIENTS ? s.chunks : 0);
   for (int turn = 0; turn < s.chunks; turn++) {
     const int chunk = PASS == GRADIENTS ? s.chunks - 1 - turn : turn, first = chunk * CHUNK;
@@ -192,35 +209,15 @@ DEVICE void pass_over_chunks(const Passed& x, const Shape& s) {
         for (int e = 0; e < 4; e++) held[m][j][e] *= across;
 #pragma unroll
       for (int i = 0; i < ROWS / 16; i++) {
-        u32 left[4], right[4];
-        load_a_trans(left, tileK, PITCH, (warp + 4 * m) * 16, i * 16);
-#pragma unroll
-        for (int j = 0; j < COUNT; j += 2) {
-          load_b_trans(right, tileE, VALUE_PITCH, j * 8, i * 16);
-          mma(held[m][j], left, right[0], right[1]);
-          mma(held[m][j + 1], left, right[2], right[3]);
-        }
-        if (PASS != GRADIENTS) continue;
-        load_a_trans(left, tileQ, PITCH, (warp + 4 * m) * 16, i * 16);
-#pragma unroll
-        for (int j = 0; j < COUNT; j += 2) {
-          load_b_trans(right, tileX, VALUE_PITCH, j * 8, i * 16);
-          mma(held[m][j], left, right[0], right[1]);
-          mma(held[m][j + 1], left, right[2], right[3]);
-        }
+        add_product(m, i, tileK, tileE);
+        if (PASS == GRADIENTS) add_product(m, i, tileQ, tileX);
       }
     }
     store_state(PASS == GRADIENTS ? chunk : chunk + 1);
     __syncthreads();
   }
   if (x.last == nullptr) return;
-#pragma unroll
-  for (int m = 0; m < MINE; m++)
-#pragma unroll
-    for (int j = 0; j < COUNT; j++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const i64 place = place_of(m, j, e);
-        if (place >= 0) x.last[place] = held[m][j][e];
-      }
+  visit_state(held, s, unit, offset, [&](float& element, i64 place) {
+    if (place >= 0) x.last[place] = element;
+  });
 }
