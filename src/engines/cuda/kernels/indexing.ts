@@ -34,13 +34,12 @@ const gather: CudaKernel = (inputs, attrs, backend) => {
   return out;
 };
 
-/** Sums of the rows of each segment, scaled; [rows, inner] → [segments, inner]. Accumulated in float32. */
+/** Sums of the rows of each segment; [rows, inner] → [segments, inner]. Accumulated in float32. */
 function scatterAdd(
   backend: CudaBackend,
   rows: TensorInfo,
   indices: TensorInfo,
   segments: number,
-  scale: number,
   shape: readonly number[],
 ): TensorInfo {
   const size = sizeOf(rows.shape);
@@ -49,7 +48,7 @@ function scatterAdd(
   backend.scratch(segments * inner * 4, (sums) => {
     backend.fill(sums, segments * inner * 4, 0);
     const addresses = [backend.pointer(rows), backend.pointer(indices), sums].map(pointer);
-    const args = [...addresses, int64(size), int64(inner), int32(segments), float32(scale)];
+    const args = [...addresses, int64(size), int64(inner), int32(segments)];
     backend.launch({ file, name: 'scatter_add' }, backend.blocks(size), THREADS, args);
     backend.cast('raw_float32', sums, backend.pointer(out), segments * inner);
   });
@@ -75,7 +74,7 @@ export function registerIndexing(): void {
       const [x, ids] = [input(inputs, 'x'), input(inputs, 'segmentIds')];
       const segments = attrs.numSegments as number;
       const shape = [segments, ...x.shape.slice(ids.shape.length)];
-      return scatterAdd(backend, x, ids, segments, 1, shape);
+      return scatterAdd(backend, x, ids, segments, shape);
     },
   });
 }

@@ -55,11 +55,11 @@ GATHER(2, u16)
 GATHER(4, u32)
 
 // sums[index[row]] += row; float32 sums, so that many rows of one index lose nothing.
-KERNEL scatter_add(const scalar* rows, const int* indices, float* sums, i64 size, i64 inner, int segments, float scale) {
+KERNEL scatter_add(const scalar* rows, const int* indices, float* sums, i64 size, i64 inner, int segments) {
   for (i64 i = global_thread(); i < size; i += global_threads()) {
     const int index = indices[i / inner];
     if (index >= 0 && index < segments)
-      atomicAdd(&sums[(i64)index * inner + i % inner], scale * to_float(rows[i]));
+      atomicAdd(&sums[(i64)index * inner + i % inner], to_float(rows[i]));
   }
 }
 
