@@ -29,6 +29,10 @@ export default class Launch extends PlainCommand {
     // What follows -- belongs to the command, word by word.
     const argv = [...this.argv];
     const end = argv.indexOf('--');
+    const misplaced = end < 0 ? argv.find((word) => this.config.findCommand(word)) : undefined;
+    if (misplaced !== undefined) {
+      throw new UsageError(`write -- before the command: yoco launch --ranks 4 -- ${misplaced} …`);
+    }
     const { flags } = await this.parse(Launch, end < 0 ? argv : argv.slice(0, end));
     const words = end < 0 ? [] : argv.slice(end + 1);
     const [command] = words;

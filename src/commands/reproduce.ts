@@ -163,7 +163,7 @@ export default class Reproduce extends PlainCommand {
     const jobsOf = group.map(({ step, options }) => ({
       words: stepWords(this.config, step, { ...options, quiet: true }),
     }));
-    await runJobs(
+    const stopped = await runJobs(
       jobsOf,
       jobs,
       (index) => {
@@ -184,6 +184,10 @@ export default class Reproduce extends PlainCommand {
         }
       },
     );
+    if (stopped !== null) {
+      process.stderr.write('interrupted; the same command resumes\n');
+      this.exit(130);
+    }
     if (broken.length > 0) throw new RunError(`steps could not run: ${broken.join('; ')}`);
     return problems;
   }

@@ -9,6 +9,7 @@ import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { RunError } from '../errors.js';
+import { MpirunRemarks } from './mpirun-remarks.js';
 import { MARK_LINES, rankMark, STOP_UNDER_MPIRUN } from './ranks.js';
 
 /** What carries the tensors: NCCL between processes started here, or MPI between those that mpirun starts. */
@@ -34,7 +35,7 @@ export interface LaunchOptions {
 export interface LaunchResult {
   /** 0, or the status of the first process that failed: 128 + N where signal N ended it. */
   readonly exitCode: number;
-  /** Which rank failed first; null where none did, or mpirun does not say. */
+  /** Which rank failed first; null where none did, or mpirun did not say. */
   readonly failedRank: number | null;
   /** The last signal that was passed on to the ranks; null where there was none. */
   readonly signal: NodeJS.Signals | null;
@@ -51,7 +52,8 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  */
 export async function launchRanks(options: LaunchOptions): Promise<LaunchResult> {
   const isMpi = options.transport === 'mpi';
-  const children = isMpi ? [startMpirun(options)] : await startEach(options);
+  const remarks = new MpirunRemarks(options.onLine ?? toStderr);
+  const children = isMpi ? [startMpirun(options, remarks)] : await startEach(options);
   const group = new ProcessGroup(children, options.graceMilliseconds ?? 10_000);
   let passedOn: NodeJS.Signals | null = null;
   const forward = (signal: NodeJS.Signals): void => {
@@ -61,7 +63,9 @@ export async function launchRanks(options: LaunchOptions): Promise<LaunchResult>
   for (const signal of FORWARDED) process.on(signal, forward);
   try {
     const { exitCode, index } = await group.finished();
-    return { exitCode, failedRank: exitCode === 0 || isMpi ? null : index, signal: passedOn };
+    remarks.end();
+    const failedRank = isMpi ? remarks.failedRank : index;
+    return { exitCode, failedRank: exitCode === 0 ? null : failedRank, signal: passedOn };
   } finally {
     for (const signal of FORWARDED) process.off(signal, forward);
   }
@@ -94,12 +98,15 @@ async function startEach(options: LaunchOptions): Promise<ChildProcess[]> {
  * mpirun can mark what it forwards (--tag-output), but begins every piece with a mark, in the middle of lines too. So the ranks
  * mark their own lines.
  */
-function startMpirun({ ranks, command, environment, onOutput, onLine }: LaunchOptions): ChildProcess {
+function startMpirun(
+  { ranks, command, environment, onOutput }: LaunchOptions,
+  remarks: MpirunRemarks,
+): ChildProcess {
   const root = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
-  const args = [...root, '--oversubscribe', '--bind-to', 'none', '--quiet', '-n', String(ranks)];
+  const args = [...root, '--oversubscribe', '--bind-to', 'none', '-n', String(ranks)];
   const child = start('mpirun', [...args, ...command], { ...environment, [MARK_LINES]: '1' });
   child.stdout?.on('data', onOutput ?? toStdout);
-  onLines(child.stderr, onLine ?? toStderr);
+  onLines(child.stderr, remarks.take);
   return child;
 }
 

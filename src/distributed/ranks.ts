@@ -31,6 +31,8 @@ interface Convention {
   readonly launcher: Launcher;
   /** Variables of rank, size and place on the machine. */
   readonly names: readonly [rank: string, size: string, localRank: string];
+  /** Has the size where it is given: the shell of an interactive Slurm job keeps the size of the job in the other one. */
+  readonly stepSize?: string;
   /** A variable without which the others mean something else. */
   readonly marker?: string;
 }
@@ -49,6 +51,7 @@ const CONVENTIONS: readonly Convention[] = [
   {
     launcher: 'slurm',
     names: ['SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'],
+    stepSize: 'SLURM_STEP_NUM_TASKS',
     marker: 'SLURM_STEP_ID',
   },
 ];
@@ -58,24 +61,41 @@ const DEFAULT_PORT = 29500;
 
 /**
  * The place of this process by its environment; null where no launcher started it, or only one process.
- * @throws UsageError for variables that contradict each other
+ * @throws UsageError for variables that contradict each other, and for one process by one launcher that another started many times
  */
 export function ranksOf(environment: NodeJS.ProcessEnv): Ranks | null {
-  const convention = CONVENTIONS.find(({ names, marker }) =>
+  const [convention, ...outer] = CONVENTIONS.filter(({ names, marker }) =>
     [names[0], names[1], ...(marker === undefined ? [] : [marker])].every((name) => given(environment, name)),
   );
   if (convention === undefined) return null;
-  const [rankName, sizeName, localName] = convention.names;
-  const size = whole(environment, sizeName);
+  const [rankName, , localName] = convention.names;
+  const [sizeName, size] = sizeBy(convention, environment);
   const rank = whole(environment, rankName);
   if (size < 1 || rank >= size) {
     throw new UsageError(
       `${rankName} is ${rank}, but ${sizeName} is ${size}: ranks count from 0 to size - 1`,
     );
   }
-  if (size === 1) return null;
+  if (size === 1) {
+    for (const other of outer) {
+      const [otherName, processes] = sizeBy(other, environment);
+      if (processes === 1) continue;
+      throw new UsageError(
+        `${sizeName} is 1, but ${otherName} is ${processes}: each process would believe to be alone; unset ${sizeName}, or start one`,
+      );
+    }
+    return null;
+  }
   const localRank = given(environment, localName) ? whole(environment, localName) : rank;
   return { launcher: convention.launcher, rank, size, localRank, master: masterOf(environment) };
+}
+
+function sizeBy(
+  { names, stepSize }: Convention,
+  environment: NodeJS.ProcessEnv,
+): [name: string, size: number] {
+  const name = stepSize !== undefined && given(environment, stepSize) ? stepSize : names[1];
+  return [name, whole(environment, name)];
 }
 
 function given(environment: NodeJS.ProcessEnv, name: string): boolean {

@@ -1,5 +1,6 @@
 /** What a rank takes of a batch, and what comes together of all ranks. */
 import { SOLO, type Communicator } from '../distributed/communicator.js';
+import { requireDividing } from '../distributed/ranks.js';
 import { RunError, UsageError } from '../errors.js';
 import type { Stretch } from '../model/divided-runs.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -21,6 +22,7 @@ export interface RankGrid {
  */
 export function rankGrid(world: Communicator, perSequence = 1): RankGrid {
   const { size } = world;
+  if (size === 1) requireDividing(null, perSequence);
   if (size % perSequence !== 0) {
     throw new UsageError(
       `${size} ranks cannot divide sequences between ${perSequence} each (--context-parallel): use a divisor of ${size}`,

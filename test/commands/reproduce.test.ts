@@ -1,10 +1,20 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { experimentNames, loadExperiment } from '../../src/cli/experiment.js';
 import { ExperimentLog } from '../../src/cli/experiment-log.js';
+import { visibleGpus } from '../../src/cli/jobs.js';
 import { runCli } from '../cli/run.js';
 
 const test = suite('reproduce');
@@ -222,6 +232,35 @@ test('a step of a group that fails does not keep its neighbours from running, bu
   assert.match(stderr, /steps could not run: bad/);
   assert.ok(existsSync(join(directory, 'o', 'good', 'profile-memory.csv')));
   assert.not.ok(existsSync(join(directory, 'o', 'last')));
+});
+
+test('Ctrl-C lets the steps that run side by side save, and starts no other', async () => {
+  const out = join(directory, 'o');
+  const run = 'train --engine cpu --preset pico --batch 1 --length 16 --steps 100000 --quiet --out {out}/';
+  const steps = ['a', 'b', 'c'].map((title) => ({ title, group: 'g', run: run + title }));
+  const file = write({ description: 'x', out, steps });
+  const running = runCli('reproduce', file, '--jobs', '2');
+  const begun = (step: string): boolean => {
+    const csv = join(out, step, 'train.csv');
+    return existsSync(csv) && readFileSync(csv, 'utf8').split('\n').length > 2;
+  };
+  while (!begun('a') || !begun('b')) await setImmediate();
+  process.emit('SIGINT', 'SIGINT');
+  const { exitCode, stderr } = await running;
+  assert.is(exitCode, 130, stderr);
+  assert.match(stderr, /interrupted; the same command resumes\n$/);
+  for (const step of ['a', 'b']) assert.is(readdirSync(join(out, step, 'checkpoints')).length, 1);
+  assert.not.ok(existsSync(join(out, 'c')));
+});
+
+test('jobs take the GPUs that the process may use, by their own names', () => {
+  const four = (): number => 4;
+  assert.equal(visibleGpus(undefined, four), ['0', '1', '2', '3']);
+  assert.equal(visibleGpus('2,3', four), ['2', '3']);
+  assert.equal(visibleGpus('GPU-8932f937, GPU-11b2', four), ['GPU-8932f937', 'GPU-11b2']);
+  for (const nothingToChoose of ['', '1', '-1', '0,-1,2']) {
+    assert.equal(visibleGpus(nothingToChoose, four), [], nothingToChoose);
+  }
 });
 
 test('one step of the list runs by itself', async () => {

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { mpirun, mpiTest } from './mpirun.js';
+import { MpirunRemarks } from '../../src/distributed/mpirun-remarks.js';
 import { launchRanks, type LaunchResult, type Transport } from '../../src/distributed/launch.js';
 
 const test = suite('distributed: launch');
@@ -133,6 +134,39 @@ mpiTest(test, 'Ctrl-C asks ranks under mpirun to stop, and they may save', async
   assert.is(stdout.match(/saved/g)?.length, 2, stdout);
 });
 
+mpiTest(test, 'a rank under mpirun that is killed is named', async () => {
+  const { exitCode, failedRank, lines } = await launch(
+    3,
+    `if (process.env.OMPI_COMM_WORLD_RANK === '1') process.kill(process.pid, 'SIGKILL'); ${STAY}`,
+    { transport: 'mpi' },
+  );
+  assert.equal([exitCode, failedRank], [137, 1]);
+  assert.equal(lines, []);
+});
+
+test('what mpirun says of other things is passed on, of how ranks ended it is kept back', () => {
+  const border = '-'.repeat(74);
+  const ended = [
+    border,
+    'mpirun noticed that process rank 3 with PID 0 on node a exited on signal 9 (Killed).',
+    border,
+  ];
+  const slots = [border, 'There are not enough slots available in the system.', border];
+  const cutOff = [border, 'half a paragraph'];
+  const passed: string[] = [];
+  const remarks = new MpirunRemarks((line) => passed.push(line));
+  for (const line of ['[rank 0] first', ...slots, ...ended, '[rank 0] last', ...cutOff]) remarks.take(line);
+  remarks.end();
+  assert.is(remarks.failedRank, 3);
+  assert.equal(passed, ['[rank 0] first', ...slots, '[rank 0] last', ...cutOff]);
+});
+
+test('a command without -- before it is told so', async () => {
+  const { exitCode, stderr } = await runCli('launch', '--ranks', '2', 'train', '--engine', 'cpu');
+  assert.is(exitCode, 2);
+  assert.match(stderr, /write -- before the command: yoco launch --ranks 4 -- train …/);
+});
+
 test('a program that is not there is one line', async () => {
   try {
     await launchRanks({
@@ -168,7 +202,7 @@ mpiTest(test, 'every rank marks its lines, and mpirun says nothing of its own', 
   assert.is(exitCode, 2);
   const lines = stderr.trimEnd().split('\n');
   assert.ok(lines.length > 1, stderr);
-  assert.is(lines.pop(), 'yoco: a rank failed with exit status 2; the others were ended');
+  assert.match(lines.pop() ?? '', /^yoco: rank [01] failed with exit status 2; the others were ended$/);
   for (const line of lines)
     assert.match(line, /^\[rank [01]\] yoco: report runs as one process, but open-mpi/);
 });

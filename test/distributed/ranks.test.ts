@@ -26,6 +26,19 @@ test('the batch script of a Slurm job is no rank', () => {
   assert.is(ranksOf({ SLURM_PROCID: '0', SLURM_NTASKS: '8', SLURM_LOCALID: '0' }), null);
 });
 
+test('the shell of an interactive Slurm job is no rank', () => {
+  const shell = { SLURM_PROCID: '0', SLURM_LOCALID: '0', SLURM_STEP_ID: '4294967290', SLURM_NTASKS: '4' };
+  assert.is(ranksOf({ ...shell, SLURM_STEP_NUM_TASKS: '1' }), null);
+  assert.is(ranksOf({ ...shell, SLURM_STEP_ID: '0', SLURM_STEP_NUM_TASKS: '4' })?.size, 4);
+});
+
+test('processes of one launcher that another one says to be alone are refused', () => {
+  const alone = { RANK: '0', WORLD_SIZE: '1' };
+  const mpi = { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' };
+  assert.throws(() => ranksOf({ ...alone, ...mpi }), /WORLD_SIZE is 1, but OMPI_COMM_WORLD_SIZE is 2/);
+  assert.is(ranksOf({ ...alone, OMPI_COMM_WORLD_RANK: '0', OMPI_COMM_WORLD_SIZE: '1' }), null);
+});
+
 test('torchrun within a Slurm step counts', () => {
   const slurm = { SLURM_PROCID: '1', SLURM_NTASKS: '2', SLURM_LOCALID: '0', SLURM_STEP_ID: '0' };
   const ranks = ranksOf({ ...slurm, RANK: '5', WORLD_SIZE: '8', LOCAL_RANK: '1' });

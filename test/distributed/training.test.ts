@@ -84,6 +84,12 @@ mpiTest(test, 'a batch that cannot be dealt out evenly is refused', async () => 
   assert.match(stderr, /a batch of 3 sequences cannot be dealt out to 2 ranks evenly: use a multiple of 2/);
 });
 
+test('one process that is to divide sequences is told how to start the others', async () => {
+  const { exitCode, stderr } = await runCli(...command('alone'), '--context-parallel', '2');
+  assert.is(exitCode, 2);
+  assert.match(stderr, /--context-parallel 2 divides .* this one is alone: yoco launch --ranks 2 -- COMMAND/);
+});
+
 test('a command for one process is refused as several', async () => {
   const { exitCode, stderr } = await asRank(1, 2, () =>
     runCli('profile-memory', '--analytic', '--ctx', '1k'),
