@@ -76,13 +76,9 @@ export default class Perplexity extends EvaluationCommand {
           ? runPerplexity({ ...evaluation, files, positions, onProgress })
           : runPassages({ ...evaluation, files, passages, contexts: positions ?? [], onProgress }),
     );
-    if (passages !== undefined) await this.finish(writer, flags);
-    else {
-      const { writePerplexityFigure } = await import('../library/report.js');
-      await this.finish(writer, flags, [perplexityFits(writer.rows)], () =>
-        writePerplexityFigure(evaluation.directory),
-      );
-    }
+    const { writePerplexityFigures } = await import('../library/report.js');
+    const fits = passages === undefined ? [perplexityFits(writer.rows)] : [];
+    await this.finish(writer, flags, fits, () => writePerplexityFigures(evaluation.directory));
     evaluation.communicator.close();
   }
 }

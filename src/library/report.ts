@@ -2,4 +2,4 @@
 export { buildReport } from '../report/build-report.js';
 export { serveReport, type LiveReport, type LiveReportOptions } from '../report/live/server.js';
 export { writeNeedleFigures } from '../report/needle-figures.js';
-export { writePerplexityFigure } from '../report/perplexity-figure.js';
+export { writePerplexityFigures } from '../report/perplexity-figure.js';

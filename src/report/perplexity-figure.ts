@@ -1,4 +1,4 @@
-/** The picture of `yoco perplexity`. */
+/** The pictures of `yoco perplexity`. */
 import { perplexityFits } from '../evaluation/perplexity/fit.js';
 import { MEAN } from '../evaluation/perplexity/tables.js';
 import { formatTokenCount } from '../results/display.js';
@@ -37,10 +37,33 @@ export function perplexityFigure(rows: readonly Row[]): string {
   });
 }
 
-/** Draws the table that a directory holds, rows of earlier runs included. @returns the paths written */
-export async function writePerplexityFigure(directory: string): Promise<string[]> {
-  const rows = rowsIn(directory, 'perplexity');
-  const pictures = new Map(rows.length === 0 ? [] : [['perplexity', perplexityFigure(rows)]]);
+/** Perplexity of the answers in passages against the context before them. */
+export function passagesFigure(rows: readonly Row[]): string {
+  const answers = rows.reduce((most, row) => Math.max(most, numberIn(row, 'answer_tokens') ?? 0), 0);
+  return lineChart({
+    title: 'Perplexity of answers against context',
+    subtitle: `${answers} tokens that the longest context gives away and the shortest does not; bars: one standard error`,
+    x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
+    y: { label: 'perplexity of answers' },
+    series: [...groupRows(rows, (row) => legendName(row, true))].map(([name, group]) => ({
+      name,
+      points: pointsOf(group, 'context', 'answer_perplexity'),
+      bars: barsOf(group, 'context', (row) => {
+        const [loss, error] = [numberIn(row, 'answer_loss'), numberIn(row, 'answer_error')];
+        return loss === null || error === null
+          ? [null, null]
+          : [Math.exp(loss - error), Math.exp(loss + error)];
+      }),
+    })),
+  });
+}
+
+/** Draws the tables that a directory holds, rows of earlier runs included. @returns the paths written */
+export async function writePerplexityFigures(directory: string): Promise<string[]> {
+  const [rows, passages] = [rowsIn(directory, 'perplexity'), rowsIn(directory, 'passages')];
+  const pictures = new Map<string, string>();
+  if (rows.length > 0) pictures.set('perplexity', perplexityFigure(rows));
+  if (passages.length > 0) pictures.set('passages', passagesFigure(passages));
   return drawPictures(directory, pictures, { list: 'perplexity-figures.json' });
 }
 

@@ -53,6 +53,31 @@ test('needles, multiple choice, long documents and ratios each have their part',
   assert.ok(!html.includes('astronomy'), 'subjects stay in the table');
 });
 
+test('long documents: runs with documents of their own have pictures of their own, passages too', async () => {
+  const means = (loss: number): string[] => [
+    'model,architecture,self_decoder,document,position,loss,loss_error,status,error',
+    `small,yoco,gated-retention,mean,256,${loss},0.1,ok,`,
+    `small,yoco,gated-retention,mean,1024,${loss - 1},0.1,ok,`,
+  ];
+  for (const name of ['books', 'code', 'passages']) mkdirSync(at(`long/${name}`), { recursive: true });
+  write('long/books/perplexity.csv', means(4));
+  write('long/code/perplexity.csv', means(8));
+  write('long/passages/passages.csv', [
+    'model,architecture,self_decoder,context,answer_tokens,answer_loss,answer_error,answer_perplexity,status,error',
+    'small,yoco,gated-retention,1024,77,3.5,0.1,33.1,ok,',
+    'small,yoco,gated-retention,4096,77,3.25,0.1,25.8,ok,',
+  ]);
+  await runCli('report', at('long'));
+  const picture = (name: string): string => readFileSync(at(`long/figures/${name}.svg`), 'utf8');
+  // The points of one run: a line from the left to the right, never back.
+  const [books, code] = [picture('books-perplexity'), picture('code-perplexity')];
+  assert.ok(books.includes('>4</text>') && !books.includes('>8</text>'));
+  assert.ok(code.includes('>8</text>') && !code.includes('>4</text>'));
+  assert.ok(picture('passages-passages').includes('77 tokens that the longest context gives away'));
+  const html = readFileSync(at('long/report.html'), 'utf8');
+  for (const name of ['books', 'code', 'passages']) assert.ok(html.includes(`<h3>${name}</h3>`), name);
+});
+
 test('recall: seeds together, the best training in the pictures, the most items of each length', async () => {
   const row = (model: string, length: number, items: number, accuracy: number): string =>
     `${model},yoco,gated-retention,mqar,1,${length},${items},checkpoint,1000,4096,${64 * length},10,100,50,${accuracy},0.01,ok,`;

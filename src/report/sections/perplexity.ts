@@ -1,19 +1,57 @@
 import { perplexityFits } from '../../evaluation/perplexity/fit.js';
 import { formatNumber, formatTokenCount } from '../../results/display.js';
 import type { Row } from '../../results/schema.js';
-import { perplexityFigure } from '../perplexity-figure.js';
-import { figure, htmlTable, paragraph } from '../html.js';
+import { fileNamePart } from '../../files/write.js';
+import { groupRows } from '../../results/group.js';
+import { escapeHtml, figure, htmlTable, paragraph } from '../html.js';
+import { passagesFigure, perplexityFigure } from '../perplexity-figure.js';
 import type { ReportSource, Section } from '../section.js';
 import { findRows, legendName, shown, textIn } from '../tables.js';
 
 export function perplexitySection({ directory }: ReportSource): Section | null {
-  const rows = findRows(directory, 'perplexity');
-  if (rows.length === 0) return null;
-  const svg = perplexityFigure(rows);
+  const parts = [...partsOf(directory, 'perplexity', documents), ...partsOf(directory, 'passages', passages)];
+  if (parts.length === 0) return null;
   const text =
     'Mean loss of all tokens of a document up to a position: where it falls, the model makes use of more context.';
-  const body = paragraph(text) + figure(svg) + fitTable(rows);
-  return { title: 'Long documents', body, figures: { perplexity: svg } };
+  return {
+    title: 'Long documents',
+    body: paragraph(text) + parts.map(({ body }) => body).join('\n'),
+    figures: Object.fromEntries(parts.map(({ name, svg }) => [name, svg])),
+  };
+}
+
+interface Part {
+  /** File name stem of the picture. */
+  readonly name: string;
+  readonly svg: string;
+  readonly body: string;
+}
+
+/** One part for each run: its documents are its own, so that runs do not share a picture. */
+function partsOf(
+  directory: string,
+  table: string,
+  draw: (rows: readonly Row[]) => Omit<Part, 'name'>,
+): Part[] {
+  return [...groupRows(findRows(directory, table), (row) => textIn(row, 'folder'))].map(([folder, rows]) => {
+    const atTop = folder === '.';
+    const { svg, body } = draw(rows);
+    return {
+      name: atTop ? table : `${fileNamePart(folder)}-${table}`,
+      svg,
+      body: (atTop ? '' : `<h3>${escapeHtml(folder)}</h3>\n`) + body,
+    };
+  });
+}
+
+function documents(rows: readonly Row[]): Omit<Part, 'name'> {
+  const svg = perplexityFigure(rows);
+  return { svg, body: figure(svg) + fitTable(rows) };
+}
+
+function passages(rows: readonly Row[]): Omit<Part, 'name'> {
+  const svg = passagesFigure(rows);
+  return { svg, body: figure(svg) };
 }
 
 /** The power laws; empty where too few positions were measured. */

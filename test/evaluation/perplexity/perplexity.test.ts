@@ -8,7 +8,7 @@ import { loadDocuments } from '../../../src/evaluation/perplexity/documents.js';
 import { runPerplexity } from '../../../src/evaluation/perplexity/run.js';
 import { perplexityFits } from '../../../src/evaluation/perplexity/fit.js';
 import { MEAN } from '../../../src/evaluation/perplexity/tables.js';
-import { perplexityFigure, writePerplexityFigure } from '../../../src/report/perplexity-figure.js';
+import { perplexityFigure, writePerplexityFigures } from '../../../src/report/perplexity-figure.js';
 import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
@@ -157,7 +157,7 @@ test('the picture shows earlier rows of the table, and leaves out what failed', 
   const [header = '', first = '', second = ''] = readFileSync(path, 'utf8').trimEnd().split('\n');
   const draw = async (...lines: string[]): Promise<string> => {
     writeFileSync(path, [header, ...lines, ''].join('\n'));
-    const [file] = await writePerplexityFigure(join(directory, 'drawn'));
+    const [file] = await writePerplexityFigures(join(directory, 'drawn'));
     return file === undefined ? '' : readFileSync(file, 'utf8');
   };
   const failed = second.split(',').map((cell, index) => {
