@@ -77,7 +77,7 @@ export default class Needle extends EvaluationCommand {
     const { loadCorpus } = await import('../library/text.js');
     const haystack = await loadCorpus(flags.haystack);
     const { chooseShipped } = await import('../library/models.js');
-    const choices = chooseShipped('needle', await modelSelection(flags), { defaultPreset: 'nano' });
+    const choices = chooseShipped('needle-general', await modelSelection(flags), { defaultPreset: 'nano' });
     const inputs = { [haystack.name]: haystack.sha256 };
     const evaluation = await this.startEvaluation(flags, { choices, inputs });
     const results = await this.withProgress(

@@ -5,8 +5,8 @@ import { packageRoot } from '../package-root.js';
 import type { ModelChoice } from './model-key.js';
 import { chooseModels, DEFAULT_PRESET, type ModelSelection } from './models.js';
 
-/** `needle` finds numbers in long texts, `language` continues English; the npm package has the first only. */
-export type ShippedModel = 'needle' | 'language';
+/** `needle-general` finds numbers in long texts, `language` continues English; the npm package has the first only. */
+export type ShippedModel = 'needle-general' | 'language';
 
 /**
  * The models of a selection; for an empty one the trained model `name`, or where it did not come with the toolkit an untrained one
