@@ -58,6 +58,13 @@ export function tokenizerIdentity({ name }: Tokenizer): string {
   return hash.digest('hex');
 }
 
+/** What the record of a run calls the tokenizer of `name` among its inputs. */
+export const tokenizerInput = (name: string): string => `tokenizer: ${name}`;
+
+/** The input that a tokenizer is, by its hash; nothing for those that are named. */
+export const tokenizerInputs = (tokenizer: Tokenizer): Record<string, string> =>
+  isTokenizerName(tokenizer.name) ? {} : { [tokenizerInput(tokenizer.name)]: tokenizerIdentity(tokenizer) };
+
 /** Rows of a model's vocabulary without a token; DeepSeek has 2,385. */
 const LARGEST_PADDING = 8192;
 

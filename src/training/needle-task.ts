@@ -2,7 +2,7 @@ import { UsageError } from '../errors.js';
 import type { Corpus } from '../data/corpus.js';
 import { Haystack } from '../data/needle/haystack.js';
 import { Random } from '../random.js';
-import type { Tokenizer } from '../data/tokenizer.js';
+import { tokenizerIdentity, tokenizerInputs, type Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
 import { MadeUpTask, type Part } from './made-up-task.js';
 import { needleText } from './needle-text.js';
@@ -46,12 +46,12 @@ export class NeedleTask extends MadeUpTask {
           `sequences of ${length} tokens are too short for needles: use ${shortest} or more`,
         );
     }
-    this.inputs = { [corpus.name]: corpus.sha256 };
+    this.inputs = { [corpus.name]: corpus.sha256, ...tokenizerInputs(tokenizer) };
     const described = stages.map((stage) => ({ ...stage }));
     this.identity = {
       task: this.name,
       corpus: corpus.sha256,
-      tokenizer: tokenizer.name,
+      tokenizer: tokenizerIdentity(tokenizer),
       stages: described,
       seed,
       evalTokens,

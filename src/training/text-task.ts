@@ -6,7 +6,7 @@ import { sequentialBatches } from '../data/batch-sampler.js';
 import { repeatedBigrams } from '../data/associative-recall.js';
 import type { Corpus, Split } from '../data/corpus.js';
 import { cachedTokens, type EncodedText } from '../data/token-cache.js';
-import type { Tokenizer } from '../data/tokenizer.js';
+import { tokenizerIdentity, tokenizerInputs, type Tokenizer } from '../data/tokenizer.js';
 import type { Json } from '../results/canonical.js';
 import type { TextStage } from './stages.js';
 import { windowBatch } from './task.js';
@@ -53,16 +53,15 @@ export class TextTask implements TrainingTask {
     const testSplit: Split = heldOut.length > 0 ? 'all' : 'held-out';
     requireOwnNames(measured.map(nameOf));
     this.stages = stages;
-    this.inputs = Object.fromEntries(
-      [...sources, ...heldOut].map(({ name, corpus }) => [
-        name === null ? corpus.name : `${name}: ${corpus.name}`,
-        corpus.sha256,
-      ]),
-    );
+    const texts = [...sources, ...heldOut].map(({ name, corpus }): [string, string] => [
+      name === null ? corpus.name : `${name}: ${corpus.name}`,
+      corpus.sha256,
+    ]);
+    this.inputs = { ...Object.fromEntries(texts), ...tokenizerInputs(tokenizer) };
     this.identity = identityOf(options);
     const split = heldOut.length > 0 ? 'all' : 'train';
-    const texts = sources.map(({ corpus }) => cachedTokens(corpus, split, tokenizer));
-    this.texts = texts.map((text, index) => {
+    const encoded = sources.map(({ corpus }) => cachedTokens(corpus, split, tokenizer));
+    this.texts = encoded.map((text, index) => {
       const { weight } = sources[index] as TextSource;
       const share = weight ?? text.tokens.length;
       return {
@@ -144,7 +143,7 @@ function identityOf({ sources, heldOut = [], tokenizer, stages, seed, evalTokens
   return {
     task: 'text',
     ...(single === null ? { sources: described } : { corpus: single.corpus.sha256 }),
-    tokenizer: tokenizer.name,
+    tokenizer: tokenizerIdentity(tokenizer),
     stages: stages.map(({ steps, batch, length, documents, longDocuments }) => ({
       ...{ steps, batch, length },
       ...(documents === undefined ? {} : { documents }),

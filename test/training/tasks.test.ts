@@ -18,6 +18,7 @@ import { createRecipe } from '../../src/training/recipe.js';
 import type { Batch, TrainingTask } from '../../src/training/task.js';
 import { TextTask } from '../../src/training/text-task.js';
 import { refuses } from '../checkpoint/scratch.js';
+import { llamaLike } from '../data/tokenizers/files.js';
 
 const test = suite('training/tasks');
 const tokenizer = await loadTokenizer('bytes');
@@ -67,6 +68,27 @@ test('a seed gives the batches that it always gave: earlier results depend on th
     '068fa15b12679ba1',
     'c69c2bf913749c7a',
   ]);
+});
+
+test('a tokenizer file is known by its content, and is among the inputs', async () => {
+  const taskOf = async (file: string, description: object): Promise<TextTask> => {
+    const path = join(directory, file);
+    writeFileSync(path, JSON.stringify(description));
+    return new TextTask({
+      ...{ sources: [{ name: null, corpus, weight: null }], tokenizer: await loadTokenizer(path) },
+      ...{ stages: [{ steps: 1, batch: 1, length: 32 }], seed: 1, evalTokens: 200 },
+    });
+  };
+  const [first, moved] = [await taskOf('a.json', llamaLike()), await taskOf('b.json', llamaLike())];
+  const changed = await taskOf('a.json', { ...llamaLike(), truncation: undefined });
+  assert.equal(moved.identity, first.identity);
+  assert.not.equal(changed.identity, first.identity);
+  const hashIn = ({ inputs }: TextTask, file: string): string | undefined =>
+    inputs[`tokenizer: ${join(directory, file)}`];
+  assert.match(hashIn(first, 'a.json') ?? '', /^[0-9a-f]{64}$/);
+  assert.is(hashIn(moved, 'b.json'), hashIn(first, 'a.json'));
+  assert.is.not(hashIn(changed, 'a.json'), hashIn(first, 'a.json'));
+  assert.equal(Object.keys(textTask().inputs), [corpus.name], 'a named one is no input');
 });
 
 test('targets are the tokens that follow', () => {

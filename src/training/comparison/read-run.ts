@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import * as v from 'valibot';
 import { RunError, UsageError } from '../../errors.js';
 import { checkShape, OBJECT, readJsonAs } from '../../files/json.js';
+import { tokenizerInput } from '../../data/tokenizer.js';
 import { createConfig, type ModelConfig } from '../../model/config.js';
 import { readResultRows } from '../../results/read.js';
 import type { HeldOutFigures } from '../held-out.js';
@@ -21,6 +22,8 @@ export interface TrainingRun {
   readonly storage: string | null;
   /** SHA-256 of the texts read. */
   readonly inputs: readonly string[];
+  /** Hash of its file, or its name; of runs whose record has no hash, the path of the file. */
+  readonly tokenizer: string;
   readonly tokens: number;
   /** After the last step. */
   readonly heldOut: readonly HeldOutSource[];
@@ -89,6 +92,7 @@ export function readRun({ name, directory }: RunPlace): TrainingRun {
     recipe,
     storage: engine?.storage ?? null,
     inputs: Object.values(inputs),
+    tokenizer: inputs[tokenizerInput(recipe.tokenizer)] ?? recipe.tokenizer,
     tokens: last.tokens,
     heldOut: heldOut.map((row) => ({
       ...{ source: row.source, targets: row.targets, loss: row.loss, bitsPerByte: row.bits_per_byte },

@@ -162,8 +162,8 @@ export function runRows(run: TrainingRun, matmulFlops: number | null): RunRow[] 
 
 const shortHash = (value: Json): string => hashOf(value).slice(0, 8);
 
-function settingOf({ inputs, recipe, tokens }: TrainingRun): Setting {
-  const { tokenizer, evalTokens, stages } = recipe;
+function settingOf({ inputs, tokenizer, recipe, tokens }: TrainingRun): Setting {
+  const { evalTokens, stages } = recipe;
   // Files may lie elsewhere on another machine: texts are known by their content.
   const data = shortHash({ inputs: [...inputs].sort(), tokenizer, evalTokens });
   return { data, length: stages.at(-1)?.length ?? 0, tokens };

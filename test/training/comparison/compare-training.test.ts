@@ -42,6 +42,26 @@ test('variants have the same name at every size', () => {
   assert.is(named({ architecture: 'retnet' }), 'retnet');
 });
 
+test('runs compare where texts and tokenizer have the same content, wherever they lie', async () => {
+  const write = (name: string, tokenizer: string, hash: string | null): void => {
+    writeRun(at(`tokenizers/${name}`), {
+      config: YOCO,
+      recipe: { tokenizer },
+      inputs: { [`${name}/books`]: 'abc', ...(hash === null ? {} : { [`tokenizer: ${tokenizer}`]: hash }) },
+      losses: () => ({ prose: 2 }),
+    });
+  };
+  write('first', 'here/tokenizer.json', 'one');
+  write('moved', 'there/tokenizer.json', 'one');
+  write('changed', 'here/tokenizer.json', 'two');
+  write('older', 'here/tokenizer.json', null);
+  const { exitCode, stderr } = await compare('tokenizers');
+  assert.is(exitCode, 0, stderr);
+  const data = new Map(table('tokenizers', 'runs').map((row) => [row.run, row.data]));
+  assert.is(data.get('moved'), data.get('first'));
+  assert.is(new Set(data.values()).size, 3);
+});
+
 test('a row for each run and text, and one for all texts', async () => {
   writeRun(at('one/a/yoco'), {
     config: YOCO,

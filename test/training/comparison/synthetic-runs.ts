@@ -14,6 +14,8 @@ export interface SyntheticRun {
   /** Steps logged; default: all. */
   readonly steps?: number;
   readonly preset?: string;
+  /** Hashes by name; default: one text. */
+  readonly inputs?: Readonly<Record<string, string>>;
 }
 
 export const SHAPE = { dim: 64, layers: 4, hiddenDim: 192, heads: 2, vocabSize: 264 } as const;
@@ -41,7 +43,7 @@ export function writeRun(directory: string, run: SyntheticRun): void {
       command: ['yoco', 'train'],
       flags: { preset: run.preset === undefined ? undefined : [run.preset] },
       engine: { name: 'cuda', storage: 'bfloat16' },
-      inputs: { books: 'abc' },
+      inputs: run.inputs ?? { books: 'abc' },
       configuration: { model: config, recipe },
     }),
   );
