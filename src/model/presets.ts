@@ -5,7 +5,7 @@
  * Sources. `yoco-3b` is the architecture `yoco_3b` of the official code (microsoft/unilm, YOCO/yoco/models/yoco.py),
  * `transformer-3b` its baseline. Widths, depths and attention heads of the scaling study (160m to 13b) are those of the
  * paper's Table 8, as are heads of 256 in gated retention and a feed-forward of 3 dim (YOCO) and 8/3 dim (Transformer,
- * rounded up to a multiple of 256 as in Llama). No heads are grouped.
+ * rounded up to a multiple of 256 as in Llama). No heads are grouped. A sliding window has the attention heads of its size.
  *
  * `30b` and `65b` are sizes of the paper's Fig. 8, which gives bytes of keys and values per token: 64 and 80 times fewer
  * for YOCO, which is one set instead of one per layer, and 8 KiB at 65b, which is 16 K/V heads of 128 in 16 bits.
@@ -26,6 +26,8 @@ export interface Preset {
   readonly description: string;
   /** Window of the sliding-window self-decoder, when that is chosen. */
   readonly slidingWindow: number;
+  /** Heads of that self-decoder. Default: `selfHeads`, as every self-decoder. */
+  readonly windowHeads?: number;
   /** Sizes of YOCO and of the Transformer; other layouts take that of the one whose conventions they have. */
   readonly configs: Readonly<Partial<Record<'yoco' | 'transformer', ConfigInput>>>;
 }
@@ -49,6 +51,7 @@ function studyPreset(parameters: string, dim: number, layers: number, heads: num
   return {
     description: `${parameters} parameters, scaling study`,
     slidingWindow: 1024,
+    windowHeads: heads,
     configs: {
       yoco: { ...size, hiddenDim: 3 * dim, selfHeads: dim / 256 },
       transformer: { ...size, hiddenDim: Math.ceil((8 * dim) / 3 / 256) * 256 },
@@ -180,10 +183,23 @@ export function presetConfig(
     architecture === 'sambay';
   const window =
     isWindowed && overrides.slidingWindow === undefined ? { slidingWindow: preset.slidingWindow } : {};
+  const hasOwnHeads =
+    preset.windowHeads !== undefined &&
+    size.selfHeads !== undefined &&
+    (overrides.selfDecoder === 'sliding-window' || architecture === 'sambay');
+  const selfHeads = hasOwnHeads ? { selfHeads: preset.windowHeads } : {};
   const layers = overrides.layout === undefined ? {} : { layers: undefined };
   const { group }: LayoutDefinition = LAYOUTS[architecture];
   const kvHeads = group === undefined ? {} : { kvHeads: undefined };
-  return createConfig({ ...size, ...window, ...layers, ...kvHeads, ...overrides, architecture });
+  return createConfig({
+    ...size,
+    ...selfHeads,
+    ...window,
+    ...layers,
+    ...kvHeads,
+    ...overrides,
+    architecture,
+  });
 }
 
 /** The architectures a preset exists for. */

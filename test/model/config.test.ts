@@ -184,6 +184,21 @@ test('presets of the scaling study have the heads of Table 8', () => {
   }
 });
 
+test('a sliding window has the attention heads of the scaling study, not the wide ones of gated retention', () => {
+  const headsOf = (
+    name: string,
+    ...[architecture, overrides]: [Parameters<typeof presetConfig>[1], object?]
+  ): number | null =>
+    (presetConfig(name, architecture, overrides) as { selfHeads?: number }).selfHeads ?? null;
+  assert.is(headsOf('160m', 'yoco'), 3);
+  assert.is(headsOf('160m', 'yoco', { selfDecoder: 'sliding-window' }), 12);
+  assert.is(headsOf('160m', 'interleaved', { selfDecoder: 'sliding-window' }), 12);
+  assert.is(headsOf('160m', 'sambay'), 12);
+  assert.is(headsOf('160m', 'yoco', { selfDecoder: 'sliding-window', selfHeads: 6 }), 6);
+  assert.is(headsOf('yoco-3b', 'yoco', { selfDecoder: 'sliding-window' }), 24);
+  assert.is(headsOf('ladder-25m', 'yoco', { selfDecoder: 'sliding-window' }), 4, 'as in results/quality');
+});
+
 test('parameter names are unique and follow the official scheme', () => {
   for (const architecture of presetArchitectures('pico')) {
     const names = parameterSpecs(presetConfig('pico', architecture)).map(({ name }) => name);
