@@ -3,6 +3,7 @@ import type { Engine } from '../engines/engine.js';
 import { UsageError } from '../errors.js';
 import { formatTokenCount } from '../results/display.js';
 import { rowOf } from '../results/typed.js';
+import { runCell } from '../sweep/cell.js';
 import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import { modelKey, modelLabel, type ModelChoice } from '../sweep/model-key.js';
 import { sweepModels, type OpenModel, type SweepProgress } from '../sweep/sweep.js';
@@ -127,9 +128,8 @@ async function measureBatch(
     onBatch?.({ choice, context, batch, tooMany });
   };
   tell(planned, null);
-  const { result } = await withinMemory(planned, measure, (tooMany, next) => {
-    // What the failed attempt left cached must not be missing in the next.
-    engine.deviceMemory?.trim();
+  const attempt = (sequences: number): Promise<EndToEndFigures> => runCell(engine, () => measure(sequences));
+  const { result } = await withinMemory(planned, attempt, (tooMany, next) => {
     tell(next, tooMany);
   });
   return result;

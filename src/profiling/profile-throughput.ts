@@ -73,12 +73,18 @@ export async function profileThroughput(
       measure: async (open, key, onTokens) => {
         const { context } = key;
         const prompt = prompts.of(open, context);
-        rate ??= await copyRate(engine);
-        const cache = prompt.reach(context, onTokens);
-        const work = { warmUp, tokens, copyRate: rate, ranks };
-        const figures = await measureDecoding(open.model, engine, cache, work);
-        cache.dispose();
-        return devices.together(key, { ...figures, prefilledTokens: prompt.prefilledTokens });
+        try {
+          rate ??= await copyRate(engine);
+          const cache = prompt.reach(context, onTokens);
+          const work = { warmUp, tokens, copyRate: rate, ranks };
+          const figures = await measureDecoding(open.model, engine, cache, work);
+          cache.dispose();
+          return devices.together(key, { ...figures, prefilledTokens: prompt.prefilledTokens });
+        } catch (error) {
+          // Some layers may have taken tokens that others have not: a longer context begins again.
+          prompts.dispose();
+          throw error;
+        }
       },
     });
   } finally {

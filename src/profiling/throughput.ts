@@ -63,7 +63,7 @@ export function bytesOfContext(
 
 /** A prompt that grows from context to context, so that a sweep costs one prefill of its longest. */
 export class GrowingContext {
-  private cache: ModelCache;
+  private readonly cache: ModelCache;
   private readonly tokens: tf.Tensor2D;
   private computed = 0;
 
@@ -72,12 +72,7 @@ export class GrowingContext {
     private readonly options: ContextOptions,
   ) {
     this.tokens = randomTokens(model.config, options.longest, options.seed);
-    this.cache = this.emptyCache();
-  }
-
-  private emptyCache(): ModelCache {
-    const { longest, decoded } = this.options;
-    return this.model.createCache({ maxTokens: longest + decoded });
+    this.cache = model.createCache({ maxTokens: options.longest + options.decoded });
   }
 
   /** Tokens of the prompt that were computed; the others are random keys and values. */
@@ -92,20 +87,12 @@ export class GrowingContext {
     return bytesOfContext(this.model.config, context, bytesPerElement, ranks) - this.cache.length * perToken;
   }
 
-  /** A cache of `context` tokens, at least as many as before; the caller disposes of it. After a failure it begins again. */
+  /** A cache of `context` tokens, at least as many as before; the caller disposes of it. After a failure it is of no use. */
   reach(context: number, onProgress?: (tokens: number) => void): ModelCache {
     const missing = context - this.cache.length;
     if (missing < 0) throw new RangeError(`the context has ${this.cache.length} tokens already`);
-    try {
-      if (missing > 0) this.extend(context, missing, onProgress);
-      return this.cache.fork();
-    } catch (error) {
-      // Some layers may have taken tokens that others have not.
-      this.cache.dispose();
-      this.cache = this.emptyCache();
-      this.computed = 0;
-      throw error;
-    }
+    if (missing > 0) this.extend(context, missing, onProgress);
+    return this.cache.fork();
   }
 
   private extend(context: number, missing: number, onProgress?: (tokens: number) => void): void {

@@ -3,6 +3,7 @@ import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { LanguageModel } from '../model/language-model.js';
+import { runCell } from './cell.js';
 import { ELEMENT_BYTES, requireMemory } from './memory-budget.js';
 import { modelLabel, type ModelChoice } from './model-key.js';
 
@@ -108,7 +109,7 @@ class LazyModel<Key> {
     const bytes = costs(choice.config).weightBytes(ELEMENT_BYTES[this.engine.storage]);
     requireMemory(this.engine, bytes, `the weights of ${modelLabel(choice)}`);
     const foreignBytes = this.engine.memory().liveBytes;
-    const model = await (open?.() ?? openModel(choice, this.seed, this.ranks));
+    const model = await runCell(this.engine, () => open?.() ?? openModel(choice, this.seed, this.ranks));
     const weightBytes = this.engine.memory().liveBytes - foreignBytes;
     return (this.opened = { choice, model, foreignBytes, weightBytes });
   }
@@ -118,7 +119,10 @@ class LazyModel<Key> {
   }
 }
 
-/** Runs the sweep. A cell that fails is noted with its reason, and the sweep continues with the next. */
+/**
+ * Runs the sweep. A cell that fails is noted with its reason and leaves nothing on the engine (`runCell`), and the sweep continues
+ * with the next.
+ */
 export async function sweepModels<Key, Figures>(options: SweepOptions<Key, Figures>): Promise<void> {
   const { parts, table, unitsOf, onProgress, communicator = SOLO } = options;
   const unitsOfAll = (keys: readonly Key[]): number => keys.reduce((sum, key) => sum + unitsOf(key), 0);
@@ -155,15 +159,18 @@ function groupsOf<Key, Figures>(
 }
 
 async function measureGroup<Key, Figures>(
-  { measure, together }: SweepOptions<Key, Figures>,
+  { engine, measure, together }: SweepOptions<Key, Figures>,
   model: LazyModel<Key>,
   keys: readonly Key[],
   report: (done: number) => void,
 ): Promise<PromiseSettledResult<Figures>[]> {
   try {
     const open = await model.get();
-    if (together) return await together.measure(open, keys, report);
-    return await Promise.allSettled(keys.map((key) => measure(open, key, report)));
+    const all = (): Promise<PromiseSettledResult<Figures>[]> =>
+      together
+        ? together.measure(open, keys, report)
+        : Promise.allSettled(keys.map((key) => measure(open, key, report)));
+    return await runCell(engine, all, (results) => results.some(({ status }) => status === 'rejected'));
   } catch (reason) {
     return keys.map(() => ({ status: 'rejected', reason }));
   }

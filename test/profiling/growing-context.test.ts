@@ -33,30 +33,4 @@ test('what a longer context needs leaves out the keys and values that are there'
   assert.is(leaked, 0);
 });
 
-test('after a failure it begins again', () => {
-  const leaked = leakedTensors(() => {
-    const model = createModel(config, { seed: 1 });
-    let failures = 1;
-    const failing = Object.assign(Object.create(model) as typeof model, {
-      prefill: (...given: Parameters<typeof model.prefill>) => {
-        const logits = model.prefill(...given);
-        if (failures-- <= 0) return logits;
-        logits.dispose();
-        throw new Error('out of memory');
-      },
-    });
-    const context = new GrowingContext(failing, options);
-    const whole = context.bytesToReach(40, 4);
-    assert.throws(() => context.reach(10), /out of memory/);
-    assert.is(context.bytesToReach(40, 4), whole);
-    const cache = context.reach(40);
-    assert.is(cache.length, 40);
-    assert.is(context.prefilledTokens, 40);
-    cache.dispose();
-    context.dispose();
-    model.dispose();
-  });
-  assert.is(leaked, 0);
-});
-
 test.run();

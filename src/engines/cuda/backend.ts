@@ -26,6 +26,8 @@ export const THREADS = 256;
 export class CudaBackend extends KernelBackend {
   private readonly data: DataStorage<StoredTensor>;
   readonly storage: StorageType;
+  /** Of data that the kernel at work has made or taken references to: how many references. */
+  private taken: Map<object, number> | null = null;
 
   constructor(readonly device: Device) {
     super();
@@ -45,6 +47,7 @@ export class CudaBackend extends KernelBackend {
     const stored = new StoredTensor(this, deviceType(dtype), sizeOf(shape));
     stored.allocate(storage);
     this.data.set(info.dataId, stored);
+    this.count(info.dataId, 1);
     return info;
   }
 
@@ -91,6 +94,29 @@ export class CudaBackend extends KernelBackend {
   elementBytes(dtype: DataType, storage: StorageType = this.storage): number {
     if (dtype === 'bool') return 1;
     return dtype === 'int32' ? 4 : STORAGE_BYTES[storage];
+  }
+
+  /**
+   * Runs a kernel, which need not release what it has made when it fails: tfjs knows nothing of that yet.
+   * @param kernel may call others
+   */
+  undoneOnFailure<T>(kernel: () => T): T {
+    const outer = this.taken;
+    const own = (this.taken = new Map<object, number>());
+    try {
+      const result = kernel();
+      this.taken = outer;
+      for (const [dataId, references] of own) this.count(dataId, references);
+      return result;
+    } catch (error) {
+      this.taken = outer;
+      for (const [dataId, references] of own) for (let i = 0; i < references; i++) this.disposeData(dataId);
+      throw error;
+    }
+  }
+
+  private count(dataId: DataId, references: number): void {
+    this.taken?.set(dataId, (this.taken.get(dataId) ?? 0) + references);
   }
 
   // --- work ----------------------------------------------------------------------------------------------------
@@ -208,7 +234,13 @@ export class CudaBackend extends KernelBackend {
   ): void {
     const stored = new StoredTensor(this, deviceType(dtype), sizeOf(shape), refCount);
     this.data.set(dataId, stored);
-    stored.write(values);
+    this.count(dataId, refCount);
+    try {
+      stored.write(values);
+    } catch (error) {
+      this.disposeData(dataId, true);
+      throw error;
+    }
   }
 
   override readSync(dataId: DataId): BackendValues {
@@ -223,6 +255,7 @@ export class CudaBackend extends KernelBackend {
     if (!this.data.has(dataId)) return true;
     const stored = this.data.get(dataId);
     stored.refCount--;
+    this.count(dataId, -1);
     if (!force && stored.refCount > 0) return false;
     stored.release();
     this.data.delete(dataId);
@@ -231,6 +264,7 @@ export class CudaBackend extends KernelBackend {
 
   override incRef(dataId: DataId): void {
     this.data.get(dataId).refCount++;
+    this.count(dataId, 1);
   }
 
   decRef(dataId: DataId): void {

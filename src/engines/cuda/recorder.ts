@@ -1,6 +1,7 @@
 /** Steps recorded as CUDA graphs: some three hundred launches become one. */
+import { hold, unhold } from '../../ops/held.js';
 import type { RecordedStep, Step, StepRecorder } from '../../ops/recording.js';
-import { RunError } from '../../errors.js';
+import { OutOfMemoryError, RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
@@ -54,6 +55,7 @@ class Constants {
 class CudaStep implements RecordedStep {
   /** Position and keys. */
   private readonly place = new Int32Array(2);
+  private isDisposed = false;
 
   constructor(
     private readonly backend: CudaBackend,
@@ -65,27 +67,40 @@ class CudaStep implements RecordedStep {
       place: number;
       release: () => void;
     },
-  ) {}
+  ) {
+    hold(this);
+  }
 
   run(input: tf.Tensor, position: number, keys = position): tf.Tensor {
     const { backend, parts } = this;
     const { driver } = backend.device;
     this.place.set([position, keys]);
-    driver.upload(parts.place, this.place);
-    backend.overwrite(parts.input, input);
-    driver.launchGraph(parts.graph);
-    // The graph writes to the same address every time; its caller may keep the result.
-    const result = backend.output(parts.output.shape, parts.output.dtype, backend.storageFor(parts.output));
-    backend.overwrite(result, parts.output);
-    return tf.engine().makeTensorFromTensorInfo(result);
+    // The graph writes to the same address every time; its caller may keep the result. Without room for it nothing must have run.
+    const { shape, dtype } = parts.output;
+    const result = tf
+      .engine()
+      .makeTensorFromTensorInfo(backend.output(shape, dtype, backend.storageFor(parts.output)));
+    try {
+      driver.upload(parts.place, this.place);
+      backend.overwrite(parts.input, input);
+      driver.launchGraph(parts.graph);
+      backend.overwrite(result, parts.output);
+    } catch (error) {
+      result.dispose();
+      throw error;
+    }
+    return result;
   }
 
   dispose(): void {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    unhold(this);
     const { graph, pool, input, output, release } = this.parts;
-    this.backend.device.driver.destroyGraph(graph);
     tf.dispose([input, output]);
     pool.close();
     release();
+    this.backend.device.driver.destroyGraph(graph);
   }
 }
 
@@ -105,7 +120,7 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
       try {
         return record(backend, step, isEarly, isChained);
       } catch (error) {
-        if (!isEarly || !(error instanceof RunError)) throw error;
+        if (!isEarly || !(error instanceof RunError) || error instanceof OutOfMemoryError) throw error;
         isEarly = false;
         process.stderr.write(`steps are recorded without overlap of kernels: ${error.message}\n`);
         return null;
@@ -120,16 +135,14 @@ function record(backend: CudaBackend, step: Step, early: boolean, chained: boole
   const { allocator, driver } = device;
   const block = allocator.allocate(CONSTANT_BYTES + WORDS_BYTES);
   const place = block.pointer + CONSTANT_BYTES;
-  driver.upload(place, new BigInt64Array(WORDS_BYTES / 8));
-  const chain = chained ? new GemvChain(device, place + 8) : null;
   const constants = new Constants(block.pointer);
-  const input = tf.keep(tf.engine().makeTensorFromTensorInfo(backend.output(inputShape, 'int32')));
   const before = carried().map((tensor) => tf.keep(tf.clone(tensor)));
+  let input: tf.Tensor | undefined;
   let output: tf.Tensor | undefined;
   let graph = 0;
   const replaced = new Set<object>(before.map(({ dataId }) => dataId));
   const isReplaced = ({ dataId }: tf.TensorInfo): boolean => replaced.has(dataId);
-  const capture = (): void => {
+  const capture = (input: tf.Tensor, chain: GemvChain | null): void => {
     try {
       driver.beginCapture();
       const constant = (bytes: ArrayBufferView): number => constants.add(bytes);
@@ -144,21 +157,28 @@ function record(backend: CudaBackend, step: Step, early: boolean, chained: boole
     }
   };
   try {
-    const pool = allocator.setAside(capture);
-    constants.upload(backend);
+    driver.upload(place, new BigInt64Array(WORDS_BYTES / 8));
+    const chain = chained ? new GemvChain(device, place + 8) : null;
+    const made = tf.keep(tf.engine().makeTensorFromTensorInfo(backend.output(inputShape, 'int32')));
+    input = made;
+    const pool = allocator.setAside(() => {
+      capture(made, chain);
+      constants.upload(backend);
+    });
     const release = (): void => {
       allocator.release(block);
     };
     return new CudaStep(backend, {
       graph,
       pool,
-      input,
+      input: made,
       output: output as unknown as tf.Tensor,
       place,
       release,
     });
   } catch (error) {
-    tf.dispose([input, ...(output === undefined ? [] : [output])]);
+    tf.dispose([input, output].filter((tensor) => tensor !== undefined));
+    if (graph !== 0) driver.destroyGraph(graph);
     allocator.release(block);
     throw error;
   } finally {

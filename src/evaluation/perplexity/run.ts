@@ -1,4 +1,5 @@
 /** Measures several models on several documents. */
+import { runCell } from '../../sweep/cell.js';
 import { estimateMean, mean } from '../../sweep/statistics.js';
 import { SOLO } from '../../distributed/communicator.js';
 import type { Engine } from '../../engines/engine.js';
@@ -79,7 +80,7 @@ export async function runPerplexity(run: PerplexityRun): Promise<ResultWriter> {
         run.onProgress?.({ candidate, document: document.name, done: done + tokens, total });
         if (tokens === job.positions.at(-1)) done += tokens;
       };
-      const measuring = new Measuring(refusals, table, report, size > 1);
+      const measuring = new Measuring(run.engine, refusals, table, report, size > 1);
       await measuring.all(own.filter((job) => missing.includes(job)));
       addMeans(own, table);
     }
@@ -185,6 +186,7 @@ class Measuring {
   private model: LanguageModel | null = null;
 
   constructor(
+    private readonly engine: Engine,
     private readonly refusals: ReadonlyMap<Job, RunError | null>,
     private readonly table: Table,
     private readonly onTokens: (job: Job, tokens: number) => void,
@@ -211,12 +213,14 @@ class Measuring {
     const { candidate, document, positions } = job;
     const refusal = this.refusals.get(job);
     if (refusal) throw refusal;
-    this.model ??= await candidate.open();
+    const model = (this.model ??= await runCell(this.engine, () => candidate.open()));
     const { tokenizer } = candidate;
     const started = performance.now();
-    const losses = await documentLosses(this.model, tokenizer, document.tokens, positions, (tokens) => {
-      this.onTokens(job, tokens);
-    });
+    const losses = await runCell(this.engine, () =>
+      documentLosses(model, tokenizer, document.tokens, positions, (tokens) => {
+        this.onTokens(job, tokens);
+      }),
+    );
     const rate = (positions.at(-1) ?? 0) / ((performance.now() - started) / 1000);
     // Without a token to begin with, the first token of the text has no loss and its bytes do not count.
     const begins = tokenizer.beginOfText !== null || tokenizer.endOfText !== null;

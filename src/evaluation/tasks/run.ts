@@ -12,6 +12,7 @@ import { ResultWriter } from '../../results/writer.js';
 import { weightsCell, type Candidate } from '../candidates.js';
 import { ENCODING_VERSION } from '../scoring/likelihood.js';
 import { scoringBatch } from '../scoring/memory.js';
+import { runCell } from '../../sweep/cell.js';
 import { modelLabel, modelRow } from '../../sweep/model-key.js';
 import { engineIdentity, type Session } from '../session.js';
 import { TaskPrompts } from './prompts.js';
@@ -188,15 +189,25 @@ class Answering<T extends Task> {
   }
 
   private async answer(task: T, batch: number): Promise<void> {
-    const { run, candidate, table } = this;
+    const { run, candidate } = this;
     const missing = this.missing(task);
     for (let known = missing.size; known < task.items.length; known++) run.onItem(candidate, task.name);
     if (missing.size === 0) return;
-    this.model ??= await candidate.open();
+    const model = (this.model ??= await runCell(run.engine, () => candidate.open()));
+    await runCell(run.engine, () => this.score(model, task, missing, batch));
+  }
+
+  private async score(
+    model: LanguageModel,
+    task: T,
+    missing: ReadonlySet<number>,
+    batch: number,
+  ): Promise<void> {
+    const { run, candidate, table } = this;
     const limit = limitOf(run, candidate) ?? Infinity;
     const isKnown = (index: number): boolean => !missing.has(index);
     const options = { limit, isKnown, batch };
-    for await (const result of scoreTask(this.model, candidate.tokenizer, task, options)) {
+    for await (const result of scoreTask(model, candidate.tokenizer, task, options)) {
       const { index } = result.item;
       if (isKnown(index)) continue;
       if (result.isCut) this.cut += 1;

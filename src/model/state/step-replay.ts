@@ -1,5 +1,6 @@
 /** Decoding by a recorded step, where the engine can record; by computing it anew where it cannot. */
 import type { Communicator } from '../../distributed/communicator.js';
+import { isMemoryError } from '../../errors.js';
 import { refuseRecorder, stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
@@ -26,6 +27,8 @@ interface Recording {
 
 /** Why there is no recording: it may be tried again. */
 const LATER = '';
+/** Or it may by other caches: this one's needs more memory than there is. */
+const TOO_LARGE = 'not enough memory for a recorded step';
 
 /**
  * The decoding steps of one cache. The first is computed, which also prepares what only happens once; the second is recorded
@@ -36,6 +39,8 @@ const LATER = '';
  */
 export class StepReplay {
   private recording: Recording | null = null;
+  /** Whether there was no memory for a recording. */
+  private isTooLarge = false;
   /** Shapes after the last computed step, if it left them as they were, and its weights. */
   private steady: { shapes: string; weights: readonly object[] } | null = null;
 
@@ -48,7 +53,7 @@ export class StepReplay {
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     const recorder = stepRecorder();
     const fits = tokens.dtype === 'int32' && tokens.shape[0] === this.cache.batch;
-    if (recorder === undefined || refusing.has(recorder) || !fits) return compute(tokens);
+    if (recorder === undefined || refusing.has(recorder) || this.isTooLarge || !fits) return compute(tokens);
     if (this.recording !== null && this.applies(this.recording, weights))
       return this.run(this.recording, tokens);
     this.dispose();
@@ -104,7 +109,7 @@ export class StepReplay {
       });
       if (step === null) problem = LATER;
     } catch (error) {
-      problem = messageOf(error);
+      problem = problemOf(error);
     }
     restore(memories, kept);
     this.setLength(length);
@@ -113,8 +118,16 @@ export class StepReplay {
       return { step, memory: dataOf(this.written()), weights: dataOf(weights), era: this.era() };
     }
     step?.dispose();
-    if (problem !== LATER) refuse(recorder, problem ?? '');
+    if (problem !== LATER) this.refuse(recorder, problem ?? '');
     return null;
+  }
+
+  /** Computes from now on; other caches too, unless it was for want of memory. Says so. */
+  private refuse(recorder: StepRecorder, problem: string): void {
+    if (refusing.has(recorder)) return;
+    if (problem === TOO_LARGE) this.isTooLarge = true;
+    else refusing.add(recorder);
+    refuseRecorder(problem);
   }
 
   /** What keeps a rank from recording, if anything does. Every rank calls it. */
@@ -122,7 +135,9 @@ export class StepReplay {
     const { ranks } = this;
     if (ranks.size === 1) return problem;
     const found = (ranks.gather(problem) as (string | null)[]).map((text, rank) =>
-      text === null || text === LATER || rank === ranks.rank ? text : `on rank ${rank}: ${text}`,
+      text === null || text === LATER || text === TOO_LARGE || rank === ranks.rank
+        ? text
+        : `on rank ${rank}: ${text}`,
     );
     const refusal = found.find((text) => text !== null && text !== LATER);
     return refusal ?? (found.includes(LATER) ? LATER : null);
@@ -140,18 +155,19 @@ export class StepReplay {
   ): tf.Tensor2D {
     const { length } = this.cache;
     const { memories } = this.cache;
-    const copies = memories.map((memory) =>
-      memory.carried().map((tensor) => tf.keep(tf.mul<tf.Tensor4D>(tensor, 1))),
-    );
+    const copies = memories.map((): tf.Tensor4D[] => []);
     let found: tf.Tensor2D;
     try {
+      for (const [i, memory] of memories.entries()) {
+        for (const tensor of memory.carried()) copies[i]?.push(tf.keep(tf.mul<tf.Tensor4D>(tensor, 1)));
+      }
       found = this.run(recording, tokens);
     } catch (error) {
       // Other ranks wait in theirs.
       if (this.ranks.size > 1) throw error;
       tf.dispose(copies.flat());
       this.dispose();
-      refuse(recorder, messageOf(error));
+      this.refuse(recorder, problemOf(error));
       return compute(tokens);
     }
     const replayed = cloned(memories);
@@ -171,7 +187,7 @@ export class StepReplay {
     }
     tf.dispose([found, ...replayed.flat()]);
     this.dispose();
-    refuse(recorder, problem);
+    this.refuse(recorder, problem);
     return expected;
   }
 
@@ -225,14 +241,10 @@ export class StepReplay {
   }
 }
 
-/** Reports once that decoding continues without this recorder. */
-function refuse(recorder: StepRecorder, reason: string): void {
-  if (refusing.has(recorder)) return;
-  refusing.add(recorder);
-  refuseRecorder(reason);
+function problemOf(error: unknown): string {
+  if (isMemoryError(error)) return TOO_LARGE;
+  return error instanceof Error ? error.message : String(error);
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** The tensors that a step replaces, kept whatever becomes of their memories. */
 function cloned(memories: readonly Memory[]): tf.Tensor4D[][] {

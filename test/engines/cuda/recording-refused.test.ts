@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
-import { RunError } from '../../../src/errors.js';
+import { OutOfMemoryError, RunError } from '../../../src/errors.js';
 import { createConfig } from '../../../src/model/index.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
@@ -56,6 +56,34 @@ test('where recording fails, decoding continues, and the model says so once', as
   assert.is(cache.length, PROMPT + 4);
   assert.is(on.replays.length, 0);
   cache.dispose();
+  model.dispose();
+});
+
+test('a cache without room for a recording is decoded, and the next one is recorded', async () => {
+  const { on, model } = await started(CONFIGS['gated retention']);
+  const cache = prompted(model, 64);
+  decode(model, cache);
+  const { allocator } = on.device;
+  const allocate = allocator.allocate.bind(allocator);
+  allocator.allocate = (bytes) => {
+    if (on.device.recording !== null) throw new OutOfMemoryError('out of GPU memory');
+    return allocate(bytes);
+  };
+  const [bytes, tensors] = [liveBytes(on), tf.memory().numTensors];
+  const lines = refused(() => {
+    for (let step = 0; step < 3; step++) decode(model, cache);
+  });
+  assert.equal(lines, ['not enough memory for a recorded step']);
+  assert.equal([cache.length, on.replays.length, on.graphs.size], [PROMPT + 4, 0, 0]);
+  assert.equal([liveBytes(on), tf.memory().numTensors], [bytes, tensors]);
+  allocator.allocate = allocate;
+  decode(model, cache);
+  assert.is(on.replays.length, 0, 'this cache is not tried again');
+  const other = prompted(model, 64);
+  for (let step = 0; step < 3; step++) decode(model, other);
+  assert.is(on.replays.length, 2);
+  cache.dispose();
+  other.dispose();
   model.dispose();
 });
 

@@ -14,6 +14,7 @@ import { NEEDLE_CONTEXTS } from '../../../src/evaluation/needle/tables.js';
 import { writeDerived } from '../../../src/results/derived.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
+import * as tf from '../../../src/tf.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
 import { answering, hasty, needleOf, perfect } from './models.js';
@@ -253,14 +254,17 @@ test('a context beyond what a model was trained on is remarked', async () => {
   );
 });
 
-test('logits that are not finite are a failed cell', async () => {
+test('logits that are not finite are a failed cell, which leaves nothing', async () => {
+  const before = tf.memory().numTensors;
   const broken = new (class extends StubModel {
     override row(context: readonly number[]): number[] {
+      tf.keep(tf.scalar(1));
       return super.row(context).map(() => NaN);
     }
   })(264);
   const { cells } = await run('nan', [stubCandidate('m', broken, bytes)], { depths: [50], trials: 1 });
   assert.ok(cells.every(({ status, error }) => status === 'error' && /not finite/.test(String(error))));
+  assert.is(tf.memory().numTensors, before);
 });
 
 test.run();

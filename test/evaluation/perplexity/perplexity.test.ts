@@ -12,6 +12,7 @@ import { perplexityFigure, writePerplexityFigures } from '../../../src/report/pe
 import { documentLosses, doublingPositions } from '../../../src/evaluation/perplexity/perplexity.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import type { Row } from '../../../src/results/schema.js';
+import * as tf from '../../../src/tf.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
 
@@ -254,9 +255,11 @@ test('a tokenizer that does not give the text back has no bits per byte', async 
   assert.is(document?.bytesAt(20), null);
 });
 
-test('losses that are not finite are failed rows; other documents are measured', async () => {
+test('losses that are not finite are failed rows, which leave nothing; other documents are measured', async () => {
+  const before = tf.memory().numTensors;
   const broken = new (class extends StubModel {
     override row(context: readonly number[]): number[] {
+      if (context.length > 150) tf.keep(tf.scalar(1));
       return super.row(context).map((value) => (context.length > 150 ? NaN : value));
     }
   })(264);
@@ -274,6 +277,7 @@ test('losses that are not finite are failed rows; other documents are measured',
   assert.equal(status('long.txt'), ['error', 'error', 'error']);
   assert.equal(status('short.txt'), ['ok', 'ok']);
   assert.equal(status(MEAN), ['error', 'error']);
+  assert.is(tf.memory().numTensors, before);
   assert.match(String(rows[0]?.error), /not finite/);
 });
 

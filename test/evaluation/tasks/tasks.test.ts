@@ -11,6 +11,7 @@ import { scoreTask, type ItemResult } from '../../../src/evaluation/tasks/score.
 import { RunError, UsageError } from '../../../src/errors.js';
 import type { Row } from '../../../src/results/schema.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
+import * as tf from '../../../src/tf.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
 
@@ -159,8 +160,10 @@ test('tables: one row per task and their average, errors, perplexity, comparison
 });
 
 /** A model with one damaged weight: all its logits are NaN. */
+/** Its logits are not finite, and it loses tensors. */
 class BrokenModel extends StubModel {
   override row(context: readonly number[]): number[] {
+    tf.keep(tf.scalar(1));
     return super.row(context).map((value) => value * NaN);
   }
 }
@@ -197,7 +200,8 @@ async function evaluate(
   return { summary: summary.rows, items: items.rows, notes };
 }
 
-test('logits that are not finite are failed cells, never wrong answers', async () => {
+test('logits that are not finite are failed cells, which leave nothing, never wrong answers', async () => {
+  const before = tf.memory().numTensors;
   const { summary, items } = await evaluate('nan', { models: [new StubModel(264), new BrokenModel(264)] });
   const [good, broken] = ['m0', 'm1'].map((name) => summary.filter(({ model }) => model === name));
   assert.ok(good?.every(({ status }) => status === 'ok'));
@@ -210,6 +214,7 @@ test('logits that are not finite are failed cells, never wrong answers', async (
   const failed = items.filter(({ model }) => model === 'm1');
   assert.is(failed.length, 42);
   assert.ok(failed.every((row) => row.status === 'error' && row.correct === undefined));
+  assert.is(tf.memory().numTensors, before);
 });
 
 test('a model after one that failed is compared with nothing', async () => {

@@ -3,13 +3,13 @@ import {
   type CausalAttentionAttributes,
   type PagedAttentionAttributes,
   type RotationAttributes,
-  registerFusedKernel,
 } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { attend } from './attention-forward.js';
 import { type GradientInputs, attentionGradient } from './attention-gradient.js';
 import { type Cache, ONE_PAGE, type Problem } from './attention-problem.js';
+import { registerFusedOp } from './register.js';
 
 function problemOf(
   q: TensorInfo,
@@ -96,20 +96,17 @@ function causalAttentionGrad(
 
 /** Attention on tensor cores; under float32 storage the composed form keeps full precision. */
 export function registerAttention(): void {
-  const on = CUDA_BACKEND;
-  registerFusedKernel(on, 'CausalAttention', ({ q, k, v }, attrs, backend: CudaBackend) =>
+  registerFusedOp('CausalAttention', ({ q, k, v }, attrs, backend) =>
     causalAttention(backend, q, k, v, attrs),
   );
-  registerFusedKernel(on, 'CausalAttentionGrad', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('CausalAttentionGrad', (inputs, attrs, backend) =>
     causalAttentionGrad(backend, inputs, attrs),
   );
-  registerFusedKernel(on, 'RotatedPagedAttention', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('RotatedPagedAttention', (inputs, attrs, backend) =>
     pagedAttention(backend, inputs, attrs),
   );
-  registerFusedKernel(on, 'PagedAttention', (inputs, attrs, backend: CudaBackend) =>
-    pagedAttention(backend, inputs, attrs),
-  );
-  registerFusedKernel(on, 'PartialPagedAttention', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('PagedAttention', (inputs, attrs, backend) => pagedAttention(backend, inputs, attrs));
+  registerFusedOp('PartialPagedAttention', (inputs, attrs, backend) =>
     partialPagedAttention(backend, inputs, attrs),
   );
 }

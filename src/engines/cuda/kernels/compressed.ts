@@ -1,16 +1,17 @@
 /** Keys and values in a compressed cache: coding, a decoding step, and attention over codes. */
 import { type CacheType, codeWords, GROUP } from '../../../ops/attention/cache-type.js';
 import {
-  type CompressAttributes, type CompressedAttentionAttributes, type CompressedWriteAttributes, registerFusedKernel,
+  type CompressAttributes, type CompressedAttentionAttributes, type CompressedWriteAttributes,
 } from '../../../ops/kernels.js'; // prettier-ignore
 import type { TensorInfo } from '../../../tf.js';
 import { UsageError } from '../../../errors.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { int32, pointer } from '../launch.js';
 import { CODE_PAGE, CODED_PROBLEM, RAW } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { joinSplits } from './attention-forward.js';
 import { mostSplits, pageTable, tileBytes } from './attention-problem.js';
+import { registerFusedOp } from './register.js';
 
 const { attention_coded: CODED } = TILES;
 const THREADS = 32 * CODED.WARPS;
@@ -150,14 +151,13 @@ function compressedAttention(
 }
 
 export function registerCompressed(): void {
-  const on = CUDA_BACKEND;
-  registerFusedKernel(on, 'CompressRows', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('CompressRows', (inputs, attrs, backend) =>
     compressRows(backend, inputs as unknown as Inputs, attrs),
   );
-  registerFusedKernel(on, 'CompressedWrite', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('CompressedWrite', (inputs, attrs, backend) =>
     compressedWrite(backend, inputs as unknown as Inputs, attrs),
   );
-  registerFusedKernel(on, 'CompressedAttention', (inputs, attrs, backend: CudaBackend) =>
+  registerFusedOp('CompressedAttention', (inputs, attrs, backend) =>
     compressedAttention(backend, inputs, attrs),
   );
 }

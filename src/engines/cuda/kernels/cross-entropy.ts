@@ -1,9 +1,9 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import type { StorageType } from '../../engine.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { int64, pointer } from '../launch.js';
 import { matmul } from './matmul.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'cross_entropy';
 const THREADS = 512;
@@ -189,26 +189,17 @@ function weightedCrossEntropy(backend: CudaBackend, operands: Operands, weights:
 }
 
 export function registerCrossEntropy(): void {
-  const on = CUDA_BACKEND;
-  registerFusedKernel(on, 'CrossEntropy', ({ logits, targets }, _attrs, backend: CudaBackend) =>
+  registerFusedOp('CrossEntropy', ({ logits, targets }, _attrs, backend) =>
     crossEntropy(backend, logits, targets),
   );
-  registerFusedKernel(
-    on,
-    'CrossEntropyGrad',
-    ({ dy, logits, targets, logSumExp }, _attrs, backend: CudaBackend) =>
-      crossEntropyGrad(backend, dy, logits, targets, logSumExp),
+  registerFusedOp('CrossEntropyGrad', ({ dy, logits, targets, logSumExp }, _attrs, backend) =>
+    crossEntropyGrad(backend, dy, logits, targets, logSumExp),
   );
-  registerFusedKernel(on, 'LinearCrossEntropy', (inputs, _attrs, backend: CudaBackend) =>
-    linearCrossEntropy(backend, inputs),
+  registerFusedOp('LinearCrossEntropy', (inputs, _attrs, backend) => linearCrossEntropy(backend, inputs));
+  registerFusedOp('LinearCrossEntropyGrad', ({ dy, logSumExp, ...operands }, _attrs, backend) =>
+    linearCrossEntropyGrad(backend, operands, dy, logSumExp),
   );
-  registerFusedKernel(
-    on,
-    'LinearCrossEntropyGrad',
-    ({ dy, logSumExp, ...operands }, _attrs, backend: CudaBackend) =>
-      linearCrossEntropyGrad(backend, operands, dy, logSumExp),
-  );
-  registerFusedKernel(on, 'WeightedCrossEntropy', ({ weights, ...operands }, _attrs, backend: CudaBackend) =>
+  registerFusedOp('WeightedCrossEntropy', ({ weights, ...operands }, _attrs, backend) =>
     weightedCrossEntropy(backend, operands, weights),
   );
 }

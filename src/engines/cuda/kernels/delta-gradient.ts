@@ -1,12 +1,13 @@
 /** The gradient of the gated delta rule in chunks, on tensor cores. */
-import { type DeltaAttributes, type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
+import { type DeltaAttributes, type Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { float32, pointer } from '../launch.js';
 import { RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { tileBytes } from './attention-problem.js';
 import { columns, paddedWidth, sum, type WidthBlock, widthBlocks } from './retention.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'delta_grad';
 const { CHUNK, THREADS } = TILES.delta_grad;
@@ -131,10 +132,9 @@ function blockGradient(
 }
 
 export function registerDeltaGradient(): void {
-  registerFusedKernel(
-    CUDA_BACKEND,
+  registerFusedOp(
     'GatedDeltaRuleGrad',
-    (inputs, attrs, backend: CudaBackend) => deltaGradient(backend, inputs, attrs),
+    (inputs, attrs, backend) => deltaGradient(backend, inputs, attrs),
     ({ q }) => (q.shape[3] ?? 1) <= WIDEST_KEYS,
   );
 }

@@ -1,13 +1,14 @@
 /** The gated delta rule, by its recurrence or in chunks, and its gates. */
-import { type DeltaAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import { type DeltaAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, type KernelArgument, pointer } from '../launch.js';
 import { DELTA_SHAPE, RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { headWidth, tileBytes } from './attention-problem.js';
 import { sizeOf } from '../walk.js';
 import { placeOfState } from './retention-step.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'delta';
 const chunkFile = 'delta_chunk';
@@ -155,16 +156,8 @@ function float32Copy(backend: CudaBackend, x: TensorInfo): TensorInfo {
 }
 
 export function registerDelta(): void {
-  registerFusedKernel(CUDA_BACKEND, 'GatedDeltaRule', (inputs, attrs, backend: CudaBackend) =>
-    gatedDeltaRule(backend, inputs, attrs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'DeltaGates', (inputs, _attrs, backend: CudaBackend) =>
-    deltaGates(backend, inputs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'DeltaGatesGrad', (inputs, _attrs, backend: CudaBackend) =>
-    deltaGatesGrad(backend, inputs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'Float32', ({ x }, _attrs, backend: CudaBackend) =>
-    float32Copy(backend, x),
-  );
+  registerFusedOp('GatedDeltaRule', (inputs, attrs, backend) => gatedDeltaRule(backend, inputs, attrs));
+  registerFusedOp('DeltaGates', (inputs, _attrs, backend) => deltaGates(backend, inputs));
+  registerFusedOp('DeltaGatesGrad', (inputs, _attrs, backend) => deltaGatesGrad(backend, inputs));
+  registerFusedOp('Float32', ({ x }, _attrs, backend) => float32Copy(backend, x));
 }

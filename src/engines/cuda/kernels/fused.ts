@@ -1,11 +1,12 @@
-import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
+import type { Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { linear, linearGroup, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'fused';
 /** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
@@ -133,44 +134,33 @@ function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, norma
 
 /** Registers the fused ops whose kernels are bound by memory, and the linear layers. */
 export function registerFused(): void {
-  const on = CUDA_BACKEND;
-  registerFusedKernel(on, 'Rotary', ({ x }, attrs, backend: CudaBackend) => rotary(backend, [x], attrs));
-  registerFusedKernel(on, 'RotaryPair', ({ q, k }, attrs, backend: CudaBackend) =>
-    rotary(backend, [q, k], attrs),
-  );
-  registerFusedKernel(on, 'SwiGlu', ({ a, b }, _attrs, backend: CudaBackend) => swiglu(backend, [a, b], 1));
-  registerFusedKernel(on, 'SwiGluGrad', ({ dy, a, b }, _attrs, backend: CudaBackend) =>
-    swiglu(backend, [dy, a, b], 2),
-  );
-  registerFusedKernel(on, 'Linear', ({ x, weight, residual }, { transposed }, backend: CudaBackend) =>
+  registerFusedOp('Rotary', ({ x }, attrs, backend) => rotary(backend, [x], attrs));
+  registerFusedOp('RotaryPair', ({ q, k }, attrs, backend) => rotary(backend, [q, k], attrs));
+  registerFusedOp('SwiGlu', ({ a, b }, _attrs, backend) => swiglu(backend, [a, b], 1));
+  registerFusedOp('SwiGluGrad', ({ dy, a, b }, _attrs, backend) => swiglu(backend, [dy, a, b], 2));
+  registerFusedOp('Linear', ({ x, weight, residual }, { transposed }, backend) =>
     linear(backend, x, weight, residual, transposed),
   );
-  registerFusedKernel(on, 'LinearGroup', (inputs, { count }, backend: CudaBackend) => {
+  registerFusedOp('LinearGroup', (inputs, { count }, backend) => {
     const weights = Array.from({ length: count }, (_, index) => inputs[`weight${index}`] as TensorInfo);
     return linearGroup(backend, inputs.x as TensorInfo, weights);
   });
-  registerFusedKernel(on, 'LinearSwiGlu', ({ x, activated, gate }, _attrs, backend: CudaBackend) =>
+  registerFusedOp('LinearSwiGlu', ({ x, activated, gate }, _attrs, backend) =>
     linearSwiglu(backend, x, activated, gate),
   );
-  registerFusedKernel(on, 'Embedding', ({ weight, ids }, { scale }, backend: CudaBackend) =>
+  registerFusedOp('Embedding', ({ weight, ids }, { scale }, backend) =>
     embedding(backend, weight, ids, scale),
   );
-  registerFusedKernel(on, 'EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend: CudaBackend) =>
+  registerFusedOp('EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend) =>
     embeddingGrad(backend, dy, ids, scale, vocabSize),
   );
-  registerFusedKernel(on, 'PageWrite', (inputs, attrs, backend: CudaBackend) =>
-    pageWrite(backend, inputs, attrs, null),
-  );
-  registerFusedKernel(on, 'RotatedPageWrite', (inputs, { rotation, ...attrs }, backend: CudaBackend) =>
+  registerFusedOp('PageWrite', (inputs, attrs, backend) => pageWrite(backend, inputs, attrs, null));
+  registerFusedOp('RotatedPageWrite', (inputs, { rotation, ...attrs }, backend) =>
     pageWrite(backend, inputs, attrs, rotation),
   );
-  registerFusedKernel(on, 'LogDecay', ({ x }, { normalizer }, backend: CudaBackend) =>
-    logDecay(backend, x, normalizer),
-  );
-  registerFusedKernel(on, 'TimeStep', (inputs, { factor }, backend: CudaBackend) =>
-    timeStep(backend, inputs, factor),
-  );
-  registerFusedKernel(on, 'LogDecayGrad', ({ dy, x }, { normalizer }, backend: CudaBackend) =>
+  registerFusedOp('LogDecay', ({ x }, { normalizer }, backend) => logDecay(backend, x, normalizer));
+  registerFusedOp('TimeStep', (inputs, { factor }, backend) => timeStep(backend, inputs, factor));
+  registerFusedOp('LogDecayGrad', ({ dy, x }, { normalizer }, backend) =>
     logDecayGrad(backend, dy, x, normalizer),
   );
 }

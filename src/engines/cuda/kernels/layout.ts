@@ -1,11 +1,10 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
 import { type TensorInfo, backend_util, slice_util, util } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { type CudaBackend, THREADS } from '../backend.js';
 import { int32, int64, pointer } from '../launch.js';
 import { WALK } from '../structs.js';
 import { broadcastStrides, copyWalk, sizeOf, stridesOf } from '../walk.js';
 import { fill } from './elementwise.js';
-import { type CudaKernel, input, registerAll } from './register.js';
+import { type CudaKernel, input, registerAll, registerFusedOp } from './register.js';
 
 const file = 'layout';
 
@@ -185,9 +184,7 @@ function float32Bits(backend: CudaBackend, x: TensorInfo): TensorInfo[] {
 }
 
 export function registerLayout(): void {
-  registerFusedKernel(CUDA_BACKEND, 'Float32Bits', ({ x }, _attrs, backend: CudaBackend) =>
-    float32Bits(backend, x),
-  );
+  registerFusedOp('Float32Bits', ({ x }, _attrs, backend) => float32Bits(backend, x));
   registerAll({
     BroadcastTo: (inputs, attrs, backend) => {
       const x = input(inputs, 'x');

@@ -1,9 +1,9 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'norm';
 const { KEPT } = TILES.norm;
@@ -126,13 +126,11 @@ function rmsNormGrad(
 }
 
 export function registerNorms(): void {
-  registerFusedKernel(CUDA_BACKEND, 'RmsNorm', ({ x, weight }, { eps }, backend: CudaBackend) =>
-    rmsNorm(backend, x, weight, eps),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'GatedRmsNorm', ({ x, gate, weight }, { eps }, backend: CudaBackend) =>
+  registerFusedOp('RmsNorm', ({ x, weight }, { eps }, backend) => rmsNorm(backend, x, weight, eps));
+  registerFusedOp('GatedRmsNorm', ({ x, gate, weight }, { eps }, backend) =>
     rmsNorm(backend, x, weight, eps, gate),
   );
-  registerFusedKernel(CUDA_BACKEND, 'RmsNormGrad', ({ dy, x, weight }, { eps }, backend: CudaBackend) =>
+  registerFusedOp('RmsNormGrad', ({ dy, x, weight }, { eps }, backend) =>
     rmsNormGrad(backend, dy, x, weight, eps),
   );
 }

@@ -1,10 +1,11 @@
-import { type AdamWAttributes, registerFusedKernel } from '../../../ops/kernels.js';
+import { type AdamWAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, float32, int32, pointer } from '../launch.js';
 import { RULE, TENSOR } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'optimizer';
 const { PIECE, THREADS } = TILES.optimizer;
@@ -126,10 +127,10 @@ function numbered(inputs: Readonly<Record<string, TensorInfo>>, name: string, co
 }
 
 export function registerOptimizer(): void {
-  registerFusedKernel(CUDA_BACKEND, 'AdamW', ({ scale, ...tensors }, attrs, backend: CudaBackend) =>
+  registerFusedOp('AdamW', ({ scale, ...tensors }, attrs, backend) =>
     adamW(backend, [{ ...tensors, weightDecay: attrs.weightDecay }], scale, attrs),
   );
-  registerFusedKernel(CUDA_BACKEND, 'AdamWAll', (inputs, attrs, backend: CudaBackend) => {
+  registerFusedOp('AdamWAll', (inputs, attrs, backend) => {
     const of = (name: string): TensorInfo[] => numbered(inputs, name, attrs.weightDecays.length);
     const [gradients, first, second] = [of('gradient'), of('firstMoment'), of('secondMoment')];
     const tensors = of('parameter').map((parameter, i) => ({
@@ -141,7 +142,7 @@ export function registerOptimizer(): void {
     }));
     return adamW(backend, tensors, inputs.scale, attrs);
   });
-  registerFusedKernel(CUDA_BACKEND, 'ClipScale', (inputs, { count, clip }, backend: CudaBackend) =>
+  registerFusedOp('ClipScale', (inputs, { count, clip }, backend) =>
     clipScale(backend, numbered(inputs, 'x', count), clip),
   );
 }

@@ -1,6 +1,6 @@
-import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
+import type { Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
 import { RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
@@ -8,6 +8,7 @@ import { binary } from './elementwise.js';
 import { logDecay } from './fused.js';
 import { isStep, retentionStep } from './retention-step.js';
 import { rotary } from './rotary.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'retention';
 const gradFile = 'retention_grad';
@@ -265,13 +266,7 @@ function rotatedRetention(
 
 /** Gated retention on tensor cores; under float32 storage the composed form keeps full precision. */
 export function registerRetention(): void {
-  registerFusedKernel(CUDA_BACKEND, 'GatedRetention', (inputs, _attrs, backend: CudaBackend) =>
-    retention(backend, inputs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'GatedRetentionGrad', (inputs, _attrs, backend: CudaBackend) =>
-    retentionGrad(backend, inputs),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'RotatedRetention', (inputs, attrs, backend: CudaBackend) =>
-    rotatedRetention(backend, inputs, attrs),
-  );
+  registerFusedOp('GatedRetention', (inputs, _attrs, backend) => retention(backend, inputs));
+  registerFusedOp('GatedRetentionGrad', (inputs, _attrs, backend) => retentionGrad(backend, inputs));
+  registerFusedOp('RotatedRetention', (inputs, attrs, backend) => rotatedRetention(backend, inputs, attrs));
 }

@@ -1,10 +1,10 @@
 /** The short convolution and its gradient: a strip of positions of a few channels to a thread. */
-import { registerFusedKernel } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend, THREADS } from '../backend.js';
+import { type CudaBackend, THREADS } from '../backend.js';
 import { int32, int64, float32, pointer } from '../launch.js';
 import { CONVOLUTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
+import { registerFusedOp } from './register.js';
 
 const file = 'short_convolution';
 const { STRIP } = TILES.short_convolution;
@@ -108,10 +108,8 @@ function gradientOfTaps(
 }
 
 export function registerShortConvolution(): void {
-  registerFusedKernel(CUDA_BACKEND, 'ShortConvolution', (inputs, { silu }, backend: CudaBackend) =>
-    shortConvolution(backend, inputs, silu),
-  );
-  registerFusedKernel(CUDA_BACKEND, 'ShortConvolutionGrad', (inputs, { silu }, backend: CudaBackend) =>
+  registerFusedOp('ShortConvolution', (inputs, { silu }, backend) => shortConvolution(backend, inputs, silu));
+  registerFusedOp('ShortConvolutionGrad', (inputs, { silu }, backend) =>
     shortConvolutionGrad(backend, inputs, silu),
   );
 }

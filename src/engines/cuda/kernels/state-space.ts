@@ -1,10 +1,11 @@
-import { type Kernels, registerFusedKernel } from '../../../ops/kernels.js';
+import type { Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { CUDA_BACKEND, type CudaBackend } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { binary } from './elementwise.js';
 import { timeStep } from './fused.js';
 import { isStep, retentionStep } from './retention-step.js';
 import { retention, sum } from './retention.js';
+import { registerFusedOp } from './register.js';
 
 type StateSpaceOperands = Kernels['StateSpaceDual']['inputs'];
 
@@ -31,7 +32,5 @@ function stateSpace(backend: CudaBackend, inputs: StateSpaceOperands): TensorInf
 }
 
 export function registerStateSpace(): void {
-  registerFusedKernel(CUDA_BACKEND, 'StateSpaceDual', (inputs, _attrs, backend: CudaBackend) =>
-    stateSpace(backend, inputs),
-  );
+  registerFusedOp('StateSpaceDual', (inputs, _attrs, backend) => stateSpace(backend, inputs));
 }
