@@ -11,6 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import type * as Xz from 'xz-decompress';
 import { RunError } from '../errors.js';
+import { fileSize } from './files.js';
 import { temporaryDirectory } from '../files/temporary.js';
 import type { Packing, Source } from './sources.js';
 
@@ -39,6 +40,7 @@ function temporaryFile(): string {
 }
 
 async function unpack(file: string, packing: Packing): Promise<string> {
+  fileSize(file);
   const target = temporaryFile();
   try {
     if (packing === 'parquet') await unpackParquet(file, target);
@@ -48,9 +50,23 @@ async function unpack(file: string, packing: Packing): Promise<string> {
   } catch (error) {
     rmSync(target, { force: true });
     if (error instanceof RunError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     throw new RunError(`cannot unpack ${file} (${packing}): ${reason}`, { cause: error });
   }
+}
+
+/** What the error codes of the xz library mean. */
+const XZ_CODES: Readonly<Record<string, string>> = {
+  5: 'it is no xz file',
+  6: 'it was packed with options that are not supported',
+  7: 'its data is damaged',
+  8: 'it ends too early',
+};
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const [, code = ''] = /^get_next_output failed with error code (\d+)$/.exec(message) ?? [];
+  return XZ_CODES[code] ?? message;
 }
 
 /** The objects of a JSON list as lines; a file that is no list has lines already. */

@@ -75,6 +75,14 @@ test('truncated and damaged files are errors that name the file, not shorter tex
   const bad = write('bad.jsonl.gz', gzipSync('{"text":"a"}\n{"txt":"b"}\n'));
   assert.match(await failure(bad), /bad\.jsonl\.gz:2: expected an object with a text/);
   assert.match(await failure(write('empty.txt.gz', gzipSync(''))), /empty\.txt\.gz is empty/);
+  for (const end of ['jsonl.gz', 'jsonl.xz', 'jsonl.zst', 'parquet']) {
+    assert.match(await failure(write(`nothing.${end}`, '')), /nothing\.\S+ is empty/);
+  }
+  assert.match(await failure(write('no.jsonl.xz', LINES)), /no\.jsonl\.xz \(xz\): it is no xz file/);
+  assert.match(
+    await failure(write('cut.jsonl.xz', bytesOf(XZ).subarray(0, 60))),
+    /cut\.jsonl\.xz \(xz\): it (ends too early|is no)/,
+  );
 });
 
 test('a line of many pieces is read in linear time and whole', async () => {
