@@ -2,7 +2,13 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { experimentNames, loadExperiment, resolveSteps, type ResolvedStep } from '../src/cli/experiment.js';
+import {
+  experimentNames,
+  groupsOf,
+  loadExperiment,
+  resolveSteps,
+  type ResolvedStep,
+} from '../src/cli/experiment.js';
 import { packageRoot } from '../src/package-root.js';
 
 const test = suite('experiments');
@@ -81,6 +87,32 @@ test('experiments write where git ignores it, and their committed directories ex
   for (const { name, out, reference } of experimentNames().map(loadExperiment)) {
     assert.match(out, /^runs\//, name);
     if (reference !== null) assert.ok(existsSync(join(packageRoot, reference)), name);
+  }
+});
+
+/** Does a step name what another one writes? */
+const reads = ({ args }: ResolvedStep, other: ResolvedStep): boolean =>
+  args.some((word) => word === directoryOf(other) || word.startsWith(`${directoryOf(other)}/`));
+
+test('steps of a group do not read what another of them writes, nor write to its folder', () => {
+  for (const experiment of experimentNames().map(loadExperiment)) {
+    for (const group of groupsOf(resolveSteps(experiment, 'OUT'))) {
+      for (const step of group) {
+        const needed = group.find((other) => other !== step && reads(step, other));
+        assert.is(needed?.title, undefined, `${experiment.name}: ${step.title}`);
+      }
+    }
+  }
+});
+
+test('trainings that follow each other and need nothing of each other may run side by side', () => {
+  for (const experiment of experimentNames().map(loadExperiment)) {
+    const steps = resolveSteps(experiment, 'OUT');
+    for (const [index, step] of steps.entries()) {
+      const before = steps[index - 1];
+      if (step.command !== 'train' || before?.command !== 'train' || reads(step, before)) continue;
+      assert.ok(step.group !== undefined && step.group === before.group, `${experiment.name}: ${step.title}`);
+    }
   }
 });
 
