@@ -2,6 +2,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { experimentNames } from '../src/cli/experiment.js';
 import { loadConfig } from '../src/cli/main.js';
 import { modelFlags } from '../src/cli/flags.js';
 import { presetNames } from '../src/model/index.js';
@@ -52,6 +53,14 @@ test('the commands and flags that documents show exist', async () => {
     ),
   );
   assert.equal(unknown, []);
+});
+
+test('docs/commands.md names every experiment', () => {
+  const table = read('docs/commands.md');
+  assert.equal(
+    experimentNames().filter((name) => !table.includes(`\`${name}\``)),
+    [],
+  );
 });
 
 test('the help of --preset names every preset', () => {
