@@ -16,6 +16,8 @@ export interface Ranks {
   readonly localRank: number;
   /** Where rank 0 listens, when the launcher names it. */
   readonly master: { readonly host: string; readonly port: number } | null;
+  /** What tells these ranks from those of other runs on the same machines, where the launcher names it. */
+  readonly run?: string;
 }
 
 /** Environment variable that tells a rank to mark its lines on stderr itself. */
@@ -58,6 +60,8 @@ const CONVENTIONS: readonly Convention[] = [
 
 /** The port at which rank 0 listens when the launcher names none, torchrun's default. */
 const DEFAULT_PORT = 29500;
+/** Under Slurm every step has a port of its own from here on, below those that the system gives out. */
+const [FIRST_STEP_PORT, STEP_PORTS] = [20000, 4000];
 
 /**
  * The place of this process by its environment; null where no launcher started it, or only one process.
@@ -87,7 +91,15 @@ export function ranksOf(environment: NodeJS.ProcessEnv): Ranks | null {
     return null;
   }
   const localRank = given(environment, localName) ? whole(environment, localName) : rank;
-  return { launcher: convention.launcher, rank, size, localRank, master: masterOf(environment) };
+  const { launcher } = convention;
+  return {
+    launcher,
+    rank,
+    size,
+    localRank,
+    master: masterOf(launcher, environment),
+    run: runOf(launcher, environment),
+  };
 }
 
 function sizeBy(
@@ -109,13 +121,34 @@ function whole(environment: NodeJS.ProcessEnv, name: string): number {
   throw new UsageError(`${name} must be a whole number, found '${text.slice(0, 80)}'`);
 }
 
-function masterOf(environment: NodeJS.ProcessEnv): Ranks['master'] {
-  const port = given(environment, 'MASTER_PORT') ? whole(environment, 'MASTER_PORT') : DEFAULT_PORT;
+function masterOf(launcher: Launcher, environment: NodeJS.ProcessEnv): Ranks['master'] {
+  const port = given(environment, 'MASTER_PORT')
+    ? whole(environment, 'MASTER_PORT')
+    : defaultPort(launcher, environment);
   if (port < 1 || port > 65535) throw new UsageError(`MASTER_PORT must be a port, found ${port}`);
   if (given(environment, 'MASTER_ADDR')) return { host: environment.MASTER_ADDR ?? '', port };
   const nodes = environment.SLURM_STEP_NODELIST ?? environment.SLURM_JOB_NODELIST;
   return nodes === undefined || nodes === '' ? null : { host: firstHost(nodes), port };
 }
+
+/** Two jobs may share a node, and two steps a job. */
+function defaultPort(launcher: Launcher, environment: NodeJS.ProcessEnv): number {
+  if (launcher !== 'slurm') return DEFAULT_PORT;
+  const [job, step] = [slurmJob(environment), environment.SLURM_STEP_ID ?? ''];
+  if (job === '') return DEFAULT_PORT;
+  const number = Number(job) + Number(step);
+  return Number.isSafeInteger(number) ? FIRST_STEP_PORT + 2 * (number % STEP_PORTS) : DEFAULT_PORT;
+}
+
+/** Only of the launcher in use: another one's variables may be there on one machine and not on the next. */
+function runOf(launcher: Launcher, environment: NodeJS.ProcessEnv): string {
+  if (launcher === 'torchrun') return environment.TORCHELASTIC_RUN_ID ?? '';
+  return launcher === 'slurm' ? `${slurmJob(environment)}.${environment.SLURM_STEP_ID ?? ''}` : '';
+}
+
+/** The parts of a heterogeneous job have numbers of their own. */
+const slurmJob = (environment: NodeJS.ProcessEnv): string =>
+  environment.SLURM_HET_JOB_ID ?? environment.SLURM_JOB_ID ?? '';
 
 /**
  * The first host of a Slurm list: `gpu[07-09,12],login1` begins with gpu07, `a1,b2` with a1, `rack[1-2]node[3-4]` with

@@ -2,13 +2,15 @@
  * How rank 0 hands a few bytes to all other ranks before they have a communicator: it listens at the address that the launcher
  * names, and each of the others asks once. NCCL's own connections follow from these bytes.
  */
+import { createHash } from 'node:crypto';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { RunError } from '../errors.js';
 import type { Ranks } from './ranks.js';
 
 /** The port beside the launcher's own: torchrun listens at MASTER_PORT itself. */
 const PORT_OFFSET = 1;
-const GREETING = 'yoco-rendezvous-1';
+const GREETING = 'yoco-rendezvous-2';
+const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
 const RETRY_MILLISECONDS = 100;
 
 export interface RendezvousOptions {
@@ -34,7 +36,16 @@ export async function shareFromRank0(
   }
   const address = { host: master.host, port: master.port + PORT_OFFSET };
   const deadline = Date.now() + timeoutMilliseconds;
-  return rank === 0 ? serve(make(), size, address, deadline) : ask(rank, address, deadline);
+  const greeting = greetingOf(ranks);
+  return rank === 0
+    ? serve(make(), { size, greeting, address, deadline })
+    : ask(rank, { greeting, address, deadline });
+}
+
+/** A rank of another run, which came to the same port by mistake, must not get our bytes, nor we its. */
+function greetingOf({ size, run = '' }: Ranks): string {
+  const key = createHash('sha256').update(`${size} ${run}`).digest('hex').slice(0, 16);
+  return `${GREETING} ${key}`;
 }
 
 interface Address {
@@ -42,18 +53,24 @@ interface Address {
   readonly port: number;
 }
 
+interface Meeting {
+  readonly greeting: string;
+  readonly address: Address;
+  /** In milliseconds since 1970. */
+  readonly deadline: number;
+}
+
 /** Answers each of the other ranks once. Whoever does not greet as a rank of this run gets nothing. */
 function serve(
   bytes: Uint8Array,
-  size: number,
-  { host, port }: Address,
-  deadline: number,
+  { size, greeting, address, deadline }: Meeting & { size: number },
 ): Promise<Uint8Array> {
+  const { host, port } = address;
   const missing = new Set(Array.from({ length: size - 1 }, (_, i) => i + 1));
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => {
       void readLine(socket).then((line) => {
-        const rank = rankOf(line, size);
+        const rank = rankOf(line, greeting, size);
         if (rank === null || !missing.has(rank)) {
           socket.destroy();
           return;
@@ -78,13 +95,15 @@ function serve(
     server.on('error', (error) => {
       fail(`rank 0 cannot listen at ${host}:${port}: ${error.message}; set MASTER_PORT to a free port`);
     });
-    server.listen(port, host);
+    // A host may know its own name as an address that the others cannot reach, such as Debian's 127.0.1.1.
+    if (LOOPBACK.includes(host)) server.listen(port, host);
+    else server.listen(port);
   });
 }
 
-async function ask(rank: number, address: Address, deadline: number): Promise<Uint8Array> {
+async function ask(rank: number, { greeting, address, deadline }: Meeting): Promise<Uint8Array> {
   for (;;) {
-    const { bytes, reason } = await attempt(rank, address, deadline - Date.now());
+    const { bytes, reason } = await attempt(`${greeting} ${rank}\n`, address, deadline - Date.now());
     if (bytes !== null && bytes.length > 0) return bytes;
     if (Date.now() >= deadline) {
       throw new RunError(`rank ${rank} cannot reach rank 0 at ${address.host}:${address.port}: ${reason}`);
@@ -95,14 +114,14 @@ async function ask(rank: number, address: Address, deadline: number): Promise<Ui
 
 /** One connection: what was received, or why nothing was. */
 function attempt(
-  rank: number,
+  line: string,
   { host, port }: Address,
   milliseconds: number,
 ): Promise<{ bytes: Buffer | null; reason: string }> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];
     const socket = createConnection({ host, port }, () => {
-      socket.write(`${GREETING} ${rank}\n`);
+      socket.write(line);
     });
     socket.setTimeout(Math.max(1, milliseconds), () => {
       socket.destroy(new Error('no answer'));
@@ -134,8 +153,8 @@ function readLine(socket: Socket): Promise<string> {
   });
 }
 
-function rankOf(line: string, size: number): number | null {
-  const found = new RegExp(`^${GREETING} (\\d{1,9})\n$`).exec(line);
+function rankOf(line: string, greeting: string, size: number): number | null {
+  const found = new RegExp(`^${greeting} (\\d{1,9})\n$`).exec(line);
   const rank = Number(found?.[1] ?? NaN);
   return rank > 0 && rank < size ? rank : null;
 }

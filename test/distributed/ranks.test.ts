@@ -59,6 +59,14 @@ test('rank 0 is where the launcher says, or on the first host of the job', () =>
   });
 });
 
+test('every Slurm step has a port of its own, unless MASTER_PORT names one', () => {
+  const step = { SLURM_PROCID: '0', SLURM_NTASKS: '2', SLURM_STEP_ID: '3', SLURM_STEP_NODELIST: 'a' };
+  const job = { ...step, SLURM_JOB_ID: '7001' };
+  assert.is(ranksOf(job)?.master?.port, 20000 + 2 * 3004);
+  assert.is(ranksOf({ ...job, MASTER_PORT: '1234' })?.master?.port, 1234);
+  assert.is.not(ranksOf({ ...job, SLURM_STEP_ID: '4' })?.run, ranksOf(job)?.run);
+});
+
 test('the first host of a Slurm list', () => {
   const lists = { 'a1,b2': 'a1', 'gpu[07-09,12]': 'gpu07', 'rack[1-2]node[3-4],x': 'rack1node3', n1: 'n1' };
   for (const [list, host] of Object.entries(lists)) assert.is(firstHost(list), host);

@@ -35,11 +35,32 @@ test('every rank gets the bytes of rank 0, whoever comes first', async () => {
   for (const found of shared) assert.equal([...found], [...bytes]);
 });
 
+test('ranks of another run at the same port get nothing', async () => {
+  const port = await freePort();
+  const [first, second] = ranksAt(port, 2).map((ranks) => ({ ...ranks, run: 'a' })) as [Ranks, Ranks];
+  const served = shareFromRank0(first, () => Uint8Array.of(7));
+  const other = await shareFromRank0({ ...second, run: 'b' }, unexpected, { timeoutMilliseconds: 200 }).then(
+    () => 'no error',
+    String,
+  );
+  assert.match(other, /rank 1 cannot reach rank 0 .*: it answered nothing/);
+  assert.equal([...(await shareFromRank0(second, unexpected))], [7]);
+  await served;
+});
+
+test('rank 0 can be reached at other addresses than the one that it knows itself by', async () => {
+  const port = await freePort();
+  const [first, second] = ranksAt(port, 2) as [Ranks, Ranks];
+  const served = shareFromRank0({ ...first, master: { host: '127.0.1.1', port } }, () => Uint8Array.of(7));
+  assert.equal([...(await shareFromRank0(second, unexpected, { timeoutMilliseconds: 2000 }))], [7]);
+  await served;
+});
+
 test('a stranger gets nothing, and ends nothing', async () => {
   const port = await freePort();
   const [first, second] = ranksAt(port, 2) as [Ranks, Ranks];
   const served = shareFromRank0(first, () => Uint8Array.of(7));
-  for (const words of ['GET / HTTP/1.1\r\n\r\n', 'yoco-rendezvous-1 2\n', 'x'.repeat(100)]) {
+  for (const words of ['GET / HTTP/1.1\r\n\r\n', 'yoco-rendezvous-2 2\n', 'x'.repeat(100)]) {
     const answer = await new Promise<string>((resolve) => {
       let text = '';
       const connect = (): void => {
