@@ -27,7 +27,7 @@ export {
   type RetentionResult,
 } from './gated-retention/gated-retention.js';
 export { rotatedRetention, type RotatedRetentionOptions } from './gated-retention/rotated-retention.js';
-export { clipScale, type ClipScale } from './global-norm/global-norm.js';
+export { clipScale, type ClipScale, sumOfSquares } from './global-norm/global-norm.js';
 export { linear, linearGroup } from './linear/linear.js';
 export {
   broadcastTensors,

@@ -4,7 +4,7 @@
  * parameters are gathered.
  */
 import type { Communicator, Pending, Precision } from '../distributed/communicator.js';
-import { adamWAll, type AdamWUpdate } from '../ops/index.js';
+import { adamWAll, type AdamWUpdate, sumOfSquares } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { MomentReader, OptimizerOptions, TrainingOptimizer } from './optimizer.js';
 import { planBuckets, type Bucket } from './shards.js';
@@ -90,11 +90,9 @@ export class ShardedOptimizer implements TrainingOptimizer {
 
   /** The L2 norm of all gradients, the same number on every rank. */
   private norm(own: readonly tf.Tensor[]): number {
-    const sums = tf.tidy(() => tf.stack(own.map((piece) => tf.sum(tf.square(piece)))));
+    const local = sumOfSquares(own);
     // JSON has no NaN and no infinity.
-    const local = [...sums.dataSync()].map((value) => (Number.isFinite(value) ? value : null));
-    sums.dispose();
-    const squares = this.communicator.gather(local).flat() as (number | null)[];
+    const squares = this.communicator.gather(Number.isFinite(local) ? local : null) as (number | null)[];
     return Math.sqrt(squares.reduce<number>((sum, value) => sum + (value ?? NaN), 0));
   }
 
