@@ -87,7 +87,7 @@ export default class Reproduce extends PlainCommand {
     const steps = flags.engine === undefined ? resolved : withEngine(this.config, resolved, flags.engine);
     const hashes = ExperimentLog.hashes(steps, toolkitVersion());
     if (flags.step !== undefined) {
-      await this.runAlone(steps, flags.step, { resume, quiet });
+      await this.runAlone(experiment, steps, flags.step, { resume, quiet });
       return;
     }
     lockDirectory(out, 'reproduce', { doing: 'reproducing an experiment', reentrant: true });
@@ -99,8 +99,7 @@ export default class Reproduce extends PlainCommand {
       const heading = `[${index + 1}/${steps.length}] ${step.title}`;
       const file = check === undefined ? null : referenceTable(this.config, step, out, check);
       if (step.missing.length > 0) {
-        const needed = step.missing.map((name) => `--input ${name}=PATH (${experiment.inputs[name] ?? ''})`);
-        this.note(`${heading}: skipped, it needs ${needed.join(' and ')}`);
+        this.note(`${heading}: skipped, it needs ${missingInputs(experiment, step)}`);
         return [];
       }
       if (log.isDone(hash) && file === null) {
@@ -134,6 +133,7 @@ export default class Reproduce extends PlainCommand {
 
   /** One step of the list by itself, for a job array: what the others have done is not asked. */
   private async runAlone(
+    experiment: Experiment,
     steps: readonly ResolvedStep[],
     number: number,
     options: { resume: boolean; quiet: boolean },
@@ -143,7 +143,7 @@ export default class Reproduce extends PlainCommand {
     if (step === undefined)
       throw new UsageError(`--step ${number}: the experiment has ${steps.length} steps`);
     if (step.missing.length > 0)
-      throw new UsageError(`--step ${number} needs --input ${step.missing.join(', ')}`);
+      throw new UsageError(`--step ${number} needs ${missingInputs(experiment, step)}`);
     this.headline(`[${number}/${steps.length}] ${step.title}  (${commandLine(step)})`);
     await runStep(this.config, step, options);
   }
@@ -228,6 +228,10 @@ function parseInputs(words: readonly string[] = []): Record<string, string> {
     }),
   );
 }
+
+/** The flags that a step lacks, each with what it is. */
+const missingInputs = ({ inputs }: Experiment, { missing }: ResolvedStep): string =>
+  missing.map((name) => `--input ${name}=PATH (${inputs[name] ?? ''})`).join(' and ');
 
 const commandLine = ({ kind, command, args }: ResolvedStep): string =>
   [kind === 'run' ? 'yoco' : 'node --import tsx', command, ...args].join(' ');

@@ -270,6 +270,13 @@ test('one step of the list runs by itself', async () => {
   const { exitCode, stderr } = await runCli('reproduce', file, '--step', '2');
   assert.is(exitCode, 0, stderr);
   assert.equal([existsSync(join(out, 'a')), existsSync(join(out, 'b'))], [false, true]);
+  const needy = write({
+    ...{ description: 'x', out, inputs: { novels: 'some books' } },
+    steps: [{ title: 'needy', run: 'perplexity {novels}' }],
+  });
+  const lacking = await runCli('reproduce', needy, '--step', '1');
+  assert.match(lacking.stderr, /--step 1 needs --input novels=PATH \(some books\)/);
+  write({ description: 'x', out, steps });
   const beyond = await runCli('reproduce', file, '--step', '3');
   assert.match(beyond.stderr, /--step 3: the experiment has 2 steps/);
   assert.is(beyond.exitCode, 2);
