@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { RunError } from '../../errors.js';
 import type { StorageType } from '../engine.js';
 import { CachingAllocator } from './allocator.js';
 import { CublasMatmul, WORKSPACE_BYTES } from './cublas.js';
@@ -42,6 +43,29 @@ export interface KernelSpec {
 }
 
 export type Grid = readonly [number, number?, number?];
+
+/** Macros that a source is compiled with. */
+type Defines = Readonly<Record<string, number>>;
+
+const textOf = ({ FOLD_X, FOLD_Y }: Defines): string => `${FOLD_X ?? ''} ${FOLD_Y ?? ''}`;
+
+/** Blocks that a grid has in y or z at most; in x it has `MOST_IN_X`. */
+const MOST_IN_Y = 65535;
+const MOST_IN_X = 2 ** 31 - 1;
+
+/**
+ * A grid that the hardware takes, and what sources are compiled with so that kernels see the one that was meant: one with too many
+ * blocks in y or z is launched in x alone (common.cuh).
+ * @throws RunError for more blocks than a grid can have
+ */
+export function foldedGrid([x, y = 1, z = 1]: Grid): { grid: [number, number, number]; fold: Defines } {
+  if (y <= MOST_IN_Y && z <= MOST_IN_Y) return { grid: [x, y, z], fold: {} };
+  const blocks = x * y * z;
+  if (blocks > MOST_IN_X) {
+    throw new RunError(`a kernel would need ${blocks} blocks, more than a GPU takes: make the batch smaller`);
+  }
+  return { grid: [blocks, 1, 1], fold: { FOLD_X: x, ...(z > 1 && { FOLD_Y: y }) } };
+}
 
 /** Fills memory with a byte that makes every float a NaN: what a kernel fails to write shows. */
 const POISON = 0xff;
@@ -98,13 +122,13 @@ export function kernelLauncher(
   const { driver, compiler, storage } = device;
   const modules = new Map<string, number>();
   const kernels = new Map<string, number>();
-  const load = (kernel: KernelSpec): number => {
+  const load = (kernel: KernelSpec, fold: Defines): number => {
     const { file, head } = kernel;
-    const key = `${file} ${kernel.storage ?? storage} ${head ?? ''}`;
+    const key = `${file} ${kernel.storage ?? storage} ${head ?? ''} ${textOf(fold)}`;
     let module = modules.get(key);
     if (module === undefined) {
       const { architecture } = driver;
-      const defines = kernelDefines(file, kernel.storage ?? storage, head);
+      const defines = { ...kernelDefines(file, kernel.storage ?? storage, head), ...fold };
       module = driver.loadModule(
         compiler.compile({ name: `${file}.cu`, ...kernelSource(file), architecture, defines }),
       );
@@ -116,11 +140,13 @@ export function kernelLauncher(
   const block = argumentBlock(koffi.address);
   const permitted = new Map<number, number>();
 
-  return (kernel, [x, y = 1, z = 1], threads, args, shared = 0) => {
-    const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${kernel.head ?? ''}`;
+  return (kernel, wanted, threads, args, shared = 0) => {
+    const { grid, fold } = foldedGrid(wanted);
+    const [x, y, z] = grid;
+    const key = `${kernel.file} ${kernel.name} ${kernel.storage ?? ''} ${kernel.head ?? ''} ${textOf(fold)}`;
     let handle = kernels.get(key);
     if (handle === undefined) {
-      handle = load(kernel);
+      handle = load(kernel, fold);
       kernels.set(key, handle);
     }
     // Without it the driver gives 48 KiB, of which the arrays that a kernel declares take their part: what is left is not known here.
@@ -130,7 +156,7 @@ export function kernelLauncher(
     }
     packArguments(block, args);
     if (kernel.early === true && device.recording?.early === true) {
-      driver.launchEarly(handle, [x, y, z], threads, shared, block.pointers);
+      driver.launchEarly(handle, grid, threads, shared, block.pointers);
     } else {
       driver.launch(handle, x, y, z, threads, 1, 1, shared, driver.stream, block.pointers, null);
     }

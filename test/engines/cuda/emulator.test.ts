@@ -154,6 +154,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
       'gradients: values',
     ], // prettier-ignore
   },
+  folded: {
+    title: 'kernels see a grid that is launched in one dimension as it was meant',
+    sources: ['norm'], // for the headers
+    compared: ['blocks'],
+  },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',
     sources: ['optimizer'],

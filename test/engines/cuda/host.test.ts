@@ -1,8 +1,9 @@
 /** The parts of the CUDA engine that need no GPU: arguments, index arithmetic, keys, choice of kernels. */
 import fc from 'fast-check';
+import { readdirSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Device, kernelLauncher } from '../../../src/engines/cuda/device.js';
+import { type Device, foldedGrid, kernelLauncher } from '../../../src/engines/cuda/device.js';
 import { matmulKey } from '../../../src/engines/cuda/cublas.js';
 import {
   attentionRoute,
@@ -24,11 +25,15 @@ import {
   pointer,
 } from '../../../src/engines/cuda/launch.js';
 import { libraryCandidates, openLibrary } from '../../../src/engines/cuda/libraries.js';
-import { cacheKey, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { startOn } from '../../../src/engines/cuda/index.js';
+import { cacheKey, type CompileRequest, compileOptions } from '../../../src/engines/cuda/nvrtc.js';
+import { kernelSource } from '../../../src/engines/cuda/sources.js';
 import { cacheFolder } from '../../../src/files/cache.js';
 import { Struct } from '../../../src/engines/cuda/structs.js';
 import { broadcastWalk, copyWalk, mergeAxes, sizeOf, stridesOf } from '../../../src/engines/cuda/walk.js';
 import { RunError } from '../../../src/errors.js';
+import * as tf from '../../../src/tf.js';
+import { standIn } from './stand-in.js';
 
 /** An array of three. */
 const PAIR = new Struct({ numbers: ['int32', 3] });
@@ -231,6 +236,61 @@ test('kernels are chosen by shape', () => {
     'strides of a single product do not matter',
   );
   assert.is.not(matmulKey(product), matmulKey({ ...product, transposeA: true }));
+});
+
+test('a grid with too many blocks in y or z is launched in x, and its source compiled for that', () => {
+  const launched: number[][] = [];
+  const compiled: unknown[] = [];
+  const driver = {
+    architecture: 'sm_90a',
+    loadModule: () => compiled.length,
+    getFunction: (module: number) => module,
+    launch: (kernel: number, ...grid: number[]) => launched.push([kernel, ...grid.slice(0, 3)]),
+  } as unknown as Device['driver'];
+  const compiler = {
+    description: 'none',
+    compile: ({ defines: { FOLD_X, FOLD_Y } }: CompileRequest) => {
+      compiled.push([FOLD_X, FOLD_Y]);
+      return new Uint8Array();
+    },
+  };
+  const launch = kernelLauncher({ driver, compiler, storage: 'bfloat16', recording: null });
+  const kernel = { file: 'reduce', name: 'columns_Sum_float32' } as const;
+  for (const grid of [
+    [2, 65535],
+    [2, 65536],
+    [2, 70000],
+    [3, 65536],
+    [2, 8, 65536],
+    [2, 8, 1],
+  ] as const) {
+    launch(kernel, grid, 32, []);
+  }
+  assert.equal(launched, [
+    [1, 2, 65535, 1],
+    [2, 131072, 1, 1],
+    [2, 140000, 1, 1],
+    [3, 196608, 1, 1],
+    [4, 1048576, 1, 1],
+    [1, 2, 8, 1],
+  ]);
+  assert.equal(compiled, [[undefined, undefined], [2, undefined], [3, undefined], [2, 8]]); // prettier-ignore
+  assert.throws(() => foldedGrid([2 ** 16, 2 ** 16]), /4294967296 blocks, more than a GPU takes/);
+});
+
+test('every source sees the grid that was meant', () => {
+  for (const file of readdirSync(new URL('../../../src/engines/cuda/sources/', import.meta.url))) {
+    if (!file.endsWith('.cu')) continue;
+    assert.ok('common.cuh' in kernelSource(file.slice(0, -3)).headers, file);
+  }
+});
+
+test('sums over the middle of more blocks than a grid has in y', async () => {
+  const on = standIn();
+  await startOn(on.device);
+  tf.tidy(() => tf.sum(tf.fill([65536, 3, 40], 1), 1));
+  assert.equal(on.launches.at(-1)?.grid, [2, 65536]);
+  await tf.setBackend('cpu');
 });
 
 test('a kernel is permitted the shared memory of its largest launch, however little it is', () => {

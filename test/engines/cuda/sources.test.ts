@@ -124,6 +124,18 @@ for (const name of names) {
   }
 }
 
+const folded = 'a source compiles for a grid that is launched in one dimension';
+if (typeof compile === 'string') skipBecause(compile, test, folded);
+else {
+  test(folded, async () => {
+    const folds: Record<string, number>[] = [{ FOLD_X: 3 }, { FOLD_X: 3, FOLD_Y: 5 }];
+    for (const fold of folds) {
+      const defines = { ...kernelDefines('reduce', 'bfloat16'), ...fold };
+      await compile({ name: 'reduce.cu', ...kernelSource('reduce'), architecture: 'sm_90a', defines });
+    }
+  });
+}
+
 test('no source has what NVRTC takes for a host function', () => {
   for (const name of readdirSync(folder)) {
     const text = readFileSync(new URL(name, folder), 'utf8');

@@ -2,6 +2,32 @@
 #pragma once
 #include "ptx.cuh"
 
+// A grid with more blocks in y or z than the hardware takes is launched in x alone, and the source is compiled for its width
+// FOLD_X and, where it has a z, its height FOLD_Y (device.ts). Kernels see the grid as it was meant.
+#ifdef FOLD_X
+struct Folded {
+  unsigned x, y, z;
+};
+DEVICE Folded folded_block() {
+  const unsigned at = blockIdx.x, row = at / FOLD_X;
+#ifdef FOLD_Y
+  return {at % FOLD_X, row % FOLD_Y, row / FOLD_Y};
+#else
+  return {at % FOLD_X, row, 0};
+#endif
+}
+DEVICE Folded folded_grid() {
+  const unsigned rows = gridDim.x / FOLD_X;
+#ifdef FOLD_Y
+  return {FOLD_X, FOLD_Y, rows / FOLD_Y};
+#else
+  return {FOLD_X, rows, 1};
+#endif
+}
+#define blockIdx folded_block()
+#define gridDim folded_grid()
+#endif
+
 DEVICE float to_float(int x) { return (float)x; }
 DEVICE float to_float(u8 x) { return (float)x; }
 
