@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
-import { launchRanks } from '../../../src/distributed/launch.js';
+import { launchRanks, type LaunchResult } from '../../../src/distributed/launch.js';
 import { joinByNccl } from '../../../src/engines/cuda/nccl.js';
 import { checkCollectives, checkSplit } from '../../distributed/collectives.js';
 import { cudaBackend, gpuSuite } from './gpu.js';
@@ -63,7 +63,8 @@ test(
         onLine: () => undefined,
         graceMilliseconds: 2000,
       });
-      assert.equal(ended, { exitCode, failedRank: gpus - 1 }, ending);
+      const expected: LaunchResult = { exitCode, failedRank: gpus - 1, signal: null };
+      assert.equal(ended, expected, ending);
     }
   },
   reason,
