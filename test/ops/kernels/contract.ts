@@ -28,10 +28,15 @@ export interface KernelCase {
   readonly exact?: boolean;
   /** Where the usual tolerance is too strict. */
   readonly tolerance?: Partial<Record<StorageType, number>>;
-  /** Gradients that are sums over all positions of terms that cancel, by the numbers of their inputs: where they need more. */
+  /** Gradients that are sums over all positions of terms that cancel. */
   readonly sums?: {
+    /** The numbers of their inputs. */
     readonly inputs: readonly number[];
-    readonly tolerance: Partial<Record<StorageType, number>>;
+    /**
+     * Of each of them the root of the sum of the squares of all terms, relative to the norm of the gradient, on the current backend.
+     * @param weights of the results
+     */
+    readonly terms: (inputs: readonly Input[], weights: readonly Input[]) => number[];
   };
   /** Only for a GPU: the plain backend takes long. */
   readonly large?: boolean;
