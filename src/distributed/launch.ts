@@ -44,6 +44,7 @@ export interface LaunchResult {
 /** How long ranks that were asked to stop may go on saving when the first of them has ended. */
 const SAVING_MILLISECONDS = 60_000;
 
+const TORCHRUN_VARIABLES: readonly string[] = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK'];
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
@@ -104,7 +105,9 @@ function startMpirun(
 ): ChildProcess {
   const root = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
   const args = [...root, '--oversubscribe', '--bind-to', 'none', '-n', String(ranks)];
-  const child = start('mpirun', [...args, ...command], { ...environment, [MARK_LINES]: '1' });
+  // A container may come with torchrun's variables for one process.
+  const own = Object.entries(environment).filter(([name]) => !TORCHRUN_VARIABLES.includes(name));
+  const child = start('mpirun', [...args, ...command], { ...Object.fromEntries(own), [MARK_LINES]: '1' });
   child.stdout?.on('data', onOutput ?? toStdout);
   onLines(child.stderr, remarks.take);
   return child;

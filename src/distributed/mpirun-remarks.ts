@@ -4,6 +4,7 @@
  */
 const BORDER = /^-{40,}$/;
 const ENDED = /^(mpirun|prterun) (noticed|detected) that |^Primary job +terminated normally, but /;
+const PASSED_ON = /^(mpirun|prterun): Forwarding signal \d+ to job$/;
 /** Of Open MPI 4 (`[[17,1],2]`) and 5 (`[prterun-host-17@1,2]`). */
 const RANK = /process rank (\d+) with PID|Process name: \[.*,(\d+)\]/;
 
@@ -21,7 +22,7 @@ export class MpirunRemarks {
     const isBorder = BORDER.test(line);
     if (this.paragraph === null) {
       if (isBorder) this.paragraph = [line];
-      else this.onLine(line);
+      else if (!PASSED_ON.test(line)) this.onLine(line);
       return;
     }
     this.paragraph.push(line);

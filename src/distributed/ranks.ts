@@ -125,7 +125,9 @@ function masterOf(launcher: Launcher, environment: NodeJS.ProcessEnv): Ranks['ma
   const port = given(environment, 'MASTER_PORT')
     ? whole(environment, 'MASTER_PORT')
     : defaultPort(launcher, environment);
-  if (port < 1 || port > 65535) throw new UsageError(`MASTER_PORT must be a port, found ${port}`);
+  // Ranks meet at the next one.
+  if (port < 1 || port > 65534)
+    throw new UsageError(`MASTER_PORT must be a port from 1 to 65534, found ${port}`);
   if (given(environment, 'MASTER_ADDR')) return { host: environment.MASTER_ADDR ?? '', port };
   const nodes = environment.SLURM_STEP_NODELIST ?? environment.SLURM_JOB_NODELIST;
   return nodes === undefined || nodes === '' ? null : { host: firstHost(nodes), port };

@@ -31,4 +31,5 @@ export type {
 } from './language-model.js';
 export { parameterSpecs, type ParameterSpec } from './parameters.js';
 export { presetArchitectures, presetConfig, presetNames, PRESETS } from './presets.js';
+export { undividedKeys } from './state/divided.js';
 export { fillCache } from './state/fill.js';

@@ -1,6 +1,7 @@
 /** Memory of inference against context, for several models: computed, and measured where it fits. */
 import { SOLO, type Communicator } from '../distributed/communicator.js';
 import type { Engine, StorageType } from '../engines/engine.js';
+import { undividedKeys } from '../model/index.js';
 import type { CacheType } from '../ops/index.js';
 import type { CellTable } from '../results/typed.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
@@ -80,6 +81,7 @@ export async function profileMemory(
   if (engine && (options.cacheType !== undefined || chunkLogits)) {
     throw new RangeError('cacheType and chunkLogits are for computed memory: leave the engine out');
   }
+  if (cacheType !== null && ranks > 1) throw undividedKeys();
   const assumptions: MemoryAssumptions = {
     ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize, cacheType },
     ...(chunkLogits && { chunkLogits }),

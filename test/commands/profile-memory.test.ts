@@ -16,6 +16,24 @@ function hasNativeKernels(): boolean {
   }
 }
 
+test('memory of what cannot run is not computed: compressed keys and values over ranks', async () => {
+  const { exitCode, stderr } = await runCli(
+    ...[
+      'profile-memory',
+      '--analytic',
+      ...common(),
+      '--ctx',
+      '4k',
+      '--context-parallel',
+      '2',
+      '--kv-dtype',
+      'int4',
+    ],
+  );
+  assert.is(exitCode, 2);
+  assert.match(stderr, /\(--kv-dtype\) cannot be divided over ranks/);
+});
+
 test('measured memory is what the formulas say', async () => {
   const rows = await printedRows(
     'profile-memory',

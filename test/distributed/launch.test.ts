@@ -122,7 +122,7 @@ test('ranks that were asked to stop may save when the first of them has ended', 
 });
 
 mpiTest(test, 'Ctrl-C asks ranks under mpirun to stop, and they may save', async () => {
-  const { exitCode, stdout } = await launch(
+  const { exitCode, stdout, lines } = await launch(
     2,
     `process.once('SIGUSR2', () => { console.log('saved'); process.exit(130); }); console.log('ready'); ${STAY}`,
     {
@@ -132,6 +132,17 @@ mpiTest(test, 'Ctrl-C asks ranks under mpirun to stop, and they may save', async
   );
   assert.is(exitCode, 130);
   assert.is(stdout.match(/saved/g)?.length, 2, stdout);
+  assert.equal(lines, []);
+});
+
+mpiTest(test, 'ranks under mpirun do not have the rank of a container', async () => {
+  process.env.WORLD_SIZE = '1';
+  try {
+    const { stdout } = await launch(1, 'console.log(String(process.env.WORLD_SIZE))', { transport: 'mpi' });
+    assert.is(stdout, 'undefined\n');
+  } finally {
+    delete process.env.WORLD_SIZE;
+  }
 });
 
 mpiTest(test, 'a rank under mpirun that is killed is named', async () => {

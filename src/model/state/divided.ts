@@ -21,13 +21,17 @@ export function shareOfRank(options: MemoryOptions, { size }: Communicator): Mem
   return { ...options, maxTokens: Math.ceil(maxTokens / size) + SHORT_RUNS };
 }
 
+/** What nobody can do with a sequence that ranks divide. */
+export const undividedKeys = (): UsageError =>
+  new UsageError(
+    'compressed keys and values (--kv-dtype) cannot be divided over ranks (--context-parallel): leave one of the two out',
+  );
+
 /** @param memory empty */
 export function divideMemory(memory: Memory, ranks: Communicator): DividedMemory {
   if (memory instanceof PagedMemory) return new DividedKeys(memory, ranks);
   if (memory instanceof RecurrentState || memory instanceof WindowRing) return new HandedOn(memory, ranks);
-  throw new UsageError(
-    'compressed keys and values (--kv-dtype) cannot be divided over ranks (--context-parallel): leave one of the two out',
-  );
+  throw undividedKeys();
 }
 
 /** A recurrent state or a window. */
