@@ -89,6 +89,20 @@ export class HuggingFaceTokenizer extends BaseTokenizer {
     return this.library.encode([text])[0] ?? new Int32Array(0);
   }
 
+  override encodeAll(texts: readonly string[]): Int32Array[] {
+    const { window } = this.sizes;
+    const found: Int32Array[] = [];
+    for (let from = 0; from < texts.length;) {
+      // What one request may have is what one text may.
+      let [to, size] = [from, 0];
+      while (to < texts.length && size + (texts[to]?.length ?? 0) <= window) size += texts[to++]?.length ?? 0;
+      if (to === from) found.push(this.encode(texts[to++] ?? ''));
+      else found.push(...this.library.encode(texts.slice(from, to)));
+      from = to;
+    }
+    return found;
+  }
+
   *encodePieces(pieces: Iterable<string>): Generator<Int32Array> {
     for (const ids of this.encodeDocuments([pieces])) if (ids !== null) yield ids;
   }

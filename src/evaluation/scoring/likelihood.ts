@@ -89,6 +89,15 @@ function checkRequests(requests: readonly ScoreRequest[], prefix: SharedPrefix |
   }
 }
 
+/** What `encodeRequest` needs of a tokenizer. */
+export type Encoder = Pick<Tokenizer, 'encode' | 'beginOfText' | 'endOfText'>;
+
+/** The texts that `encodeRequest` encodes. */
+export const textsOfRequest = (context: string, continuation: string): [string, string] => [
+  context.trimEnd(),
+  context + continuation,
+];
+
 /** Raised with every change of `encodeRequest`: a resumed run does not mix scores of different rules. */
 export const ENCODING_VERSION = 2;
 
@@ -99,7 +108,7 @@ export const ENCODING_VERSION = 2;
  * @param limit of a text with more tokens, the begin token included, only the last are kept
  */
 export function encodeRequest(
-  tokenizer: Tokenizer,
+  tokenizer: Encoder,
   context: string,
   continuation: string,
   limit = Infinity,
@@ -118,9 +127,11 @@ export function encodeRequest(
   };
 }
 
-function encodePair(tokenizer: Tokenizer, context: string, continuation: string): ScoreRequest {
-  const before = tokenizer.encode(context.trimEnd());
-  const whole = tokenizer.encode(context + continuation);
+function encodePair(tokenizer: Encoder, context: string, continuation: string): ScoreRequest {
+  const [before, whole] = textsOfRequest(context, continuation).map((text) => tokenizer.encode(text)) as [
+    Int32Array,
+    Int32Array,
+  ];
   if (whole.length > before.length) {
     return { tokens: Int32Array.of(...before, ...whole.subarray(before.length)), start: before.length };
   }

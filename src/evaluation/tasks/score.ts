@@ -57,7 +57,7 @@ export async function* scoreTask(
     for (let from = 0; from < task.items.length; from += size) {
       const group = task.items.slice(from, from + size);
       if (group.every(({ index }) => isKnown(index))) continue;
-      const written = group.map((item) => prompts.prompt(item));
+      const written = prompts.prompts(group);
       // An item's options share what they begin with, items only the opening: so no score depends on the group.
       const groups = written.map((prompt) => ({ requests: prompt.requests, prefix: openings.of(prompt) }));
       const scores = await scoreGroups(model, groups, { greedy: task.kind === 'cloze', batch });

@@ -175,6 +175,7 @@ test('a tokenizer that puts a space before a text puts none before sentences, ne
     ...{ name: 'prefixing', vocabSize: 264, beginOfText: null, endOfText: 256, padding: null },
     ...{ stopTokens: [256], origins: [] },
     encode: (text) => bytes.encode(` ${text}`),
+    encodeAll: (texts) => texts.map((text) => bytes.encode(` ${text}`)),
     encodePieces: (pieces) => bytes.encodePieces(pieces),
     encodeDocuments: (documents) => bytes.encodeDocuments(documents),
     encodeParts: ([first = '', ...rest]) => bytes.encodeParts([` ${first}`, ...rest]),

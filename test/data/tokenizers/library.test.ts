@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkVocabulary, loadTokenizer } from '../../../src/data/tokenizer.js';
+import { HuggingFaceTokenizer } from '../../../src/data/tokenizers/hugging-face.js';
 import { LibraryProcess } from '../../../src/data/tokenizers/library/library-process.js';
 import { LibraryTokenizer } from '../../../src/data/tokenizers/library/library.js';
 import { Vocabulary } from '../../../src/data/tokenizers/vocabulary.js';
@@ -109,6 +110,17 @@ test('options that change ids are followed: metaspace split, single words, strip
   assert.equal(await ids(single, 'dogs dog'), ['do', 'g', 's', 'Ġ', '267']);
   const left = byteLevel({ added_tokens: [addedToken(267, 'dog', { lstrip: true, rstrip: true })] });
   assert.equal(await ids(left, 'a  dog  a'), ['a', '267', 'a']);
+});
+
+test('several texts have the ids that each has alone, in requests of bounded size', async () => {
+  const file = write(byteLevel());
+  const texts = ['he', '', 'ell'.repeat(40), 'he', 'lo', 'l'.repeat(200), 'e'];
+  for (const sizes of [{ window: 130, overlap: 16, largest: 4096 }, undefined]) {
+    const tokenizer = HuggingFaceTokenizer.load(file, sizes);
+    const expected = texts.map((text) => tokenizer.encode(text));
+    assert.equal(tokenizer.encodeAll(texts), expected);
+  }
+  assert.equal((await loadTokenizer(file)).encodeAll([]), []);
 });
 
 test('a model may have rows without tokens, as DeepSeek has 2,385', async () => {

@@ -73,6 +73,7 @@ test('without a token to begin with, the first token has no loss', async () => {
     ...{ name: 'plain', vocabSize: 264, beginOfText: null, endOfText: null },
     ...{ padding: null, stopTokens: [], origins: [] },
     encode: (text) => bytes.encode(text),
+    encodeAll: (texts) => texts.map((text) => bytes.encode(text)),
     encodePieces: (pieces) => bytes.encodePieces(pieces),
     encodeDocuments: (documents) => bytes.encodeDocuments(documents),
     encodeParts: (parts) => bytes.encodeParts(parts),
@@ -240,6 +241,7 @@ test('a tokenizer that does not give the text back has no bits per byte', async 
     ...{ name: 'lower', vocabSize: 264, beginOfText: null, endOfText: 256 },
     ...{ padding: null, stopTokens: [], origins: [] },
     encode: (text) => bytes.encode(text.toLowerCase()),
+    encodeAll: (texts) => texts.map((text) => bytes.encode(text.toLowerCase())),
     encodePieces: (pieces) => bytes.encodePieces([...pieces].map((piece) => piece.toLowerCase())),
     encodeDocuments: (documents) =>
       bytes.encodeDocuments(

@@ -89,6 +89,37 @@ test('prompts beyond the limit have fewer examples, then lose their beginning', 
   assert.match(bytes.decode(request?.tokens ?? []), /D\. d\nAnswer: A$/);
 });
 
+test('prompts of several questions are those of each, and no text is encoded twice', () => {
+  const [subject] = set.subjects;
+  assert.ok(subject);
+  const [first] = subject.items;
+  const size = first
+    ? (new TaskPrompts(subject, bytes, Infinity).prompt(first).requests[0]?.tokens.length ?? 0)
+    : 0;
+  for (const limit of [Infinity, size, size - 1, 40]) {
+    const expected = subject.items.map((item) => new TaskPrompts(subject, bytes, limit).prompt(item));
+    const encoded: string[] = [];
+    const calls = { all: 0 };
+    const counting: Tokenizer = Object.assign(Object.create(bytes) as Tokenizer, {
+      encode: (text: string) => {
+        encoded.push(text);
+        return bytes.encode(text);
+      },
+      encodeAll: (texts: string[]) => {
+        calls.all++;
+        encoded.push(...texts);
+        return texts.map((text) => bytes.encode(text));
+      },
+    });
+    const prompts = new TaskPrompts(subject, counting, limit);
+    encoded.length = 0;
+    assert.equal(prompts.prompts(subject.items), expected);
+    assert.ok(calls.all <= 2);
+    // But of a prompt that came out too long by the whole, which is rare.
+    if (limit === Infinity) assert.is(new Set(encoded).size, encoded.length);
+  }
+});
+
 /** Always answers with this letter. */
 const decided = (letter: string): StubModel =>
   new StubModel(264, (context) => (context.at(-1) === 32 ? letter.charCodeAt(0) : null));
