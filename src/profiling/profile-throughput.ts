@@ -79,7 +79,9 @@ export async function profileThroughput(
           const work = { warmUp, tokens, copyRate: rate, ranks };
           const figures = await measureDecoding(open.model, engine, cache, work);
           cache.dispose();
-          return devices.together(key, { ...figures, prefilledTokens: prompt.prefilledTokens });
+          const all = devices.together(key, { ...figures, prefilledTokens: prompt.prefilledTokens });
+          // The largest share may be another device's than the largest rate.
+          return { ...all, copyShare: all.bytesPerSecond / all.copyBytesPerSecond };
         } catch (error) {
           // Some layers may have taken tokens that others have not: a longer context begins again.
           prompts.dispose();

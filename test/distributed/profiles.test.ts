@@ -73,6 +73,17 @@ mpiTest(test, 'prefill is timed from all ranks idle to all idle', async () => {
   assert.equal(column('prefill/profile-prefill.timings.csv', 'peak_bytes').map(Number), [Math.max(...rows)]);
 });
 
+mpiTest(test, 'decoding has one row of all ranks, whose figures agree, and one of each', async () => {
+  const decoding = ['profile-throughput', '--ctx', '256', '--tokens', '4', '--warmup', '1', ...SHARED];
+  const { code, stderr } = await mpirun(2, [...YOCO, ...decoding, '--out', join(directory, 'decoding')]);
+  assert.is(code, 0, stderr);
+  assert.equal(column('decoding/profile-throughput-ranks.timings.csv', 'rank'), ['0', '1']);
+  const [rate = NaN, copy = NaN, share = NaN] = ['bytes_per_second', 'copy_bytes_per_second', 'copy_share']
+    .map((name) => column('decoding/profile-throughput.timings.csv', name))
+    .map(([value]) => Number(value));
+  assert.ok(Math.abs(share - rate / copy) <= 0.0006, `${share} ${rate} ${copy}`);
+});
+
 test('memory of several devices is computed in one process', async () => {
   const computed = ['profile-memory', '--preset', 'pico', '--ctx', '1k', '--analytic', '--quiet'];
   const bytesOn = async (devices: number): Promise<number> => {
