@@ -75,7 +75,7 @@ const NO_MEMORY =
 const NO_MEMORY_CODES = ['ERR_BUFFER_TOO_LARGE', 'ERR_MEMORY_ALLOCATION_FAILED', 'ENOMEM'];
 
 /** The sentence for memory that could not be had, or null for other errors. */
-export function describeMemoryError(error: unknown): string | null {
+function describeMemoryError(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (!NO_MEMORY_CODES.includes(code) && !NO_MEMORY.test(error.message)) return null;

@@ -26,7 +26,7 @@ export const FORMATS: readonly CheckpointFormat[] = [
 ];
 
 /** Checkpoints of a training run are `RUN/checkpoints/step-00000400`; the newest has the largest number. */
-export const STEP_DIRECTORY = /^step-\d{8}$/;
+const STEP_DIRECTORY = /^step-\d{8}$/;
 
 /** Finished step directories of a run, oldest first. */
 export function stepDirectories(run: string): string[] {

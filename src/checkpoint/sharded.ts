@@ -14,7 +14,7 @@ import { storedBytes, TensorSource } from './tensor-source.js';
 import type { TensorEntry, TensorInfo } from './tensor-source.js';
 
 /** Shards larger than this are split, Hugging Face's default. */
-export const MAX_SHARD_BYTES = 5e9;
+const MAX_SHARD_BYTES = 5e9;
 
 const INDEX = v.object({ weight_map: OBJECT });
 /** An index of a million tensors. */

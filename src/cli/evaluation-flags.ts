@@ -3,7 +3,7 @@ import { Flags } from '@oclif/core';
 import { cacheFlags, modelFlags, tokenCountFlag } from './flags.js';
 import { parseBatch } from './sizes.js';
 
-export const tokenizerFlag = Flags.string({
+const tokenizerFlag = Flags.string({
   description:
     "bytes, cl100k_base, a tokenizer.json, or hf:owner/name (default: the checkpoint's, or by size of the vocabulary)",
   helpGroup: 'MODEL',

@@ -82,11 +82,7 @@ const LONGEST_LINE = 2 ** 26;
  * @param shownAs what errors call the file
  * @throws RunError as `readText`, and for a line of more than 67 million characters
  */
-export function* readLines(
-  path: string,
-  onBytes?: (bytes: Uint8Array) => void,
-  shownAs = path,
-): Generator<Line> {
+function* readLines(path: string, onBytes?: (bytes: Uint8Array) => void, shownAs = path): Generator<Line> {
   let number = 0;
   // A line may come in many pieces, which are joined once.
   let parts: string[] = [];

@@ -7,7 +7,7 @@ import { UsageError } from '../errors.js';
 import { isReference, parseReference } from '../hub/reference.js';
 
 /** English text that npm packages carry. */
-export const CORPUS_NAMES = ['sotu', 'moby-dick'] as const;
+const CORPUS_NAMES = ['sotu', 'moby-dick'] as const;
 export type CorpusName = (typeof CORPUS_NAMES)[number];
 
 /** How files are compressed, by the end of their names. */

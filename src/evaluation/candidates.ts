@@ -118,7 +118,7 @@ function tokenizerSettings(tokenizer: Tokenizer): Json {
 }
 
 /** What `loadTokenizer` is to be given for a model. @throws UsageError where nothing tells */
-export function tokenizerOf({ name, config, checkpoint }: ModelChoice): string {
+function tokenizerOf({ name, config, checkpoint }: ModelChoice): string {
   if (checkpoint?.tokenizer) return checkpoint.tokenizer;
   if (config.vocabSize === BYTE_VOCABULARY) return 'bytes';
   if (config.vocabSize === CL100K_VOCABULARY) return 'cl100k_base';

@@ -5,7 +5,7 @@ import { printable } from '../printable.js';
 import type { Cell, Column, Row, Schema } from './schema.js';
 
 /** Every row says whether its cell could be measured. */
-export const STATUS_COLUMNS: readonly Column[] = [
+const STATUS_COLUMNS: readonly Column[] = [
   { name: 'status', kind: 'result', description: 'ok, or error when the cell could not be measured' },
   { name: 'error', kind: 'result', description: 'why not' },
 ];

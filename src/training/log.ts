@@ -249,7 +249,7 @@ export class TrainLog {
 }
 
 /** What TensorBoard shows of a step, by tag. */
-export function scalarsOf(
+function scalarsOf(
   step: TrainStep,
   heldOut: readonly HeldOutCell[],
   sources: readonly SourceCell[],

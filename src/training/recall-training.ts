@@ -58,7 +58,7 @@ export class RecallTraining extends MadeUpTask {
 }
 
 /** Rows must have equally many positions: those with fewer answers get others, with weight 0. */
-export function recallBatch(examples: readonly RecallExample[], length: number): Batch {
+function recallBatch(examples: readonly RecallExample[], length: number): Batch {
   const rows = examples.length;
   const answered = examples.map(({ questions }) => ({
     at: questions.flatMap(({ positions }) => positions),

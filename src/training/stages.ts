@@ -48,7 +48,7 @@ export interface RecipeStage extends TextStage, Partial<StageSchedule> {
 
 export type StageInput = Partial<Omit<RecipeStage, 'documents'>> & SharedFields;
 
-export const DOCUMENT_MODES = ['joined', 'apart'] as const;
+const DOCUMENT_MODES = ['joined', 'apart'] as const;
 
 /** What differs between the tasks when nothing is said. */
 export interface StageDefaults {

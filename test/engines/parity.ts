@@ -38,7 +38,7 @@ export async function onPlainBackend(compute: () => tf.Tensor | tf.Tensor[]): Pr
 }
 
 /** Runs on the engine twice (the second time in used memory) and checks that nothing leaks and nothing changes. */
-export async function onEngine(compute: () => tf.Tensor | tf.Tensor[]): Promise<Result[]> {
+async function onEngine(compute: () => tf.Tensor | tf.Tensor[]): Promise<Result[]> {
   const engine: Engine = await startCpu({ threads: 2 });
   evaluate(compute);
   const before = { tensors: tf.memory().numTensors, bytes: engine.memory().liveBytes };

@@ -41,7 +41,7 @@ export function build(shape: readonly number[], value: (...indices: number[]) =>
   return result;
 }
 
-export function sumOver(count: number, term: (i: number) => number): number {
+function sumOver(count: number, term: (i: number) => number): number {
   let sum = 0;
   for (let i = 0; i < count; i++) sum += term(i);
   return sum;

@@ -21,7 +21,7 @@ export const SMALL_ENGINE: Engine = {
   synchronize: () => Promise.resolve(),
 };
 
-export const SMALL_RECIPE: RecipeInput = {
+const SMALL_RECIPE: RecipeInput = {
   steps: 10,
   batch: 2,
   length: 16,

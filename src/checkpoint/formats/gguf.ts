@@ -63,7 +63,7 @@ function placementsOf(config: TransformerConfig, to: 'half' | 'interleaved'): Ma
 }
 
 /** The GGUF file that a path is or holds; undefined for none. @throws UsageError where a directory has several */
-export function ggufIn(path: string): string | undefined {
+function ggufIn(path: string): string | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isFile() === true) return path.endsWith('.gguf') ? path : undefined;
   if (stat?.isDirectory() !== true) return undefined;

@@ -28,7 +28,7 @@ export const needleLine = (city: string, number: number | string): string =>
 export const questionLine = (city: string): string =>
   `What is the special magic ${city} number? The special magic ${city} number is `;
 
-export const LARGEST_NUMBER = 50000;
+const LARGEST_NUMBER = 50000;
 
 /** Ways to make the test harder than the official one; the question is always the official one. */
 export const NEEDLE_VARIANTS = [
@@ -69,7 +69,7 @@ const PARAPHRASED: readonly ((city: string, number: number) => string)[] = [
 
 const OTHER_ATTRIBUTES: readonly string[] = ['secret', 'year', 'code', 'area', 'lucky', 'population'];
 const NEAR_NAMES: readonly string[] = ['New', 'North', 'South', 'East', 'West', 'Old', 'Little', 'Port'];
-export const DISTRACTORS = 3;
+const DISTRACTORS = 3;
 
 export function drawNumber(variant: NeedleVariant, random: Random): number {
   if (variant !== 'long-number') return 1 + random.below(LARGEST_NUMBER);

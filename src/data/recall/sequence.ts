@@ -16,7 +16,7 @@ export const askFor = (name: readonly number[], answer: readonly number[]): Aske
 });
 
 /** Tokens of questions with their answers. The last token of an answer is predicted only: no input follows it at the end. */
-export const askedLength = (asked: readonly Asked[]): number =>
+const askedLength = (asked: readonly Asked[]): number =>
   asked.reduce((sum, { question, answer }) => sum + question.length + answer.length, 0) - 1;
 
 /**

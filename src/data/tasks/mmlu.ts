@@ -12,7 +12,7 @@ import { solvedExample, type Task, type TaskItem } from './task.js';
 export const LETTERS = ['A', 'B', 'C', 'D'] as const;
 const COLUMNS = ['question', ...LETTERS, 'answer'] as const;
 
-export const MMLU_SPLITS = ['test', 'val'] as const;
+const MMLU_SPLITS = ['test', 'val'] as const;
 export type MmluSplit = (typeof MMLU_SPLITS)[number];
 
 /** Raised when the prompts change. 1 had one space after "about". */
@@ -41,7 +41,7 @@ export interface MmluOptions {
 }
 
 /** The small question set that comes with this package: written for it, in the layout of MMLU. */
-export const SAMPLE_NAME = 'yoco-sample';
+const SAMPLE_NAME = 'yoco-sample';
 export const sampleDirectory = (): string => join(packageRoot, 'data', SAMPLE_NAME);
 
 /**

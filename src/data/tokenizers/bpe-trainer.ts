@@ -4,7 +4,7 @@ import { PairHeap } from './pair-heap.js';
 /** The token that ends a document in tokenizers trained here; it has id 0. */
 export const END_OF_TEXT_TOKEN = '<|endoftext|>';
 export const SMALLEST_VOCABULARY = 512;
-export const LARGEST_VOCABULARY = 32768;
+const LARGEST_VOCABULARY = 32768;
 
 /** How byte-level BPE cuts text into words (GPT-2; the `ByteLevel` pre-tokenizer of `tokenizer.json`). */
 const WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;

@@ -2,7 +2,7 @@ import { RunError } from '../../errors.js';
 import { type NativeLibrary, openLibrary } from './libraries.js';
 
 /** cudaDataType of a matrix. */
-export const CUDA_TYPE = { float32: 0, float16: 2, bfloat16: 14 } as const;
+const CUDA_TYPE = { float32: 0, float16: 2, bfloat16: 14 } as const;
 export type MatrixType = keyof typeof CUDA_TYPE;
 
 /**

@@ -15,7 +15,7 @@ const count = (name: string, description: string): Column => ({
   ...{ kind: 'result', display: 'count' },
 });
 
-export const PERPLEXITY_FIT_SCHEMA: Schema = {
+const PERPLEXITY_FIT_SCHEMA: Schema = {
   name: 'perplexity-fit',
   columns: [
     ...MODEL_COLUMNS,

@@ -15,7 +15,7 @@ export function scoringChunk(config: ModelConfig): number {
 }
 
 /** Int32 [1, T]. */
-export const idsTensor = (ids: Int32Array): tf.Tensor2D => tf.tensor2d(ids, [1, ids.length], 'int32');
+const idsTensor = (ids: Int32Array): tf.Tensor2D => tf.tensor2d(ids, [1, ids.length], 'int32');
 
 /** Appends tokens to the cache without computing logits. @param onTokens called with the tokens done */
 export function consume(

@@ -8,7 +8,7 @@ import type { TaskTables } from './run.js';
 import type { ItemResult } from './score.js';
 import { SHOTS_COLUMNS, VERSION_COLUMN, type SummaryLine } from './summary.js';
 
-export const TASK_ITEMS: Schema = {
+const TASK_ITEMS: Schema = {
   name: 'eval-items',
   columns: [
     ...MODEL_COLUMNS,

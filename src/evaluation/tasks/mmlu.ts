@@ -17,7 +17,7 @@ const DATA_COLUMN: Column = {
 
 const likelihoodColumn = (letter: string): string => `log_likelihood_${letter.toLowerCase()}`;
 
-export const MMLU_QUESTIONS: Schema = {
+const MMLU_QUESTIONS: Schema = {
   name: 'eval-mmlu-questions',
   columns: [
     ...MODEL_COLUMNS,

@@ -149,7 +149,7 @@ export const halvesOf = (words: Int32Array): Uint16Array =>
   new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
 export const bytesOf = (words: Int32Array): Uint8Array =>
   new Uint8Array(words.buffer, words.byteOffset, 4 * words.length);
-export const floatsOf = (words: Int32Array): Float32Array =>
+const floatsOf = (words: Int32Array): Float32Array =>
   new Float32Array(words.buffer, words.byteOffset, words.length);
 
 /** Where group `index` of head `head` (of all sequences) lies in the tensors of a page of `pageGroups` groups. */

@@ -56,7 +56,7 @@ const nats = <Name extends string>(name: Name, description: string): Column<Name
   ...{ kind: 'result', digits: 6, display: 'plain' },
 });
 
-export const COMPARISON_SCHEMA: Table = {
+const COMPARISON_SCHEMA: Table = {
   name: 'comparison',
   columns: [
     ...asKey<'data' | 'length' | 'tokens' | 'size'>([...SETTING_COLUMNS, SIZE]),

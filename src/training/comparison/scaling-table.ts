@@ -44,7 +44,7 @@ export interface ScalingFigures {
 }
 
 /** Different sizes below which nothing is fitted. */
-export const LEAST_SIZES = 4;
+const LEAST_SIZES = 4;
 
 const DRAWS = 1000;
 
@@ -59,7 +59,7 @@ const rounded = (value: number): number => Number(value.toPrecision(6));
 const LOW = 'lower end of the 95 % interval';
 const HIGH = 'upper end';
 
-export const SCALING_SCHEMA: TableSchema<ScalingKey, ScalingFigures> = {
+const SCALING_SCHEMA: TableSchema<ScalingKey, ScalingFigures> = {
   name: 'scaling',
   columns: [
     ...SETTING_COLUMNS.map((column) => ({ ...column, kind: 'key' as const })),

@@ -15,7 +15,7 @@ export interface Run {
  * Rows per product. The products of the query heads that share a K/V head follow each other over the same rows, which
  * are still in the cache the second time: 1,024 rows of 64 floats are 256 KiB.
  */
-export const ROWS_PER_PRODUCT = 1024;
+const ROWS_PER_PRODUCT = 1024;
 
 export interface Softmax {
   readonly maximum: Float64Array;
