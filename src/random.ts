@@ -1,13 +1,4 @@
 import { createHash } from 'node:crypto';
-import { UsageError } from './errors.js';
-
-/** Everything a `Random` needs to go on where it stopped; plain JSON. */
-export interface RandomState {
-  readonly seed: string;
-  readonly words: readonly [number, number, number, number];
-  /** The second normal variate of the last polar pair, if it has not been handed out yet. */
-  readonly spare: number | null;
-}
 
 const TWO_POW_32 = 2 ** 32;
 const TWO_POW_53 = 2 ** 53;
@@ -33,26 +24,6 @@ export class Random {
     this.b = digest.readUInt32LE(4);
     this.c = digest.readUInt32LE(8);
     this.d = digest.readUInt32LE(12);
-  }
-
-  static fromState(state: RandomState): Random {
-    const words: readonly number[] = state.words;
-    const valid = words.length === 4 && words.every((word) => word >>> 0 === word);
-    if (!valid || words.every((word) => word === 0)) {
-      throw new UsageError('invalid random state: expected four unsigned 32-bit words that are not all zero');
-    }
-    const random = new Random(state.seed);
-    [random.a, random.b, random.c, random.d] = state.words;
-    random.spare = state.spare;
-    return random;
-  }
-
-  state(): RandomState {
-    return {
-      seed: this.seed,
-      words: [this.a >>> 0, this.b >>> 0, this.c >>> 0, this.d >>> 0],
-      spare: this.spare,
-    };
   }
 
   /**

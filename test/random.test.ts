@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../src/random.js';
@@ -24,7 +25,9 @@ function reference(words: readonly number[], count: number): number[] {
 
 test('draws the xoshiro128** sequence', () => {
   const random = new Random(42);
-  const expected = reference(random.state().words, 1000);
+  const digest = createHash('sha256').update('42').digest();
+  const words = [0, 4, 8, 12].map((offset) => digest.readUInt32LE(offset));
+  const expected = reference(words, 1000);
   assert.equal(
     Array.from({ length: 1000 }, () => random.uint32()),
     expected,
@@ -36,14 +39,6 @@ test('draws the same numbers on every platform and in every version', () => {
   assert.equal([random.uint32(), random.below(1000), random.uniform(), random.normal()], PINNED);
 });
 const PINNED = [2863164244, 552, 0.05093404144246605, -0.5058749620098891];
-
-test('resumes exactly from a state that went through JSON', () => {
-  const random = new Random('resume');
-  random.normal();
-  const copy = Random.fromState(JSON.parse(JSON.stringify(random.state())) as ReturnType<Random['state']>);
-  for (let i = 0; i < 50; i++) assert.is(copy.normal(), random.normal());
-  assert.throws(() => Random.fromState({ seed: '0', words: [0, 0, 0, 0], spare: null }), /not all zero/);
-});
 
 test('forks depend on the seed and the label, not on what was drawn', () => {
   const random = new Random(7);

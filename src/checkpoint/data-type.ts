@@ -112,11 +112,7 @@ function halfOfBits(bits: number): number {
   return sign | shiftRightToEven((magnitude & 0x7fffff) | 0x800000, -exponent - 1);
 }
 
-/** bfloat16 bit pattern nearest to a float32, ties to even. */
-export function floatToBfloat(value: number): number {
-  return bfloatOfBits(bitsOf(value));
-}
-
+/** bfloat16 bit pattern nearest to a float32 of these bits, ties to even. */
 function bfloatOfBits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) | 0x40) & 0xffff;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;

@@ -34,16 +34,6 @@ function readHeader(file: RandomAccessFile): { header: SafetensorsHeader; dataSt
   return { header: parseHeader(path, file.read(8, length), size - dataStart), dataStart };
 }
 
-/** The header alone: names, types, shapes and metadata, all checked against the file's length. */
-export function readSafetensorsHeader(path: string): SafetensorsHeader {
-  const file = RandomAccessFile.open(path);
-  try {
-    return readHeader(file).header;
-  } finally {
-    file.close();
-  }
-}
-
 /** One safetensors file, opened and validated; tensors are read from the disk when they are asked for. */
 export class SafetensorsFile extends TensorSource {
   private constructor(

@@ -17,7 +17,6 @@ export const encodeRunningText = (tokenizer: Tokenizer, parts: readonly string[]
 export class Haystack {
   private constructor(
     readonly name: string,
-    readonly sha256: string,
     private readonly ids: Int32Array,
     /** Positions in `ids` where sentences begin, ascending from 0. */
     private readonly starts: Int32Array,
@@ -44,7 +43,7 @@ export class Haystack {
     if (length === 0) throw new RunError(`the haystack ${corpus.name} holds no words`);
     const all = new Int32Array(length);
     for (const [index, block] of blocks.entries()) all.set(block, starts[index]);
-    return new Haystack(corpus.name, corpus.sha256, all, Int32Array.from(starts));
+    return new Haystack(corpus.name, all, Int32Array.from(starts));
   }
 
   get length(): number {

@@ -20,15 +20,9 @@ export class PrefixStore {
   private readonly entries: Entry[] = [];
   private readonly prompts: Int32Array[] = [];
   private held = 0;
-  private reused = 0;
 
   /** @param limit bytes of caches at most; pages shared with others count in each */
   constructor(private readonly limit: number) {}
-
-  /** Bytes held, and tokens that did not have to be read again. */
-  get use(): { bytes: number; entries: number; tokensReused: number } {
-    return { bytes: this.held, entries: this.entries.length, tokensReused: this.reused };
-  }
 
   /** A cache of the longest known beginning of a prompt, of at most `usable` tokens; the caller's. Null where none is known. */
   find(prompt: Int32Array, usable: number): ModelCache | null {
@@ -40,7 +34,6 @@ export class PrefixStore {
     const { entry, length } = known;
     this.entries.splice(this.entries.indexOf(entry), 1);
     this.entries.push(entry);
-    this.reused += length;
     const cache = entry.cache.fork();
     cache.rewind(length);
     return cache;

@@ -49,11 +49,6 @@ export class LibraryProcess {
     return this.end !== null;
   }
 
-  /** Requests without an answer yet. */
-  get pending(): number {
-    return this.asked - this.answered;
-  }
-
   /** Puts a request. @returns its number */
   ask(request: LibraryRequest): number {
     this.port.postMessage(request);
