@@ -10,7 +10,7 @@ import type { FieldReader } from '../config-fields.js';
 import { type Initialiser, norm, type ParameterInput, xavier } from '../initial-values.js';
 import { mergeHeads, type Rows, splitHeads } from '../layers/heads.js';
 import type { Readout } from '../layers/readout.js';
-import { RecurrentState } from '../state/constant.js';
+import { RecurrentState, STATE_BYTES } from '../state/constant.js';
 import type { StateChange, StateMemory } from '../state/memory.js';
 import { PresentState } from '../state/present.js';
 import type { Mixer, MixerDefinition, Shape } from './mixer.js';
@@ -24,8 +24,6 @@ export interface DeltaNetFields extends SelfHeadFields {
   readonly convKernel: number;
 }
 
-/** An element of the state, which sums over the whole context and is kept in float32 whatever the storage. */
-const STATE_BYTES = 4;
 /** Added to the squared norm of queries and keys. */
 const NORM_EPS = 1e-6;
 /** Rates start uniform from 0; a rate of exactly 0 would have a logarithm of -Infinity. */

@@ -4,7 +4,7 @@ import * as tf from '../../tf.js';
 import { xavier } from '../initial-values.js';
 import { type HeadRotation, mergeHeads, rotationAt, type Rows, splitHeads } from '../layers/heads.js';
 import type { Readout } from '../layers/readout.js';
-import { RecurrentState } from '../state/constant.js';
+import { RecurrentState, STATE_BYTES } from '../state/constant.js';
 import type { StateMemory } from '../state/memory.js';
 import { PresentState } from '../state/present.js';
 import type { Mixer, MixerDefinition } from './mixer.js';
@@ -12,9 +12,6 @@ import { readSelfHeads, type SelfHeadFields } from './self-heads.js';
 
 /** The official code divides the logarithm of the decay by 16. */
 const GATE_NORMALIZER = 16;
-
-/** An element of the state, which sums over the whole context and is kept in float32 whatever the storage. */
-const STATE_BYTES = 4;
 
 interface RetentionWeights {
   readonly query: tf.Variable;

@@ -19,7 +19,7 @@ import type { FieldReader } from '../config-fields.js';
 import { matrix, norm, type ParameterInput } from '../initial-values.js';
 import { mergeHeads, type Rows, splitHeads } from '../layers/heads.js';
 import type { Readout } from '../layers/readout.js';
-import { RecurrentState } from '../state/constant.js';
+import { RecurrentState, STATE_BYTES } from '../state/constant.js';
 import type { StateMemory } from '../state/memory.js';
 import { PresentState } from '../state/present.js';
 import type { Mixer, MixerDefinition, Shape } from './mixer.js';
@@ -36,9 +36,6 @@ export interface StateSpaceFields {
   /** Taps of the short convolution. Default 4. */
   readonly convKernel: number;
 }
-
-/** An element of the state, which sums over the whole context and is kept in float32 whatever the storage. */
-const STATE_BYTES = 4;
 
 const [USUAL_STATES, USUAL_HEAD] = [128, 64];
 

@@ -107,6 +107,9 @@ abstract class ConstantMemory implements Memory {
   }
 }
 
+/** Bytes of an element of a recurrent state, which sums over the whole context and is float32 whatever the storage. */
+export const STATE_BYTES = 4;
+
 /** A state that sums over all positions. */
 export class RecurrentState extends ConstantMemory implements StateMemory {
   protected empty(): RecurrentState {
