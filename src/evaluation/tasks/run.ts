@@ -105,9 +105,11 @@ function requireFit<T extends Task>(run: TasksRun<T>, candidate: Candidate): voi
       if (shortest <= limit) return;
     }
   }
-  const origin = run.maxContext === undefined ? `the context of ${candidate.choice.name}` : '--max-context';
+  const { name } = candidate.choice;
   throw new UsageError(
-    `${origin} ${limit}: no question fits, the shortest has ${shortest} tokens (${candidate.choice.name})`,
+    run.maxContext === undefined
+      ? `${name} was trained on ${limit} tokens, in which no question fits: the shortest has ${shortest}; --max-context allows more`
+      : `--max-context ${limit}: no question fits, the shortest has ${shortest} tokens (${name})`,
   );
 }
 

@@ -8,10 +8,11 @@ import { loadTokenizer } from '../../../src/data/tokenizer.js';
 import { choiceTables } from '../../../src/evaluation/tasks/choice.js';
 import { runTasks } from '../../../src/evaluation/tasks/run.js';
 import { scoreTask, type ItemResult } from '../../../src/evaluation/tasks/score.js';
-import { RunError, UsageError } from '../../../src/errors.js';
+import { RunError } from '../../../src/errors.js';
 import type { Row } from '../../../src/results/schema.js';
 import { collectProvenance } from '../../../src/results/provenance.js';
 import * as tf from '../../../src/tf.js';
+import { rejects } from '../../checkpoint/scratch.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { stubCandidate, stubEngine, StubModel } from '../stub-model.js';
 
@@ -171,6 +172,7 @@ class BrokenModel extends StubModel {
 interface Changes {
   readonly models?: StubModel[];
   readonly maxContext?: number;
+  readonly trainedContext?: number | null;
   readonly availableBytes?: number;
   readonly shots?: number;
 }
@@ -178,7 +180,7 @@ interface Changes {
 /** The rows of `eval.csv` and `eval-items.csv` of two tasks, and the remarks. */
 async function evaluate(
   out: string,
-  { models = [], maxContext, availableBytes = 2 ** 40, shots = 0 }: Changes,
+  { models = [], maxContext, trainedContext = null, availableBytes = 2 ** 40, shots = 0 }: Changes,
 ): Promise<{ summary: Row[]; items: Row[]; notes: string[] }> {
   const bytes = await loadTokenizer('bytes');
   const notes: string[] = [];
@@ -187,7 +189,10 @@ async function evaluate(
     tables: choiceTables,
     settings: { shots },
     note: (line) => notes.push(line),
-    candidates: models.map((model, index) => stubCandidate(`m${index}`, model, bytes)),
+    candidates: models.map((model, index) => ({
+      ...stubCandidate(`m${index}`, model, bytes),
+      trainedContext,
+    })),
     directory: join(directory, out),
     resume: true,
     maxContext,
@@ -224,14 +229,13 @@ test('a model after one that failed is compared with nothing', async () => {
 });
 
 test('a longest prompt that no item fits is refused; items that are too long are counted', async () => {
-  try {
-    await evaluate('short', { models: [new StubModel(264)], maxContext: 5 });
-    assert.unreachable();
-  } catch (error) {
-    assert.instance(error, UsageError);
-    assert.match((error as Error).message, /--max-context 5: no question fits, the shortest has 11 tokens/);
-  }
-  const { notes } = await evaluate('short', { models: [new StubModel(264)], maxContext: 12 });
+  const models = [new StubModel(264)];
+  const short = /^--max-context 5: no question fits, the shortest has 11 tokens \(m0\)$/;
+  await rejects(evaluate('short', { models, maxContext: 5 }), short);
+  const trained =
+    /^m0 was trained on 5 tokens, in which no question fits: the shortest has 11; --max-context allows more$/;
+  await rejects(evaluate('short', { models, trainedContext: 5 }), trained);
+  const { notes } = await evaluate('short', { models, maxContext: 12 });
   assert.ok(notes.some((line) => line.includes('40 questions were longer than a prompt may be')));
 });
 
