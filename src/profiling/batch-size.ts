@@ -1,7 +1,8 @@
 /** How many sequences are prefilled and decoded side by side, and how many of them fit in memory. */
 import { isMemoryError } from '../errors.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
-import type { ModelConfig } from '../model/config.js';
+import { headDim, type ModelConfig } from '../model/config.js';
+import { defaultPageSize } from '../ops/attention/key-value-pages.js';
 import { besideWeights } from '../sweep/memory-budget.js';
 
 /**
@@ -16,8 +17,11 @@ const STEP_DOWN = 7 / 8;
 
 /** Tokens of a chunk at least: gated retention works in chunks of so many. */
 const SMALLEST_CHUNK = 256;
-/** Positions by which a long cache grows. */
-const PAGE = 4096;
+/**
+ * States that are in memory at a time for each of a sequence: its own, those of a fork or of a recorded step, and copies that a step
+ * is checked from.
+ */
+const STATES = 3;
 
 /** Tokens of each sequence prefilled at a time, so that the chunks of all have the size of one sequence's. */
 export function chunkOfBatch(config: ModelConfig, batch: number): number {
@@ -26,17 +30,26 @@ export function chunkOfBatch(config: ModelConfig, batch: number): number {
   return Math.min(whole, Math.max(SMALLEST_CHUNK, shared));
 }
 
-/** Bytes that `batch` sequences of `context` tokens take beside the weights: caches in whole pages, activations and logits. */
+/**
+ * Bytes that `batch` sequences of `context` tokens take beside the weights: caches in whole pages, activations and logits.
+ * @param isForked whether the cache is continued by forks, which copy its last page: where chunks are sampled
+ */
 export function bytesOfBatch(
   config: ModelConfig,
   context: number,
   batch: number,
   bytesPerElement: number,
+  isForked = false,
 ): number {
-  const allocated = Math.min(2 ** Math.ceil(Math.log2(context)), Math.ceil(context / PAGE) * PAGE);
+  const heads = { batch, kvHeads: config.kvHeads, headDim: headDim(config) };
+  const page = defaultPageSize({ ...heads, maxTokens: context });
+  const allocated = Math.ceil(context / page) * page;
+  const formulas = costs(config);
   const chunk = chunkOfBatch(config, batch);
-  const memory = costs(config).inferenceMemory({ context: allocated, chunk, batch, bytesPerElement });
-  return besideWeights(memory) + 2 * batch * config.vocabSize * bytesPerElement;
+  const memory = formulas.inferenceMemory({ context: allocated, chunk, batch, bytesPerElement });
+  const copied = isForked ? batch * page * formulas.keyValueBytesPerToken(bytesPerElement) : 0;
+  const logits = 2 * batch * config.vocabSize * bytesPerElement;
+  return besideWeights(memory) + (STATES - 1) * memory.state + copied + logits;
 }
 
 /** The largest batch that fits by formula; 1 where none does, for whoever measures to refuse. */
@@ -45,9 +58,11 @@ export function largestBatch(
   context: number,
   bytesPerElement: number,
   availableBytes: number,
+  isForked = false,
 ): number {
   for (let batch = MOST_SEQUENCES; batch > 1; batch--) {
-    if (bytesOfBatch(config, context, batch, bytesPerElement) <= PLANNED_SHARE * availableBytes) return batch;
+    const bytes = bytesOfBatch(config, context, batch, bytesPerElement, isForked);
+    if (bytes <= PLANNED_SHARE * availableBytes) return batch;
   }
   return 1;
 }

@@ -114,15 +114,16 @@ function tokensToGenerate(context: number, asked: number | undefined): number {
 /** Measures the batch that was asked for, or the largest that fits. */
 async function measureBatch(
   { choice, model: { config } }: OpenModel,
-  { engine, onBatch }: ProfileEndToEndOptions,
+  { engine, onBatch, sampleChunks }: ProfileEndToEndOptions,
   { context, asked }: { context: number; asked: number | undefined },
   measure: (sequences: number) => Promise<EndToEndFigures>,
 ): Promise<EndToEndFigures> {
   const elementBytes = ELEMENT_BYTES[engine.storage];
-  const planned = asked ?? largestBatch(config, context, elementBytes, engine.availableBytes());
+  const isForked = sampleChunks !== undefined;
+  const planned = asked ?? largestBatch(config, context, elementBytes, engine.availableBytes(), isForked);
   const name = `context ${formatTokenCount(context)} of ${modelLabel(choice)}`;
   const what = planned === 1 ? name : `${name} for ${planned} sequences`;
-  requireMemory(engine, bytesOfBatch(config, context, planned, elementBytes), what);
+  requireMemory(engine, bytesOfBatch(config, context, planned, elementBytes, isForked), what);
   if (asked !== undefined) return measure(asked);
   const tell = (batch: number, tooMany: number | null): void => {
     onBatch?.({ choice, context, batch, tooMany });
