@@ -21,7 +21,7 @@ const LAYERS = [
   ['results'],
   ['hub'],
   ['distributed', 'files'],
-  ['package-root.ts', 'printable.ts', 'random.ts', 'tf.ts'],
+  ['package-root.ts', 'printable.ts', 'processor.ts', 'random.ts', 'tf.ts'],
   ['errors.ts'],
 ];
 

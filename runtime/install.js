@@ -4,11 +4,14 @@
  * The package `onnxruntime-node` has an install script that downloads CUDA libraries from another host and fails where
  * that host is not reached. We need its CPU library only, which the package contains, so it is no dependency of ours but
  * installed here with scripts off. The libraries of other platforms (240 MB) are deleted afterwards.
+ *
+ * It also compiles the cpu engine's kernels in C (`native.js`).
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { compileKernels } from './native.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const binaries = join(here, 'node_modules', 'onnxruntime-node', 'bin', 'napi-v6');
@@ -66,3 +69,7 @@ function install() {
 }
 
 if (!isInstalled()) install();
+
+const problem = compileKernels();
+if (problem !== '')
+  process.stderr.write(`yoco: the cpu engine's kernels in C could not be compiled, it is slower without them (${problem})\n`);

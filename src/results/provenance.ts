@@ -6,6 +6,7 @@ import { join, relative } from 'node:path';
 import type { Communicator } from '../distributed/communicator.js';
 import { hubInputs, type HubInput } from '../hub/repository.js';
 import { packageDirectory, packageRoot, toolkitVersion } from '../package-root.js';
+import { processorFlags } from '../processor.js';
 import type { Json } from './canonical.js';
 
 export interface Provenance {
@@ -107,16 +108,7 @@ function gitState(): Provenance['git'] {
 
 /** The vector instructions of the processor, from which ONNX Runtime chooses its kernels. */
 function vectorInstructions(): string[] {
-  try {
-    const [, flags = ''] = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? [];
-    return flags
-      .split(/\s+/)
-      .filter((flag) => /^(avx|fma|f16c|amx|sve|asimd|i8mm|bf16)/.test(flag))
-      .sort();
-  } catch {
-    // Only Linux has the file.
-    return [];
-  }
+  return [...processorFlags()].filter((flag) => /^(avx|fma|f16c|amx|sve|asimd|i8mm|bf16)/.test(flag)).sort();
 }
 
 /** The processor, the memory and the system. */

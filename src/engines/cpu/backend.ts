@@ -4,6 +4,7 @@
  */
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { Native } from './native/library.js';
 import type { Graph } from './onnx.js';
 import type { BufferPool } from './pool.js';
 import type { OnnxRuntime, OnnxTensor } from './runtime.js';
@@ -28,6 +29,8 @@ export class CpuBackend extends MathBackendCPU {
     readonly pool: BufferPool,
     private readonly onnxRuntime: OnnxRuntime | undefined,
     private readonly threads = 1,
+    /** The engine's own kernels, where there are any. */
+    readonly native: Native | null = null,
   ) {
     super();
   }

@@ -7,6 +7,8 @@ import { limits } from '../../ops/limits.js';
 import { CpuBackend } from './backend.js';
 import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
+import { loadNative } from './native/library.js';
+import { registerNativeKernels } from './native/register.js';
 import { BufferPool } from './pool.js';
 import { OnnxRuntime } from './runtime.js';
 
@@ -41,10 +43,12 @@ export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
 
 function createEngine(name: string, threads: number): Engine {
   const pool = new BufferPool();
-  const runtime = loadRuntime(threads);
-  const backend = new CpuBackend(pool, runtime, threads);
+  const native = loadNative(threads);
+  const runtime = loadRuntime(threads, native === null);
+  const backend = new CpuBackend(pool, runtime, threads, runtime ? native : null);
   registerKernels(name, runtime !== undefined);
   if (runtime) registerFusedKernels(name);
+  if (runtime && native) registerNativeKernels(name, native);
   registerBackend(name, () => backend);
   return {
     name: 'cpu',
@@ -66,9 +70,10 @@ function createEngine(name: string, threads: number): Engine {
   };
 }
 
-function loadRuntime(threads: number): OnnxRuntime | undefined {
+/** @param spin whether its threads wait for work awake: threads of other kernels would have to share the processor with them */
+function loadRuntime(threads: number, spin: boolean): OnnxRuntime | undefined {
   try {
-    return OnnxRuntime.load(threads);
+    return OnnxRuntime.load(threads, spin);
   } catch (error) {
     const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0];
     process.stderr.write(

@@ -42,7 +42,7 @@ interface Environment {
 
 let environment: Environment | undefined;
 
-function createEnvironment(threads: number): Environment {
+function createEnvironment(threads: number, spin: boolean): Environment {
   const api = loadApi();
   const options = created((out) => {
     api.createThreadingOptions(out);
@@ -50,7 +50,7 @@ function createEnvironment(threads: number): Environment {
   api.setGlobalIntraOpNumThreads(options, threads);
   api.setGlobalInterOpNumThreads(options, 1);
   // The next call is never far: threads that wait for it awake save the time it takes to wake them.
-  api.setGlobalSpinControl(options, 1);
+  api.setGlobalSpinControl(options, spin ? 1 : 0);
   // Errors are thrown; the log would say the same again.
   const FATAL_ONLY = 4;
   const handle = created((out) => {
@@ -83,8 +83,8 @@ export class OnnxRuntime {
   }
 
   /** @throws the loader's error where the package has no binary for this platform. */
-  static load(threads: number): OnnxRuntime {
-    environment ??= createEnvironment(threads);
+  static load(threads: number, spin = true): OnnxRuntime {
+    environment ??= createEnvironment(threads, spin);
     const { version } = JSON.parse(readFileSync(join(onnxruntimeDirectory(), 'package.json'), 'utf8')) as {
       version: string;
     };

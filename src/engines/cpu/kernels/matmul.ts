@@ -1,6 +1,6 @@
 /** Matrix products by ONNX Runtime's threaded sgemm. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { CpuBackend } from '../backend.js';
+import type { CpuBackend, Floats } from '../backend.js';
 import { float, microsoftNode } from '../onnx.js';
 import { input, isFloat, type KernelCall, sizeOf } from './call.js';
 import { broadcastShape } from './shapes.js';
@@ -27,6 +27,14 @@ function runMatmul(
   { transposeA = false, transposeB = false, alpha = 1 }: Product = {},
 ): void {
   const rank = aDims.length;
+  if (backend.native && alpha === 1 && isMatrix(aDims) && isMatrix(bDims)) {
+    const [rows, columns] = yDims.slice(-2) as [number, number];
+    const inner = aDims.at(transposeA ? -2 : -1) ?? 1;
+    const [left, right, out] = [a, b, y].map((x) => backend.floats(x)) as [Floats, Floats, Floats];
+    const flags = [Number(transposeA), Number(transposeB)] as const;
+    backend.native.product(left, right, null, out, rows, columns, inner, ...flags);
+    return;
+  }
   const attributes = { transA: Number(transposeA), transB: Number(transposeB), alpha: float(alpha) };
   const graph = () => ({
     inputs: [
@@ -65,6 +73,11 @@ export function batchMatMul(call: KernelCall): TensorInfo | undefined {
     runMatmul(call.backend, [a, align(a.shape)], [b, align(b.shape)], [y, y.shape], product);
   }
   return y;
+}
+
+/** Whether all dimensions before the last two are 1. */
+function isMatrix(dims: readonly number[]): boolean {
+  return dims.slice(0, -2).every((size) => size === 1);
 }
 
 /** Rows and columns of the last two dimensions, after transposition. */

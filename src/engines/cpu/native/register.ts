@@ -1,0 +1,18 @@
+import { registerFusedKernel } from '../../../ops/kernels.js';
+import { causalAttention, causalAttentionGrad } from './attention.js';
+import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
+import type { Native } from './library.js';
+import { linear, linearGroup } from './linear.js';
+
+/** Registers the kernels in C, in place of those that ONNX Runtime computes. */
+export function registerNativeKernels(backend: string, native: Native): void {
+  registerFusedKernel(backend, 'AdamW', adamW(native));
+  registerFusedKernel(backend, 'CausalAttention', causalAttention(native));
+  registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad(native));
+  registerFusedKernel(backend, 'Linear', linear(native));
+  registerFusedKernel(backend, 'LinearGroup', linearGroup(native));
+  registerFusedKernel(backend, 'RmsNorm', rmsNorm(native));
+  registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad(native));
+  registerFusedKernel(backend, 'SwiGlu', swiGlu(native));
+  registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad(native));
+}

@@ -1,0 +1,18 @@
+/* Threads that wait for work; see pool.c. */
+#ifndef YOCO_POOL_H
+#define YOCO_POOL_H
+#include <stddef.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+typedef struct Pool Pool;
+/* The part of the work of one of `threads` threads. */
+typedef void (*Work)(void *argument, int thread, int threads);
+
+void run(Pool *pool, Work work, void *argument);
+int threads_of(const Pool *pool);
+/* Memory of a thread, kept from call to call; contents undefined. NULL where there is none. */
+float *scratch(Pool *pool, int thread, size_t floats);
+/* Bounds of a thread's part of `count` things, in multiples of `unit`. */
+void part(long count, long unit, int thread, int threads, long *from, long *to);
+#endif

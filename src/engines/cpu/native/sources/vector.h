@@ -1,0 +1,70 @@
+/* Vectors of floats by the compiler's extension, as wide as what this file is compiled for. */
+#ifndef YOCO_VECTOR_H
+#define YOCO_VECTOR_H
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+
+/* Any address will do: the arrays are JavaScript's. */
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const float *x) { return *(const vec *)x; }
+INLINE void store(float *x, vec v) { *(vec *)x = v; }
+INLINE vec splat(float x) { return x - (vec){0}; }
+
+/* The first `count` elements, the others 0. */
+INLINE vec load_some(const float *x, long count) {
+  float all[WIDTH] = {0};
+  memcpy(all, x, 4 * (size_t)count);
+  return load(all);
+}
+INLINE void store_some(float *x, vec v, long count) {
+  float all[WIDTH];
+  store(all, v);
+  memcpy(x, all, 4 * (size_t)count);
+}
+
+INLINE float sum(vec v) {
+  float s = 0;
+  for (int i = 0; i < WIDTH; i++) s += v[i];
+  return s;
+}
+INLINE vec select(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
+INLINE vec larger(vec a, vec b) { return select(a > b, a, b); }
+INLINE float largest(vec v) {
+  float m = v[0];
+  for (int i = 1; i < WIDTH; i++) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+/* e^x to about one unit in the last place, subnormal results included; not a number stays so. */
+INLINE vec vexp(vec x) {
+  x = select(x < splat(-104.0f), splat(-104.0f), x);
+  x = select(x > splat(89.0f), splat(89.0f), x);
+  /* Adding 1.5 * 2^23 rounds to a whole number. */
+  const vec magic = splat(12582912.0f);
+  vec n = (x * splat(1.44269504f) + magic) - magic;
+  vec r = x - n * splat(0.693359375f);
+  r = r - n * splat(-2.12194440e-4f);
+  vec p = splat(1.9875691500e-4f);
+  p = p * r + splat(1.3981999507e-3f);
+  p = p * r + splat(8.3334519073e-3f);
+  p = p * r + splat(4.1665795894e-2f);
+  p = p * r + splat(1.6666665459e-1f);
+  p = p * r + splat(5.0000001201e-1f);
+  p = p * (r * r) + r + splat(1.0f);
+  /* In two factors: one alone does not reach the smallest numbers. */
+  ivec whole = __builtin_convertvector(n, ivec), half = whole >> 1;
+  return p * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
+}
+#endif
