@@ -72,4 +72,6 @@ if (!isInstalled()) install();
 
 const problem = compileKernels();
 if (problem !== '')
-  process.stderr.write(`yoco: the cpu engine's kernels in C could not be compiled, it is slower without them (${problem})\n`);
+  process.stderr.write(
+    `yoco: the cpu engine's kernels in C could not be compiled, it is slower without them (${problem})\n`,
+  );

@@ -58,6 +58,8 @@ test('the tarball is small and holds what commands read, and no results', () => 
     'experiments/needle/recipe.json',
     'experiments/h200-reference.csv',
     'runtime/install.js',
+    'runtime/native.js',
+    'src/engines/cpu/native/sources/pool.c',
     'runtime/package.json',
     'runtime/package-lock.json',
   ]) {

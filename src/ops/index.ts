@@ -40,6 +40,7 @@ export {
 } from './ranks/slices.js';
 export { recomputed, recomputedAll } from './recompute.js';
 export {
+  NotRecordable,
   type RecordedStep,
   refuseRecorder,
   registerRecorder,

@@ -32,11 +32,15 @@ export interface RecordedStep {
   dispose(): void;
 }
 
+/** What an engine cannot record, and will not be able to: steps like this one are computed. */
+export class NotRecordable extends Error {}
+
 export interface StepRecorder {
   /**
    * Records a step that was computed before, so that nothing is prepared for the first time; null: not this time, but it may
    * be tried again.
-   * @throws where the step does not qualify; its carried tensors are then those it made
+   * @throws NotRecordable where a step is not made of what the engine records, and others where it does not qualify; its carried tensors
+   *   are then those it made
    */
   record(step: Step): RecordedStep | null;
 }

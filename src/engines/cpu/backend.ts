@@ -5,6 +5,7 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import type { Native } from './native/library.js';
+import { NotRecordable } from '../../ops/recording.js';
 import type { Graph } from './onnx.js';
 import type { BufferPool } from './pool.js';
 import type { OnnxRuntime, OnnxTensor } from './runtime.js';
@@ -20,8 +21,18 @@ function byteLength(values: Values): number {
   return values.reduce((sum, text) => sum + text.byteLength, 0);
 }
 
+/** A recorded step: its calls, and the memory that its kernels write to, which no other tensor gets meanwhile. */
+export interface StepProgram {
+  /** @param moved positions since the step was recorded */
+  readonly calls: ((moved: number) => void)[];
+  readonly memory: Set<ArrayBuffer>;
+}
+
 export class CpuBackend extends MathBackendCPU {
   private readonly vectorsOfOnes = new Map<number, Float32Array>();
+  private recording: StepProgram | null = null;
+  /** Memory of recorded steps, with the arrays whose tensors are gone. */
+  private readonly reserved = new Map<ArrayBuffer, Floats | null>();
   /** Reserved when it is first used; null where the system refuses it. */
   private shared: { readonly arena: SharedArena; readonly team: Team } | null | undefined;
 
@@ -60,6 +71,7 @@ export class CpuBackend extends MathBackendCPU {
    * reused when its tensor goes, so such a view becomes a copy.
    */
   override write(values: Values, _shape: number[], dtype: DataType): object {
+    this.refuseRecording('a kernel of TensorFlow.js');
     const dataId = {};
     this.hold(
       dataId,
@@ -83,6 +95,7 @@ export class CpuBackend extends MathBackendCPU {
 
   /** A copy: the tensor's own memory will be reused when the tensor is disposed of. */
   override readSync(dataId: object): Values {
+    this.refuseRecording('reading a tensor');
     const values = super.readSync(dataId);
     return ArrayBuffer.isView(values) && this.isReused(values) ? values.slice() : values;
   }
@@ -95,6 +108,10 @@ export class CpuBackend extends MathBackendCPU {
   output(shape: readonly number[]): TensorInfo {
     const dataId = {};
     const values = this.pool.take(shape.reduce((product, size) => product * size, 1));
+    if (this.recording) {
+      this.recording.memory.add(values.buffer);
+      this.reserved.set(values.buffer, null);
+    }
     this.data.set(dataId, { values, dtype: 'float32', refCount: 1 });
     return { dataId, shape: [...shape], dtype: 'float32' };
   }
@@ -173,6 +190,47 @@ export class CpuBackend extends MathBackendCPU {
     return this.runtime.wrap(this.floats(tensor).subarray(from, from + size), dims);
   }
 
+  /**
+   * Does the work of a kernel on memory that it has looked up, or notes it where a step is recorded.
+   * @param work gets by how many positions a recorded step has moved; 0 outside of one
+   */
+  launch(work: (moved: number) => void): void {
+    if (this.recording) this.recording.calls.push(work);
+    else work(0);
+  }
+
+  /**
+   * What `compute` launches. Nothing is executed.
+   * @throws NotRecordable where a kernel does not launch its work
+   */
+  recordProgram(compute: () => void): StepProgram {
+    const program: StepProgram = { calls: [], memory: new Set() };
+    this.recording = program;
+    try {
+      compute();
+      return program;
+    } catch (error) {
+      this.releaseProgram(program);
+      throw error;
+    } finally {
+      this.recording = null;
+    }
+  }
+
+  /** @throws NotRecordable where a step is recorded: `what` would not be part of it */
+  refuseRecording(what: string): void {
+    if (this.recording) throw new NotRecordable(what);
+  }
+
+  releaseProgram(program: StepProgram): void {
+    for (const buffer of program.memory) {
+      const array = this.reserved.get(buffer);
+      this.reserved.delete(buffer);
+      if (array) this.pool.give(array);
+    }
+    program.memory.clear();
+  }
+
   /** Runs a graph (see `OnnxRuntime.run`). */
   run(
     key: string,
@@ -180,6 +238,7 @@ export class CpuBackend extends MathBackendCPU {
     feeds: Readonly<Record<string, OnnxTensor>>,
     fetches: Readonly<Record<string, OnnxTensor>>,
   ): void {
+    this.refuseRecording(key);
     this.runtime.run(key, define, feeds, fetches);
   }
 
@@ -200,7 +259,9 @@ export class CpuBackend extends MathBackendCPU {
 
   private release(values: Values): void {
     if (ArrayBuffer.isView(values) && this.pool.owns(values)) {
-      this.pool.give(values as Floats);
+      if (this.reserved.has(values.buffer as ArrayBuffer))
+        this.reserved.set(values.buffer as ArrayBuffer, values as Floats); // prettier-ignore
+      else this.pool.give(values as Floats);
       return;
     }
     // Tensors in shared memory are counted as foreign, as they were before they moved there.

@@ -4,10 +4,12 @@ import { ready, registerBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { Engine, EngineOptions } from '../engine.js';
 import { UsageError } from '../../errors.js';
 import { limits } from '../../ops/limits.js';
+import { registerRecorder } from '../../ops/recording.js';
 import { CpuBackend } from './backend.js';
 import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
 import { loadNative } from './native/library.js';
+import { cpuRecorder } from './native/recorder.js';
 import { registerNativeKernels } from './native/register.js';
 import { BufferPool } from './pool.js';
 import { OnnxRuntime } from './runtime.js';
@@ -24,16 +26,20 @@ const started = new Map<string, Engine>();
 /**
  * Starts the engine and makes it tfjs' current backend. Where ONNX Runtime has no binary for this platform, the
  * same backend runs on tfjs' plain kernels, and reports it on stderr.
+ * @param native whether to use the kernels in C, where they were compiled
  * @throws UsageError for a storage type other than float32, or a number of threads below 1
  */
-export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
+export async function startCpu(
+  options: EngineOptions = {},
+  { native = process.env.YOCO_NATIVE !== 'off' } = {},
+): Promise<Engine> {
   const threads = options.threads ?? availableParallelism();
   if (!Number.isInteger(threads) || threads < 1)
     throw new UsageError(`The number of threads must be a whole number from 1, not ${threads}`);
   if ((options.storage ?? 'float32') !== 'float32')
     throw new UsageError(`The cpu engine stores float32 only, not ${options.storage ?? ''}`);
-  const name = `yoco-cpu-${threads}`;
-  const engine = started.get(name) ?? createEngine(name, threads);
+  const name = `yoco-cpu-${threads}${native ? '' : '-onnx'}`;
+  const engine = started.get(name) ?? createEngine(name, threads, native);
   started.set(name, engine);
   Object.assign(limits, LIMITS);
   await setBackend(name);
@@ -41,19 +47,24 @@ export async function startCpu(options: EngineOptions = {}): Promise<Engine> {
   return engine;
 }
 
-function createEngine(name: string, threads: number): Engine {
+function createEngine(name: string, threads: number, wantsNative: boolean): Engine {
   const pool = new BufferPool();
-  const native = loadNative(threads);
+  const native = wantsNative ? loadNative(threads) : null;
   const runtime = loadRuntime(threads, native === null);
   const backend = new CpuBackend(pool, runtime, threads, runtime ? native : null);
   registerKernels(name, runtime !== undefined);
   if (runtime) registerFusedKernels(name);
-  if (runtime && native) registerNativeKernels(name, native);
+  if (runtime && native) {
+    registerNativeKernels(name, native);
+    registerRecorder(name, cpuRecorder(backend));
+  }
   registerBackend(name, () => backend);
   return {
     name: 'cpu',
     backend: name,
-    description: runtime ? `onnxruntime ${runtime.version}, ${threads} threads` : 'tfjs cpu, 1 thread',
+    description: runtime
+      ? `onnxruntime ${runtime.version}${native ? ', kernels in C' : ''}, ${threads} threads`
+      : 'tfjs cpu, 1 thread',
     device: cpus()[0]?.model.trim() ?? 'CPU',
     storage: 'float32',
     threads: runtime ? threads : 1,

@@ -1,7 +1,13 @@
 /** Decoding by a recorded step, where the engine can record; by computing it anew where it cannot. */
 import type { Communicator } from '../../distributed/communicator.js';
 import { isMemoryError } from '../../errors.js';
-import { refuseRecorder, stepRecorder, type RecordedStep, type StepRecorder } from '../../ops/index.js';
+import {
+  NotRecordable,
+  refuseRecorder,
+  stepRecorder,
+  type RecordedStep,
+  type StepRecorder,
+} from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { Memory } from './memory.js';
 
@@ -39,8 +45,8 @@ const TOO_LARGE = 'not enough memory for a recorded step';
  */
 export class StepReplay {
   private recording: Recording | null = null;
-  /** Whether there was no memory for a recording. */
-  private isTooLarge = false;
+  /** Whether this cache's steps are computed: the engine does not record such steps, or there was no memory for it. */
+  private isComputed = false;
   /** Shapes after the last computed step, if it left them as they were, and its weights. */
   private steady: { shapes: string; weights: readonly object[] } | null = null;
 
@@ -53,7 +59,7 @@ export class StepReplay {
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     const recorder = stepRecorder();
     const fits = tokens.dtype === 'int32' && tokens.shape[0] === this.cache.batch;
-    if (recorder === undefined || refusing.has(recorder) || this.isTooLarge || !fits) return compute(tokens);
+    if (recorder === undefined || refusing.has(recorder) || this.isComputed || !fits) return compute(tokens);
     if (this.recording !== null && this.applies(this.recording, weights))
       return this.run(this.recording, tokens);
     this.dispose();
@@ -109,7 +115,8 @@ export class StepReplay {
       });
       if (step === null) problem = LATER;
     } catch (error) {
-      problem = problemOf(error);
+      this.isComputed = error instanceof NotRecordable && this.ranks.size === 1;
+      problem = this.isComputed ? LATER : problemOf(error);
     }
     restore(memories, kept);
     this.setLength(length);
@@ -125,7 +132,7 @@ export class StepReplay {
   /** Computes from now on; other caches too, unless it was for want of memory. Says so. */
   private refuse(recorder: StepRecorder, problem: string): void {
     if (refusing.has(recorder)) return;
-    if (problem === TOO_LARGE) this.isTooLarge = true;
+    if (problem === TOO_LARGE) this.isComputed = true;
     else refusing.add(recorder);
     refuseRecorder(problem);
   }

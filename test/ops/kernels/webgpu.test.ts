@@ -11,7 +11,7 @@ testKernels({
     return release;
   },
   missing: whyNoWebgpu,
-  isEmulated: isSoftware,
+  sample: isSoftware ? 'without a GPU for webgpu a sample of cases runs' : null,
   // The sine of a software driver.
   tolerance: 2e-4,
 });

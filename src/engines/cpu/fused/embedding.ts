@@ -4,7 +4,8 @@ import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend } from '../backend.js';
 import { graph } from '../graph.js';
 
-function checkIds(ids: Int32Array, vocabSize: number): void {
+/** @throws RunError */
+export function checkIds(ids: Int32Array, vocabSize: number): void {
   const wrong = ids.find((id) => id < 0 || id >= vocabSize);
   if (wrong !== undefined)
     throw new RunError(`Token id ${wrong} is not in the vocabulary of ${vocabSize} tokens`);

@@ -1,4 +1,5 @@
-import { registerFusedKernel } from '../../../ops/kernels.js';
+import { type FusedKernel, type KernelName, registerFusedKernel } from '../../../ops/kernels.js';
+import type { CpuBackend } from '../backend.js';
 import { causalAttention } from './attention.js';
 import { causalAttentionGrad } from './attention-grad.js';
 import { compressRows, compressedAttention } from './compressed-attention.js';
@@ -17,33 +18,40 @@ import { shortConvolution, shortConvolutionGrad } from './short-convolution.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
 
 /** Registers the engine's fused kernels, whose names and meanings are in `ops/kernels.ts`. */
-export function registerFusedKernels(backend: string): void {
-  registerFusedKernel(backend, 'AdamW', adamW);
-  registerFusedKernel(backend, 'CausalAttention', causalAttention);
-  registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad);
-  registerFusedKernel(backend, 'CompressedAttention', compressedAttention);
-  registerFusedKernel(backend, 'CompressRows', compressRows);
-  registerFusedKernel(backend, 'CrossEntropy', crossEntropy);
-  registerFusedKernel(backend, 'CrossEntropyGrad', crossEntropyGrad);
-  registerFusedKernel(backend, 'Embedding', embedding);
-  registerFusedKernel(backend, 'EmbeddingGrad', embeddingGrad);
-  registerFusedKernel(backend, 'GatedDeltaRule', gatedDeltaRule);
-  registerFusedKernel(backend, 'GatedDeltaRuleGrad', gatedDeltaRuleGrad);
-  registerFusedKernel(backend, 'GatedRetention', gatedRetention);
-  registerFusedKernel(backend, 'GatedRetentionGrad', gatedRetentionGrad);
-  registerFusedKernel(backend, 'Linear', linear);
-  registerFusedKernel(backend, 'LinearCrossEntropy', linearCrossEntropy);
-  registerFusedKernel(backend, 'LinearCrossEntropyGrad', linearCrossEntropyGrad);
-  registerFusedKernel(backend, 'LinearGroup', linearGroup);
-  registerFusedKernel(backend, 'LogDecay', logDecay);
-  registerFusedKernel(backend, 'LogDecayGrad', logDecayGrad);
-  registerFusedKernel(backend, 'PagedAttention', pagedAttention);
-  registerFusedKernel(backend, 'PageWrite', pageWrite);
-  registerFusedKernel(backend, 'RmsNorm', rmsNorm);
-  registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad);
-  registerFusedKernel(backend, 'Rotary', rotary);
-  registerFusedKernel(backend, 'ShortConvolution', shortConvolution);
-  registerFusedKernel(backend, 'ShortConvolutionGrad', shortConvolutionGrad);
-  registerFusedKernel(backend, 'SwiGlu', swiGlu);
-  registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad);
+export function registerFusedKernels(backendName: string): void {
+  // None of them launches its work, as a recorded step needs it.
+  const register = <Name extends KernelName>(name: Name, kernel: FusedKernel<Name, CpuBackend>): void => {
+    registerFusedKernel<Name, CpuBackend>(backendName, name, (inputs, attrs, backend) => {
+      backend.refuseRecording(name);
+      return kernel(inputs, attrs, backend);
+    });
+  };
+  register('AdamW', adamW);
+  register('CausalAttention', causalAttention);
+  register('CausalAttentionGrad', causalAttentionGrad);
+  register('CompressedAttention', compressedAttention);
+  register('CompressRows', compressRows);
+  register('CrossEntropy', crossEntropy);
+  register('CrossEntropyGrad', crossEntropyGrad);
+  register('Embedding', embedding);
+  register('EmbeddingGrad', embeddingGrad);
+  register('GatedDeltaRule', gatedDeltaRule);
+  register('GatedDeltaRuleGrad', gatedDeltaRuleGrad);
+  register('GatedRetention', gatedRetention);
+  register('GatedRetentionGrad', gatedRetentionGrad);
+  register('Linear', linear);
+  register('LinearCrossEntropy', linearCrossEntropy);
+  register('LinearCrossEntropyGrad', linearCrossEntropyGrad);
+  register('LinearGroup', linearGroup);
+  register('LogDecay', logDecay);
+  register('LogDecayGrad', logDecayGrad);
+  register('PagedAttention', pagedAttention);
+  register('PageWrite', pageWrite);
+  register('RmsNorm', rmsNorm);
+  register('RmsNormGrad', rmsNormGrad);
+  register('Rotary', rotary);
+  register('ShortConvolution', shortConvolution);
+  register('ShortConvolutionGrad', shortConvolutionGrad);
+  register('SwiGlu', swiGlu);
+  register('SwiGluGrad', swiGluGrad);
 }

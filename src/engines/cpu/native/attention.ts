@@ -24,6 +24,7 @@ function sizesOf(
 export const causalAttention =
   (native: Native): FusedKernel<'CausalAttention', CpuBackend> =>
   (inputs, attrs, backend) => {
+    backend.refuseRecording('CausalAttention');
     const { q, k, v } = inputs;
     const sizes = sizesOf(q, k, attrs);
     if (!sizes) return bySessions(inputs, attrs, backend);

@@ -8,7 +8,10 @@ export const swiGlu =
   (native: Native): FusedKernel<'SwiGlu', CpuBackend> =>
   ({ a, b }, _, backend) => {
     const y = backend.output(a.shape);
-    native.swiglu(backend.floats(a), backend.floats(b), backend.floats(y), a.size);
+    const arrays = [a, b, y].map((tensor) => backend.floats(tensor));
+    backend.launch(() => {
+      native.swiglu(...arrays, a.size);
+    });
     return [y];
   };
 
@@ -25,8 +28,11 @@ export const rmsNorm =
   (native: Native): FusedKernel<'RmsNorm', CpuBackend> =>
   ({ x, weight }, { eps }, backend) => {
     const y = backend.output(x.shape);
+    const [values, target] = [backend.floats(x), backend.floats(y)];
     const factors = weight ? backend.floats(weight) : null;
-    native.rms_norm(backend.floats(x), factors, backend.floats(y), ...rowsOf(x), eps);
+    backend.launch(() => {
+      native.rms_norm(values, factors, target, ...rowsOf(x), eps);
+    });
     return [y];
   };
 

@@ -25,6 +25,10 @@ const FUNCTIONS = {
   adamw: 'mmmmiddddddd',
   attention: 'mmmmiiiiiiif',
   attention_grad: 'mmmmmmmmiiiiiiif',
+  few_rows: 'mmmmiii',
+  paged_attention: 'mmmmiiiiiiif',
+  retention_step: 'mmmmmmiiii',
+  rotary: 'mmmmiiiiii',
 } as const;
 
 const TYPES: Readonly<Record<string, string>> = { m: 'void *', i: 'int', f: 'float', d: 'double' };
@@ -32,14 +36,17 @@ const TYPES: Readonly<Record<string, string>> = { m: 'void *', i: 'int', f: 'flo
 type Argument = number | NodeJS.TypedArray | null;
 
 /** Every function throws where there is no memory for it. Their comments are in the sources. */
-export type Native = Readonly<Record<keyof typeof FUNCTIONS, (...args: readonly Argument[]) => void>>;
+export type Native = Readonly<Record<keyof typeof FUNCTIONS, (...args: readonly Argument[]) => void>> & {
+  /** Where an array lies. */
+  readonly address: (array: Float32Array) => bigint;
+};
 
 /** koffi closes a library that is collected, and does not see that its threads still run. */
 const open: unknown[] = [];
 
-/** Null where there is no library for this processor, or `YOCO_NATIVE` is `off`. */
+/** Null where there is no library for this processor. */
 export function loadNative(threads: number): Native | null {
-  const path = process.env.YOCO_NATIVE === 'off' ? null : libraryPath();
+  const path = libraryPath();
   if (path === null) return null;
   const koffi = createRequire(import.meta.url)('koffi') as typeof koffiModule;
   koffiIsLoaded(koffi);
@@ -48,14 +55,15 @@ export function loadNative(threads: number): Native | null {
   const pool = library.func('yoco_pool', 'void *', ['int'])(threads) as unknown;
   if (pool === null) return null;
   const functions = Object.entries(FUNCTIONS).map(([name, letters]) => {
-    const types = ['void *', ...[...letters].map((letter) => TYPES[letter] as string)];
+    const types = ['void *', ...Array.from(letters, (letter) => TYPES[letter] as string)];
     const call = library.func(`yoco_${name}`, 'int', types) as (...args: unknown[]) => number;
     const checked = (...args: readonly Argument[]): void => {
       if (call(pool, ...args) !== 0) throw new Error(`out of memory in ${name}`);
     };
     return [name, checked];
   });
-  return Object.fromEntries(functions) as Native;
+  const address = (array: Float32Array): bigint => koffi.address(array);
+  return { ...(Object.fromEntries(functions) as Omit<Native, 'address'>), address };
 }
 
 /** The best that this processor can run, of these sources. */

@@ -5,6 +5,9 @@ import type { CpuBackend } from '../backend.js';
 import { rowsOf, withWidth } from '../fused/rows.js';
 import type { Native } from './library.js';
 
+/** So many rows at most are multiplied one after the other with the weights where they lie. */
+const FEW_ROWS = 4;
+
 /** y = x weightᵀ (+ residual), or x weight where `transposed`. */
 function multiply(
   native: Native,
@@ -21,7 +24,10 @@ function multiply(
     Float32Array,
     Float32Array,
   ];
-  native.product(left, right, before, out, rows, width, inner, 0, transposed ? 0 : 1);
+  backend.launch(() => {
+    if (rows <= FEW_ROWS && !transposed) native.few_rows(left, right, before, out, rows, width, inner);
+    else native.product(left, right, before, out, rows, width, inner, 0, transposed ? 0 : 1);
+  });
   return y;
 }
 

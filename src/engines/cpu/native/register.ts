@@ -1,5 +1,6 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import { causalAttention, causalAttentionGrad } from './attention.js';
+import { embedding, gatedRetention, logDecay, pagedAttention, pageWrite, rotary } from './decode.js';
 import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
 import { linear, linearGroup } from './linear.js';
@@ -9,10 +10,16 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'AdamW', adamW(native));
   registerFusedKernel(backend, 'CausalAttention', causalAttention(native));
   registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad(native));
+  registerFusedKernel(backend, 'Embedding', embedding);
+  registerFusedKernel(backend, 'GatedRetention', gatedRetention(native));
   registerFusedKernel(backend, 'Linear', linear(native));
   registerFusedKernel(backend, 'LinearGroup', linearGroup(native));
+  registerFusedKernel(backend, 'LogDecay', logDecay);
+  registerFusedKernel(backend, 'PagedAttention', pagedAttention(native));
+  registerFusedKernel(backend, 'PageWrite', pageWrite);
   registerFusedKernel(backend, 'RmsNorm', rmsNorm(native));
   registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad(native));
+  registerFusedKernel(backend, 'Rotary', rotary(native));
   registerFusedKernel(backend, 'SwiGlu', swiGlu(native));
   registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad(native));
 }

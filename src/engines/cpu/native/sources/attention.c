@@ -73,7 +73,8 @@ INLINE void columns_of(const Attention *t, long row, long first, long *from, lon
 static void attend_work(void *argument, int thread, int threads) {
   (void)threads;
   Attention *t = argument;
-  long keys = panels(t->length), width = t->width, wide = panels(width);
+  long keys = panels(t->length), width = t->width, wide = panels(width), task = take(t);
+  if (task < 0) return;
   float *packed = scratch(t->pool, thread, (size_t)(keys * width + t->length * wide + FORWARD_ROWS * keys));
   if (packed == NULL) {
     t->failed = 1;
@@ -81,7 +82,7 @@ static void attend_work(void *argument, int thread, int threads) {
   }
   float *values = packed + keys * width, *scores = values + t->length * wide;
   const long group = t->heads / t->kvHeads;
-  for (long task; (task = take(t)) >= 0;) {
+  for (; task >= 0; task = take(t)) {
     long b = task / t->kvHeads, head = task % t->kvHeads, stride = t->kvHeads * width;
     pack_columns(t->k + key_at(t, b, 0, head), stride, width, t->length, packed);
     /* Each panel of values is of all keys: a block of queries reads the rows of the keys it sees. */
@@ -136,7 +137,8 @@ static float along_row(const float *dy, const float *out, long width) {
 static void attend_grad_work(void *argument, int thread, int threads) {
   (void)threads;
   Attention *t = argument;
-  long keys = panels(t->length), width = t->width, wide = panels(width), block = BACKWARD_ROWS * keys;
+  long keys = panels(t->length), width = t->width, wide = panels(width), block = BACKWARD_ROWS * keys, task = take(t);
+  if (task < 0) return;
   float *packed = scratch(t->pool, thread, (size_t)(2 * keys * width + t->length * wide + 2 * block + 2 * BACKWARD_ROWS * wide));
   if (packed == NULL) {
     t->failed = 1;
@@ -146,7 +148,7 @@ static void attend_grad_work(void *argument, int thread, int threads) {
   float *weights = keyRows + t->length * wide, *dWeights = weights + block;
   float *queryRows = dWeights + block, *dyRows = queryRows + BACKWARD_ROWS * wide;
   const long group = t->heads / t->kvHeads, queryRow = t->heads * width, stride = t->kvHeads * width;
-  for (long task; (task = take(t)) >= 0;) {
+  for (; task >= 0; task = take(t)) {
     long b = task / t->kvHeads, head = task % t->kvHeads, keyAt = key_at(t, b, 0, head);
     pack_columns(t->k + keyAt, stride, width, t->length, packed);
     pack_columns(t->v + keyAt, stride, width, t->length, valueColumns);

@@ -1,4 +1,4 @@
-/* SwiGLU, RMSNorm and their gradients, and AdamW; formulas in src/ops. */
+/* SwiGLU, RMSNorm and their gradients, AdamW, and rotation; formulas in src/ops. */
 #include <math.h>
 #include "pool.h"
 #include "vector.h"
@@ -205,5 +205,46 @@ static void adamw_work(void *argument, int thread, int threads) {
 EXPORT int yoco_adamw(Pool *pool, float *parameter, float *first, float *second, const float *gradient, int count, double scale, double beta1, double beta2, double keep, double rate, double correction, double epsilon) {
   AdamW s = {parameter, first, second, gradient, count, scale, beta1, beta2, keep, rate, correction, epsilon};
   divided(pool, adamw_work, &s, count);
+  return 0;
+}
+
+typedef struct {
+  const float *x, *cos, *sin;
+  float *y;
+  long rows, time, heads, width;
+  int interleaved, inverse;
+} Rotation;
+
+static void rotary_work(void *argument, int thread, int threads) {
+  const Rotation *r = argument;
+  long row, to, half = r->width / 2;
+  const float sign = r->inverse ? -1.0f : 1.0f;
+  part(r->rows, 1, thread, threads, &row, &to);
+  for (; row < to; row++) {
+    const float *cos = r->cos + row % r->time * half, *sin = r->sin + row % r->time * half;
+    for (long head = row * r->heads; head < (row + 1) * r->heads; head++) {
+      const float *x = r->x + head * r->width;
+      float *y = r->y + head * r->width;
+      if (r->interleaved)
+        for (long i = 0; i < half; i++) {
+          float a = x[2 * i], b = x[2 * i + 1], s = sin[i] * sign;
+          y[2 * i] = a * cos[i] - b * s;
+          y[2 * i + 1] = b * cos[i] + a * s;
+        }
+      else
+        for (long i = 0; i < half; i++) {
+          float a = x[i], b = x[i + half], s = sin[i] * sign;
+          y[i] = a * cos[i] - b * s;
+          y[i + half] = b * cos[i] + a * s;
+        }
+    }
+  }
+}
+
+/* x, y [rows, heads, width]; cos, sin [time, width / 2], of which row r takes r modulo time. */
+EXPORT int yoco_rotary(Pool *pool, const float *x, const float *cos, const float *sin, float *y, int rows, int time, int heads, int width, int interleaved, int inverse) {
+  Rotation r = {x, cos, sin, y, rows, time, heads, width, interleaved, inverse};
+  if ((long)rows * heads * width < 16384) rotary_work(&r, 0, 1);
+  else run(pool, rotary_work, &r);
   return 0;
 }

@@ -1,8 +1,9 @@
-/* A pool of threads. The caller is one of them; the others look for work for a while after each piece of it, then sleep. */
+/* A pool of threads. The caller is one of them; the others look for work for a while after each piece of it, then sleep. A pool has one caller. */
 #include "pool.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 /* Looks for work before a thread sleeps: some 100 microseconds. A step of decoding comes back sooner. */
@@ -14,10 +15,12 @@ typedef struct {
   size_t floats;
 } Scratch;
 
+/* A piece of work has a part for each thread. Whoever is free takes the next part, so that the caller never waits for one that has not begun. */
 struct Pool {
   int threads;
-  atomic_uint turn;
-  atomic_int busy, asleep;
+  /* Which piece of work this is, and in the last 16 bits how many of its parts are taken. */
+  _Atomic uint64_t ticket;
+  atomic_int done, asleep;
   Work work;
   void *argument;
   pthread_mutex_t lock;
@@ -25,10 +28,7 @@ struct Pool {
   Scratch scratch[MOST_THREADS];
 };
 
-typedef struct {
-  Pool *pool;
-  int thread;
-} Worker;
+#define TAKEN 0xffff
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -38,21 +38,32 @@ static void relax(void) {
 #endif
 }
 
+static int has_part(Pool *pool) { return (int)(atomic_load(&pool->ticket) & TAKEN) < pool->threads; }
+
+/* Does a part of the present work that nobody has taken; 0 where there is none. */
+static int do_part(Pool *pool) {
+  uint64_t ticket = atomic_load(&pool->ticket);
+  do {
+    if ((int)(ticket & TAKEN) >= pool->threads) return 0;
+  } while (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1));
+  /* From here on the caller of `run` waits for this part: its work stays. */
+  pool->work(pool->argument, (int)(ticket & TAKEN), pool->threads);
+  atomic_fetch_add(&pool->done, 1);
+  return 1;
+}
+
 static void *serve(void *argument) {
-  Worker worker = *(Worker *)argument;
-  Pool *pool = worker.pool;
-  free(argument);
-  for (unsigned seen = 0;; seen++) {
-    for (int i = 0; i < LOOKS && atomic_load_explicit(&pool->turn, memory_order_acquire) == seen; i++) relax();
-    if (atomic_load(&pool->turn) == seen) {
+  Pool *pool = argument;
+  for (;;) {
+    for (int i = 0; i < LOOKS && !has_part(pool); i++) relax();
+    if (!has_part(pool)) {
       pthread_mutex_lock(&pool->lock);
       atomic_fetch_add(&pool->asleep, 1);
-      while (atomic_load(&pool->turn) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
+      while (!has_part(pool)) pthread_cond_wait(&pool->wake, &pool->lock);
       atomic_fetch_sub(&pool->asleep, 1);
       pthread_mutex_unlock(&pool->lock);
     }
-    pool->work(pool->argument, worker.thread, pool->threads);
-    atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
+    while (do_part(pool)) continue;
   }
   return NULL;
 }
@@ -65,12 +76,10 @@ EXPORT Pool *yoco_pool(int threads) {
   pool->threads = threads;
   pthread_mutex_init(&pool->lock, NULL);
   pthread_cond_init(&pool->wake, NULL);
+  atomic_store(&pool->ticket, (uint64_t)threads);
   for (int i = 1; i < threads; i++) {
-    Worker *worker = malloc(sizeof *worker);
     pthread_t thread;
-    if (worker == NULL) return NULL;
-    *worker = (Worker){pool, i};
-    if (pthread_create(&thread, NULL, serve, worker) != 0) return NULL;
+    if (pthread_create(&thread, NULL, serve, pool) != 0) return NULL;
     pthread_detach(thread);
   }
   return pool;
@@ -85,15 +94,15 @@ void run(Pool *pool, Work work, void *argument) {
   }
   pool->work = work;
   pool->argument = argument;
-  atomic_store(&pool->busy, pool->threads - 1);
-  atomic_fetch_add(&pool->turn, 1);
+  atomic_store(&pool->done, 0);
+  atomic_store(&pool->ticket, (atomic_load(&pool->ticket) | TAKEN) + 1);
   if (atomic_load(&pool->asleep) > 0) {
     pthread_mutex_lock(&pool->lock);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
   }
-  work(argument, 0, pool->threads);
-  for (int i = 0; atomic_load_explicit(&pool->busy, memory_order_acquire) > 0; i++)
+  while (do_part(pool)) continue;
+  for (int i = 0; atomic_load(&pool->done) < pool->threads; i++)
     if (i < LOOKS) relax();
     else sched_yield();
 }

@@ -6,12 +6,12 @@
 #define EXPORT __attribute__((visibility("default")))
 
 typedef struct Pool Pool;
-/* The part of the work of one of `threads` threads. */
+/* Part number `thread` of the `threads` parts of some work: which thread does it is open, and none does two at a time. */
 typedef void (*Work)(void *argument, int thread, int threads);
 
 void run(Pool *pool, Work work, void *argument);
 int threads_of(const Pool *pool);
-/* Memory of a thread, kept from call to call; contents undefined. NULL where there is none. */
+/* Memory of a part, kept from call to call; contents undefined. NULL where there is none. */
 float *scratch(Pool *pool, int thread, size_t floats);
 /* Bounds of a thread's part of `count` things, in multiples of `unit`. */
 void part(long count, long unit, int thread, int threads, long *from, long *to);

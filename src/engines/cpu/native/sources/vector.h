@@ -34,10 +34,34 @@ INLINE void store_some(float *x, vec v, long count) {
   memcpy(x, all, 4 * (size_t)count);
 }
 
-INLINE float sum(vec v) {
-  float s = 0;
-  for (int i = 0; i < WIDTH; i++) s += v[i];
+typedef float quarter __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t iquarter __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define PICK(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define PICK(a, b, i, j, k, l) __builtin_shuffle(a, b, (iquarter){i, j, k, l})
+#endif
+
+/* Four sums of which the sum is that of v. */
+INLINE quarter four_sums(vec v) {
+  union {
+    vec all;
+    quarter parts[WIDTH / 4];
+  } u = {v};
+  quarter s = u.parts[0];
+#pragma GCC unroll 4
+  for (int i = 1; i < WIDTH / 4; i++) s += u.parts[i];
   return s;
+}
+INLINE float sum(vec v) {
+  quarter s = four_sums(v);
+  return (s[0] + s[1]) + (s[2] + s[3]);
+}
+/* The sums of four vectors, each as by `sum`. */
+INLINE quarter sums_of(const vec *v) {
+  quarter a = four_sums(v[0]), b = four_sums(v[1]), c = four_sums(v[2]), d = four_sums(v[3]);
+  quarter ab = PICK(a, b, 0, 4, 2, 6) + PICK(a, b, 1, 5, 3, 7), cd = PICK(c, d, 0, 4, 2, 6) + PICK(c, d, 1, 5, 3, 7);
+  return PICK(ab, cd, 0, 1, 4, 5) + PICK(ab, cd, 2, 3, 6, 7);
 }
 INLINE vec select(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
 INLINE vec larger(vec a, vec b) { return select(a > b, a, b); }

@@ -1,0 +1,141 @@
+/** The kernels in C against loops in float64, on shapes that fill no vector, panel or block. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadNative, type Native } from '../../../src/engines/cpu/native/library.js';
+import { skipBecause } from '../../skip.js';
+import { randomValues } from '../parity.js';
+
+const test = suite('cpu engine: kernels in C');
+const kernels = [1, 2, 3].map((threads) => loadNative(threads));
+
+function add(title: string, run: (native: Native) => void): void {
+  if (kernels.includes(null)) skipBecause('no C compiler when the package was installed', test, title);
+  else
+    test(title, () => {
+      for (const native of kernels) run(native as Native);
+    });
+}
+
+function assertClose(found: Float32Array, expected: Float64Array, what: string): void {
+  const scale = Math.hypot(...expected) / Math.sqrt(expected.length);
+  for (const [i, x] of expected.entries())
+    assert.ok(Math.abs(x - (found[i] as number)) <= 1e-5 * scale, `${what}, ${i}: ${found[i]}, not ${x}`);
+}
+
+/** op(a) op(b) + before */
+function product(
+  [a, b, before]: readonly [Float32Array, Float32Array, Float32Array | null],
+  [m, n, k]: readonly [number, number, number],
+  [transA, transB]: readonly [number, number],
+): Float64Array {
+  return Float64Array.from({ length: m * n }, (_, at) => {
+    const [i, j] = [Math.floor(at / n), at % n];
+    let sum = before?.[at] ?? 0;
+    for (let q = 0; q < k; q++)
+      sum += (a[transA ? q * m + i : i * k + q] as number) * (b[transB ? j * k + q : q * n + j] as number);
+    return sum;
+  });
+}
+
+const SHAPES = [
+  [1, 1, 1],
+  [5, 3, 2],
+  [33, 17, 29],
+  [77, 45, 131],
+  [13, 70, 389],
+  [150, 9, 700],
+  [3, 200, 31],
+] as const;
+
+add('products of every orientation', (native) => {
+  for (const shape of SHAPES)
+    for (const orientation of [0, 1, 2, 3]) {
+      const [m, n, k] = shape;
+      const trans = [orientation & 1, orientation >> 1] as const;
+      const before = orientation === 2 ? null : randomValues(m * n, 3);
+      const operands = [randomValues(m * k, 1), randomValues(k * n, 2), before] as const;
+      const y = new Float32Array(m * n).fill(NaN);
+      native.product(operands[0], operands[1], before, y, m, n, k, ...trans);
+      assertClose(y, product(operands, shape, trans), `${shape.join()}, ${trans.join()}`);
+    }
+});
+
+test('no bit depends on the number of threads', () => {
+  const [m, n, k] = [150, 90, 700];
+  const [a, b] = [randomValues(m * k, 1), randomValues(k * n, 2)];
+  const products = kernels.map((native) => {
+    const y = new Float32Array(m * n);
+    native?.product(a, b, null, y, m, n, k, 0, 1);
+    return y;
+  });
+  for (const y of products) assert.equal(y, products[0]);
+});
+
+add('products of few rows', (native) => {
+  for (const shape of [
+    [1, 7, 50],
+    [3, 5, 16],
+    [4, 258, 260],
+    [1, 3, 5],
+  ] as const) {
+    const [m, n, k] = shape;
+    const operands = [randomValues(m * k, 1), randomValues(k * n, 2), randomValues(m * n, 3)] as const;
+    const y = new Float32Array(m * n).fill(NaN);
+    native.few_rows(...operands, y, m, n, k);
+    assertClose(y, product(operands, shape, [0, 1]), shape.join());
+  }
+});
+
+/** Softmax over positions of pages, by the definition. */
+function attend(
+  q: Float32Array,
+  pages: readonly (readonly [Float32Array, Float32Array])[],
+  s: { heads: number; kvHeads: number; width: number; pageSize: number; from: number; to: number },
+): Float64Array {
+  const { heads, kvHeads, width, pageSize, from, to } = s;
+  const y = new Float64Array(heads * width);
+  for (let head = 0; head < heads; head++) {
+    const row = (position: number, which: 0 | 1): Float32Array => {
+      const page = (pages[Math.floor(position / pageSize)] as readonly [Float32Array, Float32Array])[which];
+      const at = Math.floor(head / (heads / kvHeads)) * pageSize + (position % pageSize);
+      return page.subarray(at * width, (at + 1) * width);
+    };
+    const own = q.subarray(head * width, (head + 1) * width);
+    const scores = Array.from({ length: to - from }, (_, i) =>
+      row(from + i, 0).reduce((sum, x, j) => sum + x * (own[j] as number), 0),
+    );
+    const peak = Math.max(...scores);
+    const weights = scores.map((x) => Math.exp(x - peak));
+    const total = weights.reduce((a, b) => a + b);
+    for (const [i, w] of weights.entries()) {
+      const values = row(from + i, 1);
+      for (let j = 0; j < width; j++)
+        y[head * width + j] = (y[head * width + j] as number) + (w / total) * (values[j] as number);
+    }
+  }
+  return y;
+}
+
+add('attention of one query to pages', (native) => {
+  for (const [heads, kvHeads, width, pageSize, from, to] of [
+    [4, 2, 64, 1024, 0, 2500],
+    [6, 2, 24, 700, 0, 1401],
+    [2, 2, 128, 512, 0, 513],
+    [4, 1, 32, 256, 100, 300],
+    [1, 1, 7, 16, 3, 4],
+  ] as const) {
+    const pages = Array.from({ length: Math.ceil(to / pageSize) }, (_, i) => {
+      const values = (seed: number) => randomValues(kvHeads * pageSize * width, seed);
+      return [values(2 * i + 1), values(2 * i + 2)] as const;
+    });
+    const q = randomValues(heads * width, 99);
+    const addresses = ([0, 1] as const).map((which) =>
+      BigUint64Array.from(pages, (page) => native.address(page[which])),
+    ) as [BigUint64Array, BigUint64Array];
+    const y = new Float32Array(heads * width).fill(NaN);
+    native.paged_attention(q, ...addresses, y, 1, heads, kvHeads, width, pageSize, from, to, 1);
+    assertClose(y, attend(q, pages, { heads, kvHeads, width, pageSize, from, to }), `to ${to}`);
+  }
+});
+
+test.run();
