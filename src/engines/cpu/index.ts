@@ -26,19 +26,19 @@ const started = new Map<string, Engine>();
 /**
  * Starts the engine and makes it tfjs' current backend. Where ONNX Runtime has no binary for this platform, the
  * same backend runs on tfjs' plain kernels, and reports it on stderr.
- * @param native whether to use the kernels in C, where they were compiled
- * @throws UsageError for a storage type other than float32, or a number of threads below 1
+ * @param native whether to use the kernels in C: with `YOCO_NATIVE=on`
+ * @throws UsageError for a storage type other than float32, a number of threads below 1, or kernels in C that were not compiled
  */
 export async function startCpu(
   options: EngineOptions = {},
-  { native = process.env.YOCO_NATIVE !== 'off' } = {},
+  { native = process.env.YOCO_NATIVE === 'on' } = {},
 ): Promise<Engine> {
   const threads = options.threads ?? availableParallelism();
   if (!Number.isInteger(threads) || threads < 1)
     throw new UsageError(`The number of threads must be a whole number from 1, not ${threads}`);
   if ((options.storage ?? 'float32') !== 'float32')
     throw new UsageError(`The cpu engine stores float32 only, not ${options.storage ?? ''}`);
-  const name = `yoco-cpu-${threads}${native ? '' : '-onnx'}`;
+  const name = `yoco-cpu-${threads}${native ? '-native' : ''}`;
   const engine = started.get(name) ?? createEngine(name, threads, native);
   started.set(name, engine);
   Object.assign(limits, LIMITS);
@@ -50,6 +50,10 @@ export async function startCpu(
 function createEngine(name: string, threads: number, wantsNative: boolean): Engine {
   const pool = new BufferPool();
   const native = wantsNative ? loadNative(threads) : null;
+  if (wantsNative && native === null)
+    throw new UsageError(
+      'YOCO_NATIVE=on: there are no kernels in C for this processor and these sources; with a C compiler `node runtime/install.js` makes them',
+    );
   const runtime = loadRuntime(threads, native === null);
   const backend = new CpuBackend(pool, runtime, threads, runtime ? native : null);
   registerKernels(name, runtime !== undefined);

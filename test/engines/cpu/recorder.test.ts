@@ -50,7 +50,7 @@ for (const name of [...RECORDED, ...COMPUTED]) {
   if (loadNative(1) === null) skipBecause('no C compiler when the package was installed', test, name);
   else
     test(name, async () => {
-      const engine = await startCpu({ threads: 2 });
+      const engine = await startCpu({ threads: 2 }, { native: true });
       const before = engine.memory().liveBytes;
       const found = decodeAll(name, true);
       assert.is(engine.memory().liveBytes, before, 'memory that is kept');

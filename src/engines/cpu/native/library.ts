@@ -1,5 +1,5 @@
 /**
- * The engine's own kernels in C (`sources/`), which `runtime/native.js` compiles when the package is installed. Where they are missing, ONNX
+ * The engine's own kernels in C (`sources/`), which `runtime/native.js` compiles when the package is installed. Without `YOCO_NATIVE=on`, ONNX
  * Runtime computes what they would.
  */
 import { createHash } from 'node:crypto';
