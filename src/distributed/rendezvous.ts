@@ -102,11 +102,15 @@ function serve(
 }
 
 async function ask(rank: number, { greeting, address, deadline }: Meeting): Promise<Uint8Array> {
+  // The last attempt may only have had no time: an answer of nothing says more.
+  let answered: string | null = null;
   for (;;) {
     const { bytes, reason } = await attempt(`${greeting} ${rank}\n`, address, deadline - Date.now());
     if (bytes !== null && bytes.length > 0) return bytes;
+    if (bytes !== null) answered = reason;
     if (Date.now() >= deadline) {
-      throw new RunError(`rank ${rank} cannot reach rank 0 at ${address.host}:${address.port}: ${reason}`);
+      const why = answered ?? reason;
+      throw new RunError(`rank ${rank} cannot reach rank 0 at ${address.host}:${address.port}: ${why}`);
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
   }
