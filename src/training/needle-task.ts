@@ -65,8 +65,8 @@ export class NeedleTask extends MadeUpTask {
     const kind = part === 'train' ? 'batch' : part;
     const random = new Random(`${this.options.seed}/needle/${kind}/${index}`);
     const { batch, length, minNeedles, maxNeedles, answersOnly } = stage;
-    const { officialShare, maxDigits, maxDistractors, confusableShare } = stage;
-    const wording = { officialShare, maxDigits, maxDistractors, confusableShare };
+    const { officialShare, maxDigits, maxDistractors, confusableShare, looseShare } = stage;
+    const wording = { officialShare, maxDigits, maxDistractors, confusableShare, looseShare };
     const texts = Array.from({ length: batch }, () => {
       const needles = minNeedles + random.below(maxNeedles - minNeedles + 1);
       return needleText(

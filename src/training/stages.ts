@@ -39,6 +39,8 @@ export interface RecipeStage extends TextStage, Partial<StageSchedule> {
   readonly maxDistractors: number;
   /** Share of the other sequences in which these are all like one needle, in the same words, and are asked for first. */
   readonly confusableShare: number;
+  /** Share of lines drawn word by word, among those not in the official words, in the other sequences. */
+  readonly looseShare: number;
   /** How much there is to recall in a sequence, drawn uniformly from minItems to maxItems. */
   readonly minItems: number;
   readonly maxItems: number;
@@ -66,7 +68,13 @@ const OPTIONAL_FIELDS = ['documents', 'longDocuments', 'ropeTheta'] as const;
 export type TaskKind = 'text' | 'needle' | 'recall';
 
 /** How needles are worded. */
-const WORDING_FIELDS = ['officialShare', 'maxDigits', 'maxDistractors', 'confusableShare'] as const;
+const WORDING_FIELDS = [
+  'officialShare',
+  'maxDigits',
+  'maxDistractors',
+  'confusableShare',
+  'looseShare',
+] as const;
 
 const OWN_FIELDS: Readonly<Record<TaskKind, readonly (keyof RecipeStage)[]>> = {
   text: [],
@@ -174,14 +182,16 @@ function readWording(fields: FieldReader): Pick<NeedleFields, (typeof WORDING_FI
     maxDigits: fields.positiveInteger('maxDigits', MAX_DIGITS),
     maxDistractors: fields.count('maxDistractors', MAX_DISTRACTORS),
     confusableShare: fields.share('confusableShare', 0),
+    looseShare: fields.share('looseShare', 0),
   };
-  const { maxDigits, maxDistractors, confusableShare } = others;
+  const { maxDigits, maxDistractors, confusableShare, looseShare } = others;
   if (maxDigits > MOST_DIGITS)
     throw new UsageError(`maxDigits (${maxDigits}) must not exceed ${MOST_DIGITS}`);
   const idle =
     (maxDigits !== MAX_DIGITS && 'maxDigits') ||
     (maxDistractors !== MAX_DISTRACTORS && 'maxDistractors') ||
-    (confusableShare > 0 && 'confusableShare');
+    (confusableShare > 0 && 'confusableShare') ||
+    (looseShare > 0 && 'looseShare');
   if (officialShare === 1 && idle)
     throw new UsageError(
       `${idle} concerns needles in other than the official words: set officialShare below 1`,

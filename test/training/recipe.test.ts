@@ -107,6 +107,10 @@ test('what cannot be meant is refused by name', () => {
       /confusableShare concerns needles in other than the official words/,
     ],
     [
+      { task: 'needle', stages: [{ looseShare: 0.5 }] },
+      /looseShare concerns needles in other than the official words/,
+    ],
+    [
       { task: 'needle', stages: [{ officialShare: 0.5, maxDistractors: 0, confusableShare: 0.5 }] },
       /confusableShare needs distractors/,
     ],

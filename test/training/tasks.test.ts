@@ -159,7 +159,7 @@ test('needle texts ask for what they hide', () => {
   for (let seed = 0; seed < 200; seed++) {
     const needles = 1 + (seed % 12);
     const length = 385 + 16 * seed;
-    const wording = { officialShare: 1, maxDigits: 8, maxDistractors: 3, confusableShare: 0 };
+    const wording = { officialShare: 1, maxDigits: 8, maxDistractors: 3, confusableShare: 0, looseShare: 0 };
     const options = { tokens: length, needles, ...wording };
     const { ids, answers } = needleText(options, haystack, tokenizer, new Random(seed));
     assert.is(ids.length, length);
@@ -189,7 +189,7 @@ test('needle texts ask for what they hide', () => {
 
 test('varied needle texts ask for what they hide, in sequences of 768 bytes too', () => {
   const haystack = Haystack.fromCorpus(corpus, tokenizer);
-  const wording = { officialShare: 0, maxDigits: 18, maxDistractors: 3, confusableShare: 0.5 };
+  const wording = { officialShare: 0, maxDigits: 18, maxDistractors: 3, confusableShare: 0.5, looseShare: 0 };
   for (let seed = 0; seed < 100; seed++) {
     const length = 769 + 40 * seed;
     const options = { tokens: length, needles: 1 + (seed % 6), ...wording };
@@ -208,7 +208,7 @@ test('varied needle texts ask for what they hide, in sequences of 768 bytes too'
 
 test('facts that are like one another are asked for first', () => {
   const haystack = Haystack.fromCorpus(corpus, tokenizer);
-  const wording = { officialShare: 0, maxDigits: 8, maxDistractors: 4, confusableShare: 1 };
+  const wording = { officialShare: 0, maxDigits: 8, maxDistractors: 4, confusableShare: 1, looseShare: 0 };
   for (let seed = 0; seed < 50; seed++) {
     const { ids, answers } = needleText(
       { tokens: 8000, needles: 6, ...wording },

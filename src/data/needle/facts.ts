@@ -5,6 +5,7 @@ import { CITIES, drawNumber, needleLine, questionLine } from './templates.js';
 import {
   ENDINGS,
   FIRST_ADJECTIVES,
+  LOOSE_WORDS,
   NAME_FIRST,
   NAME_PREFIXES,
   NAME_SUFFIXES,
@@ -27,6 +28,8 @@ export interface FactOptions {
   readonly maxDistractors: number;
   /** Share of the other texts in which all added facts are like one and the same, in the same words. */
   readonly confusableShare: number;
+  /** Share of lines that are drawn word by word around name, attribute and number, among those not in the official words. */
+  readonly looseShare: number;
 }
 
 export interface Fact {
@@ -70,19 +73,19 @@ const keyOf = ({ city, second, noun }: Topic): string => `${second} ${noun} of $
 const chance = (share: number, random: Random): boolean => random.uniform() < share;
 
 function variedFacts(count: number, options: FactOptions, random: Random): Fact[] {
-  const { maxDigits, confusableShare } = options;
+  const { confusableShare } = options;
   const topics = new Topics();
   while (topics.all.length < count) topics.add(drawTopic(random));
   const distractors = random.below(options.maxDistractors + 1);
   // A share of 0 draws nothing, so that a recipe without it keeps its texts.
   if (confusableShare > 0 && chance(confusableShare, random)) {
-    return random.shuffle(confusableFacts(topics, distractors, maxDigits, random));
+    return random.shuffle(confusableFacts(topics, distractors, options, random));
   }
   for (let done = 0; done < distractors; done++) {
     const topic = random.pick(topics.all);
     topics.add(random.pick(LIKENESSES)(topic, random));
   }
-  return random.shuffle([...topics.all]).map((topic) => worded(topic, maxDigits, random));
+  return random.shuffle([...topics.all]).map((topic) => worded(topic, options, random));
 }
 
 /** Topics that can be told apart. */
@@ -99,17 +102,17 @@ class Topics {
 }
 
 /** The facts of `topics` and more that differ from the first in one way; it and these have the same words. */
-function confusableFacts(topics: Topics, distractors: number, maxDigits: number, random: Random): Fact[] {
+function confusableFacts(topics: Topics, distractors: number, options: FactOptions, random: Random): Fact[] {
   const [first, ...others] = topics.all as [Topic, ...Topic[]];
   const likeness = random.pick(CONFUSIONS);
   for (let done = 0; done < distractors; done++) topics.add(likeness(first, random));
-  const words = drawWords(random);
+  const words = drawWords(options, random);
   return [
     ...[first, ...topics.all.slice(1 + others.length)].map((topic) => ({
-      ...worded(topic, maxDigits, random, words),
+      ...worded(topic, options, random, words),
       isConfusable: true,
     })),
-    ...others.map((topic) => worded(topic, maxDigits, random)),
+    ...others.map((topic) => worded(topic, options, random)),
   ];
 }
 
@@ -153,19 +156,19 @@ interface Words {
   readonly line: string;
 }
 
-function drawWords(random: Random): Words {
+function drawWords({ looseShare }: FactOptions, random: Random): Words {
   return {
     question: chance(0.6, random) ? OFFICIAL_QUESTION : random.pick(QUESTIONS),
-    line: drawLine(random),
+    line: drawLine(looseShare, random),
   };
 }
 
 /** @param words absent: drawn */
-function worded(topic: Topic, maxDigits: number, random: Random, words?: Words): Fact {
+function worded(topic: Topic, options: FactOptions, random: Random, words?: Words): Fact {
   const number = chance(0.3, random)
     ? String(drawNumber('standard', random))
-    : drawDigits(1 + random.below(maxDigits), random);
-  const { question, line } = words ?? drawWords(random);
+    : drawDigits(1 + random.below(options.maxDigits), random);
+  const { question, line } = words ?? drawWords(options, random);
   const filled = fill(line, topic, number);
   return {
     line: filled.charAt(0).toUpperCase() + filled.slice(1),
@@ -181,11 +184,30 @@ export function drawDigits(count: number, random: Random): string {
   return [String(1 + random.below(9)), ...rest].join('');
 }
 
-function drawLine(random: Random): string {
+function drawLine(looseShare: number, random: Random): string {
   if (chance(0.35, random)) return random.pick(OFFICIAL_LINES);
+  // As above: a share of 0 draws nothing.
+  if (looseShare > 0 && chance(looseShare, random)) return looseLine(random);
   const wording = random.pick(chance(0.6, random) ? NAME_FIRST : NUMBER_FIRST);
   const opening = chance(0.4, random) ? `${random.pick(OPENINGS)} ` : '';
   return `${opening}${wording}${random.pick(ENDINGS)}`;
+}
+
+const LONGEST_GAP = 6;
+
+/**
+ * Name, attribute and number in any order, and before, between and after them words that say nothing, every third of them
+ * made up: what is left to learn is that they stand in one line.
+ */
+function looseLine(random: Random): string {
+  const gap = (): string[] =>
+    Array.from({ length: random.below(LONGEST_GAP + 1) }, () => {
+      const word = random.below(3) === 0 ? inventedName(random).toLowerCase() : random.pick(LOOSE_WORDS);
+      return random.below(10) === 0 ? `${word}${random.pick([',', ':', ';'])}` : word;
+    });
+  const parts = random.shuffle(['{city}', '{number}', chance(0.5, random) ? '{long}' : '{short}']);
+  const words = [...parts.flatMap((part) => [...gap(), part]), ...gap()];
+  return `${words.join(' ')}${random.pick(ENDINGS)}`;
 }
 
 function fill(wording: string, { city, first, second, noun }: Topic, number: string): string {

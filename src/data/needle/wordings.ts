@@ -109,3 +109,22 @@ export const NAME_PREFIXES: readonly string[] =
 export const NAME_SUFFIXES: readonly string[] = 'Heights,Bay,Hills,Falls,Park,Springs,Beach,Gardens'.split(
   ',',
 );
+
+/** Words for lines that are drawn word by word. None occurs in a held-out line, and none stands in a name. */
+export const LOOSE_WORDS: readonly string[] = (
+  'about,across,afternoon,again,against,all,almost,along,already,also,although,and,another,answer,any,around,' +
+  'asks,author,autumn,away,back,become,before,behind,believe,beneath,beside,better,between,beyond,big,bird,book,both,bridge,' +
+  'bring,brother,brown,built,but,called,came,can,captain,carefully,child,church,clear,cold,could,country,cut,dark,daughter,day,' +
+  'did,does,done,door,down,during,each,early,earth,eat,either,else,engineers,enough,even,evening,ever,every,everyone,face,' +
+  'family,far,farmers,father,feel,few,field,find,fire,flows,follow,food,friend,from,full,gave,girl,go,good,grass,green,ground,grow,' +
+  'had,half,hand,hard,have,he,head,heart,her,here,high,hill,him,history,hold,home,hope,horse,hour,house,how,if,inside,into,' +
+  'island,journey,just,keep,kind,king,land,large,late,later,laugh,leave,left,letter,light,like,line,lives,look,love,many,' +
+  'map,market,may,men,merchants,milk,mind,moon,more,morning,mother,much,music,near,need,never,night,no,nothing,now,off,often,once,' +
+  'only,open,or,other,our,out,over,own,page,perhaps,picture,place,plain,play,poets,present,promised,quick,quite,rain,rather,read,' +
+  'ready,remains,rest,right,rise,river,road,round,run,said,sailors,same,saw,school,sea,see,seems,sent,seven,shall,she,ship,' +
+  'shore,short,show,side,since,sing,sister,sit,sky,slowly,small,so,soldier,some,song,soon,stand,star,still,stone,story,street,' +
+  'strong,such,sun,sure,take,talk,teacher,ten,than,their,them,then,there,these,thing,think,though,three,through,till,time,today,' +
+  'together,toward,tree,trust,turn,two,under,until,up,upon,us,very,voice,wait,walk,wall,war,warm,was,watch,water,we,week,well,' +
+  'went,were,where,while,white,who,whole,why,wife,wind,window,without,women,wonder,wood,word,work,world,would,write,yes,yet,' +
+  'you,young,your'
+).split(',');

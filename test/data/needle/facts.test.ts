@@ -8,7 +8,13 @@ import { Random } from '../../../src/random.js';
 
 const test = suite('data/needle/facts');
 
-const options: FactOptions = { officialShare: 0, maxDigits: 8, maxDistractors: 4, confusableShare: 0 };
+const options: FactOptions = {
+  officialShare: 0,
+  maxDigits: 8,
+  maxDistractors: 4,
+  confusableShare: 0,
+  looseShare: 0,
+};
 const drawn = (seed: number, changes: Partial<FactOptions> = {}) =>
   drawFacts(6, { ...options, ...changes }, new Random(seed));
 
@@ -52,6 +58,39 @@ test('training shares no four words in a row with a held-out line', () => {
     assert.ok(line.includes('{city}') && line.includes('{number}'));
     for (const run of fourWords(line)) assert.not.ok(trained.has(run), `'${run}' of '${line}'`);
   }
+});
+
+test('words of loose lines occur in no held-out line, and are no part of a name or an attribute', () => {
+  const { LOOSE_WORDS, FIRST_ADJECTIVES, SECOND_ADJECTIVES, NOUNS, NAME_PREFIXES, NAME_SUFFIXES } = wordings;
+  const taken = new Set(
+    [
+      ...HELD_OUT.lines('Paris', 7).flatMap((line) => line.match(/\w+/g) ?? []),
+      ...[HELD_OUT.names, HELD_OUT.attributes, FIRST_ADJECTIVES, SECOND_ADJECTIVES, NOUNS].flat(),
+      ...[NAME_PREFIXES, NAME_SUFFIXES].flat(),
+    ].map((word) => word.toLowerCase()),
+  );
+  assert.equal(
+    LOOSE_WORDS.filter((word) => taken.has(word)),
+    [],
+  );
+  assert.is(new Set(LOOSE_WORDS).size, LOOSE_WORDS.length);
+});
+
+test('loose lines have the parts of a fact in any order among other words', () => {
+  const orders = new Set<string>();
+  let loose = 0;
+  for (let seed = 0; seed < 60; seed++) {
+    for (const { line, number } of drawn(seed, { looseShare: 1, maxDistractors: 0 })) {
+      if (/^The [a-z]+ [a-z]+ [A-Z].* [a-z]+ is:? \d+/.test(line)) continue;
+      loose += 1;
+      const attribute = line.toLowerCase().search(/magic number/);
+      if (attribute < 0) continue;
+      orders.add(String(line.indexOf(number) < attribute));
+      assert.not.match(line, /[{}\n]|undefined/);
+    }
+  }
+  assert.ok(loose > 180 && loose < 290, String(loose));
+  assert.is(orders.size, 2);
 });
 
 test('training has no name prefix and no attribute of the evaluation', () => {
