@@ -11,7 +11,7 @@ import {
   tokenCountFlag,
 } from '../cli/flags.js';
 import { cellName } from '../cli/cell-name.js';
-import { parseBatch } from '../cli/sizes.js';
+import { parseBatch, parseByteCount } from '../cli/sizes.js';
 import { modelSelection } from '../cli/model-selection.js';
 import type { Schema } from '../library/basics.js';
 import type { BatchChange } from '../library/profiling.js';
@@ -24,7 +24,7 @@ type Phase = (typeof PHASES)[number];
 /** Flags that one phase understands and the other does not. */
 const FLAGS_OF_PHASE: Readonly<Record<Phase, readonly string[]>> = {
   decode: ['tokens', 'fill-cache', 'context-parallel'],
-  'end-to-end': ['generate', 'batch', 'repetitions', 'sample-chunks', 'sample-steps'],
+  'end-to-end': ['generate', 'batch', 'memory', 'repetitions', 'sample-chunks', 'sample-steps'],
 };
 
 /** `1`, `1,8`, `auto` or `1,auto`. */
@@ -71,6 +71,12 @@ export default class ProfileThroughput extends BaseCommand {
       helpValue: '1,auto',
       parse: (text) => Promise.resolve(parseBatches(text)),
     })(),
+    memory: Flags.custom<number>({
+      description:
+        'end-to-end: what --batch auto may fill, weights included, such as 80GB for another card (default: what is free)',
+      helpValue: 'BYTES',
+      parse: (text) => Promise.resolve(parseByteCount(text)),
+    })(),
     repetitions: Flags.integer({ description: 'end-to-end: runs that are counted (default: 1)', min: 1 }),
     'sample-chunks': Flags.integer({
       description: 'end-to-end: time only so many chunks of the prefill, and interpolate the others',
@@ -98,6 +104,9 @@ export default class ProfileThroughput extends BaseCommand {
     const { flags, metadata } = await this.parse(ProfileThroughput);
     const given = Object.keys(flags).filter((name) => metadata.flags[name]?.setFromDefault !== true);
     requireFlagsOf(flags.phase, given);
+    if (flags.memory !== undefined && !flags.batch?.includes('auto')) {
+      throw new UsageError('--memory is for --batch auto: leave it out, or give --batch auto');
+    }
     this.phase = flags.phase;
     await (flags.phase === 'decode' ? this.decode(flags) : this.endToEnd(flags));
   }
@@ -129,6 +138,7 @@ export default class ProfileThroughput extends BaseCommand {
           ...common,
           onProgress,
           batches: flags.batch,
+          memoryBytes: flags.memory,
           generate: flags.generate,
           repetitions: flags.repetitions,
           sampleChunks: flags['sample-chunks'],

@@ -1,7 +1,7 @@
 /** Throughput of prefill and generation together, for several models, at one sequence or as many as fit in memory. */
 import type { Engine } from '../engines/engine.js';
-import { UsageError } from '../errors.js';
-import { formatTokenCount } from '../results/display.js';
+import { OutOfMemoryError, RunError, UsageError } from '../errors.js';
+import { formatBytes, formatTokenCount } from '../results/display.js';
 import { rowOf } from '../results/typed.js';
 import { runCell } from '../sweep/cell.js';
 import { ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
@@ -33,6 +33,8 @@ export interface ProfileEndToEndOptions {
   readonly engine: Engine;
   /** Sequences side by side; `auto` takes the most that fit in memory, 256 at most. Default 1. */
   readonly batches?: readonly (number | 'auto')[];
+  /** Bytes of the device that `auto` plans for, weights included; default: what is free on this one. */
+  readonly memoryBytes?: number;
   /** Tokens generated of each context; default 1,024 as in the paper, or half of a context below 2,048. */
   readonly generate?: number;
   /** Steps decoded before anything is timed; default 4. */
@@ -71,7 +73,10 @@ export async function profileEndToEnd(
   const samples = { chunks: sampleChunks ?? null, steps: sampleSteps ?? null };
   const { table, writer } = openTable<EndToEndKey, EndToEndFigures>({
     schema: END_TO_END_SCHEMA,
-    settings: { generate: options.generate ?? null, warmup: warmUp, repetitions, samples },
+    settings: {
+      ...{ generate: options.generate ?? null, warmup: warmUp, repetitions, samples },
+      ...(options.memoryBytes === undefined ? {} : { memory: options.memoryBytes }),
+    },
     ...{ parts, engine, seed, output },
   });
   try {
@@ -114,22 +119,36 @@ function tokensToGenerate(context: number, asked: number | undefined): number {
 /** Measures the batch that was asked for, or the largest that fits. */
 async function measureBatch(
   { choice, model: { config } }: OpenModel,
-  { engine, onBatch, sampleChunks }: ProfileEndToEndOptions,
+  { engine, onBatch, sampleChunks, memoryBytes = Infinity }: ProfileEndToEndOptions,
   { context, asked }: { context: number; asked: number | undefined },
   measure: (sequences: number) => Promise<EndToEndFigures>,
 ): Promise<EndToEndFigures> {
   const elementBytes = ELEMENT_BYTES[engine.storage];
   const isForked = sampleChunks !== undefined;
-  const planned = asked ?? largestBatch(config, context, elementBytes, engine.availableBytes(), isForked);
+  const room = Math.min(engine.availableBytes(), memoryBytes - engine.memory().liveBytes);
+  const planned = asked ?? largestBatch(config, context, elementBytes, room, isForked);
   const name = `context ${formatTokenCount(context)} of ${modelLabel(choice)}`;
   const what = planned === 1 ? name : `${name} for ${planned} sequences`;
-  requireMemory(engine, bytesOfBatch(config, context, planned, elementBytes, isForked), what);
+  const needed = bytesOfBatch(config, context, planned, elementBytes, isForked);
+  requireMemory(engine, needed, what);
   if (asked !== undefined) return measure(asked);
+  if (needed > room) {
+    throw new RunError(
+      `${what} needs ${formatBytes(needed)} beside the weights, of ${formatBytes(memoryBytes)}`,
+    );
+  }
   const tell = (batch: number, tooMany: number | null): void => {
     onBatch?.({ choice, context, batch, tooMany });
   };
   tell(planned, null);
-  const attempt = (sequences: number): Promise<EndToEndFigures> => runCell(engine, () => measure(sequences));
+  const attempt = (sequences: number): Promise<EndToEndFigures> =>
+    runCell(engine, async () => {
+      const figures = await measure(sequences);
+      const { peakBytes } = engine.memory();
+      if (peakBytes > memoryBytes)
+        throw new OutOfMemoryError(`${sequences} sequences took ${peakBytes} bytes`);
+      return figures;
+    });
   const { result } = await withinMemory(planned, attempt, (tooMany, next) => {
     tell(next, tooMany);
   });

@@ -95,6 +95,7 @@ test('end to end: generated tokens over the whole time, at every batch; samples 
 test('flags of the other phase are refused with the phase they are for', async () => {
   const cases: [string[], RegExp][] = [
     [['--batch', 'auto'], /^yoco: --batch is for --phase end-to-end/],
+    [['--phase', 'end-to-end', '--memory', '80GB'], /^yoco: --memory is for --batch auto/],
     [['--generate', '8'], /^yoco: --generate is for --phase end-to-end/],
     [['--phase', 'end-to-end', '--tokens', '8'], /^yoco: --tokens is for --phase decode/],
     [['--phase', 'end-to-end', '--fill-cache'], /^yoco: --fill-cache is for --phase decode/],

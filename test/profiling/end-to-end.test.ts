@@ -132,6 +132,41 @@ test('auto takes what fits by formula and says so; a fixed batch that does not f
   assert.is(derived[0]?.schema.name, 'profile-throughput-end-to-end-ratio');
 });
 
+test('auto plans for a device of a given size, and takes fewer where tensors grew beyond it', async () => {
+  const memory = { liveBytes: 100, reservedBytes: 0, peakBytes: 0 };
+  const memoryBytes = 100 + bytesOfBatch(CONFIG, 64, 3, 4) / 0.9 + 1;
+  const told: BatchChange[] = [];
+  const plan = { models: [choice], contexts: [64], warmUp: 0, generate: 2, batches: ['auto'] as const };
+  const measured = (peaks: number[]) =>
+    profileEndToEnd({
+      ...{ ...plan, memoryBytes },
+      engine: {
+        ...stubEngine,
+        availableBytes: () => 1e12,
+        memory: () => memory,
+        synchronize: () => Promise.resolve(),
+        resetPeak: () => {
+          memory.peakBytes = peaks.shift() ?? 0;
+        },
+      },
+      onBatch: (change) => told.push(change),
+    });
+  const fitting = await measured([]);
+  assert.is(fitting.cells[0]?.sequences, 3);
+  const grown = await measured([memoryBytes + 1, memoryBytes]);
+  assert.is(grown.cells[0]?.sequences, 2);
+  assert.equal(
+    told.map(({ batch, tooMany }) => [batch, tooMany]),
+    [
+      [3, null],
+      [3, null],
+      [2, 3],
+    ],
+  );
+  const refused = await profileEndToEnd({ ...plan, engine: stubEngine, memoryBytes: 100 });
+  assert.match(refused.cells[0]?.error ?? 'none', /needs .* beside the weights, of 100 B$/);
+});
+
 test('half of a short context is generated; one without room for a prompt is refused', async () => {
   const plan = { models: [choice], engine: stubEngine, warmUp: 0 };
   const { cells } = await profileEndToEnd({ ...plan, contexts: [9] });
