@@ -18,13 +18,25 @@ export function at(x: Array64, ...indices: number[]): number {
   return x.data[offset(x, indices)] as number;
 }
 
-function offset(x: Array64, indices: readonly number[]): number {
-  return indices.reduce((position, index, axis) => {
-    const extent = x.shape[axis] as number;
-    if (index < 0 || index >= extent) throw new RangeError(`index ${index} of axis ${axis} (${extent})`);
-    return position * extent + index;
-  }, 0);
+function offset({ shape }: Array64, indices: readonly number[]): number {
+  let position = 0;
+  for (let axis = 0; axis < indices.length; axis++) {
+    const [index, extent] = [indices[axis] as number, shape[axis] as number];
+    if (!(index >= 0 && index < extent)) throw new RangeError(`index ${index} of axis ${axis} (${extent})`);
+    position = position * extent + index;
+  }
+  return position;
 }
+
+/** What lies below the given indices of the first axes, in place: its bounds are checked once and not for every element. */
+function block(x: Array64, ...indices: number[]): Float64Array {
+  const length = size(x.shape.slice(indices.length));
+  const start = offset(x, indices) * length;
+  return x.data.subarray(start, start + length);
+}
+
+const dot = (a: Float64Array, b: Float64Array): number =>
+  sumOver(a.length, (i) => (a[i] as number) * (b[i] as number));
 
 /** An array whose elements are computed from their indices. */
 export function build(shape: readonly number[], value: (...indices: number[]) => number): Array64 {
@@ -134,17 +146,17 @@ export function attention(
         const kv = Math.floor(h / (heads / kvHeads));
         const own = position(b, t);
         const seen = Array.from({ length: own + 1 }, (_, j) => j).filter((j) => j > own - window);
-        const scores = seen.map((j) => scale * sumOver(width, (d) => at(q, b, t, h, d) * at(k, b, j, kv, d)));
+        const query = block(q, b, t, h);
+        const scores = seen.map((j) => scale * dot(query, block(k, b, j, kv)));
         const peak = Math.max(...scores);
         const weights = scores.map((score) => Math.exp(score - peak));
         const total = weights.reduce((sum, weight) => sum + weight, 0);
-        for (let d = 0; d < width; d++) {
-          const weighted = sumOver(
-            seen.length,
-            (i) => (weights[i] as number) * at(v, b, seen[i] as number, kv, d),
-          );
-          result.data[offset(result, [b, t, h, d])] = weighted / total;
+        const out = block(result, b, t, h);
+        for (const [i, j] of seen.entries()) {
+          const [weight, value] = [weights[i] as number, block(v, b, j, kv)];
+          for (let d = 0; d < width; d++) out[d] = (out[d] as number) + weight * (value[d] as number);
         }
+        for (let d = 0; d < width; d++) out[d] = (out[d] as number) / total;
       }
     }
   }
@@ -197,13 +209,15 @@ export function retention(
       const group = Math.floor(h / (heads / groups));
       for (let t = 0; t < time; t++) {
         const fade = Math.exp(at(decay, b, t, h));
+        const [query, key] = [block(q, b, t, group), block(k, b, t, group)];
+        const [value, out] = [block(v, b, t, h), block(output, b, t, h)];
         for (let i = 0; i < keyWidth; i++) {
+          const row = block(state, b, h, i);
           for (let j = 0; j < valueWidth; j++) {
-            const update = keyWidth ** -0.5 * at(k, b, t, group, i) * at(v, b, t, h, j);
-            const next = fade * at(state, b, h, i, j) + update;
-            state.data[offset(state, [b, h, i, j])] = next;
-            const out = offset(output, [b, t, h, j]);
-            output.data[out] = (output.data[out] as number) + at(q, b, t, group, i) * next;
+            const update = keyWidth ** -0.5 * (key[i] as number) * (value[j] as number);
+            const next = fade * (row[j] as number) + update;
+            row[j] = next;
+            out[j] = (out[j] as number) + (query[i] as number) * next;
           }
         }
       }
@@ -250,17 +264,21 @@ export function deltaRule(
     for (let h = 0; h < heads; h++)
       for (let t = 0; t < time; t++) {
         const fade = Math.exp(at(decay, b, t, h));
-        const key = (i: number): number => keyScale * at(k, b, t, h, i);
+        const query = block(q, b, t, h);
+        const key = block(k, b, t, h).map((x) => keyScale * x);
+        const [value, out] = [block(v, b, t, h), block(output, b, t, h)];
+        const memory = block(state, b, h);
         for (let j = 0; j < valueWidth; j++) {
-          const known = sumOver(keyWidth, (i) => key(i) * fade * at(state, b, h, i, j));
-          const change = at(beta, b, t, h) * (at(v, b, t, h, j) - known);
-          let out = 0;
+          const known = sumOver(
+            keyWidth,
+            (i) => (key[i] as number) * fade * (memory[i * valueWidth + j] as number),
+          );
+          const change = at(beta, b, t, h) * ((value[j] as number) - known);
           for (let i = 0; i < keyWidth; i++) {
-            const next = fade * at(state, b, h, i, j) + key(i) * change;
-            state.data[offset(state, [b, h, i, j])] = next;
-            out += queryScale * at(q, b, t, h, i) * next;
+            const next = fade * (memory[i * valueWidth + j] as number) + (key[i] as number) * change;
+            memory[i * valueWidth + j] = next;
+            out[j] = (out[j] as number) + queryScale * (query[i] as number) * next;
           }
-          output.data[offset(output, [b, t, h, j])] = out;
         }
       }
   return { output, state };

@@ -78,16 +78,18 @@ export class Inputs {
 
 /** Values by index, rounded to what bfloat16 represents, so that every storage starts from the same numbers. */
 export function floats(shape: readonly number[], value: (index: number) => number): Input {
-  const values = Float32Array.from({ length: tf.util.sizeFromShape([...shape]) }, (_, i) => value(i));
+  const values = new Float32Array(tf.util.sizeFromShape([...shape]));
   const bits = new Uint32Array(values.buffer);
-  values.forEach((x, i) => {
-    if (Number.isFinite(x)) bits[i] = ((bits[i] ?? 0) + 0x8000) & 0xffff0000;
-  });
+  for (let i = 0; i < values.length; i++) {
+    values[i] = value(i);
+    if (Number.isFinite(values[i])) bits[i] = ((bits[i] ?? 0) + 0x8000) & 0xffff0000;
+  }
   return { shape: [...shape], values, dtype: 'float32' };
 }
 
+/** A copy of the values: a kernel that works in place leaves the input as it is. */
 export function tensorOf({ values, shape, dtype }: Input): tf.Tensor {
-  return tf.tensor(values, shape, dtype);
+  return tf.tensor(values.slice(), shape, dtype);
 }
 
 /** Gradients of the weighted sum of what `compute` returns, with respect to its float inputs. */

@@ -46,13 +46,25 @@ const SEED = 17;
 /** Values below these count as zeros where each is held to its own magnitude: the storage has no normal numbers there. */
 const LEAST: Readonly<Record<StorageType, number>> = { float32: 1e-36, bfloat16: 1e-36, float16: 2e-7 };
 
-const inputsOf = ({ inputs }: KernelCase): Input[] => inputs(new Inputs(SEED));
+/** What `make` gives, made once for all that ask for the same key in a row: a case is run several times. */
+function keptFor<K, V>(make: (key: K) => V): (key: K) => V {
+  let kept: { readonly key: K; readonly value: V } | undefined;
+  return (key) => {
+    if (kept?.key !== key) kept = { key, value: make(key) };
+    return kept.value;
+  };
+}
+
+const inputsOf = keptFor(({ inputs }: KernelCase): readonly Input[] => inputs(new Inputs(SEED)));
+
+const weightsFor = keptFor((shapes: string): readonly Input[] => {
+  const make = new Inputs(SEED + 1);
+  return (JSON.parse(shapes) as number[][]).map((shape) => make.normal(shape));
+});
 
 /** Weights of all results in the objective whose gradients are compared. */
-function weightsOf(results: readonly Result[]): Input[] {
-  const make = new Inputs(SEED + 1);
-  return results.map(({ shape }) => make.normal(shape));
-}
+const weightsOf = (results: readonly Result[]): readonly Input[] =>
+  weightsFor(JSON.stringify(results.map(({ shape }) => shape)));
 
 function evaluate(compute: (inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly Input[]): Result[] {
   const tensors = tf.tidy(() => compute(inputs.map(tensorOf)));
