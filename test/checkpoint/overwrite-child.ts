@@ -1,6 +1,6 @@
 /**
  * Converts in its own process and kills it (SIGKILL) at the `crashAt`th change of the directory tree:
- * `node --import tsx overwrite-child.ts SOURCE DESTINATION CRASH_AT`.
+ * `overwrite-child.ts SOURCE DESTINATION CRASH_AT`.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

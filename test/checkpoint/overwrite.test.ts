@@ -17,6 +17,7 @@ import * as assert from 'uvu/assert';
 import { convertCheckpoint } from '../../src/checkpoint/convert.js';
 import { CHECKPOINT_FILES } from '../../src/checkpoint/checkpoint-files.js';
 import { recoverDirectory } from '../../src/files/staging.js';
+import { program } from '../cli/program.js';
 import { contents, makeCheckpoint, SMALL } from './checkpoints.js';
 import { rejects, scratchDirectory } from './scratch.js';
 
@@ -116,20 +117,13 @@ test('killed at any change of the directory, it leaves the old checkpoint or the
   await old('old');
   const [before, after] = [contents(at('old')), contents(at('source'))];
   writeFileSync(at('old/notes.txt'), 'mine');
-  const child = fileURLToPath(new URL('overwrite-child.ts', import.meta.url));
+  const words = await program(fileURLToPath(new URL('overwrite-child.ts', import.meta.url)));
   const states = new Set<string>();
   // A sample; `npm run robustness -- kill` takes every one.
   for (const crashAt of [9, 13, 15, 17, 19, 21, 23]) {
     rmSync(at('taken'), { recursive: true, force: true });
     cpSync(at('old'), at('taken'), { recursive: true });
-    const { signal } = spawnSync(process.execPath, [
-      '--import',
-      'tsx',
-      child,
-      at('source'),
-      at('taken'),
-      String(crashAt),
-    ]);
+    const { signal } = spawnSync(process.execPath, [...words, at('source'), at('taken'), String(crashAt)]);
     recoverDirectory(at('taken'), CHECKPOINT_FILES);
     const now = contents(at('taken'));
     const state = [before, after].findIndex((value) => JSON.stringify(value) === JSON.stringify(now));

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SOURCE } from '../cli/program.js';
+import { program } from '../cli/program.js';
 import { mpirun, mpiTest } from './mpirun.js';
 
 const test = suite('distributed: decoding');
@@ -10,7 +10,7 @@ const worker = fileURLToPath(new URL('decoding-worker.ts', import.meta.url));
 
 for (const size of [2, 3]) {
   mpiTest(test, `${size} ranks begin and end recordings together`, async () => {
-    const { code, stdout, stderr } = await mpirun(size, [...SOURCE, worker, 'cpu']);
+    const { code, stdout, stderr } = await mpirun(size, [...(await program(worker)), 'cpu']);
     assert.is(code, 0, stderr);
     assert.is(stdout.match(/recorded steps as computed/g)?.length, size);
   });

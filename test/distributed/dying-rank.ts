@@ -12,4 +12,4 @@ function watch(): void {
 }
 
 if (ranks !== null && ranks.rank === ranks.size - 1) watch();
-process.exitCode = await execute(argv, await loadConfig({ development: true }));
+process.exitCode = await execute(argv, await loadConfig({ development: import.meta.url.endsWith('.ts') }));

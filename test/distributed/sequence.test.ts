@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SOURCE, YOCO } from '../cli/program.js';
+import { program, YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { asRank, mpirun, mpiTest } from './mpirun.js';
 
@@ -24,7 +24,7 @@ const SIZES: readonly (readonly [size: number, names: readonly string[]])[] = [
 
 for (const [size, names] of SIZES) {
   mpiTest(test, `${size} ranks compute what one computes`, async () => {
-    const { code, stdout, stderr } = await mpirun(size, [...SOURCE, worker, 'plain', ...names]);
+    const { code, stdout, stderr } = await mpirun(size, [...(await program(worker)), 'plain', ...names]);
     assert.is(code, 0, stderr);
     assert.is(stdout.match(/: as one/g)?.length, size);
   });

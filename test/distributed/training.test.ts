@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SOURCE, YOCO } from '../cli/program.js';
+import { program, YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { asRank, mpirun, mpiTest } from './mpirun.js';
 
@@ -109,7 +109,8 @@ async function lockLeft(out: string): Promise<void> {
 mpiTest(test, 'a rank that dies ends the others, and leaves a run to resume', async () => {
   const dying = fileURLToPath(new URL('dying-rank.ts', import.meta.url));
   const snapshot = join(directory, 'killed', 'checkpoints', 'step-00000002');
-  const killed = await mpirun(2, [...SOURCE, dying, snapshot, ...command('killed', { steps: 8 })]);
+  const words = [...(await program(dying)), snapshot, ...command('killed', { steps: 8 })];
+  const killed = await mpirun(2, words);
   assert.is.not(killed.code, 0);
   assert.match(killed.stdout + killed.stderr, /rank 1 .*signal 9/s);
   await lockLeft('killed');

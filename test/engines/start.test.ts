@@ -5,9 +5,10 @@ import * as assert from 'uvu/assert';
 import { UsageError } from '../../src/errors.js';
 import { startEngine } from '../../src/engines/start.js';
 import * as tf from '../../src/tf.js';
+import { moduleUrl, SCRIPT } from '../cli/program.js';
 
-const engineFile = new URL('../../src/engines/cpu/index.ts', import.meta.url).href;
-const tfFile = new URL('../../src/tf.ts', import.meta.url).href;
+const engineFile = moduleUrl('engines/cpu/index');
+const tfFile = moduleUrl('tf');
 
 const test = suite('starting engines');
 
@@ -102,7 +103,7 @@ test('without a binary of ONNX Runtime cpu runs on plain tfjs, and says so', () 
     const x = tf.ones([100, 100]);
     const sum = tf.sum(tf.matMul(x, x)).dataSync()[0];
     process.stdout.write([engine.description, sum, engine.memory().liveBytes].join('; '));`;
-  const child = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+  const child = spawnSync(process.execPath, [...SCRIPT, script], {
     encoding: 'utf8',
   });
   assert.is(child.stdout, 'tfjs cpu, 1 thread; 1000000; 80004');

@@ -2,10 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { moduleUrl, SCRIPT } from '../cli/program.js';
 
 const test = suite('cpu engine: telemetry');
 
-const libraryFile = new URL('../../src/engines/cpu/library.ts', import.meta.url).href;
+const libraryFile = moduleUrl('engines/cpu/library');
 
 /** What `getenv` says after a process, or a worker thread of it, has loaded ONNX Runtime. */
 function switchAfterLoading(environment: NodeJS.ProcessEnv, { worker = false } = {}): string {
@@ -22,11 +23,10 @@ function switchAfterLoading(environment: NodeJS.ProcessEnv, { worker = false } =
     new Worker(load, { eval: true });`;
   const script = worker ? inWorker : load;
   const { PATH } = process.env;
-  const { stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '-e', script],
-    { encoding: 'utf8', env: { PATH, ...environment } },
-  );
+  const { stdout, stderr } = spawnSync(process.execPath, [...SCRIPT, script], {
+    encoding: 'utf8',
+    env: { PATH, ...environment },
+  });
   return stdout || stderr;
 }
 

@@ -10,15 +10,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../src/package-root.js';
 import { serveReport } from '../../src/report/live/server.js';
 import { GrowingTable } from '../../src/report/live/growing-table.js';
 import { shortNames } from '../../src/report/live/runs.js';
 import type { Curve, Link, View } from '../../src/report/live/view.js';
 import { rejects, scratchDirectory } from '../checkpoint/scratch.js';
+import { YOCO } from '../cli/program.js';
 import { runCli } from '../cli/run.js';
 import { HEAD, writeRun } from './training-runs.js';
 
@@ -189,8 +188,7 @@ test('bad words are refused in one line', async () => {
 });
 
 test('the command prints its address, and the first signal ends it well', async () => {
-  const words = ['--import', import.meta.resolve('tsx'), join(packageRoot, 'bin/dev.js')];
-  const child = spawn(process.execPath, [...words, 'report', at(), '--serve', '--port', '0'], {
+  const child = spawn(process.execPath, [...YOCO, 'report', at(), '--serve', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let errors = '';

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { convertCheckpoint } from '../../src/checkpoint/convert.js';
+import { program } from '../cli/program.js';
 import { makeCheckpoint, SMALL } from '../checkpoint/checkpoints.js';
 import { Random } from '../../src/random.js';
 
@@ -20,9 +21,9 @@ export interface KillResult {
 }
 
 /** Runs a script, killed after so many milliseconds (0: not at all). @returns whether the kill ended it */
-function runKilled(script: string, args: readonly string[], after: number): Promise<boolean> {
-  const path = fileURLToPath(new URL(script, import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { stdio: 'ignore' });
+async function runKilled(script: string, args: readonly string[], after: number): Promise<boolean> {
+  const words = await program(fileURLToPath(new URL(script, import.meta.url)));
+  const child = spawn(process.execPath, [...words, ...args], { stdio: 'ignore' });
   const timer = after > 0 ? setTimeout(() => child.kill('SIGKILL'), after) : undefined;
   return new Promise((resolve, reject) => {
     child.on('close', (code, signal) => {

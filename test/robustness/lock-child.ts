@@ -1,4 +1,4 @@
-/** One process of `lock.ts`: `node --import tsx lock-child.ts DIRECTORY MILLISECONDS`. */
+/** One process of `lock.ts`: `lock-child.ts DIRECTORY MILLISECONDS`. */
 import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { program } from '../cli/program.js';
 
 export interface LockStress {
   readonly acquired: number;
@@ -27,9 +28,10 @@ export async function stressLock(options: { processes: number; milliseconds: num
   }
 }
 
-function child(directory: string, milliseconds: number): Promise<LockStress> {
+async function child(directory: string, milliseconds: number): Promise<LockStress> {
   const script = fileURLToPath(new URL('lock-child.ts', import.meta.url));
-  const process_ = spawn(process.execPath, ['--import', 'tsx', script, directory, String(milliseconds)], {
+  const words = await program(script);
+  const process_ = spawn(process.execPath, [...words, directory, String(milliseconds)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';

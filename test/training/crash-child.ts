@@ -1,6 +1,6 @@
 /**
  * Trains a minute model in its own process and kills it (SIGKILL) at the `crashAt`th file operation after the first
- * step: `node --import tsx crash-child.ts RUN TEXT CRASH_AT`.
+ * step: `crash-child.ts RUN TEXT CRASH_AT`.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

@@ -18,6 +18,7 @@ import { openCheckpoint } from '../../src/checkpoint/open.js';
 import { createConfig } from '../../src/model/index.js';
 import type { TrainProgress } from '../../src/training/run-training.js';
 import { rejects, scratchDirectory } from '../checkpoint/scratch.js';
+import { program } from '../cli/program.js';
 import { usePlainBackend } from '../plain-backend.js';
 import { results, trainSmall, writeCorpus } from './small-run.js';
 
@@ -127,8 +128,9 @@ test('stages of other lengths, thetas and schedules resume exactly; the checkpoi
 test('killed at any file operation it goes on as if nothing had happened', async () => {
   const text = writeCorpus(at('text.txt'));
   const child = fileURLToPath(new URL('crash-child.ts', import.meta.url));
+  const words = [...(await program(child)), at('run'), text];
   const run = (crashAt: number): string | null =>
-    spawnSync(process.execPath, ['--import', 'tsx', child, at('run'), text, String(crashAt)]).signal;
+    spawnSync(process.execPath, [...words, String(crashAt)]).signal;
   // Before the second snapshot takes its name; between two rows' files; while the oldest snapshot is removed.
   for (const crashAt of [210, 110, 107]) assert.is(run(crashAt), 'SIGKILL');
   await trainSmall(at('run'), text);

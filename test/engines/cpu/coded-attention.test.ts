@@ -14,6 +14,7 @@ import { SharedArena } from '../../../src/engines/cpu/wasm/arena.js';
 import { CACHE_TYPES, type CacheType, codeWords, GROUP } from '../../../src/ops/attention/cache-type.js';
 import type { CodeArrays } from '../../../src/ops/attention/code-page.js';
 import { decodeGroup, encodeGroup, groupOf } from '../../../src/ops/attention/codes.js';
+import { moduleUrl, SCRIPT } from '../../cli/program.js';
 import { Inputs } from '../../ops/kernels/contract.js';
 
 const test = suite('cpu engine: attention to codes');
@@ -243,9 +244,9 @@ test('memory that was given back is handed out again, and none of it twice', () 
 
 test('a process ends while the threads sleep', () => {
   const code = `
-    import { startCpu } from './src/engines/cpu/index.js';
-    import { CompressedPages, compressedAttention } from './src/ops/index.js';
-    import * as tf from './src/tf.js';
+    import { startCpu } from ${JSON.stringify(moduleUrl('engines/cpu/index'))};
+    import { CompressedPages, compressedAttention } from ${JSON.stringify(moduleUrl('ops/index'))};
+    import * as tf from ${JSON.stringify(moduleUrl('tf'))};
     await startCpu({ threads: 3 });
     const pages = new CompressedPages('int8', { batch: 1, kvHeads: 4, headDim: 16 });
     const rows = tf.ones([1, 1000, 4, 16]);
@@ -254,11 +255,10 @@ test('a process ends while the threads sleep', () => {
     const out = compressedAttention(tf.ones([1, 1, 4, 16]), pages);
     process.stdout.write(String(out.dataSync()[0]));
   `;
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '--eval', code],
-    { encoding: 'utf8', timeout: 120_000 },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...SCRIPT, code], {
+    encoding: 'utf8',
+    timeout: 120_000,
+  });
   assert.is(status, 0, stderr);
   assert.is(stdout, '1');
 });

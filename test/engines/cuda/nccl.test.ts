@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { launchRanks, type LaunchResult } from '../../../src/distributed/launch.js';
 import { joinByNccl } from '../../../src/engines/cuda/nccl.js';
+import { program } from '../../cli/program.js';
 import { checkCollectives, checkSplit } from '../../distributed/collectives.js';
 import { cudaBackend, gpuSuite } from './gpu.js';
 
@@ -54,7 +55,7 @@ test(
       ['killed', 137],
       ['aborting', 3],
     ] as const) {
-      const worker = ['--import', 'tsx', workerOf('decoding-worker'), 'cuda', 'bfloat16', ending];
+      const worker = [...(await program(workerOf('decoding-worker'))), 'cuda', 'bfloat16', ending];
       const ended = await launchRanks({
         ranks: gpus,
         transport: 'nccl',
@@ -78,14 +79,14 @@ function cudaBackendCount(): number {
   }
 }
 
-function launch(rank: number, size: number, [name, storage]: [string, string]): Promise<string> {
+async function launch(rank: number, size: number, [name, storage]: [string, string]): Promise<string> {
   const env = {
     ...process.env,
     ...{ RANK: `${rank}`, WORLD_SIZE: `${size}`, LOCAL_RANK: `${rank}` },
     ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: '29611' },
   };
+  const args = [...(await program(workerOf(name))), 'cuda', storage];
   return new Promise((resolve, reject) => {
-    const args = ['--import', 'tsx', workerOf(name), 'cuda', storage];
     execFile(process.execPath, args, { env }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else reject(new Error(stderr));

@@ -3,17 +3,18 @@ import { spawnSync } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exitOnSignals } from '../../../src/engines/cuda/signals.js';
+import { moduleUrl, SCRIPT } from '../../cli/program.js';
 
 const test = suite('cuda signals');
 
 test('a signal during native code ends the process after it, or goes to who listens', () => {
   const statusOf = (before: string): number | null => {
     const script = `
-      import { exitOnSignals } from ${JSON.stringify(new URL('../../../src/engines/cuda/signals.ts', import.meta.url).href)};
+      import { exitOnSignals } from ${JSON.stringify(moduleUrl('engines/cuda/signals'))};
       ${before}
       exitOnSignals(() => process.kill(process.pid, 'SIGTERM'));
       setTimeout(() => process.exit(1), 20000);`;
-    return spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script]).status;
+    return spawnSync(process.execPath, [...SCRIPT, script]).status;
   };
   assert.is(statusOf(''), 143);
   assert.is(statusOf("process.on('SIGTERM', () => process.exit(7));"), 7);

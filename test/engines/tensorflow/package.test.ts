@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { RunError, UsageError } from '../../../src/errors.js';
 import { startTensorflow } from '../../../src/engines/tensorflow/index.js';
 import type { EngineProbe } from '../../../src/engines/start.js';
+import { moduleUrl, SCRIPT } from '../../cli/program.js';
 
 const test = suite('the package of the tensorflow engine');
 const outside = process.env.YOCO_TENSORFLOW;
@@ -49,7 +50,7 @@ function installStandIn(hasGpu: boolean): void {
 
 /** What every engine's start comes to, and which one \`auto\` takes, in a process of its own without what Node 23 removed. */
 function probe(): { probes: EngineProbe[]; taken: string } {
-  const file = new URL('../../../src/engines/start.ts', import.meta.url).href;
+  const file = moduleUrl('engines/start');
   const script = `
     import util from 'node:util';
     delete util.isNullOrUndefined;
@@ -58,11 +59,7 @@ function probe(): { probes: EngineProbe[]; taken: string } {
     const probes = await probeEngines();
     const { name } = await startEngine('auto');
     process.stdout.write(JSON.stringify({ probes, taken: name }));`;
-  const { stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '-e', script],
-    { encoding: 'utf8' },
-  );
+  const { stdout, stderr } = spawnSync(process.execPath, [...SCRIPT, script], { encoding: 'utf8' });
   assert.not.match(stderr, /already/, 'nothing is registered twice');
   return JSON.parse(stdout) as { probes: EngineProbe[]; taken: string };
 }
