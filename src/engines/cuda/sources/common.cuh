@@ -36,7 +36,9 @@ DEVICE i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; 
 DEVICE int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }
 DEVICE i64 global_threads() { return (i64)gridDim.x * blockDim.x; }
 
-DEVICE float sigmoid_fast(float x) { return 1.0f / (1.0f + __expf(-x)); }
+#define LOG2_E 1.4426950408889634f
+// Without branches; an exponential that is no normal number makes no difference to 1.
+DEVICE float sigmoid_fast(float x) { return reciprocal(1.0f + exp2_fast(-LOG2_E * x)); }
 DEVICE float log_sigmoid(float x) { return fminf(x, 0.0f) - log1pf(expf(-fabsf(x))); }
 
 // A rotary phase, formed in float64 (at a million positions float32 phases are off by 0.1 rad) and reduced to one turn.
@@ -81,8 +83,6 @@ DEVICE float block_max(float x) {
 }
 
 #if STORAGE != 0
-#define LOG2_E 1.4426950408889634f
-
 // Fragments out of shared tiles with rows of `pitch` elements. `A`: 16×16 at (row, column). `B`: two 16×8 operands
 // (b[0..1], b[2..3]) of which the tile holds rows n and columns k; `Turned`: the tile holds the transpose.
 DEVICE void load_a(u32 (&a)[4], const scalar* tile, int pitch, int row, int column) {

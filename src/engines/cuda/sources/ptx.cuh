@@ -37,6 +37,18 @@ DEVICE u32 pack2(float low, float high) {
 }
 #endif
 
+DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// 1 / x to one unit in the last place, without the branches of a division.
+DEVICE float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // For kernels that a recorded step launches early: the next kernel may bring its blocks onto the device, and this one
 // waits until the kernel before it has ended and its results can be seen. Both do nothing in ordinary launches.
 DEVICE void griddep_launch_dependents() {
@@ -110,11 +122,6 @@ DEVICE u32 fma2(u32 a, u32 b, u32 c) {
 #else
 #define PTX_TYPE "f16"
 #endif
-DEVICE float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 DEVICE void ldmatrix(u32 (&r)[4], const scalar* p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

@@ -87,6 +87,7 @@ struct float2 {
 static float2 make_float2(float x, float y) { return {x, y}; }
 #define __expf expf
 static float exp2_fast(float x) { return exp2f(x); }
+static float reciprocal(float x) { return 1 / x; }
 static float rsqrtf(float x) { return 1 / std::sqrt(x); }
 static void sincospif(float x, float* sine, float* cosine) {
   *sine = std::sin((float)M_PI * x);
