@@ -89,6 +89,14 @@ export const TILES = {
   layout: WALK,
   retention: RETENTION,
   retention_grad: RETENTION,
+  /** Slices of 64 columns in flight. */
+  retention_hopper: { CHUNK: RETENTION.CHUNK, STAGES: 4, LEAST_LOG_DECAY },
+  /** Chunks in flight, so that two blocks fit a multiprocessor. */
+  retention_hopper_states: {
+    CHUNK: RETENTION.CHUNK,
+    STAGES: 3,
+    LEAST_LOG_DECAY,
+  },
   retention_step: {
     /** Value columns of a block, and threads of a column, each with the same share of the state's rows. */
     COLUMNS: 32,

@@ -25,7 +25,7 @@ const MACROS = /^#define (\w+)/gm;
 function emulated(name: string, text: string, defines: Readonly<Record<string, number>> = {}): string {
   const plain = text.replace(
     /extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];/g,
-    'static $1 $2[131072];',
+    'static $1 $2[262144];',
   );
   assert.not.match(plain, /extern __shared__/);
   if (ONCE.has(name)) return plain;
@@ -64,6 +64,7 @@ async function build(name: string, sources: readonly string[]): Promise<string> 
     write(`${file}.cu`, emulated(`${file}.cu`, source, tiles));
   }
   for (const header of ['ptx.cuh', 'mbarrier.cuh']) write(header, '#include "device.h"\n');
+  write('hopper.cuh', '#include "common.cuh"\n#include "hopper.h"\n');
   const program = join(directory, name);
   const options = [
     '-O1',
@@ -71,7 +72,7 @@ async function build(name: string, sources: readonly string[]): Promise<string> 
     '-w',
     '-U_FORTIFY_SOURCE',
     '-DSTORAGE=1',
-    ...(name === 'retention' ? ['-DHEAD=128'] : []),
+    ...(name.startsWith('retention') ? ['-DHEAD=128'] : []),
     '-I',
     directory,
     '-I',
@@ -91,6 +92,12 @@ const CASES = [
   [3, 24, 136, 0, 1],
   [150, 24, 16, 9, 2],
   [140, 16, 16, 2, 1],
+] as const;
+
+/** The same for whole heads. */
+const HOPPER_CASES = [
+  [300, 128, 256, 0, 2],
+  [130, 256, 128, 9, 1],
 ] as const;
 
 interface Program {
@@ -172,6 +179,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
 /** Programs with checks of their own, and their sources. */
 const OTHERS: Readonly<Record<string, readonly string[]>> = {
   retention: ['retention', 'retention_grad'],
+  retention_hopper: ['retention_hopper', 'retention_hopper_states', 'retention_grad'],
   training: ['cross_entropy'],
   gemv_chain: ['gemv_chain', 'gemv', 'norm'],
 };
@@ -191,7 +199,12 @@ function buildAll(): Map<string, Promise<string>> {
 }
 
 if (!hasCompiler) {
-  const others = ['gated retention and its gradient', 'the gradient of the loss', 'a chain of products'];
+  const others = [
+    'gated retention and its gradient',
+    'gated retention on Hopper',
+    'the gradient of the loss',
+    'a chain of products',
+  ];
   for (const title of [...others, ...Object.values(PROGRAMS).map(({ title }) => title)]) {
     skipBecause('g++ is absent', test, title);
   }
@@ -208,6 +221,13 @@ if (!hasCompiler) {
   test('gated retention and its gradient agree with the definition', async () => {
     for (const shape of CASES) {
       const error = Number(await output('retention', ...shape.map(String)));
+      assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);
+    }
+  });
+
+  test('gated retention and its gradient on Hopper agree with the definition', async () => {
+    for (const shape of HOPPER_CASES) {
+      const error = Number(await output('retention_hopper', ...shape.map(String)));
       assert.ok(error <= TOLERANCE, `${shape.join(', ')}: off by ${error}`);
     }
   });

@@ -52,6 +52,36 @@ test('every kernel of gated retention and its gradient is in the source that it 
   assertKernels(kernels, 'retention', parts);
 });
 
+test('heads of 128 and 256 take the kernels for Hopper, whole, whatever their group', async () => {
+  const parts = ['states', 'output', 'query', 'key', 'value'].map((part) => `retention_hopper_${part}`);
+  for (const [key, value] of [
+    [128, 128],
+    [256, 128],
+    [128, 256],
+  ] as const) {
+    const kernels = await kernelsOf('retention', () => {
+      const [q, v] = [fill(2, 300, 2, key) as tf.Tensor4D, fill(2, 300, 4, value) as tf.Tensor4D];
+      tf.grad((x) => gatedRetention(x as tf.Tensor4D, q, v, fill(2, 300, 4) as tf.Tensor3D).output)(q);
+    });
+    const [states, output, query, ofKey, ofValue] = parts;
+    const order = [states, output, states, query, states, ofKey, ofValue, 'retention_grad_decay'];
+    assert.equal(
+      kernels.map(({ name }) => name),
+      order,
+    );
+    // Blocks of 64 columns of values; as many as there are tiles of 128 columns by 128 positions, or multiprocessors.
+    const tiles = (width: number): number => Math.min(132, (2 * 4 * 3 * width) / 128);
+    assert.equal(
+      kernels.slice(0, 7).map(({ blocks }) => blocks),
+      [value / 64, tiles(value), value / 64, tiles(key), value / 64, tiles(key), tiles(value)],
+    );
+  }
+  const source = ['retention_hopper', 'retention_hopper_states']
+    .map((file) => kernelSource(file).source)
+    .join('');
+  for (const name of parts) assert.match(source, new RegExp(`\\b${name}\\(|ROWS_KERNEL\\(${name}\\)`));
+});
+
 const DELTA_GRADIENT = ['grad_solve', 'grad_states', 'grad_back', 'grad_rows'];
 
 /** The gated delta rule and its gradient. */

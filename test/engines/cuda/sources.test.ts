@@ -40,6 +40,10 @@ const HOPPER: readonly Variant[] = [
   ['float16', 'sm_90a', 64],
   ['bfloat16', 'sm_90a', 128],
 ];
+const HOPPER_ONLY: readonly Variant[] = [
+  ['bfloat16', 'sm_90a'],
+  ['float16', 'sm_90a'],
+];
 const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention: WIDE,
   attention_coded: CODED,
@@ -50,13 +54,12 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   delta: WIDE,
   delta_chunk: NARROW,
   delta_grad: NARROW,
-  gemv_chain: [
-    ['bfloat16', 'sm_90a'],
-    ['float16', 'sm_90a'],
-  ],
+  gemv_chain: HOPPER_ONLY,
   page_code: CODED,
   retention: NARROW,
   retention_grad: NARROW,
+  retention_hopper: HOPPER_ONLY,
+  retention_hopper_states: HOPPER_ONLY,
   retention_step: WIDE,
 };
 

@@ -74,6 +74,7 @@ export function standIn(): StandIn {
       note('fill');
     },
     synchronize: refuseInCapture,
+    encodeTensorMap: () => undefined,
     queue(work: (stream: number) => void) {
       work(1);
     },

@@ -18,6 +18,10 @@ const SHAPES: readonly Shape[] = [
   ),
   { sizes: [2, 300, 4, 128, 64], groups: 2, withState: true },
   { sizes: [1, 150, 6, 256, 136], groups: 3, withState: true },
+  // What Hopper's own kernels take: several chunks, a partial one, blocks of keys and of values.
+  { sizes: [2, 140, 2, 128, 256], groups: 1, withState: true },
+  { sizes: [1, 150, 2, 256, 128] },
+  { sizes: [1, 300, 1, 256, 256], withState: true },
 ];
 
 const RETENTION: Recurrence = {

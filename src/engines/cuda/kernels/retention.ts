@@ -6,6 +6,13 @@ import { RETENTION_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { binary } from './elementwise.js';
 import { logDecay } from './fused.js';
+import {
+  type GradientOperands,
+  type Operands,
+  hopperRetention,
+  hopperRetentionGrad,
+  suitsHopper,
+} from './retention-hopper.js';
 import { isStep, retentionStep } from './retention-step.js';
 import { rotary } from './rotary.js';
 import { registerFusedOp } from './register.js';
@@ -105,14 +112,6 @@ function scan(
   });
 }
 
-interface Operands {
-  q: TensorInfo;
-  k: TensorInfo;
-  v: TensorInfo;
-  logDecay: TensorInfo;
-  state?: TensorInfo;
-}
-
 /** Addresses of q, k, v (at the problem's columns), the decays and the first state. */
 function addressesOf(backend: CudaBackend, { q, k, v, logDecay, state }: Operands, problem: Problem) {
   return {
@@ -137,6 +136,7 @@ export function sum(backend: CudaBackend, terms: readonly TensorInfo[]): TensorI
 export function retention(backend: CudaBackend, operands: Operands): TensorInfo[] {
   const { q, v } = operands;
   if (isStep(q)) return retentionStep(backend, operands, null);
+  if (suitsHopper(backend, q, v)) return hopperRetention(backend, operands);
   const [batch = 1, , , keyWidth = 1] = q.shape;
   const [, , heads = 1, valueWidth = 1] = v.shape;
   const last = backend.output([batch, heads, keyWidth, valueWidth], 'float32', 'float32');
@@ -170,12 +170,6 @@ function blockOutput(
   });
 }
 
-interface GradientOperands extends Operands {
-  dOutput: TensorInfo;
-  dFinalState: TensorInfo;
-  finalState: TensorInfo;
-}
-
 interface Gradients {
   dq: TensorInfo;
   dk: TensorInfo;
@@ -186,6 +180,7 @@ interface Gradients {
 
 function retentionGrad(backend: CudaBackend, inputs: GradientOperands): TensorInfo[] {
   const { q, v, logDecay, finalState } = inputs;
+  if (suitsHopper(backend, q, v)) return hopperRetentionGrad(backend, inputs);
   const [batch = 1, time = 1, , keyWidth = 1] = q.shape;
   const ofKeys = [batch, time, v.shape[2] ?? 1, keyWidth];
   const dState = backend.output(finalState.shape, 'float32', 'float32');
@@ -236,7 +231,7 @@ function blockGradient(
     const last = corner(backend.pointer(inputs.finalState, 'float32'), problem);
     const end = [queryDots, keyDots, last, dLast, backend.pointer(out.dDecay, 'float32')];
     const ofDecay = { file: gradFile, name: 'retention_grad_decay', head };
-    backend.launch(ofDecay, [heads, batch], 1024, [...end.map(pointer), shape]);
+    backend.launch(ofDecay, [heads, batch], 1024, [...end.map(pointer), shape, int32(1)]);
   });
 }
 

@@ -50,3 +50,31 @@ DEVICE void wgmma_rs(float (&d)[32], const u32 (&a)[4], u64 b) {
                : D32(0)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
+
+// d[64,128] (+)= A[64,16]·B, both in shared memory; B is [128,16], or, TURNED, [16,128] in rows of 64 columns at a time.
+template <bool TURNED>
+DEVICE void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
+               "}, %64, %65, p, 1, 1, 0, %67;\n}"
+               : D32(0), D32(32)
+               : "l"(a), "l"(b), "r"(accumulate), "n"((int)TURNED));
+}
+// Products read an operand's registers until they have been waited for. After that wait this is a use of them that never happens: without
+// one the compiler puts other values there in between. `never` is a condition that it cannot know.
+template <int COUNT>
+DEVICE void hold(const u32 (&a)[COUNT][4], bool never) {
+#pragma unroll
+  for (int k = 0; k < COUNT; k++)
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\n@p st.shared.v4.b32 [%4], {%0, %1, %2, %3};\n}" ::"r"(a[k][0]),
+                 "r"(a[k][1]), "r"(a[k][2]), "r"(a[k][3]), "r"(0), "r"((int)never)
+                 : "memory");
+}
+// Registers that the threads of a warpgroup have from here on.
+template <int COUNT>
+DEVICE void keep_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+template <int COUNT>
+DEVICE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}

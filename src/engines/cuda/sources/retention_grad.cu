@@ -52,9 +52,10 @@ KERNEL __launch_bounds__(THREADS) retention_grad_key(const scalar* dOut, const s
 }
 
 // dLogDecay_t = Σ_{i≥t} (q_i·dq_i − k_i·dk_i) + ⟨last state, its gradient⟩: every term of o_i carries e^{G_i}, every
-// key e^{−G_j}. Grid (heads, batch), 1024 threads, each with a run of positions.
+// key e^{−G_j}. The dots are sums of `parts`, one array after the other. Grid (heads, batch), 1024 threads, each with a run of
+// positions.
 KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const float* state, const float* dState,
-                            float* out, const Shape s) {
+                            float* out, const Shape s, int parts) {
   __shared__ float totals[1024];
   const int head = blockIdx.x, batch = blockIdx.y, thread = threadIdx.x;
   const i64 unit = ((i64)batch * s.heads + head) * s.keyPitch;
@@ -66,8 +67,16 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
   product = block_sum(product);
   const int run = (s.time + 1023) / 1024, begin = thread * run, end = min(s.time, begin + run);
   auto at = [&](int t) { return ((i64)batch * s.time + t) * s.heads + head; };
+  auto difference = [&](int t) {
+    float sum = 0.0f;
+    for (int part = 0; part < parts; part++) {
+      const i64 place = (i64)part * gridDim.y * s.time * s.heads + at(t);
+      sum += queryDots[place] - keyDots[place];
+    }
+    return sum;
+  };
   float total = 0.0f;
-  for (int t = begin; t < end; t++) total += queryDots[at(t)] - keyDots[at(t)];
+  for (int t = begin; t < end; t++) total += difference(t);
   totals[thread] = total;
   __syncthreads();
   for (int offset = 1; offset < 1024; offset <<= 1) {  // sums over this and all later threads
@@ -78,7 +87,7 @@ KERNEL retention_grad_decay(const float* queryDots, const float* keyDots, const 
   }
   float sum = product + (thread + 1 < 1024 ? totals[thread + 1] : 0.0f);
   for (int t = end - 1; t >= begin; t--) {
-    sum += queryDots[at(t)] - keyDots[at(t)];
+    sum += difference(t);
     out[at(t)] = sum;
   }
 }

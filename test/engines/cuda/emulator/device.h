@@ -18,6 +18,7 @@ using std::min;
 #include "types.cuh"
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static
 
 // --- warp exchange ------------------------------------------------------------------------------------------------
@@ -154,29 +155,50 @@ static u32 shared_address(const void* p) {
   return address;
 }
 struct CopyBarrier {
-  int expected = 0, arrivals = 0, completed = 0;
-  std::vector<Copy> copies;
-  std::vector<int> sizes;
+  int count = 1, expected = 0, arrivals = 0, completed = 0, bytes = 0;
+  std::vector<std::function<void()>> copies;
+  bool complete() const { return arrivals == count && bytes == expected; }
+  void settle() {
+    for (const auto& copy : copies) copy();
+    *this = {count, 0, 0, completed + 1, 0, {}};
+  }
+  void arrive() {
+    if (complete()) settle();
+    if (++arrivals > count) abort();
+    if (complete() && copies.empty()) settle();
+  }
 };
 static std::map<u32, CopyBarrier> copy_barriers;
-static void mbarrier_init(u32 barrier, int) { copy_barriers[barrier] = CopyBarrier(); }
+static void mbarrier_init(u32 barrier, int count) {
+  copy_barriers[barrier] = CopyBarrier();
+  copy_barriers[barrier].count = count;
+}
 static void mbarrier_init_fence() {}
 static void mbarrier_expect_tx(u32 barrier, int bytes) {
-  copy_barriers[barrier].expected += bytes;
-  copy_barriers[barrier].arrivals++;
+  CopyBarrier& at = copy_barriers.at(barrier);
+  if (at.complete()) at.settle();
+  at.expected += bytes;
+  at.arrive();
+}
+static void mbarrier_arrive(u32 barrier) { copy_barriers.at(barrier).arrive(); }
+static void copy_later(u32 barrier, int bytes, const std::function<void()>& copy) {
+  CopyBarrier& at = copy_barriers.at(barrier);
+  at.copies.push_back(copy);
+  at.bytes += bytes;
 }
 static void cp_async_bulk(u32 to, const void* from, u32 barrier, int bytes) {
-  copy_barriers[barrier].copies.push_back({(void*)shared_addresses.at(to), from, true});
-  copy_barriers[barrier].sizes.push_back(bytes);
+  void* place = (void*)shared_addresses.at(to);
+  copy_later(barrier, bytes, [=] { memcpy(place, from, bytes); });
 }
 static void mbarrier_wait(u32 barrier, int parity) {
-  CopyBarrier& at = copy_barriers.at(barrier);
-  if ((at.completed & 1) != parity) return;
-  int sum = 0;
-  for (const int size : at.sizes) sum += size;
-  if (at.arrivals != 1 || sum != at.expected) abort();
-  for (size_t i = 0; i < at.copies.size(); i++) memcpy(at.copies[i].to, at.copies[i].from, at.sizes[i]);
-  at = {0, 0, at.completed + 1, {}, {}};
+  const int patience = 100000;
+  for (int turns = 0; turns < patience; turns++) {
+    CopyBarrier& at = copy_barriers.at(barrier);
+    if ((at.completed & 1) != parity) return;
+    if (at.complete()) at.settle();
+    else yield();
+  }
+  abort();
 }
 static void __threadfence() {}
 static u64 load_acquire(const u64* p) { return *(const volatile u64*)p; }

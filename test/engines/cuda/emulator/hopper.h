@@ -1,0 +1,102 @@
+// Stands for hopper.cuh: tensor maps, boxes copied with the swizzle of 128 bytes, and warpgroup products, done at once. Shared memory
+// has addresses of 32 bits, all near each other.
+#pragma once
+#include "device.h"
+
+struct alignas(64) TensorMap {
+  u64 words[16];
+};
+// Of [batch, position, head, width] or any other order: lengths and strides (in elements) of columns, positions, heads and batch.
+struct Map {
+  const scalar* address;
+  i64 lengths[4], strides[4];
+  int rows;
+};
+static TensorMap tensor_map(const Map& map) {
+  static_assert(sizeof(Map) <= sizeof(TensorMap), "room");
+  TensorMap packed = {};
+  memcpy(&packed, &map, sizeof map);
+  return packed;
+}
+
+static u8* at_address(u32 address) {
+  static u8 near;
+  return &near + (int)(address - (u32)(size_t)&near);
+}
+static u32 swizzled(u32 address) { return address ^ (address >> 7 & 7) << 4; }
+static scalar& element_at(u32 address) { return *(scalar*)at_address(swizzled(address)); }
+
+static void tma_load(u32 to, const TensorMap* packed, u32 barrier, int column, int position, int head, int batch) {
+  Map map;
+  memcpy(&map, packed, sizeof map);
+  if (to % 1024 != 0) abort();
+  copy_later(barrier, map.rows * 128, [=] {
+    for (int row = 0; row < map.rows; row++)
+      for (int c = 0; c < 64; c++) {
+        const i64 at[4] = {column + c, position + row, head, batch};
+        i64 offset = 0;
+        bool inside = true;
+        for (int i = 0; i < 4; i++) {
+          inside = inside && at[i] >= 0 && at[i] < map.lengths[i];
+          offset += at[i] * map.strides[i];
+        }
+        element_at(to + row * 128 + c * 2) = inside ? map.address[offset] : scalar{0};
+      }
+  });
+}
+
+// The address, and 16 bytes as the unit of both distances.
+static u64 matrix_descriptor(u32 address, int leadingBytes, int strideBytes) {
+  return address | (u64)(leadingBytes >> 4) << 32 | (u64)(strideBytes >> 4) << 48;
+}
+// Row i and inner index k of an operand; TURNED: it lies in rows of the inner index, 64 columns at a time.
+template <bool TURNED>
+static float operand(u64 descriptor, int i, int k) {
+  const u32 start = (u32)descriptor, leading = (descriptor >> 32 & 0xffff) << 4, stride = (descriptor >> 48) << 4;
+  const u32 place = TURNED ? i / 64 * leading + k / 8 * stride + k % 8 * 128 + i % 64 * 2
+                           : i / 8 * stride + i % 8 * 128 + k * 2;
+  return to_float(element_at(start + place));
+}
+static void wgmma_fence() {}
+static void wgmma_commit() {}
+template <int PENDING>
+static void wgmma_wait() {}
+template <int COUNT>
+static void hold(const u32 (&)[COUNT][4], bool) {}
+template <int COUNT>
+static void keep_registers() {}
+template <int COUNT>
+static void take_registers() {}
+
+// left[r][k]: of the two rows that a thread has.
+template <int COUNT, bool TURNED>
+static void add_products(float (&d)[COUNT], const float (&left)[2][16], u64 b) {
+  for (int j = 0; j < COUNT / 4; j++)
+    for (int c = 0; c < 2; c++) {
+      const int column = j * 8 + lane() % 4 * 2 + c;
+      for (int k = 0; k < 16; k++) {
+        const float right = operand<TURNED>(b, column, k);
+        for (int r = 0; r < 2; r++) d[4 * j + 2 * r + c] += left[r][k] * right;
+      }
+    }
+}
+template <int COUNT>
+static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
+  for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
+  warp_wait();
+  float left[2][16];
+  for (int r = 0; r < 2; r++)
+    for (int k = 0; k < 16; k++)
+      left[r][k] = half_of(operand_a[warp()][lane() / 4 * 4 + k % 8 / 2][r + 2 * (k >= 8)], k % 2);
+  add_products<COUNT, true>(d, left, b);
+  warp_wait();
+}
+template <bool TURNED>
+static void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
+  float left[2][16];
+  for (int r = 0; r < 2; r++)
+    for (int k = 0; k < 16; k++) left[r][k] = operand<false>(a, warp() % 4 * 16 + lane() / 4 + 8 * r, k);
+  if (!accumulate)
+    for (float& x : d) x = 0;
+  add_products<64, TURNED>(d, left, b);
+}
