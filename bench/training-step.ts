@@ -2,6 +2,7 @@
 import { Random } from '../src/random.js';
 import { createModel, type ModelConfig } from '../src/model/index.js';
 import { SOLO, type Communicator } from '../src/distributed/communicator.js';
+import { RecordedSteps } from '../src/training/recorded-steps.js';
 import { Optimizer, type TrainingOptimizer } from '../src/training/optimizer.js';
 import { ShardedOptimizer } from '../src/training/sharded-optimizer.js';
 import { GradientSum, meanLosses } from '../src/training/step.js';
@@ -51,21 +52,29 @@ export function trainer(
       ? new Optimizer(model.parameters, options)
       : new ShardedOptimizer(model.parameters, options, world);
   const batch = randomBatch(config, rows, length);
+  const recorded = new RecordedSteps(optimizer);
   let steps = 0;
   return {
     step: () => {
+      steps += 1;
+      const learningRate = 1e-3;
+      const request = { model, batch, recompute, step: steps, learningRate };
+      const replayed = recorded.run(request);
+      if (replayed !== null) return meanLosses(replayed.losses).text ?? NaN;
       const sum = new GradientSum(model, {
         ...{ batches: 1, recompute, ranks: world.size },
         take: sequence.size === 1 ? optimizer.take : undefined,
       });
       sum.add(batch);
-      const { gradients, losses } = sum;
-      steps += 1;
-      optimizer.apply(gradients, steps, 1e-3);
+      const { gradients } = sum;
+      const norm = optimizer.apply(gradients, steps, learningRate);
       tf.dispose([...gradients.values()]);
+      const { losses } = sum;
+      recorded.computed({ losses, norm });
       return meanLosses(losses).text ?? NaN;
     },
     dispose: () => {
+      recorded.dispose();
       optimizer.dispose();
       model.dispose();
     },

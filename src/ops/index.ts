@@ -1,5 +1,6 @@
 /** The ops that models are written in. */
 export { float32Tensor } from './float32.js';
+export { adamWRule, IDLE_RULE } from './adamw/rule.js';
 export { adamW, adamWAll, type AdamWOptions, type AdamWUpdate } from './adamw/adamw.js';
 export { CACHE_TYPES, cacheBytes, cacheDefaults, type CacheType } from './attention/cache-type.js';
 export { causalAttention, type AttentionOptions } from './attention/causal-attention.js';
@@ -42,6 +43,7 @@ export { recomputed, recomputedAll } from './recompute.js';
 export {
   NotRecordable,
   type RecordedStep,
+  type RecordedWork,
   refuseRecorder,
   registerRecorder,
   reportRefusals,

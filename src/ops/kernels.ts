@@ -251,7 +251,8 @@ export interface Kernels {
   AdamW: Kernel<Tensors<'parameter' | 'gradient' | 'firstMoment' | 'secondMoment', 'scale'>, AdamWAttributes>;
   /**
    * `AdamW` of many tensors: inputs parameter0, gradient0, firstMoment0, secondMoment0, parameter1, … and the optional
-   * scale, one for all. A scale that is not a finite number changes nothing.
+   * scale, one for all, and rule, float32 [6] of `adamWRule`, which replaces the attributes. A scale or rate that is not a
+   * finite number changes nothing.
    */
   AdamWAll: Kernel<Readonly<Record<string, tf.Tensor>>, AdamWAllAttributes>;
   /**

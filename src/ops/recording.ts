@@ -32,6 +32,29 @@ export interface RecordedStep {
   dispose(): void;
 }
 
+/**
+ * Work that is done again and again for other inputs of the same shapes: a training step. It depends on them only through
+ * kernels, and changes tensors in place.
+ */
+export interface Work {
+  /** Of the inputs that change from run to run; floats are kept in float32. */
+  readonly inputs: readonly { readonly shape: readonly number[]; readonly dtype: 'float32' | 'int32' }[];
+  /** Does the work for stand-ins of the inputs: returns the float32 tensors to read after each run. Nothing is executed. */
+  readonly compute: (...inputs: tf.Tensor[]) => readonly tf.Tensor[];
+}
+
+export interface RecordedWork {
+  /** Whether it was disposed of; the engine does so too, where memory runs out. */
+  readonly isDisposed: boolean;
+  /**
+   * Does the work and waits for it.
+   * @param values of the inputs, in order
+   * @returns what the tensors that `compute` returned hold now
+   */
+  run(values: readonly (Float32Array | Int32Array)[]): Float32Array[];
+  dispose(): void;
+}
+
 /** What an engine cannot record, and will not be able to: steps like this one are computed. */
 export class NotRecordable extends Error {}
 
@@ -43,6 +66,8 @@ export interface StepRecorder {
    *   are then those it made
    */
   record(step: Step): RecordedStep | null;
+  /** Records work that was done before; absent where the engine cannot. @throws Error where it does not qualify */
+  recordWork?(work: Work): RecordedWork;
 }
 
 const recorders = new Map<string, StepRecorder>();

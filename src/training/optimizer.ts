@@ -1,5 +1,5 @@
 import type { GradientSink } from '../model/index.js';
-import { type AdamWUpdate, adamWAll, clipScale } from '../ops/index.js';
+import { type AdamWUpdate, adamWAll, adamWRule, clipScale } from '../ops/index.js';
 import * as tf from '../tf.js';
 
 export interface OptimizerOptions {
@@ -56,6 +56,20 @@ export class Optimizer implements TrainingOptimizer {
   }
 
   apply(gradients: ReadonlyMap<string, tf.Tensor>, step: number, learningRate: number): number {
+    const norm = this.update(gradients, step, learningRate);
+    if (typeof norm === 'number') return norm;
+    const length = norm.dataSync()[0] ?? NaN;
+    norm.dispose();
+    return length;
+  }
+
+  /** The same, but the norm may not have been read yet. @param rule that of the step, to be read in recorded updates */
+  update(
+    gradients: ReadonlyMap<string, tf.Tensor>,
+    step: number,
+    learningRate: number,
+    rule?: tf.Tensor1D,
+  ): number | tf.Scalar {
     const { beta1, beta2, epsilon, clip } = this.options;
     const updates = this.updates(gradients);
     const { norm, scale } = clipScale(
@@ -63,12 +77,15 @@ export class Optimizer implements TrainingOptimizer {
       clip,
     );
     if (typeof norm === 'number' && !Number.isFinite(norm)) return norm;
-    adamWAll(updates, { learningRate, beta1, beta2, epsilon, step, scale });
+    adamWAll(updates, { learningRate, beta1, beta2, epsilon, step, scale }, rule);
     scale?.dispose();
-    if (typeof norm === 'number') return norm;
-    const length = norm.dataSync()[0] ?? NaN;
-    norm.dispose();
-    return length;
+    return norm;
+  }
+
+  /** The rule of AdamW at a step. */
+  ruleOf(step: number, learningRate: number): Float32Array {
+    const { beta1, beta2, epsilon } = this.options;
+    return adamWRule({ learningRate, beta1, beta2, epsilon, step });
   }
 
   private updates(gradients: ReadonlyMap<string, tf.Tensor>): AdamWUpdate[] {

@@ -23,9 +23,10 @@ import {
 import type { Recipe } from './recipe.js';
 import { stageLearningRate, stageTheta } from './stages.js';
 import type { Progress, Snapshots } from './snapshots.js';
+import { RecordedSteps, type StepOutcome } from './recorded-steps.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
-import { GradientSum, addSums, meanLosses, measureLosses, noLosses, type Gradients } from './step.js';
-import type { TrainingTask } from './task.js';
+import { GradientSum, addSums, meanLosses, measureLosses, noLosses } from './step.js';
+import type { Batch, TrainingTask } from './task.js';
 import { stageOf, totalSteps } from './task.js';
 
 export interface TrainProgress {
@@ -69,9 +70,11 @@ export async function runTraining(options: LoopOptions): Promise<LoopResult> {
     grid.world.size === 1
       ? new Optimizer(model.parameters, recipe)
       : new ShardedOptimizer(model.parameters, recipe, grid.world);
+  const loop = new Loop({ ...options, grid }, optimizer);
   try {
-    return await new Loop({ ...options, grid }, optimizer).run();
+    return await loop.run();
   } finally {
+    loop.dispose();
     optimizer.dispose();
   }
 }
@@ -106,6 +109,7 @@ class Loop {
   private checkpoint = '';
   /** Of the present stage: on the parameters of the model that was given, with the θ of the stage. */
   private model: LanguageModel;
+  private readonly recorded: RecordedSteps;
 
   constructor(
     private readonly options: LoopOptions & { readonly grid: RankGrid },
@@ -113,6 +117,11 @@ class Loop {
   ) {
     this.steps = totalSteps(options.task.stages);
     this.model = options.model;
+    this.recorded = new RecordedSteps(optimizer);
+  }
+
+  dispose(): void {
+    this.recorded.dispose();
   }
 
   async run(): Promise<LoopResult> {
@@ -201,10 +210,8 @@ class Loop {
     const { task, recipe, engine, signal, grid, matmulFlops = null } = this.options;
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
-    const { gradients, losses, tokens, bytes, flops } = await this.gradients(stage);
     const learningRate = stageLearningRate(recipe, this.step);
-    const norm = this.optimizer.apply(gradients, this.step, learningRate);
-    tf.dispose([...gradients.values()]);
+    const { losses, norm, tokens, bytes, flops } = await this.update(stage, learningRate);
     if (!Number.isFinite(norm)) throw this.divergence();
     await engine.synchronize();
     const seconds = (performance.now() - began) / 1000;
@@ -233,30 +240,44 @@ class Loop {
     return { step, heldOut: heldOut.cells, sources, stopping: all.stopping };
   }
 
-  /** Of the micro-batches of a step. */
-  private async gradients(stage: number): Promise<Gradients & StepSize> {
+  /** The update, on the micro-batches of a step: from a recording, or computed. */
+  private async update(stage: number, learningRate: number): Promise<StepOutcome & StepSize> {
     const { task, recipe, grid } = this.options;
     const { accumulate, recompute } = recipe;
-    // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
-    const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;
-    const sum = new GradientSum(this.model, {
-      ...{ batches: accumulate, recompute, ranks: grid.world.size },
-      take,
-    });
     const cost = costs(this.model.config);
     let [tokens, flops] = [0, 0];
     let bytes: number | null = 0;
-    for (let done = 0; done < accumulate; done++) {
-      // A second Ctrl-C ends the process, also in a step of many micro-batches.
-      if (done > 0) await setImmediate();
+    const next = (): Batch => {
       const batch = task.next(stage);
-      sum.add(columnsOfRank(rowsOfGroup(batch, grid), grid.sequence, this.model));
       const filled = batch.filled ?? batch.rows * batch.length;
       tokens += filled;
       flops += filled * cost.trainFlopsPerToken(batch.length);
       bytes = batch.bytes === undefined || bytes === null ? null : bytes + batch.bytes;
+      return columnsOfRank(rowsOfGroup(batch, grid), grid.sequence, this.model);
+    };
+    const { model, step } = this;
+    let batch = next();
+    const replayed =
+      accumulate === 1 ? this.recorded.run({ model, batch, recompute, step, learningRate }) : null;
+    if (replayed !== null) return { ...replayed, tokens, bytes, flops };
+    // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
+    const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;
+    const sum = new GradientSum(model, {
+      ...{ batches: accumulate, recompute, ranks: grid.world.size },
+      take,
+    });
+    sum.add(batch);
+    for (let done = 1; done < accumulate; done++) {
+      // A second Ctrl-C ends the process, also in a step of many micro-batches.
+      await setImmediate();
+      batch = next();
+      sum.add(batch);
     }
-    return { gradients: sum.gradients, losses: sum.losses, tokens, bytes, flops };
+    const norm = this.optimizer.apply(sum.gradients, step, learningRate);
+    tf.dispose([...sum.gradients.values()]);
+    const outcome = { losses: sum.losses, norm };
+    this.recorded.computed(outcome);
+    return { ...outcome, tokens, bytes, flops };
   }
 
   /** Whether held-out loss is due after this step. */

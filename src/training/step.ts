@@ -33,7 +33,11 @@ export function addSums(to: LossSums, sums: Readonly<LossSums>): void {
   for (const key of Object.keys(to) as (keyof LossSums)[]) to[key] += sums[key];
 }
 
-function addLosses(sums: LossSums, losses: ArrayLike<number>, { answers, weights, repeated }: Batch): void {
+export function addLosses(
+  sums: LossSums,
+  losses: ArrayLike<number>,
+  { answers, weights, repeated }: Batch,
+): void {
   for (let index = 0; index < losses.length; index++) {
     const loss = losses[index] ?? 0;
     if (answers?.[index] === 1) {
@@ -71,25 +75,30 @@ export interface Gradients {
   readonly losses: LossSums;
 }
 
-/** Gradients of one micro-batch's objective times `share`, by parameter name; the caller disposes them. @param take as of `valueAndGradients` */
-function microBatch(
+/**
+ * Gradients of an objective times `share`, by parameter name, and its losses; the caller disposes them.
+ * @param take as of `valueAndGradients`
+ */
+export function objectiveGradients(
   model: LanguageModel,
-  batch: Batch,
-  { share, recompute }: { share: number; recompute: boolean },
-  take: GradientSink | undefined,
-): Gradients {
+  compute: () => Objective,
+  share = 1,
+  take?: GradientSink,
+): { gradients: ReadonlyMap<string, tf.Tensor>; losses: tf.Tensor } {
   let kept: tf.Tensor | undefined;
-  const compute = (): tf.Scalar => {
-    const { total, losses } = objective(model, batch, recompute);
+  const shared = (): tf.Scalar => {
+    const { total, losses } = compute();
     kept = tf.keep(losses.clone());
     return share === 1 ? total : tf.mul<tf.Scalar>(total, share);
   };
-  const { value, gradients } = valueAndGradients(model, compute, take);
-  const losses = noLosses();
-  if (kept !== undefined) addLosses(losses, kept.dataSync(), batch);
-  value.dispose();
-  kept?.dispose();
-  return { gradients, losses };
+  try {
+    const { value, gradients } = valueAndGradients(model, shared, take);
+    value.dispose();
+    return { gradients, losses: kept as tf.Tensor };
+  } catch (error) {
+    kept?.dispose();
+    throw error;
+  }
 }
 
 export interface SumOptions {
@@ -106,7 +115,9 @@ export interface SumOptions {
 export class GradientSum implements Gradients {
   /** By parameter name; the caller disposes them. */
   readonly gradients = new Map<string, tf.Tensor>();
-  readonly losses = noLosses();
+  private readonly sums = noLosses();
+  /** Losses that were not read yet, and their batches. */
+  private readonly unread: { readonly losses: tf.Tensor; readonly batch: Batch }[] = [];
   /** Micro-batches so far. */
   private added = 0;
 
@@ -127,9 +138,22 @@ export class GradientSum implements Gradients {
             take(name, this.withEarlier(name, gradient));
           }
         : undefined;
-    const part = microBatch(this.model, batch, { share, recompute }, takeSum);
+    const compute = (): Objective => objective(this.model, batch, recompute);
+    const part = objectiveGradients(this.model, compute, share, takeSum);
     for (const [name, gradient] of part.gradients) this.gradients.set(name, this.withEarlier(name, gradient));
-    addSums(this.losses, part.losses);
+    this.unread.push({ losses: part.losses, batch });
+  }
+
+  /** Waits for the device: best read when the update is queued. */
+  get losses(): LossSums {
+    for (const { losses, batch } of this.unread) {
+      const own = noLosses();
+      addLosses(own, losses.dataSync(), batch);
+      addSums(this.sums, own);
+      losses.dispose();
+    }
+    this.unread.length = 0;
+    return this.sums;
   }
 
   /** The gradient and those of earlier micro-batches, which are disposed of. */

@@ -58,6 +58,8 @@ export class CachingAllocator {
   /** Where blocks come from while memory is set aside. */
   private pool: CachingAllocator | null = null;
   private isClosed = false;
+  /** Give memory back that is held for later. */
+  private readonly reliefs = new Set<() => void>();
 
   constructor(
     private readonly device: SegmentSource,
@@ -77,6 +79,14 @@ export class CachingAllocator {
   /** Largest `reservedBytes` since the last `resetPeak`. */
   get reservedPeakBytes(): number {
     return this.reservedPeak;
+  }
+
+  /** Has `release` called where memory runs out, until the function that is returned is called. */
+  onShortage(release: () => void): () => void {
+    this.reliefs.add(release);
+    return () => {
+      this.reliefs.delete(release);
+    };
   }
 
   /** Address of memory for as long as the device is open: it is no tensor's, so it counts as reserved but not as live. */
@@ -196,6 +206,11 @@ export class CachingAllocator {
   private reserveSegment(bytes: number): number {
     let pointer = this.device.allocate(bytes);
     if (pointer === null) {
+      this.trim();
+      pointer = this.device.allocate(bytes);
+    }
+    if (pointer === null && this.reliefs.size > 0) {
+      for (const release of [...this.reliefs]) release();
       this.trim();
       pointer = this.device.allocate(bytes);
     }

@@ -167,7 +167,7 @@ export class CudaBackend extends KernelBackend {
    */
   moving(value: number, counter: Counter = 'position'): [KernelArgument, KernelArgument] {
     const { recording } = this.device;
-    if (recording === null) return [pointer(0), int32(value)];
+    if (recording === null || recording.place === null) return [pointer(0), int32(value)];
     const place = recording.place + (counter === 'keys' ? 4 : 0);
     return [pointer(place), int32(value - recording[counter])];
   }

@@ -6,7 +6,7 @@ import { CublasMatmul, WORKSPACE_BYTES } from './cublas.js';
 import { type Driver, openDriver } from './driver.js';
 import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
-import type { CaptureContext } from './recorder.js';
+import type { CaptureContext } from './capture.js';
 import { kernelDefines, kernelSource } from './sources.js';
 
 /** One GPU: its stream, memory, compiled kernels and cuBLASLt. */

@@ -5,52 +5,13 @@ import { OutOfMemoryError, RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
 import type { CudaBackend } from './backend.js';
+import { captured, CONSTANT_BYTES, Constants } from './capture.js';
 import { canChain, GemvChain } from './gemv-chain.js';
 import { isHopperOrNewer } from './driver.js';
+import { recordWork } from './work-recorder.js';
 
-/** What kernels are launched with while a step is recorded. */
-export interface CaptureContext {
-  /** The position at which it is recorded, and the keys on this rank before it. */
-  readonly position: number;
-  readonly keys: number;
-  /** The address from which kernels read the present position, and that of the keys, which follow it. */
-  readonly place: number;
-  /** Whether kernels that can are launched early. */
-  readonly early: boolean;
-  /** Whether the step replaces this tensor by the next of its kind: then that may take its place in memory. */
-  isReplaced(info: tf.TensorInfo): boolean;
-  /** Address at which kernels will find these bytes, for as long as the recording lasts. */
-  constant(bytes: ArrayBufferView): number;
-  /** Takes products with few rows, if the recording chains them. */
-  readonly chain: GemvChain | null;
-}
-
-/** Room for page tables: two addresses a page and layer. */
-const CONSTANT_BYTES = 2 ** 18;
-/** That of tensor maps. */
-const ALIGNMENT = 128;
 /** The position of a step, the keys before it, 4 bytes on, and the counter of its chains, 8 bytes on. */
 const WORDS_BYTES = 16;
-
-/** Host memory that kernels of a recorded step read: collected first, uploaded at once after the recording. */
-class Constants {
-  private readonly bytes = new Uint8Array(CONSTANT_BYTES);
-  private used = 0;
-
-  constructor(private readonly address: number) {}
-
-  add(view: ArrayBufferView): number {
-    const start = this.used;
-    this.used = Math.ceil((start + view.byteLength) / ALIGNMENT) * ALIGNMENT;
-    if (this.used > CONSTANT_BYTES) throw new Error('the step has more tables than a recording has room for');
-    this.bytes.set(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), start);
-    return this.address + start;
-  }
-
-  upload(backend: CudaBackend): void {
-    if (this.used > 0) backend.device.driver.upload(this.address, this.bytes.subarray(0, this.used));
-  }
-}
 
 class CudaStep implements RecordedStep {
   /** Position and keys. */
@@ -126,6 +87,7 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
         return null;
       }
     },
+    recordWork: (work) => recordWork(backend, work),
   };
 }
 
@@ -143,18 +105,12 @@ function record(backend: CudaBackend, step: Step, early: boolean, chained: boole
   const replaced = new Set<object>(before.map(({ dataId }) => dataId));
   const isReplaced = ({ dataId }: tf.TensorInfo): boolean => replaced.has(dataId);
   const capture = (input: tf.Tensor, chain: GemvChain | null): void => {
-    try {
-      driver.beginCapture();
-      const constant = (bytes: ArrayBufferView): number => constants.add(bytes);
-      device.recording = { position, keys, place, early, isReplaced, constant, chain };
+    const constant = (bytes: ArrayBufferView): number => constants.add(bytes);
+    const context = { position, keys, place, early, isReplaced, constant, chain };
+    graph = captured(device, context, () => {
       output = tf.keep(compute(input));
       carryOver(backend, before, carried());
-      chain?.flush();
-      graph = driver.endCapture();
-    } finally {
-      driver.abandonCapture();
-      device.recording = null;
-    }
+    });
   };
   try {
     driver.upload(place, new BigInt64Array(WORDS_BYTES / 8));

@@ -2,6 +2,7 @@
 import * as tf from '../../tf.js';
 import { hasKernel, runKernel } from '../dispatch.js';
 import type { AdamWAttributes } from '../kernels.js';
+import { NotRecordable } from '../recording.js';
 
 export type AdamWOptions = AdamWAttributes & {
   /** Factor of the gradient, a scalar tensor (gradient clipping without reading the norm back); default 1. */
@@ -43,9 +44,18 @@ export interface AdamWUpdate {
   readonly weightDecay: number;
 }
 
-/** The update of every parameter, in place: `adamW` one after the other, or all at once where the engine can. */
-export function adamWAll(updates: readonly AdamWUpdate[], options: Omit<AdamWOptions, 'weightDecay'>): void {
+/**
+ * The update of every parameter, in place: `adamW` one after the other, or all at once where the engine can.
+ * @param rule that of `adamWRule` in float32, instead of the options: for a recorded update
+ */
+export function adamWAll(
+  updates: readonly AdamWUpdate[],
+  options: Omit<AdamWOptions, 'weightDecay'>,
+  rule?: tf.Tensor1D,
+): void {
   if (!hasKernel('AdamWAll')) {
+    if (rule !== undefined)
+      throw new NotRecordable('the engine does not read the rule of AdamW from a tensor');
     for (const { parameter, gradient, firstMoment, secondMoment, weightDecay } of updates) {
       adamW(parameter, gradient, firstMoment, secondMoment, { ...options, weightDecay });
     }
@@ -60,10 +70,11 @@ export function adamWAll(updates: readonly AdamWUpdate[], options: Omit<AdamWOpt
       [`secondMoment${i}`, secondMoment],
     ],
   );
-  const inputs = Object.fromEntries(scale === undefined ? tensors : [...tensors, ['scale', scale]]);
+  if (scale !== undefined) tensors.push(['scale', scale]);
+  if (rule !== undefined) tensors.push(['rule', rule]);
   runKernel(
     'AdamWAll',
-    inputs,
+    Object.fromEntries(tensors),
     { ...attrs, weightDecays: updates.map(({ weightDecay }) => weightDecay) },
     () => [],
   );

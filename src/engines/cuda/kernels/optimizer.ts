@@ -1,3 +1,4 @@
+import { adamWRule } from '../../../ops/adamw/rule.js';
 import { type AdamWAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
@@ -42,6 +43,8 @@ function gradientOf(backend: CudaBackend, gradient: TensorInfo): { address: numb
   return { address: backend.pointer(gradient, storage), isWide: storage === 'float32' };
 }
 
+type Rule = readonly [number, number, number, number, number, number];
+
 interface AdamWTensors {
   parameter: TensorInfo;
   gradient: TensorInfo;
@@ -68,24 +71,19 @@ function adamW(
   tensors: readonly AdamWTensors[],
   scale: TensorInfo | undefined,
   attrs: Omit<AdamWAttributes, 'weightDecay'>,
+  moving?: TensorInfo,
 ): TensorInfo[] {
   const { bytes, pieces } = tensorTable(tensors.map((entry) => adamWEntry(backend, entry)));
   const constant = scale === undefined ? 1 : backend.constant(scale);
-  const { learningRate, beta1, beta2, epsilon, step } = attrs;
-  const rule = RULE.argument({
-    beta1,
-    beta2,
-    epsilon,
-    rate: learningRate / (1 - beta1 ** step),
-    correction: 1 / (1 - beta2 ** step),
-    decayedRate: learningRate,
-  });
+  const [beta1, beta2, epsilon, rate, correction, decayedRate] = adamWRule(attrs) as unknown as Rule;
+  const rule = RULE.argument({ beta1, beta2, epsilon, rate, correction, decayedRate });
   backend.uploaded(bytes, (table) => {
     const args: KernelArgument[] = [
       pointer(table),
       int32(tensors.length),
       pointer(scale === undefined || constant !== null ? 0 : backend.pointer(scale, 'float32')),
       float32(constant ?? 1),
+      pointer(moving === undefined ? 0 : backend.pointer(moving, 'float32')),
       rule,
     ];
     backend.launch({ file, name: 'adamw' }, [pieces], THREADS, args);
@@ -140,7 +138,7 @@ export function registerOptimizer(): void {
       secondMoment: second[i] as TensorInfo,
       weightDecay: attrs.weightDecays[i] ?? 0,
     }));
-    return adamW(backend, tensors, inputs.scale, attrs);
+    return adamW(backend, tensors, inputs.scale, attrs, inputs.rule);
   });
   registerFusedOp('ClipScale', (inputs, { count, clip }, backend) =>
     clipScale(backend, numbered(inputs, 'x', count), clip),

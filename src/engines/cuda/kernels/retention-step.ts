@@ -3,7 +3,7 @@ import type { RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
-import type { CaptureContext } from '../recorder.js';
+import type { CaptureContext } from '../capture.js';
 import { RETENTION_STEP_SHAPE } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { headWidth } from './attention-problem.js';

@@ -87,10 +87,12 @@ DEVICE void update_piece(const Tensor& t, i64 start, float factor, const Rule& r
   update(parameter[rest], to_float(gradient[rest]) * factor, first[rest], second[rest], kept, rule);
   if (STORAGE != 0) stored[rest] = from_float(parameter[rest]);
 }
-// A scale that is not finite changes nothing: there was no gradient to follow. Grid (pieces), THREADS threads.
-KERNEL adamw(const Tensor* table, int count, const float* scale, float constant, const Rule rule) {
+// A scale that is not finite changes nothing: there was no gradient to follow; nor does such a rate. The rule is read from
+// `moving` where it changes between runs of a recording. Grid (pieces), THREADS threads.
+KERNEL adamw(const Tensor* table, int count, const float* scale, float constant, const Rule* moving, const Rule given) {
   const float factor = scale ? *scale : constant;
-  if (!(fabsf(factor) < INFINITE)) return;
+  const Rule rule = moving ? *moving : given;
+  if (!(fabsf(factor) < INFINITE && fabsf(rule.rate) < INFINITE)) return;
   const Tensor t = table[own_tensor(table, count)];
   const i64 start = (i64)(blockIdx.x - t.piece) * PIECE;
 #if STORAGE != 0

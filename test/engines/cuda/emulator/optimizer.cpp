@@ -81,20 +81,22 @@ int main() {
 
   const float rate = 0.01f, beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f;
   const Rule rule = {beta1, beta2, epsilon, rate / (1 - beta1 * beta1), 1 / (1 - beta2 * beta2), rate};
-  const auto run = [&](const float* factor) {
-    launch({pieces, 1, 1}, 256, [&] { adamw(table.data(), count, factor, 1.0f, rule); });
+  const Rule idle = {0, 0, 0, NAN, 0, 0};
+  const auto run = [&](const float* factor, const Rule* moving, const Rule& given) {
+    launch({pieces, 1, 1}, 256, [&] { adamw(table.data(), count, factor, 1.0f, moving, given); });
   };
   sums[0] = INFINITY;
   float diverged = 1;
   launch({1, 1, 1}, 1024, [&] { clip_scale(sums.data(), pieces, 1.0f, &norm, &diverged); });
-  run(&diverged);
+  run(&diverged, nullptr, rule);
+  run(&scale, &idle, rule);
   for (const Owned& t : all)
     for (size_t i = 0; i < t.p.size(); i++) compare(t.parameter[i], t.p[i]), compare(t.first[i], t.m[i]);
   if (!std::isnan(diverged)) worst = NAN;
   print("adamw: no finite norm");
 
-  run(&scale);
-  run(nullptr);
+  run(&scale, nullptr, rule);
+  run(nullptr, &rule, idle);
   for (double factor : {(double)scale, 1.0})
     for (Owned& t : all)
       for (size_t i = 0; i < t.p.size(); i++) {
