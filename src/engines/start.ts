@@ -43,7 +43,7 @@ export async function startEngine(
   { note = ignore, detail = ignore }: StartReports = {},
 ): Promise<Engine> {
   reportRefusals((reason) => {
-    note(`decoding steps are computed, not replayed: ${reason}`);
+    note(`steps are computed, not replayed: ${reason}`);
   });
   const possible = withinCores(options, note);
   const engine = await (name === 'auto'

@@ -81,9 +81,9 @@ export class RecordedSteps {
     const { rehearsed } = this;
     this.rehearsed = null;
     if (rehearsed === null) return;
-    const found = [...Object.values(rehearsed.losses), rehearsed.norm] as number[];
-    const expected = [...Object.values(losses), norm] as number[];
-    if (found.some((value, i) => !Object.is(value, expected[i]))) {
+    const kinds = Object.keys(losses) as (keyof LossSums)[];
+    const isSame = kinds.every((kind) => Object.is(rehearsed.losses[kind], losses[kind]));
+    if (!isSame || !Object.is(rehearsed.norm, norm)) {
       this.refuse('the recorded training step and the computed one differ');
     }
   }
@@ -154,8 +154,8 @@ function recordedStep(
   return work;
 }
 
-function replay(work: RecordedWork, batch: Batch, rule: Readonly<Float32Array>): StepOutcome {
-  const [found, norm] = work.run([batch.tokens, batch.targets, rule as Float32Array]);
+function replay(work: RecordedWork, batch: Batch, rule: Float32Array): StepOutcome {
+  const [found, norm] = work.run([batch.tokens, batch.targets, rule]);
   const losses = noLosses();
   addLosses(losses, found ?? [], batch);
   return { losses, norm: norm?.[0] ?? NaN };

@@ -11,4 +11,4 @@ export function adamWRule(attrs: Omit<AdamWAttributes, 'weightDecay'>): Float32A
 }
 
 /** A rule by which an update changes nothing. */
-export const IDLE_RULE: Readonly<Float32Array> = Float32Array.of(0, 0, 0, NaN, 0, 0);
+export const IDLE_RULE = Float32Array.of(0, 0, 0, NaN, 0, 0);
