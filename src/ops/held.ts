@@ -32,21 +32,43 @@ export async function releasedOnFailure<T>(
   work: () => Promise<T>,
   isFailure: (result: T) => boolean = () => false,
 ): Promise<T> {
-  const own = new Set<Holding>();
-  if (scopes.push(own) === 1) watchTensors();
+  const own = begin();
   let succeeds = false;
   try {
     const result = await work();
     succeeds = !isFailure(result);
     return result;
   } finally {
-    if (scopes.at(-1) !== own) throw new Error('work that is released on failure overlaps');
-    if (!succeeds) for (const holding of [...own].reverse()) holding.dispose();
-    scopes.pop();
-    const outer = scopes.at(-1);
-    if (outer === undefined) unwatchTensors();
-    else for (const holding of own) outer.add(holding);
+    end(own, succeeds);
   }
+}
+
+/** The same of work that waits for nothing. tfjs leaves what it had saved for a backward pass when the forward pass fails. */
+export function releasedOnError<T>(work: () => T): T {
+  const own = begin();
+  let succeeds = false;
+  try {
+    const result = work();
+    succeeds = true;
+    return result;
+  } finally {
+    end(own, succeeds);
+  }
+}
+
+function begin(): Set<Holding> {
+  const own = new Set<Holding>();
+  if (scopes.push(own) === 1) watchTensors();
+  return own;
+}
+
+function end(own: Set<Holding>, succeeds: boolean): void {
+  if (scopes.at(-1) !== own) throw new Error('work that is released on failure overlaps');
+  if (!succeeds) for (const holding of [...own].reverse()) holding.dispose();
+  scopes.pop();
+  const outer = scopes.at(-1);
+  if (outer === undefined) unwatchTensors();
+  else for (const holding of own) outer.add(holding);
 }
 
 /** Has tfjs tell of every tensor that is made or disposed of. Outside of such work it costs nothing. */

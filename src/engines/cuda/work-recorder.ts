@@ -1,5 +1,5 @@
 /** Work of fixed shapes, such as a training step, recorded as a CUDA graph: one launch instead of several hundred. */
-import { hold, unhold } from '../../ops/held.js';
+import { hold, releasedOnError, unhold } from '../../ops/held.js';
 import type { RecordedWork, Work } from '../../ops/recording.js';
 import * as tf from '../../tf.js';
 import type { CachingAllocator } from './allocator.js';
@@ -81,7 +81,7 @@ export function recordWork(backend: CudaBackend, { inputs: specs, compute }: Wor
     }
     const pool = allocator.setAside(() => {
       graph = captured(device, context, () => {
-        outputs = compute(...inputs).map((tensor) => tf.keep(tensor));
+        outputs = releasedOnError(() => compute(...inputs).map((tensor) => tf.keep(tensor)));
         // Where they are narrow, their float32 form is part of the work.
         for (const output of outputs) backend.pointer(output, 'float32');
       });

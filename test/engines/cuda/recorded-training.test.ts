@@ -1,0 +1,265 @@
+/** Recorded training steps: on a device that computes nothing, when they are made and what they hold; on a GPU, their numbers. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startCuda } from '../../../src/engines/cuda/index.js';
+import { createConfig, createModel, type ModelConfig } from '../../../src/model/index.js';
+import { adamWRule, IDLE_RULE } from '../../../src/ops/index.js';
+import * as tf from '../../../src/tf.js';
+import { measureLosses } from '../../../src/training/step.js';
+import { skipBecause } from '../../skip.js';
+import { whyNoGpu } from './gpu.js';
+import type { Launch } from './stand-in.js';
+import { CONFIGS, liveBytes, refused, SHAPE, started } from './stand-in-models.js';
+import { OPTIONS, Training } from './training-steps.js';
+
+const MODELS = {
+  ...CONFIGS,
+  'gated delta rule': createConfig({ ...SHAPE, selfDecoder: 'gated-delta-net', selfHeads: 2 }),
+};
+const NAMES = Object.keys(MODELS) as (keyof typeof MODELS)[];
+const [ROWS, LENGTH] = [2, 70];
+
+const test = suite('recorded training');
+
+/** What is the same whatever addresses it is launched with. */
+const described = ({ name, grid, args, storage }: Launch): string => {
+  const fixed = args.filter(({ kind }) => kind === 'int32' || kind === 'int64' || kind === 'float32');
+  return JSON.stringify([name, grid, storage, fixed]);
+};
+
+for (const name of NAMES) {
+  for (const recompute of [false, true]) {
+    test(`${name}${recompute ? ', recomputing' : ''}: the second step is recorded, later ones are one launch`, async () => {
+      const { on, model } = await started(MODELS[name]);
+      const before = liveBytes(on);
+      const tensors = tf.memory().numTensors;
+      const training = new Training(model, recompute);
+      training.run(ROWS, LENGTH);
+      assert.is(on.graphs.size, 0);
+      on.launches.length = 0;
+      on.uploads.length = 0;
+      training.run(ROWS, LENGTH);
+      const [[graph, recorded] = [0, []]] = on.graphs;
+      assert.equal(on.replays, [graph], 'rehearsed');
+      assert.equal(recorded.map(described), on.launches.map(described), 'the same launches');
+      const idle = on.uploads.map(({ bytes }) => bytes.join());
+      assert.ok(idle.includes(new Uint8Array(IDLE_RULE.buffer).join()), 'the rehearsal changes nothing');
+      on.launches.length = 0;
+      for (let i = 0; i < 3; i++) {
+        on.uploads.length = 0;
+        training.run(ROWS, LENGTH);
+        const { tokens, targets } = training.batch(ROWS, LENGTH);
+        const { step } = training;
+        const rule = adamWRule({ ...OPTIONS, step, learningRate: training.learningRate() });
+        assert.equal(
+          on.uploads.map(({ bytes }) => bytes.join()),
+          [tokens, targets, rule].map((values) => new Uint8Array(values.buffer).join()),
+        );
+      }
+      assert.is(on.launches.length, 0);
+      assert.is(on.replays.length, 4);
+      assert.is(training.computed, 2);
+      training.dispose();
+      assert.is(on.graphs.size, 0);
+      assert.is(tf.memory().numTensors, tensors);
+      // Float32 copies of the weights and the tables of frequencies stay.
+      const copies = 4 * [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
+      assert.ok(liveBytes(on) - before <= copies + 8192, `${liveBytes(on) - before - copies} bytes are left`);
+      model.dispose();
+    });
+  }
+}
+
+test('the rule is read from where it is uploaded to, and only there', async () => {
+  const { on, model } = await started(MODELS.transformer);
+  const training = new Training(model);
+  for (let i = 0; i < 3; i++) training.run(ROWS, LENGTH);
+  const moving = (launches: readonly Launch[]): unknown =>
+    launches.find(({ name }) => name === 'adamw')?.args[4];
+  assert.equal(moving(on.launches), { kind: 'pointer', value: 0 });
+  assert.equal(moving(on.graphs.get(1) ?? []), { kind: 'pointer', value: on.uploads.at(-1)?.address });
+  training.dispose();
+  model.dispose();
+});
+
+test('other shapes, other weights and another model end a recording', async () => {
+  const { on, model } = await started(MODELS['gated retention']);
+  const training = new Training(model);
+  const replays = (count: number, length = LENGTH): number => {
+    const before = training.computed;
+    for (let i = 0; i < count; i++) training.run(ROWS, length);
+    return count - (training.computed - before);
+  };
+  assert.is(replays(4), 2);
+  assert.is(replays(5, 2 * LENGTH), 3, 'recorded again');
+  assert.is(on.graphs.size, 1, 'the first is gone');
+  const [name = ''] = model.parameters.keys();
+  model.load(name, new Float32Array(model.parameters.get(name)?.size ?? 0));
+  assert.is(replays(3, 2 * LENGTH), 1, 'recorded again');
+  training.dispose();
+  model.dispose();
+});
+
+test('held-out losses between steps get memory of their own', async () => {
+  const { on, model } = await started(MODELS['gated retention']);
+  const training = new Training(model);
+  for (let i = 0; i < 3; i++) training.run(ROWS, LENGTH);
+  const pointers = (launches: readonly Launch[]): Set<number> =>
+    new Set(launches.flatMap(({ args }) => args.map((arg) => (arg.kind === 'pointer' ? arg.value : 0))));
+  const recorded = pointers(on.graphs.get(1) ?? []);
+  // What both may read: weights, tables.
+  const shared = new Set<number>([0]);
+  on.launches.length = 0;
+  training.run(ROWS, LENGTH, false);
+  for (const address of pointers(on.launches)) shared.add(address);
+  const own = new Set([...recorded].filter((address) => !shared.has(address)));
+  assert.ok(own.size > 20, `${own.size} addresses are the recording's`);
+  on.launches.length = 0;
+  measureLosses(model, training.batch(2 * ROWS, LENGTH));
+  const taken = [...pointers(on.launches)].filter((address) => own.has(address));
+  assert.equal(taken, []);
+  training.dispose();
+  model.dispose();
+});
+
+test('where memory runs out the recording gives its own back, and steps are computed', async () => {
+  const { on, model } = await started(MODELS['gated retention']);
+  const training = new Training(model);
+  for (let i = 0; i < 3; i++) training.run(ROWS, LENGTH);
+  assert.is(on.graphs.size, 1);
+  const { driver, allocator } = on.device;
+  const allocate = driver.allocate.bind(driver);
+  driver.allocate = (bytes) => (on.graphs.size > 0 ? null : allocate(bytes));
+  allocator.release(allocator.allocate(2 ** 26));
+  assert.is(on.graphs.size, 0);
+  const reasons = refused(() => {
+    for (let i = 0; i < 3; i++) training.run(ROWS, LENGTH);
+  });
+  assert.equal(reasons, ['not enough memory for a recorded training step']);
+  assert.is(training.computed, 5);
+  training.dispose();
+  model.dispose();
+});
+
+test('without memory for a recording steps are computed', async () => {
+  const { on, model } = await started(MODELS.transformer);
+  const training = new Training(model);
+  training.run(ROWS, LENGTH);
+  const { driver } = on.device;
+  const allocate = driver.allocate.bind(driver);
+  driver.allocate = (bytes) => (on.device.recording === null ? allocate(bytes) : null);
+  on.device.allocator.trim();
+  const held = on.device.allocator.memory().liveBytes;
+  const reasons = refused(() => {
+    for (let i = 0; i < 3; i++) training.run(ROWS, LENGTH);
+  });
+  assert.equal(reasons, ['not enough memory for a recorded training step']);
+  assert.is(training.computed, 4);
+  assert.is(on.device.allocator.memory().liveBytes, held, 'nothing is left of it');
+  training.dispose();
+  model.dispose();
+});
+
+test('a recording that finds other numbers is not used', async () => {
+  const { on, model } = await started(MODELS.transformer);
+  const training = new Training(model);
+  let reads = 0;
+  on.device.driver.download = (host) => {
+    (host as Float32Array).fill(reads++);
+  };
+  const reasons = refused(() => {
+    for (let i = 0; i < 4; i++) training.run(ROWS, LENGTH);
+  });
+  assert.equal(reasons, ['the recorded training step and the computed one differ']);
+  assert.is(training.computed, 4);
+  assert.is(on.graphs.size, 0);
+  training.dispose();
+  model.dispose();
+});
+
+test('weighted losses and those of some positions are computed', async () => {
+  const { on, model } = await started(MODELS.transformer);
+  const training = new Training(model);
+  const batch = training.batch(ROWS, LENGTH);
+  for (const change of [
+    { weights: new Float32Array(ROWS * LENGTH) },
+    { positions: [new Int32Array(LENGTH)] },
+  ]) {
+    for (let step = 1; step < 4; step++) {
+      const request = { model, batch: { ...batch, ...change }, recompute: false, step, learningRate: 1e-3 };
+      assert.is(training.recorded.run(request), null);
+    }
+  }
+  assert.is(on.graphs.size, 0);
+  training.dispose();
+  model.dispose();
+});
+
+test.after(async () => {
+  await tf.setBackend('cpu');
+});
+test.run();
+
+/** Everything that a run leaves, to the last bit. */
+function trained(
+  config: ModelConfig,
+  recompute: boolean,
+  isRecorded: boolean,
+): { numbers: string[]; computed: number } {
+  const model = createModel(config, { seed: 5 });
+  const training = new Training(model, recompute);
+  const numbers: string[] = [];
+  const steps = (count: number, length: number): void => {
+    for (let i = 0; i < count; i++) {
+      const { losses, norm } = training.run(ROWS, length, isRecorded);
+      numbers.push(`step ${training.step}: ${losses.text} ${norm}`);
+    }
+  };
+  steps(6, LENGTH);
+  numbers.push(`held out: ${measureLosses(model, training.batch(3, 2 * LENGTH)).text}`);
+  steps(3, LENGTH);
+  steps(4, 2 * LENGTH);
+  const state = training.optimizer.state();
+  for (const [name, tensor] of [...model.parameters, ...state]) {
+    const values = tensor.dataSync();
+    numbers.push(
+      `${name} ${Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64')}`,
+    );
+  }
+  tf.dispose([...state.values()]);
+  training.dispose();
+  model.dispose();
+  return { numbers, computed: training.computed };
+}
+
+const reason = await whyNoGpu();
+for (const storage of ['bfloat16', 'float16'] as const) {
+  for (const poison of [true, false]) {
+    const onGpu = suite(`cuda training, ${storage}${poison ? ', poisoned' : ''}`);
+    onGpu.before(async () => {
+      if (reason === null) await startCuda({ storage, poison });
+    });
+    onGpu.after(async () => {
+      await tf.setBackend('cpu');
+    });
+    for (const name of NAMES) {
+      const title = `${name}: recorded steps equal computed ones`;
+      if (reason !== null) {
+        skipBecause(reason, onGpu, title);
+        continue;
+      }
+      onGpu(title, () => {
+        for (const recompute of [false, true]) {
+          const expected = trained(MODELS[name], recompute, false);
+          const found = trained(MODELS[name], recompute, true);
+          assert.is(found.computed, 4, 'all others are recorded');
+          expected.numbers.forEach((value, i) => {
+            const other = found.numbers[i] ?? '';
+            assert.ok(other === value, `${value.slice(0, 60)} is ${other.slice(0, 60)}`);
+          });
+        }
+      });
+    }
+    onGpu.run();
+  }
+}

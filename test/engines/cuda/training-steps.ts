@@ -1,0 +1,62 @@
+/** Training steps on batches that differ, as `yoco train` does them. */
+import type { LanguageModel } from '../../../src/model/index.js';
+import * as tf from '../../../src/tf.js';
+import { Optimizer } from '../../../src/training/optimizer.js';
+import { RecordedSteps, type StepOutcome } from '../../../src/training/recorded-steps.js';
+import { GradientSum } from '../../../src/training/step.js';
+import { windowBatch, type Batch } from '../../../src/training/task.js';
+
+export const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+
+export class Training {
+  readonly optimizer: Optimizer;
+  readonly recorded: RecordedSteps;
+  step = 0;
+  /** Steps that were computed. */
+  computed = 0;
+
+  constructor(
+    private readonly model: LanguageModel,
+    private readonly recompute = false,
+  ) {
+    this.optimizer = new Optimizer(model.parameters, OPTIONS);
+    this.recorded = new RecordedSteps(this.optimizer);
+  }
+
+  /** That of the step that is next. */
+  batch(rows: number, length: number): Batch {
+    const { vocabSize } = this.model.config;
+    const windows = Int32Array.from(
+      { length: rows * (length + 1) },
+      (_, i) => (i * i + 7 * this.step) % vocabSize,
+    );
+    return windowBatch(windows, rows);
+  }
+
+  learningRate(step = this.step): number {
+    return 1e-3 / step;
+  }
+
+  /** @param isRecorded whether it may be run from a recording */
+  run(rows: number, length: number, isRecorded = true): StepOutcome {
+    this.step += 1;
+    const { model, recompute, step } = this;
+    const batch = this.batch(rows, length);
+    const learningRate = this.learningRate();
+    const replayed = isRecorded ? this.recorded.run({ model, batch, recompute, step, learningRate }) : null;
+    if (replayed !== null) return replayed;
+    this.computed += 1;
+    const sum = new GradientSum(model, { batches: 1, recompute });
+    sum.add(batch);
+    const norm = this.optimizer.apply(sum.gradients, step, learningRate);
+    tf.dispose([...sum.gradients.values()]);
+    const outcome = { losses: sum.losses, norm };
+    if (isRecorded) this.recorded.computed(outcome);
+    return outcome;
+  }
+
+  dispose(): void {
+    this.recorded.dispose();
+    this.optimizer.dispose();
+  }
+}
