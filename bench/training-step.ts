@@ -69,7 +69,7 @@ export function trainer(
       const { gradients } = sum;
       const norm = optimizer.apply(gradients, steps, learningRate);
       tf.dispose([...gradients.values()]);
-      const { losses } = sum;
+      const losses = sum.readLosses();
       recorded.computed({ losses, norm });
       return meanLosses(losses).text ?? NaN;
     },

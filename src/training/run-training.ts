@@ -3,7 +3,6 @@ import { setImmediate } from 'node:timers/promises';
 import { asYocoError, OutputError, RunError } from '../errors.js';
 import type { Engine } from '../engines/engine.js';
 import type { ModelMeta } from '../checkpoint/load.js';
-import { costs } from '../model/index.js';
 import type { LanguageModel } from '../model/language-model.js';
 import * as tf from '../tf.js';
 import { SOLO } from '../distributed/communicator.js';
@@ -23,6 +22,7 @@ import {
 import type { Recipe } from './recipe.js';
 import { stageLearningRate, stageTheta } from './stages.js';
 import type { Progress, Snapshots } from './snapshots.js';
+import { StepSize } from './step-size.js';
 import { RecordedSteps, type StepOutcome } from './recorded-steps.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
 import { GradientSum, addSums, meanLosses, measureLosses, noLosses } from './step.js';
@@ -86,14 +86,6 @@ interface Advance {
   /** How far each source is, after the same steps. */
   readonly sources: readonly SourceCell[];
   readonly stopping: boolean;
-}
-
-/** What the micro-batches of a step have, on all ranks together. */
-interface StepSize {
-  readonly tokens: number;
-  /** Bytes of text that these stand for; null where nobody knows. */
-  readonly bytes: number | null;
-  readonly flops: number;
 }
 
 interface HeldOutLosses {
@@ -211,7 +203,8 @@ class Loop {
     const began = performance.now();
     const stage = stageOf(task.stages, this.step);
     const learningRate = stageLearningRate(recipe, this.step);
-    const { losses, norm, tokens, bytes, flops } = await this.update(stage, learningRate);
+    const { losses, norm, size } = await this.update(stage, learningRate);
+    const { tokens, bytes, flops } = size;
     if (!Number.isFinite(norm)) throw this.divergence();
     await engine.synchronize();
     const seconds = (performance.now() - began) / 1000;
@@ -241,43 +234,38 @@ class Loop {
   }
 
   /** The update, on the micro-batches of a step: from a recording, or computed. */
-  private async update(stage: number, learningRate: number): Promise<StepOutcome & StepSize> {
-    const { task, recipe, grid } = this.options;
+  private async update(stage: number, learningRate: number): Promise<StepOutcome & { size: StepSize }> {
+    const { recipe, grid } = this.options;
     const { accumulate, recompute } = recipe;
-    const cost = costs(this.model.config);
-    let [tokens, flops] = [0, 0];
-    let bytes: number | null = 0;
-    const next = (): Batch => {
-      const batch = task.next(stage);
-      const filled = batch.filled ?? batch.rows * batch.length;
-      tokens += filled;
-      flops += filled * cost.trainFlopsPerToken(batch.length);
-      bytes = batch.bytes === undefined || bytes === null ? null : bytes + batch.bytes;
-      return columnsOfRank(rowsOfGroup(batch, grid), grid.sequence, this.model);
-    };
     const { model, step } = this;
-    let batch = next();
+    const size = new StepSize(model.config);
+    let batch = this.next(stage, size);
     const replayed =
       accumulate === 1 ? this.recorded.run({ model, batch, recompute, step, learningRate }) : null;
-    if (replayed !== null) return { ...replayed, tokens, bytes, flops };
+    if (replayed !== null) return { ...replayed, size };
     // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
     const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;
-    const sum = new GradientSum(model, {
-      ...{ batches: accumulate, recompute, ranks: grid.world.size },
-      take,
-    });
+    const sum = new GradientSum(model, { batches: accumulate, recompute, ranks: grid.world.size, take });
     sum.add(batch);
     for (let done = 1; done < accumulate; done++) {
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
       await setImmediate();
-      batch = next();
+      batch = this.next(stage, size);
       sum.add(batch);
     }
     const norm = this.optimizer.apply(sum.gradients, step, learningRate);
     tf.dispose([...sum.gradients.values()]);
-    const outcome = { losses: sum.losses, norm };
+    const outcome = { losses: sum.readLosses(), norm };
     this.recorded.computed(outcome);
-    return { ...outcome, tokens, bytes, flops };
+    return { ...outcome, size };
+  }
+
+  /** This rank's share of the next micro-batch, which is counted. */
+  private next(stage: number, size: StepSize): Batch {
+    const { task, grid } = this.options;
+    const batch = task.next(stage);
+    size.add(batch);
+    return columnsOfRank(rowsOfGroup(batch, grid), grid.sequence, this.model);
   }
 
   /** Whether held-out loss is due after this step. */

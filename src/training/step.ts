@@ -78,11 +78,6 @@ function objective(model: LanguageModel, batch: Batch, recompute: boolean): Obje
   return model.objective(tokens, targets, weights, options);
 }
 
-export interface Gradients {
-  readonly gradients: ReadonlyMap<string, tf.Tensor>;
-  readonly losses: LossSums;
-}
-
 /**
  * Gradients of an objective times `share`, by parameter name, and its losses; the caller disposes them.
  * @param take as of `valueAndGradients`
@@ -120,7 +115,7 @@ export interface SumOptions {
 }
 
 /** Mean gradients over the micro-batches of a step, which are added one by one, and their losses. */
-export class GradientSum implements Gradients {
+export class GradientSum {
   /** By parameter name; the caller disposes them. */
   readonly gradients = new Map<string, tf.Tensor>();
   private readonly sums = noLosses();
@@ -152,8 +147,8 @@ export class GradientSum implements Gradients {
     this.unread.push({ losses: part.losses, batch });
   }
 
-  /** Waits for the device: best read when the update is queued. */
-  get losses(): LossSums {
+  /** The losses so far, which every sum has to be asked for. It waits for the device: best when the update is queued. */
+  readLosses(): LossSums {
     for (const { losses, batch } of this.unread) {
       const own = noLosses();
       addLosses(own, losses.dataSync(), batch);

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { createConfig, createModel, type LanguageModel } from '../../src/model/index.js';
 import * as tf from '../../src/tf.js';
 import { Optimizer } from '../../src/training/optimizer.js';
-import { GradientSum } from '../../src/training/step.js';
+import { GradientSum, type LossSums } from '../../src/training/step.js';
 import { windowBatch } from '../../src/training/task.js';
 import type { Batch } from '../../src/training/task.js';
 import { SMALL } from '../checkpoint/checkpoints.js';
@@ -68,10 +68,14 @@ function randomBatch(rows: number, length: number, seed: number): Batch {
 const flat = (gradients: ReadonlyMap<string, tf.Tensor>): number[] =>
   [...gradients.values()].flatMap((gradient) => [...gradient.dataSync()]);
 
-function gradientsOf(model: LanguageModel, batches: readonly Batch[], recompute = false): GradientSum {
+function gradientsOf(
+  model: LanguageModel,
+  batches: readonly Batch[],
+  recompute = false,
+): { gradients: ReadonlyMap<string, tf.Tensor>; losses: LossSums } {
   const sum = new GradientSum(model, { batches: batches.length, recompute });
   for (const batch of batches) sum.add(batch);
-  return sum;
+  return { gradients: sum.gradients, losses: sum.readLosses() };
 }
 
 test('micro-batches accumulate to the gradient of the whole', () => {

@@ -1,14 +1,20 @@
 /** Recorded training steps: on a device that computes nothing, when they are made and what they hold; on a GPU, their numbers. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { startCuda } from '../../../src/engines/cuda/index.js';
+import { startCuda, startOn } from '../../../src/engines/cuda/index.js';
 import { createConfig, createModel, type ModelConfig } from '../../../src/model/index.js';
 import { adamWRule, IDLE_RULE } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
+import { createRecipe } from '../../../src/training/recipe.js';
 import { measureLosses } from '../../../src/training/step.js';
+import { trainModel } from '../../../src/training/train.js';
 import { skipBecause } from '../../skip.js';
+import { writeCorpus } from '../../training/small-run.js';
 import { whyNoGpu } from './gpu.js';
-import type { Launch } from './stand-in.js';
+import { standIn, type Launch } from './stand-in.js';
 import { CONFIGS, liveBytes, refused, SHAPE, started } from './stand-in-models.js';
 import { OPTIONS, Training } from './training-steps.js';
 
@@ -193,6 +199,39 @@ test('weighted losses and those of some positions are computed', async () => {
   assert.is(on.graphs.size, 0);
   training.dispose();
   model.dispose();
+});
+
+test('a run of stages records each of them anew, and leaves nothing', async () => {
+  const on = standIn();
+  const engine = await startOn(on.device);
+  const directory = mkdtempSync(join(tmpdir(), 'yoco-recorded-'));
+  const tensors = tf.memory().numTensors;
+  try {
+    const recipe = createRecipe({
+      data: [writeCorpus(join(directory, 'text.txt'))],
+      stages: [
+        { steps: 5, batch: 2, length: 16 },
+        { steps: 4, batch: 2, length: 32, ropeTheta: 500 },
+      ],
+      ...{ evalEvery: 2, evalTokens: 64, checkpointEvery: 3 },
+    });
+    const config = createConfig({ ...SHAPE, vocabSize: 264 });
+    const began: number[] = [];
+    const onProgress = (): void => void began.push(on.replays.length);
+    const record = { command: [], flags: {} };
+    const result = await trainModel({ directory, config, engine, recipe, record, onProgress });
+    assert.is(result.status, 'finished');
+    assert.equal(
+      began,
+      [0, 1, 2, 3, 4, 4, 5, 6, 7],
+      'the first of a stage is computed, the second rehearsed',
+    );
+    assert.is(new Set(on.replays).size, 2);
+    assert.is(on.graphs.size, 0);
+    assert.is(tf.memory().numTensors, tensors);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test.after(async () => {

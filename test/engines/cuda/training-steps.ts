@@ -50,7 +50,7 @@ export class Training {
     sum.add(batch);
     const norm = this.optimizer.apply(sum.gradients, step, learningRate);
     tf.dispose([...sum.gradients.values()]);
-    const outcome = { losses: sum.losses, norm };
+    const outcome = { losses: sum.readLosses(), norm };
     if (isRecorded) this.recorded.computed(outcome);
     return outcome;
   }
