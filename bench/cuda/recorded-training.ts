@@ -1,17 +1,18 @@
 /**
  * `yoco train` in bfloat16 with its steps recorded and with all of them computed, in one process:
- * `node --import tsx bench/cuda/recorded-training.ts DIRECTORY [PRESET:BATCH:LENGTH,...]`. Logs and weights of both must be equal, byte
+ * `node --import tsx bench/cuda/recorded-training.ts DIRECTORY [PRESET:ARCHITECTURE:BATCH:LENGTH,...]`. Logs and weights of both must be equal, byte
  * for byte; exit status 1 where they are not.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { presetConfig } from '../../src/model/index.js';
-import { registerRecorder, reportRefusals, stepRecorder } from '../../src/ops/index.js';
+import { registerRecorder, reportRefusals } from '../../src/ops/index.js';
 import { median } from '../../src/sweep/statistics.js';
 import * as tf from '../../src/tf.js';
 import { createRecipe } from '../../src/training/recipe.js';
 import { trainModel } from '../../src/training/train.js';
+import { cudaRecorder } from '../../src/engines/cuda/recorder.js';
 import { cudaBackend } from './kernel-times.js';
 import { openSession } from './session.js';
 import { MODEL, PEAK_BYTES, SECONDS, TOKENS_PER_SECOND, TOKENS_PER_STEP } from './training-columns.js';
@@ -24,7 +25,11 @@ const schema = {
   name: 'recorded-training',
   columns: [
     ...MODEL,
-    { name: 'steps_are', kind: 'key', description: 'recorded or computed' },
+    {
+      name: 'steps_are',
+      kind: 'key',
+      description: 'computed, recorded, or recorded without overlap of kernels',
+    },
     TOKENS_PER_STEP,
     SECONDS,
     TOKENS_PER_SECOND,
@@ -38,21 +43,24 @@ const schema = {
   ],
 } as const;
 
-const cases = (process.argv[3] ?? 'tiny:8:256,tiny:32:256,tiny:64:512,160m:8:1024')
-  .split(',')
-  .flatMap((text) => {
-    const [preset = '', batch, length] = text.split(':');
-    const steps = SMALL.includes(preset) ? STEPS : LARGE_STEPS;
-    return (['yoco', 'transformer'] as const).map((architecture) => ({
-      ...{ preset, architecture, steps, batch: Number(batch), length: Number(length) },
-      config: presetConfig(preset, architecture),
-    }));
-  });
+const DEFAULT =
+  'tiny:yoco:8:256,tiny:transformer:8:256,tiny:yoco:32:256,tiny:transformer:32:256,tiny:yoco:64:512,160m:yoco:8:1024';
+const cases = (process.argv[3] ?? DEFAULT).split(',').map((text) => {
+  const [preset = '', architecture, batch, length] = text.split(':');
+  const steps = SMALL.includes(preset) ? STEPS : LARGE_STEPS;
+  if (architecture !== 'yoco' && architecture !== 'transformer') throw new Error(`what is ${text}?`);
+  const config = presetConfig(preset, architecture);
+  return { preset, architecture, steps, batch: Number(batch), length: Number(length), config };
+});
 const { engine, table } = await openSession(schema, {
   configuration: cases.map(({ preset, config }) => ({ name: preset, ...config })),
   constants: { cases: cases.map(({ batch, length, steps }) => [batch, length, steps]), seed: 1 },
 });
-const recorder = stepRecorder() ?? null;
+const MODES = {
+  computed: null,
+  recorded: cudaRecorder(cudaBackend()),
+  'without overlap': cudaRecorder(cudaBackend(), { early: false }),
+};
 const refusals: string[] = [];
 reportRefusals((reason) => void refusals.push(reason));
 
@@ -67,8 +75,8 @@ driver.launchGraph = (graph) => {
   replays.push((performance.now() - began) / 1000);
 };
 
-async function train({ config, steps, batch, length }: (typeof cases)[number], isRecorded: boolean) {
-  registerRecorder(tf.getBackend(), isRecorded ? recorder : null);
+async function train({ config, steps, batch, length }: (typeof cases)[number], mode: keyof typeof MODES) {
+  registerRecorder(tf.getBackend(), MODES[mode]);
   replays.length = 0;
   engine.resetPeak();
   const directory = mkdtempSync(join(tmpdir(), 'recorded-training-'));
@@ -99,40 +107,36 @@ const summary: string[] = [];
 for (const one of cases) {
   const { preset, architecture, batch, length } = one;
   const count = batch * length;
-  const runs: Awaited<ReturnType<typeof train>>[] = [];
-  const rates: number[] = [];
-  let replay = 0;
-  for (const steps_are of ['computed', 'recorded'] as const) {
-    const isRecorded = steps_are === 'recorded';
-    const run = await train(one, isRecorded);
-    runs.push(run);
-    rates.push(count / run.seconds);
-    replay = isRecorded ? median(replays) : 0;
+  let expected: Awaited<ReturnType<typeof train>> | null = null;
+  for (const steps_are of Object.keys(MODES) as (keyof typeof MODES)[]) {
+    const run = await train(one, steps_are);
+    expected ??= run;
+    const isSame = expected.left.map((bytes, i) => run.left[i]?.equals(bytes) === true);
+    if (isSame.includes(false)) process.exitCode = 1;
+    const replay = steps_are === 'computed' ? null : median(replays);
     table.append({
       ...{ model: `${preset} ${batch}x${length}`, architecture, steps_are, tokens_per_step: count },
-      ...{ seconds: run.seconds, tokens_per_second: count / run.seconds },
-      replay_seconds: isRecorded ? replay : null,
+      ...{ seconds: run.seconds, tokens_per_second: count / run.seconds, replay_seconds: replay },
       peak_bytes: engine.memory().peakBytes,
       status: 'ok',
     });
+    const line = [
+      `${preset} ${architecture} ${batch}x${length}`.padEnd(26),
+      steps_are.padEnd(17),
+      `${(count / run.seconds / 1e6).toFixed(3)}M tok/s`,
+      `${(expected.seconds / run.seconds).toFixed(2)} x`.padStart(8),
+      ...[run.seconds, run.whole, replay ?? 0].map((seconds) => (seconds * 1e3).toFixed(3).padStart(9)),
+      `${(engine.memory().peakBytes / 2 ** 30).toFixed(2)} GiB`.padStart(11),
+      `  ${isSame.every(Boolean) ? 'equal' : `DIFFER (log, weights, moments: ${isSame.join()})`}`,
+      `  ${replays.length} replays`,
+    ].join('');
+    summary.push(line);
+    process.stderr.write(`${line}\n`);
   }
-  const [computed, recorded] = runs;
-  const isSame = computed?.left.map((bytes, i) => recorded?.left[i]?.equals(bytes) === true) ?? [];
-  if (isSame.includes(false)) process.exitCode = 1;
-  const [before = 0, after = 0] = rates;
-  summary.push(
-    [
-      `${preset} ${architecture} ${batch}x${length}`.padEnd(28),
-      ...[before, after].map((rate) => `${(rate / 1e6).toFixed(3)}M tok/s`.padStart(14)),
-      `${(after / before).toFixed(2)} x`.padStart(8),
-      `replay ${(replay * 1e3).toFixed(3)} ms of ${((count / after) * 1e3).toFixed(3)}`.padStart(32),
-      `, with log ${((recorded?.whole ?? 0) * 1e3).toFixed(3)} (computed: ${((computed?.whole ?? 0) * 1e3).toFixed(3)})`,
-      `  log, weights, moments equal: ${isSame.join(' ')}`,
-    ].join(''),
-  );
-  process.stderr.write(`${summary.at(-1) ?? ''}\n`);
 }
 table.close();
 for (const reason of refusals) process.stdout.write(`refused: ${reason}\n`);
-process.stdout.write(`${'model, batch'.padEnd(28)}${'computed'.padStart(14)}${'recorded'.padStart(14)}\n`);
+process.stdout.write(
+  'case, steps, rate, against computed; ms: step, with log, replay; peak of tensors; files\n',
+);
 process.stdout.write(`${summary.join('\n')}\n`);

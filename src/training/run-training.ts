@@ -22,7 +22,7 @@ import {
 import type { Recipe } from './recipe.js';
 import { stageLearningRate, stageTheta } from './stages.js';
 import type { Progress, Snapshots } from './snapshots.js';
-import { StepSize } from './step-size.js';
+import { flopsPerToken, StepSize, type FlopsPerToken } from './step-size.js';
 import { RecordedSteps, type StepOutcome } from './recorded-steps.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
 import { GradientSum, addSums, meanLosses, measureLosses, noLosses } from './step.js';
@@ -101,6 +101,7 @@ class Loop {
   private checkpoint = '';
   /** Of the present stage: on the parameters of the model that was given, with the θ of the stage. */
   private model: LanguageModel;
+  private flopsPerToken: FlopsPerToken;
   private readonly recorded: RecordedSteps;
 
   constructor(
@@ -109,6 +110,7 @@ class Loop {
   ) {
     this.steps = totalSteps(options.task.stages);
     this.model = options.model;
+    this.flopsPerToken = flopsPerToken(options.model.config);
     this.recorded = new RecordedSteps(optimizer);
   }
 
@@ -140,6 +142,7 @@ class Loop {
     const theta = stageTheta(this.options.recipe.stages, stage);
     if (theta === null || theta === this.model.config.ropeTheta) return;
     this.model = this.options.model.withTheta(theta);
+    this.flopsPerToken = flopsPerToken(this.model.config);
   }
 
   private result(status: LoopResult['status']): LoopResult {
@@ -235,13 +238,13 @@ class Loop {
 
   /** The update, on the micro-batches of a step: from a recording, or computed. */
   private async update(stage: number, learningRate: number): Promise<StepOutcome & { size: StepSize }> {
-    const { recipe, grid } = this.options;
+    const { grid, recipe } = this.options;
     const { accumulate, recompute } = recipe;
     const { model, step } = this;
-    const size = new StepSize(model.config);
+    const size = new StepSize(this.flopsPerToken);
     let batch = this.next(stage, size);
-    const replayed =
-      accumulate === 1 ? this.recorded.run({ model, batch, recompute, step, learningRate }) : null;
+    const request = { model, batch, recompute, step, learningRate };
+    const replayed = accumulate === 1 ? this.recorded.run(request) : null;
     if (replayed !== null) return { ...replayed, size };
     // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
     const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;

@@ -76,18 +76,21 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
   // Where `griddepcontrol` is missing, a kernel that is launched early would not wait.
   let isEarly = early && isHopperOrNewer(driver.architecture);
   const isChained = chained && canChain(driver);
+  /** What `attempt` records; null where the driver refused early launches, which are not tried again. */
+  const tried = <T>(attempt: (early: boolean) => T): T | null => {
+    try {
+      return attempt(isEarly);
+    } catch (error) {
+      if (!isEarly || !(error instanceof RunError) || error instanceof OutOfMemoryError) throw error;
+      isEarly = false;
+      process.stderr.write(`steps are recorded without overlap of kernels: ${error.message}\n`);
+      return null;
+    }
+  };
   return {
-    record(step) {
-      try {
-        return record(backend, step, isEarly, isChained);
-      } catch (error) {
-        if (!isEarly || !(error instanceof RunError) || error instanceof OutOfMemoryError) throw error;
-        isEarly = false;
-        process.stderr.write(`steps are recorded without overlap of kernels: ${error.message}\n`);
-        return null;
-      }
-    },
-    recordWork: (work) => recordWork(backend, work),
+    record: (step) => tried((early) => record(backend, step, early, isChained)),
+    recordWork: (work) =>
+      tried((early) => recordWork(backend, work, early)) ?? recordWork(backend, work, false),
   };
 }
 

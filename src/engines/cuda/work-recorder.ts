@@ -60,8 +60,12 @@ class CudaWork implements RecordedWork {
   }
 }
 
-/** Records on the backend's stream. @throws Error where the work reads results or uploads, or changes what it was given */
-export function recordWork(backend: CudaBackend, { inputs: specs, compute }: Work): RecordedWork {
+/** Records on the backend's stream. @param early as of `CaptureContext` @throws Error where the work reads results or uploads, or changes what it was given */
+export function recordWork(
+  backend: CudaBackend,
+  { inputs: specs, compute }: Work,
+  early: boolean,
+): RecordedWork {
   const { device } = backend;
   const { allocator, driver } = device;
   const block = allocator.allocate(CONSTANT_BYTES);
@@ -70,7 +74,7 @@ export function recordWork(backend: CudaBackend, { inputs: specs, compute }: Wor
   let outputs: readonly tf.Tensor[] = [];
   let graph = 0;
   const context = {
-    ...{ position: 0, keys: 0, place: null, early: false, chain: null },
+    ...{ position: 0, keys: 0, place: null, early, chain: null },
     isReplaced: () => false,
     constant: (bytes: ArrayBufferView) => constants.add(bytes),
   };

@@ -13,6 +13,7 @@ import { measureLosses } from '../../../src/training/step.js';
 import { trainModel } from '../../../src/training/train.js';
 import { skipBecause } from '../../skip.js';
 import { writeCorpus } from '../../training/small-run.js';
+import { waits } from './early-kernels.js';
 import { whyNoGpu } from './gpu.js';
 import { standIn, type Launch } from './stand-in.js';
 import { CONFIGS, liveBytes, refused, SHAPE, started } from './stand-in-models.js';
@@ -75,6 +76,19 @@ for (const name of NAMES) {
     });
   }
 }
+
+test('every kernel that is launched early waits for the one before it', async () => {
+  for (const config of Object.values(MODELS)) {
+    const { on, model } = await started(config);
+    const training = new Training(model);
+    for (let i = 0; i < 2; i++) training.run(ROWS, LENGTH);
+    const early = (on.graphs.get(1) ?? []).filter((launch) => launch.early !== undefined);
+    assert.ok(new Set(early.map(({ name }) => name)).size > 1);
+    for (const launch of early) assert.ok(waits(launch), `${launch.name} of ${launch.early}`);
+    training.dispose();
+    model.dispose();
+  }
+});
 
 test('the rule is read from where it is uploaded to, and only there', async () => {
   const { on, model } = await started(MODELS.transformer);

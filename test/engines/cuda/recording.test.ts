@@ -2,22 +2,14 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
-import { kernelSource } from '../../../src/engines/cuda/sources.js';
 import { createConfig } from '../../../src/model/index.js';
 import { registerRecorder } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
+import { waits } from './early-kernels.js';
 import { CUDA, cudaBackend } from './gpu.js';
 import { CONFIGS, decode, liveBytes, NAMES, overlap, PROMPT, prompted, SHAPE, started } from './stand-in-models.js'; // prettier-ignore
 
 const test = suite('recorded decoding');
-
-/** From the brace behind what `pattern` finds to the end of the function. */
-function bodyOf(source: string, pattern: string): string {
-  const start = new RegExp(pattern).exec(source)?.index;
-  if (start === undefined) return '';
-  const brace = source.indexOf('{', start);
-  return source.slice(brace, source.indexOf('\n}', brace));
-}
 
 for (const name of NAMES) {
   test(`${name}: the second step is recorded, later ones are one launch`, async () => {
@@ -94,18 +86,7 @@ test('every kernel that is launched early waits for the one before it', async ()
       (launch) => launch.early !== undefined,
     );
     assert.ok(new Set(early.map(({ name }) => name)).size > 3);
-    for (const { name, early: file = '' } of early) {
-      const { source: own, headers } = kernelSource(file);
-      const source = [...Object.values(headers), own].join('\n');
-      const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
-      // In the kernel itself, or in a function that it calls.
-      const called = Array.from(
-        body.matchAll(/\b(normalize|rotate|gemv_rows|load_queries|run_stages)[<(]/g),
-        ([, inner]) => bodyOf(source, `DEVICE void ${inner}\\(`),
-      );
-      const waits = [body, ...called].some((text) => /^{\s*griddep_sync\(\);|griddep_wait\(\);/.test(text));
-      assert.ok(waits, `${name} of ${file}`);
-    }
+    for (const launch of early) assert.ok(waits(launch), `${launch.name} of ${launch.early}`);
     cache.dispose();
     model.dispose();
   }
