@@ -59,18 +59,16 @@ export function trainer(
       steps += 1;
       const learningRate = 1e-3;
       const request = { model, batch, recompute, step: steps, learningRate };
-      const replayed = recorded.run(request);
-      if (replayed !== null) return meanLosses(replayed.losses).text ?? NaN;
-      const sum = new GradientSum(model, {
-        ...{ batches: 1, recompute, ranks: world.size },
-        take: sequence.size === 1 ? optimizer.take : undefined,
+      const { losses } = recorded.run(request, () => {
+        const sum = new GradientSum(model, {
+          ...{ batches: 1, recompute, ranks: world.size },
+          take: sequence.size === 1 ? optimizer.take : undefined,
+        });
+        sum.add(batch);
+        const norm = optimizer.apply(sum.gradients, steps, learningRate);
+        tf.dispose([...sum.gradients.values()]);
+        return { losses: sum.readLosses(), norm };
       });
-      sum.add(batch);
-      const { gradients } = sum;
-      const norm = optimizer.apply(gradients, steps, learningRate);
-      tf.dispose([...gradients.values()]);
-      const losses = sum.readLosses();
-      recorded.computed({ losses, norm });
       return meanLosses(losses).text ?? NaN;
     },
     dispose: () => {

@@ -6,7 +6,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { presetConfig } from '../../src/model/index.js';
+import { createConfig, presetConfig } from '../../src/model/index.js';
 import { registerRecorder, reportRefusals } from '../../src/ops/index.js';
 import { median } from '../../src/sweep/statistics.js';
 import * as tf from '../../src/tf.js';
@@ -20,6 +20,8 @@ import { MODEL, PEAK_BYTES, SECONDS, TOKENS_PER_SECOND, TOKENS_PER_STEP } from '
 /** Steps of a small model and of a large one; the held-out loss is measured in between. */
 const [STEPS, LARGE_STEPS] = [300, 30];
 const SMALL = ['pico', 'nano', 'tiny'];
+/** Vocabulary of all models: the text is read as bytes. */
+const BYTES = 264;
 
 const schema = {
   name: 'recorded-training',
@@ -49,7 +51,7 @@ const cases = (process.argv[3] ?? DEFAULT).split(',').map((text) => {
   const [preset = '', architecture, batch, length] = text.split(':');
   const steps = SMALL.includes(preset) ? STEPS : LARGE_STEPS;
   if (architecture !== 'yoco' && architecture !== 'transformer') throw new Error(`what is ${text}?`);
-  const config = presetConfig(preset, architecture);
+  const config = createConfig({ ...presetConfig(preset, architecture), vocabSize: BYTES });
   return { preset, architecture, steps, batch: Number(batch), length: Number(length), config };
 });
 const { engine, table } = await openSession(schema, {
@@ -109,6 +111,8 @@ for (const one of cases) {
   const count = batch * length;
   let expected: Awaited<ReturnType<typeof train>> | null = null;
   for (const steps_are of Object.keys(MODES) as (keyof typeof MODES)[]) {
+    // Writing and comparing a large model takes longer than its steps.
+    if (steps_are === 'without overlap' && !SMALL.includes(preset)) continue;
     const run = await train(one, steps_are);
     expected ??= run;
     const isSame = expected.left.map((bytes, i) => run.left[i]?.equals(bytes) === true);

@@ -2,7 +2,7 @@
  * Training steps in bfloat16, `node --import tsx bench/cuda/training.ts DIRECTORY [160m,830m,1.4b]`: tokens/s, and the share of this
  * card's rate in a large product.
  */
-import { linear } from '../../src/ops/index.js';
+import { linear, registerRecorder, stepRecorder } from '../../src/ops/index.js';
 import { costs, presetConfig } from '../../src/model/index.js';
 import { median } from '../../src/sweep/statistics.js';
 import { timeRuns } from '../../src/profiling/timing.js';
@@ -85,9 +85,13 @@ for (const { preset, architecture, batch, config } of models) {
   const { step, dispose } = trainer(config, batch, TIME);
   const losses: number[] = [];
   const seconds = median((await timeRuns(engine, STEPS + WARM_UP, () => losses.push(step()))).slice(WARM_UP));
+  // What kernels take is told only where they are launched one by one.
+  const recorder = stepRecorder() ?? null;
+  registerRecorder(tf.getBackend(), null);
   const ofStep = kernelTimes(cudaBackend(), BACKLOG, () => {
     losses.push(step());
   });
+  registerRecorder(tf.getBackend(), recorder);
   printKernelTimes(`training step, ${preset} ${architecture}`, ofStep, 40);
   const count = batch * TIME;
   const flops = (costs(config).trainFlopsPerToken(TIME) * count) / seconds;

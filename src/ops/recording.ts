@@ -52,6 +52,11 @@ export interface RecordedWork {
    * @returns what the tensors that `compute` returned hold now
    */
   run(values: readonly (Float32Array | Int32Array)[]): Float32Array[];
+  /**
+   * Does other work in the memory of the recording, which lies idle between runs.
+   * @returns whether that work has left nothing there; else the recording must not be run any more
+   */
+  within(work: () => void): boolean;
   dispose(): void;
 }
 

@@ -49,43 +49,27 @@ const TOO_LARGE = 'not enough memory for a recorded training step';
 export class RecordedSteps {
   private kind: Kind | null = null;
   private work: RecordedWork | null = null;
-  /** What the recording found for the step that is being computed. */
-  private rehearsed: StepOutcome | null = null;
   /** Whether steps of this kind are computed. */
   private isComputed = false;
 
   constructor(private readonly optimizer: TrainingOptimizer) {}
 
-  /** Does the step, or returns null: then it is to be computed, and `computed` told. */
-  run(request: StepRequest): StepOutcome | null {
+  /** Does the step. @param compute computes it, and leaves nothing on the engine */
+  run(request: StepRequest, compute: () => StepOutcome): StepOutcome {
     const { optimizer } = this;
     const recorder = stepRecorder();
     const { positions, weights } = request.batch;
     const fits = optimizer instanceof Optimizer && positions === null && weights === null;
-    if (!fits || recorder?.recordWork === undefined) return null;
+    if (!fits || recorder?.recordWork === undefined) return compute();
     if (this.kind === null || !isSame(this.kind, request)) {
       this.dispose();
       this.kind = kindOf(request);
-      return null;
+      return compute();
     }
-    if (this.isComputed) return null;
-    if (this.work?.isDisposed === true) return this.refuse(TOO_LARGE);
-    const rule = optimizer.ruleOf(request.step, request.learningRate);
-    if (this.work !== null) return replay(this.work, request.batch, rule);
-    this.rehearse(recorder, optimizer, request);
-    return null;
-  }
-
-  /** Compares the step that was computed with what its recording has found. */
-  computed({ losses, norm }: StepOutcome): void {
-    const { rehearsed } = this;
-    this.rehearsed = null;
-    if (rehearsed === null) return;
-    const kinds = Object.keys(losses) as (keyof LossSums)[];
-    const isSame = kinds.every((kind) => Object.is(rehearsed.losses[kind], losses[kind]));
-    if (!isSame || !Object.is(rehearsed.norm, norm)) {
-      this.refuse('the recorded training step and the computed one differ');
-    }
+    if (this.work?.isDisposed === true) this.refuse(TOO_LARGE);
+    if (this.isComputed) return compute();
+    if (this.work === null) return this.record(recorder, optimizer, request, compute);
+    return replay(this.work, request.batch, optimizer.ruleOf(request.step, request.learningRate));
   }
 
   dispose(): void {
@@ -95,23 +79,46 @@ export class RecordedSteps {
     this.isComputed = false;
   }
 
-  private rehearse(recorder: StepRecorder, optimizer: Optimizer, request: StepRequest): void {
+  private record(
+    recorder: StepRecorder,
+    optimizer: Optimizer,
+    request: StepRequest,
+    compute: () => StepOutcome,
+  ): StepOutcome {
+    let [work, found]: [RecordedWork | null, StepOutcome | null] = [null, null];
     try {
-      this.work = recordedStep(recorder, optimizer, request);
-      this.rehearsed = replay(this.work, request.batch, IDLE_RULE);
+      work = recordedStep(recorder, optimizer, request);
+      found = replay(work, request.batch, IDLE_RULE);
     } catch (error) {
+      work?.dispose();
       this.refuse(isMemoryError(error) ? TOO_LARGE : error instanceof Error ? error.message : String(error));
+      return compute();
     }
+    this.work = work;
+    let computed: StepOutcome | null = null;
+    // In the same memory: the step takes no more of it than it did.
+    const isFree = work.within(() => {
+      computed = compute();
+    });
+    const outcome = computed as unknown as StepOutcome;
+    if (work.isDisposed) this.refuse(TOO_LARGE);
+    else if (!isFree) this.refuse('a training step leaves tensors behind');
+    else if (!areEqual(found, outcome)) this.refuse('the recorded training step and the computed one differ');
+    return outcome;
   }
 
   /** Computes steps of this kind from now on. */
-  private refuse(reason: string): null {
+  private refuse(reason: string): void {
     this.work?.dispose();
     this.work = null;
     this.isComputed = true;
     refuseRecorder(reason);
-    return null;
   }
+}
+
+function areEqual(a: StepOutcome, b: StepOutcome): boolean {
+  const kinds = Object.keys(a.losses) as (keyof LossSums)[];
+  return Object.is(a.norm, b.norm) && kinds.every((kind) => Object.is(a.losses[kind], b.losses[kind]));
 }
 
 function kindOf({ model, batch: { rows, length } }: StepRequest): Kind {

@@ -242,25 +242,24 @@ class Loop {
     const { accumulate, recompute } = recipe;
     const { model, step } = this;
     const size = new StepSize(this.flopsPerToken);
-    let batch = this.next(stage, size);
-    const request = { model, batch, recompute, step, learningRate };
-    const replayed = accumulate === 1 ? this.recorded.run(request) : null;
-    if (replayed !== null) return { ...replayed, size };
     // Ranks that divide sequences hand gradients to each other in between, in an order of their own.
     const take = grid.sequence.size === 1 ? this.optimizer.take : undefined;
     const sum = new GradientSum(model, { batches: accumulate, recompute, ranks: grid.world.size, take });
-    sum.add(batch);
-    for (let done = 1; done < accumulate; done++) {
+    const apply = (batch: Batch): StepOutcome => {
+      sum.add(batch);
+      const norm = this.optimizer.apply(sum.gradients, step, learningRate);
+      tf.dispose([...sum.gradients.values()]);
+      return { losses: sum.readLosses(), norm };
+    };
+    for (let left = accumulate - 1; left > 0; left--) {
+      sum.add(this.next(stage, size));
       // A second Ctrl-C ends the process, also in a step of many micro-batches.
       await setImmediate();
-      batch = this.next(stage, size);
-      sum.add(batch);
     }
-    const norm = this.optimizer.apply(sum.gradients, step, learningRate);
-    tf.dispose([...sum.gradients.values()]);
-    const outcome = { losses: sum.readLosses(), norm };
-    this.recorded.computed(outcome);
-    return { ...outcome, size };
+    const batch = this.next(stage, size);
+    if (accumulate > 1) return { ...apply(batch), size };
+    const request = { model, batch, recompute, step, learningRate };
+    return { ...this.recorded.run(request, () => apply(batch)), size };
   }
 
   /** This rank's share of the next micro-batch, which is counted. */

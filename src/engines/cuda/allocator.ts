@@ -145,16 +145,23 @@ export class CachingAllocator {
       },
     };
     const pool = new CachingAllocator(device, this.prepare);
-    this.pool = pool;
     try {
-      work();
+      this.within(pool, work);
     } catch (error) {
       pool.close();
       throw error;
+    }
+    return pool;
+  }
+
+  /** Runs more work with all its blocks out of the pool. */
+  within(pool: CachingAllocator, work: () => void): void {
+    this.pool = pool;
+    try {
+      work();
     } finally {
       this.pool = null;
     }
-    return pool;
   }
 
   /** Gives memory back as soon as nothing uses it, from now on. */

@@ -47,6 +47,13 @@ class CudaWork implements RecordedWork {
     });
   }
 
+  within(work: () => void): boolean {
+    const { pool } = this.parts;
+    const { liveBytes } = pool.memory();
+    this.backend.device.allocator.within(pool, work);
+    return !this.isGone && pool.memory().liveBytes === liveBytes;
+  }
+
   dispose(): void {
     if (this.isGone) return;
     this.isGone = true;

@@ -9,7 +9,7 @@ import { createConfig, createModel, type ModelConfig } from '../../../src/model/
 import { adamWRule, IDLE_RULE } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { createRecipe } from '../../../src/training/recipe.js';
-import { measureLosses } from '../../../src/training/step.js';
+import { measureLosses, noLosses } from '../../../src/training/step.js';
 import { trainModel } from '../../../src/training/train.js';
 import { skipBecause } from '../../skip.js';
 import { writeCorpus } from '../../training/small-run.js';
@@ -180,19 +180,46 @@ test('without memory for a recording steps are computed', async () => {
   model.dispose();
 });
 
-test('a recording that finds other numbers is not used', async () => {
+for (const what of ['losses', 'norm'] as const) {
+  test(`a recording that finds other ${what} is not used`, async () => {
+    const { on, model } = await started(MODELS.transformer);
+    const training = new Training(model);
+    let reads = 0;
+    on.device.driver.download = (host) => {
+      if ((host.byteLength === 4) === (what === 'norm')) (host as Float32Array).fill(reads++);
+    };
+    const reasons = refused(() => {
+      for (let i = 0; i < 4; i++) training.run(ROWS, LENGTH);
+    });
+    assert.equal(reasons, ['the recorded training step and the computed one differ']);
+    assert.is(training.computed, 4);
+    assert.is(on.graphs.size, 0);
+    training.dispose();
+    model.dispose();
+  });
+}
+
+test('a step that leaves tensors behind is not run from a recording, which would overwrite them', async () => {
   const { on, model } = await started(MODELS.transformer);
   const training = new Training(model);
-  let reads = 0;
-  on.device.driver.download = (host) => {
-    (host as Float32Array).fill(reads++);
-  };
+  training.run(ROWS, LENGTH);
+  const kept: tf.Tensor[] = [];
   const reasons = refused(() => {
-    for (let i = 0; i < 4; i++) training.run(ROWS, LENGTH);
+    const request = {
+      model,
+      batch: training.batch(ROWS, LENGTH),
+      recompute: false,
+      step: 2,
+      learningRate: 1e-3,
+    };
+    training.recorded.run(request, () => {
+      kept.push(tf.add(tf.ones([100]), 1));
+      return { losses: { ...noLosses(), textTargets: ROWS * LENGTH }, norm: 0 };
+    });
   });
-  assert.equal(reasons, ['the recorded training step and the computed one differ']);
-  assert.is(training.computed, 4);
+  assert.equal(reasons, ['a training step leaves tensors behind']);
   assert.is(on.graphs.size, 0);
+  tf.dispose(kept);
   training.dispose();
   model.dispose();
 });
@@ -207,7 +234,11 @@ test('weighted losses and those of some positions are computed', async () => {
   ]) {
     for (let step = 1; step < 4; step++) {
       const request = { model, batch: { ...batch, ...change }, recompute: false, step, learningRate: 1e-3 };
-      assert.is(training.recorded.run(request), null);
+      const outcome = { losses: noLosses(), norm: step };
+      assert.is(
+        training.recorded.run(request, () => outcome),
+        outcome,
+      );
     }
   }
   assert.is(on.graphs.size, 0);

@@ -43,16 +43,16 @@ export class Training {
     const { model, recompute, step } = this;
     const batch = this.batch(rows, length);
     const learningRate = this.learningRate();
-    const replayed = isRecorded ? this.recorded.run({ model, batch, recompute, step, learningRate }) : null;
-    if (replayed !== null) return replayed;
-    this.computed += 1;
-    const sum = new GradientSum(model, { batches: 1, recompute });
-    sum.add(batch);
-    const norm = this.optimizer.apply(sum.gradients, step, learningRate);
-    tf.dispose([...sum.gradients.values()]);
-    const outcome = { losses: sum.readLosses(), norm };
-    if (isRecorded) this.recorded.computed(outcome);
-    return outcome;
+    const compute = (): StepOutcome => {
+      this.computed += 1;
+      const sum = new GradientSum(model, { batches: 1, recompute });
+      sum.add(batch);
+      const norm = this.optimizer.apply(sum.gradients, step, learningRate);
+      tf.dispose([...sum.gradients.values()]);
+      return { losses: sum.readLosses(), norm };
+    };
+    if (!isRecorded) return compute();
+    return this.recorded.run({ model, batch, recompute, step, learningRate }, compute);
   }
 
   dispose(): void {
