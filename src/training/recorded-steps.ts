@@ -39,6 +39,9 @@ interface Kind {
   readonly parameters: readonly object[];
 }
 
+/** Tokens of a step at most: more of them keep a GPU busy for longer than the host needs to prepare it, whatever the model. */
+export const MOST_TOKENS = 65_536;
+
 const TOO_LARGE = 'not enough memory for a recorded training step';
 
 /**
@@ -58,8 +61,9 @@ export class RecordedSteps {
   run(request: StepRequest, compute: () => StepOutcome): StepOutcome {
     const { optimizer } = this;
     const recorder = stepRecorder();
-    const { positions, weights } = request.batch;
-    const fits = optimizer instanceof Optimizer && positions === null && weights === null;
+    const { positions, weights, rows, length } = request.batch;
+    const isWhole = positions === null && weights === null;
+    const fits = optimizer instanceof Optimizer && isWhole && rows * length <= MOST_TOKENS;
     if (!fits || recorder?.recordWork === undefined) return compute();
     if (this.kind === null || !isSame(this.kind, request)) {
       this.dispose();

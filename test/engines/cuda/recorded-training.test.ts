@@ -9,6 +9,7 @@ import { createConfig, createModel, type ModelConfig } from '../../../src/model/
 import { adamWRule, IDLE_RULE } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { createRecipe } from '../../../src/training/recipe.js';
+import { MOST_TOKENS } from '../../../src/training/recorded-steps.js';
 import { measureLosses, noLosses } from '../../../src/training/step.js';
 import { trainModel } from '../../../src/training/train.js';
 import { skipBecause } from '../../skip.js';
@@ -116,6 +117,20 @@ test('other shapes, other weights and another model end a recording', async () =
   const [name = ''] = model.parameters.keys();
   model.load(name, new Float32Array(model.parameters.get(name)?.size ?? 0));
   assert.is(replays(3, 2 * LENGTH), 1, 'recorded again');
+  training.dispose();
+  model.dispose();
+});
+
+test('steps of many tokens are computed', async () => {
+  const { on, model } = await started(MODELS['gated retention']);
+  const training = new Training(model);
+  for (const [rows, graphs] of [
+    [MOST_TOKENS / 64 + 1, 0],
+    [MOST_TOKENS / 64, 1],
+  ] as const) {
+    for (let i = 0; i < 3; i++) training.run(rows, 64);
+    assert.is(on.graphs.size, graphs);
+  }
   training.dispose();
   model.dispose();
 });
