@@ -86,10 +86,25 @@ add('products of few rows', (native) => {
   }
 });
 
-/** Softmax over positions of pages, by the definition. */
+/** Keys and values. */
+type Pages = readonly (readonly [Float32Array, Float32Array])[];
+
+function randomPages(count: number, size: number): Pages {
+  return Array.from(
+    { length: count },
+    (_, i) => [randomValues(size, 2 * i + 1), randomValues(size, 2 * i + 2)] as const,
+  );
+}
+
+function addressesOf(native: Native, pages: Pages): [BigUint64Array, BigUint64Array] {
+  const of = (which: 0 | 1) => BigUint64Array.from(pages, (page) => native.address(page[which]));
+  return [of(0), of(1)];
+}
+
+/** Softmax over positions of pages of one sequence, by the definition. */
 function attend(
   q: Float32Array,
-  pages: readonly (readonly [Float32Array, Float32Array])[],
+  pages: Pages,
   s: { heads: number; kvHeads: number; width: number; pageSize: number; from: number; to: number },
 ): Float64Array {
   const { heads, kvHeads, width, pageSize, from, to } = s;
@@ -124,18 +139,56 @@ add('attention of one query to pages', (native) => {
     [4, 1, 32, 256, 100, 300],
     [1, 1, 7, 16, 3, 4],
   ] as const) {
-    const pages = Array.from({ length: Math.ceil(to / pageSize) }, (_, i) => {
-      const values = (seed: number) => randomValues(kvHeads * pageSize * width, seed);
-      return [values(2 * i + 1), values(2 * i + 2)] as const;
-    });
+    const pages = randomPages(Math.ceil(to / pageSize), kvHeads * pageSize * width);
     const q = randomValues(heads * width, 99);
-    const addresses = ([0, 1] as const).map((which) =>
-      BigUint64Array.from(pages, (page) => native.address(page[which])),
-    ) as [BigUint64Array, BigUint64Array];
+    const addresses = addressesOf(native, pages);
     const y = new Float32Array(heads * width).fill(NaN);
     native.paged_attention(q, ...addresses, y, 1, heads, kvHeads, width, pageSize, from, to, 1);
     assertClose(y, attend(q, pages, { heads, kvHeads, width, pageSize, from, to }), `to ${to}`);
   }
+});
+
+/** Queries and keys that fill no block, pages that end within one, windows that begin within one, and a query alone. */
+const QUERIES = [
+  { time: 130, length: 700, heads: 4, kvHeads: 2, width: 64, pageSize: 300, window: 700 },
+  { time: 59, length: 59, heads: 3, kvHeads: 1, width: 40, pageSize: 64, window: 59 },
+  { time: 300, length: 601, heads: 2, kvHeads: 2, width: 24, pageSize: 601, window: 17 },
+  { time: 113, length: 900, heads: 2, kvHeads: 1, width: 7, pageSize: 450, window: 300 },
+  { time: 1, length: 1, heads: 2, kvHeads: 1, width: 32, pageSize: 16, window: 1 },
+  { time: 2, length: 258, heads: 1, kvHeads: 1, width: 96, pageSize: 257, window: 258 },
+] as const;
+
+add('attention of several queries to pages', (native) => {
+  for (const shape of QUERIES) {
+    const { time, length, heads, kvHeads, width, pageSize, window } = shape;
+    const pages = randomPages(Math.ceil(length / pageSize), kvHeads * pageSize * width);
+    const q = randomValues(time * heads * width, 99);
+    const y = new Float32Array(q.length).fill(NaN);
+    const sizes = [1, time, length, heads, kvHeads, width, pageSize, window];
+    native.attention(q, ...addressesOf(native, pages), y, ...sizes, 0.7);
+    for (let row = 0; row < time; row++) {
+      const to = length - time + row + 1;
+      const part = [row * heads * width, (row + 1) * heads * width] as const;
+      const own = q.subarray(...part).map((x) => x * 0.7);
+      const expected = attend(own, pages, { ...shape, from: Math.max(0, to - window), to });
+      assertClose(y.subarray(...part), expected, `query ${row} of ${time}, ${length} keys`);
+    }
+  }
+});
+
+test('no bit of attention depends on the number of threads', () => {
+  const [batch, time, length, heads, kvHeads, width] = [2, 700, 900, 4, 2, 32] as const;
+  const [q, k, v] = [heads * time, kvHeads * length, kvHeads * length].map((rows, i) =>
+    randomValues(batch * rows * width, i + 1),
+  ) as [Float32Array, Float32Array, Float32Array];
+  const outputs = kernels.map((native) => {
+    const y = new Float32Array(q.length);
+    if (native === null) return y;
+    const whole = addressesOf(native, [[k, v]]);
+    native.attention(q, ...whole, y, batch, time, length, heads, kvHeads, width, 0, 333, 0.2);
+    return y;
+  });
+  for (const y of outputs) assert.equal(y, outputs[0]);
 });
 
 test.run();

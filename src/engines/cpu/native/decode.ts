@@ -1,11 +1,9 @@
 /** The ops of a decoding step by the kernels in C, in a form that can be recorded (`recorder.ts`); others go to ONNX Runtime. */
-import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FusedKernel } from '../../../ops/kernels.js';
 import { rotaryTable } from '../../../ops/rotary/phases.js';
 import type { CpuBackend } from '../backend.js';
 import { logDecay as manyDecays } from '../fused/decay.js';
 import { checkIds, embedding as manyRows } from '../fused/embedding.js';
-import { pagedAttention as manyQueries } from '../fused/paged-attention.js';
 import { writeRows } from '../fused/pages.js';
 import { gatedRetention as manyPositions } from '../fused/retention.js';
 import { sizesOf } from '../fused/segments.js';
@@ -92,27 +90,3 @@ export const pageWrite: FusedKernel<'PageWrite', CpuBackend> = (inputs, attrs, b
   });
   return [];
 };
-
-/** One query of each sequence. */
-export const pagedAttention =
-  (native: Native): FusedKernel<'PagedAttention', CpuBackend> =>
-  (inputs, attrs, backend) => {
-    const q = inputs.q as TensorInfo;
-    const [batch, time, heads, width] = q.shape as [number, number, number, number];
-    if (time > 1) return manyQueries(inputs, attrs, backend);
-    const { window, length, pageSize, scale } = attrs;
-    const kvHeads = (inputs.key0 as TensorInfo).shape[1] as number;
-    const out = backend.output(q.shape);
-    const [queries, target] = [backend.floats(q), backend.floats(out)];
-    const pages = Array.from({ length: Math.ceil(length / pageSize) }, (_, i) => i);
-    const addresses = (name: string): BigUint64Array =>
-      BigUint64Array.from(pages, (i) => native.address(backend.floats(inputs[`${name}${i}`] as TensorInfo)));
-    const [keys, values] = [addresses('key'), addresses('value')];
-    const shape = [batch, heads, kvHeads, width, pageSize];
-    backend.launch((moved) => {
-      const to = length + moved;
-      const from = window === null ? 0 : Math.max(0, to - window);
-      native.paged_attention(queries, keys, values, target, ...shape, from, to, scale);
-    });
-    return [out];
-  };

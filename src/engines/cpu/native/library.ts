@@ -23,7 +23,7 @@ const FUNCTIONS = {
   rms_norm: 'mmmiif',
   rms_norm_grad: 'mmmmmiif',
   adamw: 'mmmmiddddddd',
-  attention: 'mmmmiiiiiiif',
+  attention: 'mmmmiiiiiiiif',
   attention_grad: 'mmmmmmmmiiiiiiif',
   few_rows: 'mmmmiii',
   paged_attention: 'mmmmiiiiiiif',

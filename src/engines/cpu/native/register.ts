@@ -1,6 +1,6 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
-import { causalAttention, causalAttentionGrad } from './attention.js';
-import { embedding, gatedRetention, logDecay, pagedAttention, pageWrite, rotary } from './decode.js';
+import { causalAttention, causalAttentionGrad, pagedAttention } from './attention.js';
+import { embedding, gatedRetention, logDecay, pageWrite, rotary } from './decode.js';
 import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
 import { linear, linearGroup } from './linear.js';

@@ -43,15 +43,32 @@ static void pack_rows(const float *b, long stride, long inner, long n, float *ou
   }
 }
 
+/* Four columns of a panel from four rows of b. */
+INLINE void turn_four(const float *b, long stride, long inner, float *out) {
+  long k = 0;
+  for (; k + 4 <= inner; k += 4, out += 4 * PANEL) {
+    quarter r[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) r[i] = *(const quarter *)(b + i * stride + k);
+    quarter low01 = PICK(r[0], r[1], 0, 4, 1, 5), low23 = PICK(r[2], r[3], 0, 4, 1, 5);
+    quarter high01 = PICK(r[0], r[1], 2, 6, 3, 7), high23 = PICK(r[2], r[3], 2, 6, 3, 7);
+    *(quarter *)out = PICK(low01, low23, 0, 1, 4, 5);
+    *(quarter *)(out + PANEL) = PICK(low01, low23, 2, 3, 6, 7);
+    *(quarter *)(out + 2 * PANEL) = PICK(high01, high23, 0, 1, 4, 5);
+    *(quarter *)(out + 3 * PANEL) = PICK(high01, high23, 2, 3, 6, 7);
+  }
+  for (; k < inner; k++, out += PANEL)
+    for (int i = 0; i < 4; i++) out[i] = b[i * stride + k];
+}
+
 /* Panels of the transpose of b[n][inner]. */
 static void pack_columns(const float *b, long stride, long inner, long n, float *out) {
   for (long j = 0; j < n; j += PANEL, out += inner * PANEL) {
-    long width = n - j < PANEL ? n - j : PANEL;
-    for (long c = 0; c < PANEL; c++) {
-      const float *from = b + (j + c) * stride;
-      if (c < width) for (long k = 0; k < inner; k++) out[k * PANEL + c] = from[k];
-      else for (long k = 0; k < inner; k++) out[k * PANEL + c] = 0;
-    }
+    long width = n - j < PANEL ? n - j : PANEL, c = 0;
+    const float *from = b + j * stride;
+    for (; c + 4 <= width; c += 4) turn_four(from + c * stride, stride, inner, out + c);
+    for (; c < PANEL; c++)
+      for (long k = 0; k < inner; k++) out[k * PANEL + c] = c < width ? from[c * stride + k] : 0;
   }
 }
 

@@ -71,6 +71,22 @@ INLINE float largest(vec v) {
   return m;
 }
 
+/* 2^x for x of at most 1, to about one unit in the last place; 2^-126 for smaller ones. Not a number stays so. */
+INLINE vec vexp2(vec x) {
+  x = select(x < splat(-126.0f), splat(-126.0f), x);
+  /* Adding 1.5 * 2^23 rounds to a whole number, which the last bits of the sum hold. */
+  const vec magic = splat(12582912.0f);
+  vec sum = x + magic, r = x - (sum - magic);
+  vec p = splat(1.5353362e-4f);
+  p = p * r + splat(1.3398874e-3f);
+  p = p * r + splat(9.6184373e-3f);
+  p = p * r + splat(5.5503324e-2f);
+  p = p * r + splat(2.4022648e-1f);
+  p = p * r + splat(6.9314720e-1f);
+  p = p * r + splat(1.0f);
+  return (vec)((ivec)p + ((ivec)sum << 23));
+}
+
 /* e^x to about one unit in the last place, subnormal results included; not a number stays so. */
 INLINE vec vexp(vec x) {
   x = select(x < splat(-104.0f), splat(-104.0f), x);
