@@ -59,7 +59,7 @@ export class StepReplay {
   step(tokens: tf.Tensor1D, weights: readonly tf.Tensor[], compute: StepFunction): tf.Tensor2D {
     const recorder = stepRecorder();
     const fits = tokens.dtype === 'int32' && tokens.shape[0] === this.cache.batch;
-    if (recorder === undefined || refusing.has(recorder) || this.isComputed || !fits) return compute(tokens);
+    if (recorder === undefined || !this.mayUse(recorder) || !fits) return compute(tokens);
     if (this.recording !== null && this.applies(this.recording, weights))
       return this.run(this.recording, tokens);
     this.dispose();
@@ -68,6 +68,11 @@ export class StepReplay {
     if (recording === null) return this.compute(tokens, weights, compute);
     this.recording = recording;
     return this.runChecked(recorder, recording, tokens, compute);
+  }
+
+  private mayUse(recorder: StepRecorder): boolean {
+    const isDivided = this.ranks.size > 1;
+    return !this.isComputed && !refusing.has(recorder) && !(isDivided && recorder.singleRank === true);
   }
 
   dispose(): void {

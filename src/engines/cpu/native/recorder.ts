@@ -33,9 +33,9 @@ class CpuStep implements RecordedStep {
   }
 }
 
-/** Steps of kernels that `CpuBackend.launch` records; @throws NotRecordable for others */
+/** Steps of kernels that `CpuBackend.launch` records, which calls of MPI are not; @throws NotRecordable for others */
 export function cpuRecorder(backend: CpuBackend): StepRecorder {
-  return { record: (step) => record(backend, step) };
+  return { singleRank: true, record: (step) => record(backend, step) };
 }
 
 function record(backend: CpuBackend, { position, inputShape, compute, carried }: Step): RecordedStep {
