@@ -191,4 +191,53 @@ test('no bit of attention depends on the number of threads', () => {
   for (const y of outputs) assert.equal(y, outputs[0]);
 });
 
+/** A single head, by the recurrence. @returns outputs, and the state in place of that before */
+function retain(
+  [q, k, v, logDecay]: readonly [Float32Array, Float32Array, Float32Array, Float32Array],
+  state: Float64Array,
+  [time, key, value]: readonly [number, number, number],
+): Float64Array {
+  const y = new Float64Array(time * value);
+  for (let t = 0; t < time; t++)
+    for (let i = 0; i < key; i++) {
+      const [query, factor] = [q[t * key + i] as number, (k[t * key + i] as number) * key ** -0.5];
+      for (let j = 0; j < value; j++) {
+        const at = i * value + j;
+        const added = factor * (v[t * value + j] as number);
+        state[at] = (state[at] as number) * Math.exp(logDecay[t] as number) + added;
+        y[t * value + j] = (y[t * value + j] as number) + query * state[at];
+      }
+    }
+  return y;
+}
+
+test('gated retention, divided over threads by columns, and none of its bits depends on that', () => {
+  for (const shape of [
+    [150, 24, 70],
+    [64, 7, 129],
+    [2, 32, 64],
+  ] as const) {
+    const [time, key, value] = shape;
+    const operands = [
+      randomValues(time * key, 1),
+      randomValues(time * key, 2),
+      randomValues(time * value, 3),
+      // Now and then everything is forgotten.
+      randomValues(time, 4).map((x, t) => (t % 50 === 41 ? -Infinity : -0.1 * Math.abs(x))),
+    ] as const;
+    const before = randomValues(key * value, 5);
+    const last = Float64Array.from(before);
+    const expected = retain(operands, last, shape);
+    const results = kernels.map((native) => {
+      const [state, y] = [before.slice(), new Float32Array(time * value).fill(NaN)];
+      if (native === null) return [];
+      native.retention(...operands, state, y, 1, time, 1, 1, key, value);
+      assertClose(y, expected, `outputs of ${shape.join()}`);
+      assertClose(state, last, `state of ${shape.join()}`);
+      return [state, y];
+    });
+    for (const result of results) assert.equal(result, results[0]);
+  }
+});
+
 test.run();

@@ -5,7 +5,6 @@ import type { CpuBackend } from '../backend.js';
 import { logDecay as manyDecays } from '../fused/decay.js';
 import { checkIds, embedding as manyRows } from '../fused/embedding.js';
 import { writeRows } from '../fused/pages.js';
-import { gatedRetention as manyPositions } from '../fused/retention.js';
 import { sizesOf } from '../fused/segments.js';
 import type { Native } from './library.js';
 
@@ -55,14 +54,12 @@ export const rotary =
     return [y];
   };
 
-/** A single position by the recurrence itself. */
+/** A single position by the recurrence itself, several in chunks. */
 export const gatedRetention =
   (native: Native): FusedKernel<'GatedRetention', CpuBackend> =>
-  (inputs, attrs, backend) => {
+  (inputs, _, backend) => {
     const { q, k, v, logDecay } = inputs;
-    const sizes = sizesOf(q, v);
-    if (sizes.time > 1) return manyPositions(inputs, attrs, backend);
-    const { batch, heads, groups, key, value } = sizes;
+    const { batch, time, heads, groups, key, value } = sizesOf(q, v);
     const output = backend.output(v.shape);
     const state = backend.output([batch, heads, key, value]);
     const before = inputs.state ? backend.floats(inputs.state) : null;
@@ -72,7 +69,9 @@ export const gatedRetention =
     backend.launch(() => {
       if (before) after.set(before);
       else after.fill(0);
-      native.retention_step(...operands, after, target, batch * heads, heads / groups, key, value);
+      if (time === 1)
+        native.retention_step(...operands, after, target, batch * heads, heads / groups, key, value);
+      else native.retention(...operands, after, target, batch, time, heads, groups, key, value);
     });
     return [output, state];
   };

@@ -27,6 +27,7 @@ const FUNCTIONS = {
   attention_grad: 'mmmmmmmmiiiiiiif',
   few_rows: 'mmmmiii',
   paged_attention: 'mmmmiiiiiiif',
+  retention: 'mmmmmmiiiiii',
   retention_step: 'mmmmmmiiii',
   rotary: 'mmmmiiiiii',
 } as const;
