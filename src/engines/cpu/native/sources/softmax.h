@@ -12,10 +12,15 @@ INLINE float to_powers(float scale) { return scale * 1.44269504f; }
  * power unless it was larger. factor > 0.
  */
 INLINE float weigh(float *row, long from, long to, long width, float factor, float *peak) {
-  vec peaks = splat(-INFINITY), sums = {0};
-  long j;
-  for (j = from; j + WIDTH <= to; j += WIDTH) peaks = larger(load(row + j), peaks);
-  float most = largest(peaks);
+  /* Several at a time, which need not wait for each other. */
+  vec peaks[4], sums = {0};
+  for (int i = 0; i < 4; i++) peaks[i] = splat(-INFINITY);
+  long j = from;
+  for (; j + 4 * WIDTH <= to; j += 4 * WIDTH)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) peaks[i] = larger(load(row + j + i * WIDTH), peaks[i]);
+  for (; j + WIDTH <= to; j += WIDTH) peaks[0] = larger(load(row + j), peaks[0]);
+  float most = largest(larger(larger(peaks[0], peaks[1]), larger(peaks[2], peaks[3])));
   for (; j < to; j++) most = row[j] > most ? row[j] : most;
   most *= factor;
   *peak = most > *peak ? most : *peak;

@@ -66,9 +66,18 @@ INLINE quarter sums_of(const vec *v) {
 INLINE vec select(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
 INLINE vec larger(vec a, vec b) { return select(a > b, a, b); }
 INLINE float largest(vec v) {
-  float m = v[0];
-  for (int i = 1; i < WIDTH; i++) m = v[i] > m ? v[i] : m;
-  return m;
+  union {
+    vec all;
+    quarter parts[WIDTH / 4];
+  } u = {v};
+  quarter m = u.parts[0];
+#pragma GCC unroll 4
+  for (int i = 1; i < WIDTH / 4; i++) {
+    iquarter where = u.parts[i] > m;
+    m = (quarter)((where & (iquarter)u.parts[i]) | (~where & (iquarter)m));
+  }
+  float a = m[0] > m[1] ? m[0] : m[1], b = m[2] > m[3] ? m[2] : m[3];
+  return a > b ? a : b;
 }
 
 /* 2^x for x of at most 1, to about one unit in the last place; 2^-126 for smaller ones. Not a number stays so. */
