@@ -24,7 +24,8 @@ const schema: Schema = {
   ],
 };
 const key = (model: string, context: number): Row => ({ model, context });
-const provenance = (...command: string[]) => collectProvenance({ command, flags: {} });
+const collected = collectProvenance({ command: [], flags: {} });
+const provenance = (...command: string[]) => ({ ...collected, command: ['yoco', ...command] });
 
 let directories = 0;
 /** A directory of its own, and what runs a sweep in it. */
@@ -120,8 +121,9 @@ test('more rows resume than a function takes arguments', () => {
   const { directory } = place();
   const plan = Array.from({ length: 130_000 }, (_, context) => key('a', context));
   const columns = schema.columns.map(({ name }) => name);
+  const version = toolkitVersion();
   const lines = plan.map((cell) => {
-    const hash = hashOf({ key: cell, columns, version: toolkitVersion(), settings: null });
+    const hash = hashOf({ key: cell, columns, version, settings: null });
     return `${JSON.stringify({ hash, row: { ...cell, loss: 1, seconds: 1, status: 'ok', error: null } })}\n`;
   });
   mkdirSync(directory);
