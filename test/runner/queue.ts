@@ -6,17 +6,19 @@ const GROUPS: readonly RegExp[] = [/cuda/, /^distributed\//, /package/];
 /** Files that take long, the longest first: a process that begins one of them last would keep the others waiting. */
 const LONG: readonly string[] = [
   'distributed/sequence.test.ts',
-  'ops/kernels/cpu.test.ts',
   'engines/cuda/sources.test.ts',
   'ops/kernels/webgpu.test.ts',
   'engines/cuda/emulator.test.ts',
+  'ops/kernels/cpu.test.ts',
   'distributed/training.test.ts',
+  'model/model.test.ts',
   'model/conformance.test.ts',
+  'commands/reproduce.test.ts',
+  'robustness/robustness.test.ts',
+  'training/resume.test.ts',
+  'engines/cpu/models.test.ts',
   'library/package.test.ts',
   'process/nothing-sent.test.ts',
-  'model/model.test.ts',
-  'training/resume.test.ts',
-  'robustness/robustness.test.ts',
 ];
 
 const groupOf = (file: string): RegExp | null => GROUPS.find((group) => group.test(file)) ?? null;
