@@ -73,5 +73,5 @@ if (!isInstalled()) install();
 const problem = compileKernels();
 if (problem !== '')
   process.stderr.write(
-    `yoco: the cpu engine's optional kernels in C (YOCO_NATIVE=on) could not be compiled (${problem})\n`,
+    `yoco: the cpu engine's kernels in C could not be compiled, without them it is slower (${problem}); to try again: node ${join(here, 'install.js')}\n`,
   );

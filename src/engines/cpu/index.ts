@@ -8,7 +8,7 @@ import { registerRecorder } from '../../ops/recording.js';
 import { CpuBackend } from './backend.js';
 import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
-import { loadNative } from './native/library.js';
+import { loadNative, type Native, nativeIsCompiled } from './native/library.js';
 import { cpuRecorder } from './native/recorder.js';
 import { registerNativeKernels } from './native/register.js';
 import { BufferPool } from './pool.js';
@@ -20,40 +20,51 @@ import { OnnxRuntime } from './runtime.js';
  */
 const LIMITS: Partial<typeof limits> = { keyPageBytes: 2 ** 25, chunkBytes: 2 ** 25 };
 
+/** In the description of an engine that has them. */
+const KERNELS_IN_C = 'kernels in C';
+
 /** Engines by their backend's name: a second start with the same number of threads gets the first one. */
 const started = new Map<string, Engine>();
 
 /**
  * Starts the engine and makes it tfjs' current backend. Where ONNX Runtime has no binary for this platform, the
  * same backend runs on tfjs' plain kernels, and reports it on stderr.
- * @param native whether to use the kernels in C: with `YOCO_NATIVE=on`
- * @throws UsageError for a storage type other than float32, a number of threads below 1, or kernels in C that were not compiled
+ * @param native whether to use the kernels in C; default: as `YOCO_NATIVE` says, else where they were compiled
+ * @throws UsageError for a storage type other than float32, a number of threads below 1, or kernels in C that are asked for and were not compiled
  */
 export async function startCpu(
   options: EngineOptions = {},
-  { native = process.env.YOCO_NATIVE === 'on' } = {},
+  { native = nativeSetting() }: { readonly native?: boolean } = {},
 ): Promise<Engine> {
   const threads = options.threads ?? availableParallelism();
   if (!Number.isInteger(threads) || threads < 1)
     throw new UsageError(`The number of threads must be a whole number from 1, not ${threads}`);
   if ((options.storage ?? 'float32') !== 'float32')
     throw new UsageError(`The cpu engine stores float32 only, not ${options.storage ?? ''}`);
-  const name = `yoco-cpu-${threads}${native ? '-native' : ''}`;
-  const engine = started.get(name) ?? createEngine(name, threads, native);
+  const isWanted = native ?? nativeIsCompiled();
+  const name = `yoco-cpu-${threads}${isWanted ? '-native' : ''}`;
+  const engine = started.get(name) ?? createEngine(name, threads, isWanted ? loadNative(threads) : null);
   started.set(name, engine);
+  if (native === true && !engine.description.includes(KERNELS_IN_C))
+    throw new UsageError(
+      'YOCO_NATIVE=on: there are no kernels in C that this processor and system load; with a C compiler `node runtime/install.js` makes them',
+    );
   Object.assign(limits, LIMITS);
   await setBackend(name);
   await ready();
   return engine;
 }
 
-function createEngine(name: string, threads: number, wantsNative: boolean): Engine {
+/** What `YOCO_NATIVE` says of the kernels in C; undefined: nothing. */
+function nativeSetting(): boolean | undefined {
+  const { YOCO_NATIVE: setting = '' } = process.env;
+  if (setting === '') return undefined;
+  if (setting === 'on' || setting === 'off') return setting === 'on';
+  throw new UsageError(`YOCO_NATIVE is on or off, not ${setting}`);
+}
+
+function createEngine(name: string, threads: number, native: Native | null): Engine {
   const pool = new BufferPool();
-  const native = wantsNative ? loadNative(threads) : null;
-  if (wantsNative && native === null)
-    throw new UsageError(
-      'YOCO_NATIVE=on: there are no kernels in C for this processor and these sources; with a C compiler `node runtime/install.js` makes them',
-    );
   const runtime = loadRuntime(threads, native === null);
   const backend = new CpuBackend(pool, runtime, threads, runtime ? native : null);
   registerKernels(name, runtime !== undefined);
@@ -67,7 +78,7 @@ function createEngine(name: string, threads: number, wantsNative: boolean): Engi
     name: 'cpu',
     backend: name,
     description: runtime
-      ? `onnxruntime ${runtime.version}${native ? ', kernels in C' : ''}, ${threads} threads`
+      ? `onnxruntime ${runtime.version}${native ? `, ${KERNELS_IN_C}` : ''}, ${threads} threads`
       : 'tfjs cpu, 1 thread',
     device: cpus()[0]?.model.trim() ?? 'CPU',
     storage: 'float32',

@@ -23,7 +23,7 @@ function assertClose(found: ArrayLike<number>, expected: Float32Array): void {
 }
 
 test('they are updated, read, copied and released', async () => {
-  const engine = await startCpu({ threads: 2 });
+  const engine = await startCpu({ threads: 2 }, { native: false });
   const before = engine.memory().liveBytes;
   const values = randomValues(OUTER * INNER, 1);
   const row = randomValues(INNER, 2);

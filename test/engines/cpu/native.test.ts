@@ -1,7 +1,9 @@
 /** The kernels in C against loops in float64, on shapes that fill no vector, panel or block. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { startCpu } from '../../../src/engines/cpu/index.js';
 import { loadNative, type Native } from '../../../src/engines/cpu/native/library.js';
+import * as tf from '../../../src/tf.js';
 import { skipBecause } from '../../skip.js';
 import { randomValues } from '../parity.js';
 
@@ -237,6 +239,24 @@ test('gated retention, divided over threads by columns, and none of its bits dep
       return [state, y];
     });
     for (const result of results) assert.equal(result, results[0]);
+  }
+});
+
+test('they are used where they were compiled, and YOCO_NATIVE turns them off', async () => {
+  const before = process.env.YOCO_NATIVE;
+  const descriptionWith = async (setting: string): Promise<string> => {
+    process.env.YOCO_NATIVE = setting;
+    return (await startCpu({ threads: 1 })).description;
+  };
+  try {
+    assert.is((await descriptionWith('')).includes('kernels in C'), !kernels.includes(null));
+    assert.not.match(await descriptionWith('off'), 'kernels in C');
+    const message = await descriptionWith('perhaps').catch(String);
+    assert.match(message, 'YOCO_NATIVE is on or off, not perhaps');
+  } finally {
+    if (before === undefined) delete process.env.YOCO_NATIVE;
+    else process.env.YOCO_NATIVE = before;
+    await tf.setBackend('cpu');
   }
 });
 

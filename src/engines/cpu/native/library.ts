@@ -1,6 +1,6 @@
 /**
- * The engine's own kernels in C (`sources/`), which `runtime/native.js` compiles when the package is installed. Without `YOCO_NATIVE=on`, ONNX
- * Runtime computes what they would.
+ * The engine's own kernels in C (`sources/`), which `runtime/native.js` compiles when the package is installed. Without them, and with
+ * `YOCO_NATIVE=off`, ONNX Runtime computes what they would.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -45,10 +45,17 @@ export type Native = Readonly<Record<keyof typeof FUNCTIONS, (...args: readonly 
 /** koffi closes a library that is collected, and does not see that its threads still run. */
 const open: unknown[] = [];
 
-/** Null where there is no library for this processor. */
+/** Null where there is no library for this processor, or the system does not load it. */
 export function loadNative(threads: number): Native | null {
   const path = libraryPath();
-  if (path === null) return null;
+  try {
+    return path === null ? null : load(path, threads);
+  } catch {
+    return null;
+  }
+}
+
+function load(path: string, threads: number): Native | null {
   const koffi = createRequire(import.meta.url)('koffi') as typeof koffiModule;
   koffiIsLoaded(koffi);
   const library = koffi.load(path);
@@ -67,6 +74,11 @@ export function loadNative(threads: number): Native | null {
   return { ...(Object.fromEntries(functions) as Omit<Native, 'address'>), address };
 }
 
+/** Whether kernels of these sources were compiled for this processor. */
+export function nativeIsCompiled(): boolean {
+  return libraryPath() !== null;
+}
+
 /** The best that this processor can run, of these sources. */
 function libraryPath(): string | null {
   const folder = join(packageRoot, 'runtime', 'native');
@@ -81,6 +93,7 @@ function libraryPath(): string | null {
 /** Names in `runtime/native.js`, the fastest first. */
 function kinds(): string[] {
   if (process.arch === 'arm64') return ['neon'];
+  if (process.arch !== 'x64') return [];
   const flags = processorFlags();
   const has = (...names: string[]) => names.every((name) => flags.has(name));
   const avx2 = has('avx2', 'fma', 'f16c', 'bmi1', 'bmi2', 'movbe');

@@ -1,0 +1,10 @@
+import { startCpu } from '../../../src/engines/cpu/index.js';
+import { testKernels } from './runner.js';
+
+testKernels({
+  engine: 'cpu',
+  storage: 'float32',
+  start: () => startCpu({ threads: 2 }, { native: false }),
+  missing: null,
+  sample: 'without the kernels in C a sample of cases runs',
+});
