@@ -1,10 +1,18 @@
 /** Training steps on batches that differ, as `yoco train` does them. */
-import type { LanguageModel } from '../../../src/model/index.js';
+import { createConfig, type LanguageModel } from '../../../src/model/index.js';
 import * as tf from '../../../src/tf.js';
 import { Optimizer } from '../../../src/training/optimizer.js';
 import { RecordedSteps, type StepOutcome } from '../../../src/training/recorded-steps.js';
 import { GradientSum } from '../../../src/training/step.js';
 import { windowBatch, type Batch } from '../../../src/training/task.js';
+import { CONFIGS, SHAPE } from './stand-in-models.js';
+
+export const MODELS = {
+  ...CONFIGS,
+  'gated delta rule': createConfig({ ...SHAPE, selfDecoder: 'gated-delta-net', selfHeads: 2 }),
+};
+export const NAMES = Object.keys(MODELS) as (keyof typeof MODELS)[];
+export const [ROWS, LENGTH] = [2, 70];
 
 export const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
 
