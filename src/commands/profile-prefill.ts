@@ -49,7 +49,7 @@ export default class ProfilePrefill extends BaseCommand {
     }),
     repetitions: Flags.integer({ description: 'runs that are counted', default: 5, min: 1 }),
     'sample-chunks': Flags.integer({
-      description: 'time only so many chunks, from the first to the last, and interpolate the others',
+      description: 'time only so many chunks and the last, and interpolate the others',
       min: 2,
     }),
     ...modelFlags,

@@ -79,7 +79,8 @@ export default class ProfileThroughput extends BaseCommand {
     })(),
     repetitions: Flags.integer({ description: 'end-to-end: runs that are counted (default: 1)', min: 1 }),
     'sample-chunks': Flags.integer({
-      description: 'end-to-end: time only so many chunks of the prefill, and interpolate the others',
+      description:
+        'end-to-end: time only so many chunks of the prefill and the last, and interpolate the others',
       min: 2,
     }),
     'sample-steps': Flags.integer({

@@ -7,26 +7,32 @@ import { fillCache } from '../model/state/fill.js';
 import type { PrefillWork } from './prefill.js';
 import { timeRuns } from './timing.js';
 
-/** Which of `count` chunks are timed: the first, the last, and evenly between; at most `samples`. */
+/**
+ * Which of `count` chunks are timed: the last, which also gives logits, so that its time is no part of a trend; and of the others the
+ * first, the last, and evenly between, at most `samples`.
+ */
 export function sampledChunks(count: number, samples: number): number[] {
-  const steps = Math.max(1, samples - 1);
-  const indices = Array.from({ length: samples }, (_, i) => Math.round((i * (count - 1)) / steps));
-  return [...new Set(indices)];
+  const [last, steps] = [count - 1, Math.max(1, samples - 1)];
+  if (last === 0) return [0];
+  const indices = Array.from({ length: samples }, (_, i) => Math.round((i * (last - 1)) / steps));
+  return [...new Set([...indices, last])];
 }
 
 /**
- * The sum over chunks 0 to the last sampled one, whose times are linear between samples: exact where a chunk's time grows
+ * The sum over all chunks: the last as it was timed, the others linear between samples, which is exact where a chunk's time grows
  * linearly with what is before it, as attention over all of it does.
- * @param samples in ascending order, the first of chunk 0
+ * @param samples of the chunks that `sampledChunks` names, in that order
  */
 export function sumOfChunks(samples: readonly (readonly [index: number, seconds: number])[]): number {
-  const [[, first] = [0, 0]] = samples;
-  return samples.slice(1).reduce((sum, [index, seconds], i) => {
-    const [before, secondsBefore] = samples[i] ?? [0, 0];
+  const trend = samples.slice(0, -1);
+  const [, last] = samples.at(-1) ?? [0, 0];
+  const [[, first] = [0, 0]] = trend;
+  return trend.slice(1).reduce((sum, [index, seconds], i) => {
+    const [before, secondsBefore] = trend[i] ?? [0, 0];
     const count = index - before;
     // Chunks before+1 to index: the trapezoid without its left end and with all of its right one.
     return sum + (count * (secondsBefore + seconds)) / 2 + (seconds - secondsBefore) / 2;
-  }, first);
+  }, first + last);
 }
 
 export interface SampledPrefill {

@@ -64,16 +64,17 @@ test('samples are estimates: some chunks, and steps in the middle of the generat
   const before = tf.memory().numTensors;
   const { model, counts } = countingModel();
   const { chunkBytes } = limits;
-  // Chunks of 256 tokens: the prompt has three.
+  // Chunks of 256 tokens: the prompts have three and five.
   limits.chunkBytes = 256 * 4 * (2 * SHAPE.dim + 3 * SHAPE.hiddenDim);
   try {
     const work = { ...WORK, promptTokens: 700, batch: 2, repetitions: 1 };
     const steps = await measureEndToEnd(model, stubEngine, { ...work, sampleSteps: 2 });
     assert.equal([steps.estimated, steps.decodedSteps, steps.prefilledTokens], [true, 2, 700]);
     assert.equal(counts.steps.slice(-3), [702, 703, 704], 'one not timed, two in the middle');
-    const chunks = await measureEndToEnd(model, stubEngine, { ...work, sampleChunks: 2 });
+    const five = { ...work, promptTokens: 1212 };
+    const chunks = await measureEndToEnd(model, stubEngine, { ...five, sampleChunks: 2 });
     assert.is(chunks.chunkTokens, 256);
-    assert.equal([chunks.estimated, chunks.prefilledTokens, chunks.peakBytes], [true, 256 + 188, null]);
+    assert.equal([chunks.estimated, chunks.prefilledTokens, chunks.peakBytes], [true, 256 + 256 + 188, null]);
   } finally {
     limits.chunkBytes = chunkBytes;
   }
