@@ -255,7 +255,8 @@ export function heatMap(chart: HeatMap): string {
         },
       ],
     },
-    150 + 34 * chart.y.categories.length,
+    // One row of cells is lower than the scale of colours, 180 high, and its labels.
+    Math.max(220, 150 + 34 * chart.y.categories.length),
     describeCells(chart, format),
   );
 }

@@ -162,7 +162,7 @@ function draw(rows: readonly Row[]): string {
   const variant = row.variant === 'standard' ? '' : `, ${String(row.variant)}`;
   return heatMap({
     title: `Needle in a haystack: ${String(row.model)} (${String(row.architecture)}${mixer})`,
-    subtitle: `${needles === 1 ? 'one needle' : `one of ${needles} needles`}${variant}, ${trials} trials per cell, in ${String(row.haystack)}`,
+    subtitle: `${needles === 1 ? 'one needle' : `one of ${needles} needles`}${variant}, ${trials} ${trials === 1 ? 'trial' : 'trials'} per cell, in ${String(row.haystack)}`,
     x: { label: 'context (tokens)', categories: contexts.map(formatTokenCount) },
     y: { label: 'needle depth', categories: depths.map((depth) => depthLabel(rows, depth)) },
     values: depths.map((depth) => contexts.map((context) => accuracy(depth, context))),

@@ -98,4 +98,19 @@ test('a heat map writes each value in its cell and leaves unmeasured cells out',
   );
 });
 
+test('a heat map of one row has room for the scale of its colours', () => {
+  const svg = heatMap({
+    title: 'Needle',
+    x: { label: 'context (tokens)', categories: ['1m'] },
+    y: { label: 'depth', categories: ['50 %'] },
+    values: [[1]],
+  });
+  const height = Number(/<svg width="\d+" height="(\d+)"/.exec(svg)?.[1]);
+  const translations = [...svg.matchAll(/translate\(\S+ (-?[\d.]+)\)"[^>]*>(?:0|100) %</g)].map(([, y]) =>
+    Number(y),
+  );
+  assert.ok(translations.length >= 2);
+  for (const y of translations) assert.ok(y >= 8 && y <= height - 8, `a label at ${y} of ${height}`);
+});
+
 test.run();
