@@ -15,6 +15,7 @@ import { findRuns, type RunInfo } from './runs.js';
 import type { ReportSource, Section, SectionBuilder } from './section.js';
 import { decodingModesSection, trainingRateSection } from './sections/benchmarks.js';
 import { mmluSection, tasksSection } from './sections/choices.js';
+import { endToEndSection } from './sections/end-to-end.js';
 import { memorySection } from './sections/memory.js';
 import { needleSection } from './sections/needle.js';
 import { perplexitySection } from './sections/perplexity.js';
@@ -30,6 +31,7 @@ const SECTIONS: readonly SectionBuilder[] = [
   memorySection,
   prefillSection,
   throughputSection,
+  endToEndSection,
   decodingModesSection,
   needleSection,
   recallSection,

@@ -8,7 +8,7 @@ export type OverlaidFigure = 'prefill' | 'memory' | 'throughput';
 
 /**
  * Figures of others for comparison. A reference table has the columns figure (prefill in seconds, memory in bytes,
- * throughput in tokens per second), series, context, value and source.
+ * throughput in tokens per second, prefill included), series, context, value and source.
  */
 export function overlays({ references }: ReportSource, figure: OverlaidFigure): LineSeries[] {
   const rows = references.filter((row) => textIn(row, 'figure') === figure);

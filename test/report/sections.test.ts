@@ -185,6 +185,43 @@ test('memory of two presets is one chart, decoding has its share of a copy', asy
   assert.ok(existsSync(at('figures/memory-yoco-3b-transformer-3b.svg')));
 });
 
+test('the throughput of others stands beside prefill and generation together, not beside decoding alone', async () => {
+  write('profile-throughput.timings.csv', [
+    'model,architecture,self_decoder,context,tokens_per_second',
+    'yoco-3b,yoco,gated-retention,1024,250',
+  ]);
+  for (const [folder, batch, sequences, rate] of [
+    ['a', '1', 1, 80.5],
+    ['b', 'auto', 29, 90.5],
+  ] as const) {
+    mkdirSync(at(folder));
+    const key = `yoco-3b,yoco,gated-retention,1024,${batch}`;
+    write(`${folder}/profile-throughput-end-to-end.csv`, [
+      'model,architecture,self_decoder,context,batch,prompt_tokens,generated_tokens,status,error',
+      `${key},1000,24,ok,`,
+    ]);
+    write(`${folder}/profile-throughput-end-to-end.timings.csv`, [
+      'model,architecture,self_decoder,context,batch,sequences,estimated,prefill_seconds,decode_seconds,tokens_per_second',
+      `${key},${sequences},true,1.5,2.5,${rate}`,
+    ]);
+  }
+  const file = `${at()}-reference.csv`;
+  writeLines(file, ['figure,series,context,value,source', 'throughput,paper model,1024,43.1,the paper']);
+  await runCli('report', at(), '--reference', file);
+  rmSync(file);
+  const figures = ['throughput', 'throughput-end-to-end'].map((name) =>
+    readFileSync(at(`figures/${name}.svg`), 'utf8'),
+  );
+  assert.equal(
+    figures.map((svg) => svg.includes('paper model')),
+    [false, true],
+  );
+  const html = readFileSync(at('report.html'), 'utf8');
+  const cells = ['1k', '29', '1.5 s', '2.5 s', '90.5'].map((text) => `<td class="number">${text}</td>`);
+  assert.ok(html.includes(`<td>yoco, largest batch</td>${cells.join('')}`), 'measurements of the batch');
+  assert.ok(html.includes('<td>yoco, batch 1</td>'));
+});
+
 test('memory in chunks of two sizes is two charts, and a column tells them apart', async () => {
   for (const [folder, chunk, peak] of [
     ['a', 512, 900],

@@ -140,17 +140,14 @@ export function throughputSection(source: ReportSource): Section | null {
     subtitle: 'batch 1, median over the decoded tokens, bars: ± one standard deviation',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'decoding rate (tokens/s)', scale: 'log' },
-    series: [
-      ...[...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
-        name,
-        points: pointsOf(group, 'context', 'tokens_per_second'),
-        bars: barsOf(group, 'context', (row) => {
-          const [fast, slow] = spread(row);
-          return [slow && 1 / slow, fast && 1 / fast];
-        }),
-      })),
-      ...overlays(source, 'throughput'),
-    ],
+    series: [...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
+      name,
+      points: pointsOf(group, 'context', 'tokens_per_second'),
+      bars: barsOf(group, 'context', (row) => {
+        const [fast, slow] = spread(row);
+        return [slow && 1 / slow, fast && 1 / fast];
+      }),
+    })),
   });
   const text =
     filledNote(rows) +
