@@ -35,7 +35,8 @@ const ignore = (): void => undefined;
 /**
  * Starts an engine and makes it current. `auto` takes the best that starts, and says which one and why those before it
  * did not.
- * @throws RunError if an engine asked for by name cannot start; the message says what to install
+ * @throws RunError if an engine asked for by name cannot start, the message says what to install; UsageError if no engine
+ *   can do what was asked for
  */
 export async function startEngine(
   name: EngineName | 'auto',
@@ -161,17 +162,19 @@ async function startBest(
   note: (line: string) => void,
   detail: (line: string) => void,
 ): Promise<Engine> {
-  const refusals: string[] = [];
+  const refusals: YocoError[] = [];
   for (const load of Object.values(STARTERS)) {
     try {
       const engine = await (await load())({ ...options, hardwareOnly: true });
       note(`engine: ${engine.name} (${engine.description})`);
-      for (const line of refusals) detail(`  ${line}`);
+      for (const { message } of refusals) detail(`  ${message}`);
       return engine;
     } catch (error) {
       if (!(error instanceof YocoError)) throw error;
-      refusals.push(error.message);
+      refusals.push(error);
     }
   }
-  throw new RunError(`No engine starts: ${refusals.join('; ')}`);
+  const text = `No engine starts: ${refusals.map(({ message }) => message).join('; ')}`;
+  // The last, cpu, needs nothing of the machine: what it refuses is what it was asked for.
+  throw refusals.at(-1) instanceof UsageError ? new UsageError(text) : new RunError(text);
 }

@@ -76,6 +76,23 @@ test('a wrong number of threads and 16-bit storage on the CPU are usage errors',
   assert.instance(await errorOf(() => startEngine('cpu', { storage: 'bfloat16' })), UsageError);
 });
 
+test('auto with a wrong setting of the kernels in C is a usage error where no GPU starts', async () => {
+  const before = process.env.YOCO_NATIVE;
+  process.env.YOCO_NATIVE = 'perhaps';
+  try {
+    const error = await errorOf(() => startEngine('cpu'));
+    assert.instance(error, UsageError);
+    const notes: string[] = [];
+    const automatic = await errorOf(() => startEngine('auto', {}, { note: (line) => notes.push(line) }));
+    if (notes.length > 0) return;
+    assert.instance(automatic, UsageError);
+    assert.match(String(automatic), /No engine starts: .*YOCO_NATIVE is on or off, not perhaps/);
+  } finally {
+    if (before === undefined) delete process.env.YOCO_NATIVE;
+    else process.env.YOCO_NATIVE = before;
+  }
+});
+
 test('auto tells in one line which engine it took, and why others did not start as details', async () => {
   const [notes, details]: [string[], string[]] = [[], []];
   const said = await stderrOf(() =>
