@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { compileKernels } from './native.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
+const again = `node ${JSON.stringify(join(here, 'install.js'))}`;
 const binaries = join(here, 'node_modules', 'onnxruntime-node', 'bin', 'napi-v6');
 
 /** Settings of the npm command that called us must not lead its own somewhere else. */
@@ -62,7 +63,6 @@ function install() {
     return;
   }
   const reason = (error?.message ?? stderr ?? '').trim().split('\n')[0];
-  const again = `node ${join(here, 'install.js')}`;
   process.stderr.write(
     `yoco: ONNX Runtime could not be installed, without it the cpu engine is slow (${reason}); to try again: ${again}\n`,
   );
@@ -73,5 +73,5 @@ if (!isInstalled()) install();
 const problem = compileKernels();
 if (problem !== '')
   process.stderr.write(
-    `yoco: the cpu engine's kernels in C could not be compiled, without them it is slower (${problem}); to try again: node ${join(here, 'install.js')}\n`,
+    `yoco: the cpu engine's kernels in C could not be compiled, without them it is slower (${problem}); to try again: ${again}\n`,
   );

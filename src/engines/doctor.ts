@@ -8,7 +8,7 @@ import { hubSettings } from '../hub/settings.js';
 import { packageDirectory } from '../package-root.js';
 import { formatBytes } from '../results/display.js';
 import { machine, neutralPath, versions } from '../results/provenance.js';
-import { nativeIsCompiled } from './cpu/native/library.js';
+import { KERNELS_IN_C } from './cpu/index.js';
 import { isAutomatic, probeEngines, type EngineProbe } from './start.js';
 
 /** `ok`: there; `absent`: not there, and not needed; `problem`: something to fix. */
@@ -53,7 +53,7 @@ function engineFinding({ name, description, device, problem }: EngineProbe, isDe
   }
   const isSlow = name === 'cpu' && packageDirectory('onnxruntime-node') === null;
   const noRuntime = isSlow ? 'ONNX Runtime is not installed, npm rebuild yoco installs it' : null;
-  const advice = [noRuntime, name === 'cpu' ? noKernels() : null, problem]
+  const advice = [noRuntime, name === 'cpu' && !isSlow ? noKernels(description) : null, problem]
     .map((reason) => (reason === null ? '' : `; slow: ${reason.replace(`${name}: `, '')}`))
     .join('');
   const value = `${description} on ${device ?? ''}${isDefault ? ' (the default)' : ''}${advice}`;
@@ -61,9 +61,9 @@ function engineFinding({ name, description, device, problem }: EngineProbe, isDe
 }
 
 /** Why the cpu engine has no kernels in C, if nobody turned them off. */
-function noKernels(): string | null {
-  if (process.env.YOCO_NATIVE === 'off' || nativeIsCompiled()) return null;
-  return 'no kernels in C are compiled for this processor; where a C compiler is, node runtime/install.js in the package makes them';
+function noKernels(description: string): string | null {
+  if (process.env.YOCO_NATIVE === 'off' || description.includes(KERNELS_IN_C)) return null;
+  return 'no kernels in C that this processor and system load; where a C compiler is, node runtime/install.js in the package makes them';
 }
 
 async function versionFindings(): Promise<Finding[]> {

@@ -8,7 +8,7 @@ import { registerRecorder } from '../../ops/recording.js';
 import { CpuBackend } from './backend.js';
 import { registerFusedKernels } from './fused/register.js';
 import { registerKernels } from './kernels/register.js';
-import { loadNative, type Native, nativeIsCompiled } from './native/library.js';
+import { loadNative, type Native } from './native/library.js';
 import { cpuRecorder } from './native/recorder.js';
 import { registerNativeKernels } from './native/register.js';
 import { BufferPool } from './pool.js';
@@ -21,7 +21,7 @@ import { OnnxRuntime } from './runtime.js';
 const LIMITS: Partial<typeof limits> = { keyPageBytes: 2 ** 25, chunkBytes: 2 ** 25 };
 
 /** In the description of an engine that has them. */
-const KERNELS_IN_C = 'kernels in C';
+export const KERNELS_IN_C = 'kernels in C';
 
 /** Engines by their backend's name: a second start with the same number of threads gets the first one. */
 const started = new Map<string, Engine>();
@@ -41,9 +41,9 @@ export async function startCpu(
     throw new UsageError(`The number of threads must be a whole number from 1, not ${threads}`);
   if ((options.storage ?? 'float32') !== 'float32')
     throw new UsageError(`The cpu engine stores float32 only, not ${options.storage ?? ''}`);
-  const isWanted = native ?? nativeIsCompiled();
+  const isWanted = native ?? true;
   const name = `yoco-cpu-${threads}${isWanted ? '-native' : ''}`;
-  const engine = started.get(name) ?? createEngine(name, threads, isWanted ? loadNative(threads) : null);
+  const engine = started.get(name) ?? createEngine(name, threads, isWanted ? kernelsInC(threads) : null);
   started.set(name, engine);
   if (native === true && !engine.description.includes(KERNELS_IN_C))
     throw new UsageError(
@@ -61,6 +61,16 @@ function nativeSetting(): boolean | undefined {
   if (setting === '') return undefined;
   if (setting === 'on' || setting === 'off') return setting === 'on';
   throw new UsageError(`YOCO_NATIVE is on or off, not ${setting}`);
+}
+
+/** Null where there are none, which is reported on stderr where there were some. */
+function kernelsInC(threads: number): Native | null {
+  const { native, problem } = loadNative(threads);
+  if (problem !== null)
+    process.stderr.write(
+      `The cpu engine runs without its kernels in C, slower: ${problem}; node runtime/install.js in the package compiles them again\n`,
+    );
+  return native;
 }
 
 function createEngine(name: string, threads: number, native: Native | null): Engine {

@@ -8,7 +8,7 @@ import { skipBecause } from '../../skip.js';
 import { randomValues } from '../parity.js';
 
 const test = suite('cpu engine: kernels in C');
-const kernels = [1, 2, 3].map((threads) => loadNative(threads));
+const kernels = [1, 2, 3].map((threads) => loadNative(threads).native);
 
 function add(title: string, run: (native: Native) => void): void {
   if (kernels.includes(null)) skipBecause('no C compiler when the package was installed', test, title);

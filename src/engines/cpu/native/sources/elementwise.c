@@ -36,7 +36,7 @@ static void swiglu_work(void *argument, int thread, int threads) {
 }
 
 /* y = silu(a) b */
-EXPORT int yoco_swiglu(Pool *pool, const float *a, const float *b, float *y, int count) {
+EXPORT int yoco_swiglu(Pool *pool, const float *a, const float *b, float *y, long count) {
   SwiGlu s = {0, a, b, y, 0, count};
   divided(pool, swiglu_work, &s, count);
   return 0;
@@ -66,7 +66,7 @@ static void swiglu_grad_work(void *argument, int thread, int threads) {
   }
 }
 
-EXPORT int yoco_swiglu_grad(Pool *pool, const float *dy, const float *a, const float *b, float *da, float *db, int count) {
+EXPORT int yoco_swiglu_grad(Pool *pool, const float *dy, const float *a, const float *b, float *da, float *db, long count) {
   SwiGlu s = {dy, a, b, da, db, count};
   divided(pool, swiglu_grad_work, &s, count);
   return 0;
@@ -202,7 +202,7 @@ static void adamw_work(void *argument, int thread, int threads) {
   }
 }
 
-EXPORT int yoco_adamw(Pool *pool, float *parameter, float *first, float *second, const float *gradient, int count, double scale, double beta1, double beta2, double keep, double rate, double correction, double epsilon) {
+EXPORT int yoco_adamw(Pool *pool, float *parameter, float *first, float *second, const float *gradient, long count, double scale, double beta1, double beta2, double keep, double rate, double correction, double epsilon) {
   AdamW s = {parameter, first, second, gradient, count, scale, beta1, beta2, keep, rate, correction, epsilon};
   divided(pool, adamw_work, &s, count);
   return 0;

@@ -1,5 +1,7 @@
 /* A pool of threads. The caller is one of them; the others look for work for a while after each piece of it, then sleep. A pool has one caller. */
+#define _GNU_SOURCE
 #include "pool.h"
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -8,7 +10,7 @@
 
 /* Looks for work before a thread sleeps: some 100 microseconds. A step of decoding comes back sooner. */
 #define LOOKS 4000
-#define MOST_THREADS 256
+#define MOST_THREADS 4096
 
 typedef struct {
   float *memory;
@@ -68,7 +70,15 @@ static void *serve(void *argument) {
   return NULL;
 }
 
-/* NULL where a thread does not start: those before it then sleep for ever. */
+static const char stay_here = 0;
+
+/* Keeps this library in memory: who opened it may close it, and threads would run on in what is no longer there. */
+static void stay(void) {
+  Dl_info own;
+  if (dladdr(&stay_here, &own) != 0) dlopen(own.dli_fname, RTLD_NOW);
+}
+
+/* NULL where there is no memory. Where the system starts fewer threads, those do the parts of all. */
 EXPORT Pool *yoco_pool(int threads) {
   if (threads < 1 || threads > MOST_THREADS) return NULL;
   Pool *pool = calloc(1, sizeof *pool);
@@ -77,9 +87,10 @@ EXPORT Pool *yoco_pool(int threads) {
   pthread_mutex_init(&pool->lock, NULL);
   pthread_cond_init(&pool->wake, NULL);
   atomic_store(&pool->ticket, (uint64_t)threads);
+  stay();
   for (int i = 1; i < threads; i++) {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, serve, pool) != 0) return NULL;
+    if (pthread_create(&thread, NULL, serve, pool) != 0) break;
     pthread_detach(thread);
   }
   return pool;
