@@ -93,6 +93,16 @@ export function legendName(row: Row, withModel: boolean): string {
   return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + mixer;
 }
 
+/**
+ * The names that `nameOf` gives, with the folder where several folders have measured what has one name at one context, such
+ * as types of keys and values.
+ */
+export function withFolders(rows: readonly Row[], nameOf: (row: Row) => string): (row: Row) => string {
+  const cells = rows.map((row) => `${nameOf(row)} ${textIn(row, 'context')}`);
+  if (new Set(cells).size === cells.length) return nameOf;
+  return (row) => `${nameOf(row)}, ${textIn(row, 'folder')}`;
+}
+
 /** The points of two columns, in ascending x; rows that lack one are left out. */
 export function pointsOf(rows: readonly Row[], x: string, y: string): [number, number][] {
   return rows

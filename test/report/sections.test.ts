@@ -222,6 +222,39 @@ test('the throughput of others stands beside prefill and generation together, no
   assert.ok(html.includes('<td>yoco, batch 1</td>'));
 });
 
+test('what several folders measured has a curve for each folder', async () => {
+  for (const [folder, rate, peak] of [
+    ['int4', 300, 800],
+    ['int8', 200, 900],
+  ] as const) {
+    mkdirSync(at(folder));
+    write(`${folder}/profile-throughput.timings.csv`, [
+      'model,architecture,self_decoder,context,tokens_per_second',
+      `tiny,yoco,gated-retention,1024,${rate}`,
+    ]);
+    write(`${folder}/profile-memory.csv`, [
+      'model,architecture,self_decoder,context,chunk_tokens,kv_cache_bytes,total_bytes,measured_peak_bytes,status,error',
+      `tiny,yoco,gated-retention,1024,512,100,1000,${peak},ok,`,
+    ]);
+  }
+  await runCli('report', at());
+  const html = readFileSync(at('report.html'), 'utf8');
+  const [decoding, memory] = ['throughput', 'memory-tiny'].map((name) =>
+    readFileSync(at(`figures/${name}.svg`), 'utf8'),
+  );
+  for (const [name, rate, peak] of [
+    ['yoco, int4', '300', '800 B'],
+    ['yoco, int8', '200', '900 B'],
+  ] as const) {
+    assert.ok(decoding?.includes(`>${name}</text>`), name);
+    assert.ok(memory?.includes(`>${name} measured</text>`), name);
+    const cells = (...texts: string[]): string =>
+      texts.map((text) => `<td class="number">${text}</td>`).join('');
+    assert.ok(html.includes(`<td>${name}</td>${cells('1k', rate)}`), rate);
+    assert.ok(html.includes(`<td>${name}</td>${cells('1k', '1,000 B', peak)}`), peak);
+  }
+});
+
 test('memory in chunks of two sizes is two charts, and a column tells them apart', async () => {
   for (const [folder, chunk, peak] of [
     ['a', 512, 900],

@@ -6,17 +6,17 @@ import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
-import { findRows, legendName, numberIn, pointsOf, shown, textIn } from '../tables.js';
+import { findRows, legendName, numberIn, pointsOf, shown, textIn, withFolders } from '../tables.js';
 
 /** Measurements of several batches are several curves. */
 function nameIn(rows: readonly Row[]): (row: Row) => string {
   const values = (column: string): number => new Set(rows.map((row) => textIn(row, column))).size;
   const [several, batches] = [values('model') > 1, values('batch') > 1];
-  return (row) => {
+  return withFolders(rows, (row) => {
     const batch = textIn(row, 'batch');
     const suffix = batch === 'auto' ? ', largest batch' : `, batch ${batch}`;
     return legendName(row, several) + (batches ? suffix : '');
-  };
+  });
 }
 
 function chartOf(source: ReportSource, groups: ReadonlyMap<string, readonly Row[]>): string {

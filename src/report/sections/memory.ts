@@ -5,7 +5,16 @@ import { lineChart, type LineSeries } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
-import { filledNote, findRows, legendName, numberIn, pointsOf, shown, textIn } from '../tables.js';
+import {
+  filledNote,
+  findRows,
+  legendName,
+  numberIn,
+  pointsOf,
+  shown,
+  textIn,
+  withFolders,
+} from '../tables.js';
 
 /** With more models a chart has one line each, their total. */
 const FEW_MODELS = 4;
@@ -34,6 +43,7 @@ function byChart(rows: readonly Row[]): Map<string, Row[]> {
 
 /** Whether a model was asked for at the same context in chunks of different sizes. */
 function differInChunks(rows: readonly Row[]): boolean {
+  if (new Set(rows.map((row) => textIn(row, 'chunk_tokens'))).size === 1) return false;
   const cells = rows.map((row) => `${legendName(row, true)} ${textIn(row, 'context')}`);
   return new Set(cells).size < cells.length;
 }
@@ -41,7 +51,12 @@ function differInChunks(rows: readonly Row[]): boolean {
 /** @param chunks the size of all chunks, where others have a chart of their own */
 function memoryChart(source: ReportSource, rows: readonly Row[], chunks: string): string {
   const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
-  const lines = [...groupRows(rows, (row) => legendName(row, models.length > 1))];
+  const lines = [
+    ...groupRows(
+      rows,
+      withFolders(rows, (row) => legendName(row, models.length > 1)),
+    ),
+  ];
   const isFew = lines.length <= FEW_MODELS;
   return lineChart({
     title:
@@ -69,6 +84,9 @@ function measuredTable(rows: readonly Row[]): string {
   const used = columns.filter(([column]) => measured.some((row) => numberIn(row, column) !== null));
   const several = new Set(measured.map((row) => textIn(row, 'model'))).size > 1;
   const inChunks = differInChunks(measured);
+  const name = (row: Row): string => legendName(row, several);
+  // Chunks have a column of their own.
+  const nameOf = inChunks ? name : withFolders(measured, name);
   const isDevice = used.some(([column]) => column === 'reserved_peak_bytes');
   const text =
     'Measured during the prefill: the largest sum of all tensors' +
@@ -79,7 +97,7 @@ function measuredTable(rows: readonly Row[]): string {
   const table = htmlTable({
     head: ['model', 'context', ...(inChunks ? ['chunks'] : []), ...used.map(([, head]) => head)],
     rows: measured.map((row) => [
-      legendName(row, several),
+      nameOf(row),
       shown(row, 'context', formatTokenCount),
       ...(inChunks ? [shown(row, 'chunk_tokens', formatTokenCount)] : []),
       ...used.map(([column]) => shown(row, column, formatBytes)),

@@ -21,6 +21,7 @@ import {
   prefillRows,
   shown,
   textIn,
+  withFolders,
 } from '../tables.js';
 
 const severalModels = (rows: readonly Row[]): boolean =>
@@ -114,13 +115,13 @@ export function prefillSection(source: ReportSource): Section | null {
 const byContext = (rows: readonly Row[]): Row[] =>
   [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
 
-function throughputTable(rows: readonly Row[], several: boolean): string {
+function throughputTable(rows: readonly Row[], nameOf: (row: Row) => string): string {
   const head = ['model', 'context', 'tokens/s', 'read per token', 'read per second', 'share of a copy'];
-  const lines = [...groupRows(rows, (row) => legendName(row, several)).values()].flatMap(byContext);
+  const lines = [...groupRows(rows, nameOf).values()].flatMap(byContext);
   return htmlTable({
     head,
     rows: lines.map((row) => [
-      legendName(row, several),
+      nameOf(row),
       shown(row, 'context', formatTokenCount),
       shown(row, 'tokens_per_second', formatNumber),
       shown(row, 'bytes_streamed', formatBytes),
@@ -135,12 +136,13 @@ export function throughputSection(source: ReportSource): Section | null {
   const rows = findRows(source.directory, 'profile-throughput');
   if (rows.length === 0) return null;
   const several = severalModels(rows);
+  const nameOf = withFolders(rows, (row) => legendName(row, several));
   const chart = lineChart({
     title: 'Decoding rate against context',
     subtitle: 'batch 1, median over the decoded tokens, bars: ± one standard deviation',
     x: { label: 'context (tokens)', scale: 'log', unit: 'tokens' },
     y: { label: 'decoding rate (tokens/s)', scale: 'log' },
-    series: [...groupRows(rows, (row) => legendName(row, several))].map(([name, group]) => ({
+    series: [...groupRows(rows, nameOf)].map(([name, group]) => ({
       name,
       points: pointsOf(group, 'context', 'tokens_per_second'),
       bars: barsOf(group, 'context', (row) => {
@@ -155,7 +157,7 @@ export function throughputSection(source: ReportSource): Section | null {
     'reads and writes per second in the same run.';
   return {
     title: 'Decoding',
-    body: paragraph(text) + figure(chart) + throughputTable(rows, several),
+    body: paragraph(text) + figure(chart) + throughputTable(rows, nameOf),
     figures: { throughput: chart },
   };
 }
