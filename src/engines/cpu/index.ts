@@ -63,12 +63,12 @@ function nativeSetting(): boolean | undefined {
   throw new UsageError(`YOCO_NATIVE is on or off, not ${setting}`);
 }
 
-/** Null where there are none, which is reported on stderr where there were some. */
+/** Null where there are none. What was compiled and is not used is reported on stderr. */
 function kernelsInC(threads: number): Native | null {
   const { native, problem } = loadNative(threads);
   if (problem !== null)
     process.stderr.write(
-      `The cpu engine runs without its kernels in C, slower: ${problem}; node runtime/install.js in the package compiles them again\n`,
+      `The cpu engine runs ${native ? 'with slower kernels in C' : 'without its kernels in C, slower'}: ${problem}; node runtime/install.js in the package compiles them again\n`,
     );
   return native;
 }

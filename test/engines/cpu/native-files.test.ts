@@ -142,11 +142,13 @@ add('libraries that were cut off or are of other sources are not loaded, which i
   assert.is(loadNative(1, chosen({ [name]: content })).problem, null);
 });
 
-add('where the system refuses one library, the next one is loaded', (library) => {
+add('where the system refuses one library, the next one is loaded, which is said', (library) => {
   const path = join(mkdtempSync(join(tmpdir(), 'yoco-kernels-')), 'text.so');
   folders.push(join(path, '..'));
   writeFileSync(path, 'no library');
-  assert.ok(loadNative(1, { paths: [path, library], problem: null }).native);
+  const next = loadNative(1, { paths: [path, library], problem: null });
+  assert.ok(next.native);
+  assert.match(next.problem ?? '', 'text.so');
   const { native, problem } = loadNative(1, { paths: [path], problem: null });
   assert.is(native, null);
   assert.match(problem ?? '', 'text.so');

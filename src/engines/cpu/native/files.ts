@@ -13,7 +13,7 @@ const RUNTIME = join(packageRoot, 'runtime');
 export interface Libraries {
   /** The fastest first. */
   readonly paths: readonly string[];
-  /** Why there is none of those that were compiled for this processor; null where none was compiled. */
+  /** Why the fastest that was compiled for this processor is not among them; null where none was compiled. */
   readonly problem: string | null;
 }
 
@@ -26,7 +26,7 @@ export function findLibraries(folder = join(RUNTIME, 'native')): Libraries {
   const present = forThis.filter((name) => name.includes(sources)).map((name) => join(folder, name));
   if (present.length === 0) return { paths: [], problem: 'they were compiled from other sources' };
   const paths = present.filter(isWhole);
-  return { paths, problem: paths.length === 0 ? `${present[0] as string} is damaged` : null };
+  return { paths, problem: paths[0] === present[0] ? null : `${present[0] as string} is damaged` };
 }
 
 const hashOf = (...contents: readonly Buffer[]): string => {

@@ -36,7 +36,7 @@ export type Native = Readonly<Record<keyof typeof FUNCTIONS, (...args: readonly 
 
 export interface LoadedNative {
   readonly native: Native | null;
-  /** Why there is none although some were compiled for this processor. */
+  /** Why there is none, or a slower one, although others were compiled for this processor. */
   readonly problem: string | null;
 }
 
@@ -45,7 +45,7 @@ export function loadNative(threads: number, libraries = findLibraries()): Loaded
   const problems = libraries.problem === null ? [] : [libraries.problem];
   for (const path of libraries.paths) {
     try {
-      return { native: load(path, threads), problem: null };
+      return { native: load(path, threads), problem: problems[0] ?? null };
     } catch (error) {
       problems.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
