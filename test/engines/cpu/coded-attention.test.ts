@@ -1,4 +1,4 @@
-/** The WebAssembly kernels for codes: against float64 over what the codes mean, whatever the number of threads. */
+/** The kernels for codes, in WebAssembly and in C: against float64 over what the codes mean, whatever the number of threads. */
 import { spawnSync } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,6 +9,8 @@ import {
   noteInfinities,
 } from '../../../src/engines/cpu/fused/coded-tasks.js';
 import { emptySoftmax, finish } from '../../../src/engines/cpu/fused/paged-decode.js';
+import { attendToCodes } from '../../../src/engines/cpu/native/coded.js';
+import { loadNative } from '../../../src/engines/cpu/native/library.js';
 import { BufferPool } from '../../../src/engines/cpu/pool.js';
 import { SharedArena } from '../../../src/engines/cpu/wasm/arena.js';
 import { CACHE_TYPES, type CacheType, codeWords, GROUP } from '../../../src/ops/attention/cache-type.js';
@@ -16,6 +18,7 @@ import type { CodeArrays } from '../../../src/ops/attention/code-page.js';
 import { decodeGroup, encodeGroup, groupOf } from '../../../src/ops/attention/codes.js';
 import { moduleUrl, SCRIPT } from '../../cli/program.js';
 import { Inputs } from '../../ops/kernels/contract.js';
+import { skipBecause } from '../../skip.js';
 
 const test = suite('cpu engine: attention to codes');
 
@@ -40,6 +43,41 @@ function backendOf(threads: number): CpuBackend {
   const backend = backends.get(threads) ?? new CpuBackend(new BufferPool(), undefined, threads);
   backends.set(threads, backend);
   return backend;
+}
+
+const inC = new Map([1, 2, 4].map((threads) => [threads, loadNative(threads).native]));
+
+/** Runs with the softmax by WebAssembly, and by the kernels in C. */
+function onBoth(
+  title: string,
+  run: (attend: (threads: number, context: CodedContext) => Floats) => void,
+): void {
+  test(title, () => {
+    run((threads, context) => attend(backendOf(threads), context));
+  });
+  if (inC.get(1))
+    test(`${title}, in C`, () => {
+      run(attendInC);
+    });
+  else skipBecause('no C compiler when the package was installed', test, `${title}, in C`);
+}
+
+function attendInC(threads: number, context: CodedContext): Floats {
+  const native = inC.get(threads);
+  if (!native) throw new Error(`no kernels in C for ${threads} threads`);
+  const softmax = emptySoftmax(context.queries.length / context.width, context.width);
+  // Codes of a real cache lie in memory of JavaScript.
+  const pages = context.pages.map((page) => ({
+    keyCodes: page.keyCodes.slice(),
+    valueCodes: page.valueCodes.slice(),
+    keyScales: page.keyScales.slice(),
+    valueScales: page.valueScales.slice(),
+    pageGroups: page.pageGroups,
+  }));
+  attendToCodes(native, { ...context, pages }, softmax);
+  const out = new Float32Array(context.queries.length);
+  finish(softmax, out, context.width);
+  return out;
 }
 
 function sharedWords(backend: CpuBackend, length: number): Int32Array {
@@ -132,16 +170,24 @@ const SHAPES: readonly Omit<Shape, 'type'>[] = [
   { heads: 2, queries: 2, width: 16, groups: 75, pageGroups: 70, scale: 3 },
 ];
 
+/** What only the kernels in C take, and every number of vectors, or rows of a vector, whatever their width. */
+const SHAPES_IN_C: readonly Omit<Shape, 'type'>[] = [
+  { heads: 2, queries: 3, width: 8, groups: 18, pageGroups: 5, scale: 2 },
+  { heads: 1, queries: 7, width: 64, groups: 2, pageGroups: 2, scale: 2 },
+  { heads: 1, queries: 3, width: 256, groups: 17, pageGroups: 4, scale: 2 },
+  { heads: 1, queries: 19, width: 72, groups: 1, pageGroups: 1, scale: 2 },
+];
+
 /** Integers round queries and weights to 16 bits. */
 const tolerance = (type: CacheType, scale: number): number =>
   type === 'int8' || type === 'int4' ? 1e-4 * Math.max(1, scale) : 4e-6 * Math.max(1, scale);
 
 for (const type of COMPRESSED)
-  test(`${type}: equals float64 over what the codes mean`, () => {
-    for (const shape of SHAPES) {
+  onBoth(`${type}: equals float64 over what the codes mean`, (attend) => {
+    for (const shape of attend === attendInC ? [...SHAPES, ...SHAPES_IN_C] : SHAPES) {
       const made = make(backendOf(2), { ...shape, type });
       const expected = reference(made, shape.groups * GROUP);
-      const found = attend(backendOf(2), made.context);
+      const found = attend(2, made.context);
       for (const [i, x] of found.entries()) {
         const error = Math.abs(x - (expected[i] as number));
         if (!(error <= tolerance(type, shape.scale)))
@@ -150,22 +196,20 @@ for (const type of COMPRESSED)
     }
   });
 
-test('no bit depends on the number of threads', () => {
+onBoth('no bit depends on the number of threads', (attend) => {
   for (const type of COMPRESSED) {
     const shape: Shape = { type, heads: 2, queries: 2, width: 32, groups: 140, pageGroups: 70, scale: 2 };
-    const outputs = [1, 2, 4].map((threads) =>
-      attend(backendOf(threads), make(backendOf(threads), shape).context),
-    );
+    const outputs = [1, 2, 4].map((threads) => attend(threads, make(backendOf(threads), shape).context));
     for (const other of outputs.slice(1)) assert.equal(other, outputs[0], type);
   }
 });
 
-test('what is not a number stays so', () => {
+onBoth('what is not a number stays so', (attend) => {
   const shape = { heads: 1, queries: 2, width: 16, groups: 3, pageGroups: 3, scale: 1 };
   for (const type of COMPRESSED) {
     const { context } = make(backendOf(2), { ...shape, type });
     context.queries[3] = NaN;
-    const found = attend(backendOf(2), context);
+    const found = attend(2, context);
     assert.ok(found.subarray(0, 16).every(Number.isNaN), `${type}: the query with a NaN`);
     assert.ok(found.subarray(16).every(Number.isFinite), `${type}: the other one`);
   }
@@ -181,7 +225,7 @@ test('what is not a number stays so', () => {
       rows,
       groupOf(type, 'value', { codes: page.valueCodes, scales: page.valueScales }, at),
     );
-    const found = attend(backendOf(2), context);
+    const found = attend(2, context);
     assert.not.ok(Number.isFinite(found[40 % 16]), `${type}: an infinite value`);
   }
 });
@@ -205,6 +249,7 @@ test('codes of float16 that are not finite are left to the reference', () => {
   words[words.length - 1] = 0xfc00 << 16;
   noteInfinities(page, groups);
   assert.not.ok(attendByTasks(backendOf(2), context, emptySoftmax(2, 16)));
+  if (inC.get(2)) assert.is(attendInC(2, context)[31], -Infinity, 'the kernels in C read them');
 });
 
 test('shapes without a kernel, and codes elsewhere, are left to the reference', () => {

@@ -5,6 +5,7 @@ import { decodeGroup, groupOf, type Kind } from '../../../ops/attention/codes.js
 import { type CodeArrays, encodeRows } from '../../../ops/attention/code-page.js';
 import type { CompressedAttentionAttributes, FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend, Floats } from '../backend.js';
+import { attendToCodes } from '../native/coded.js';
 import { flashAttention } from './attention-flash.js';
 import { rowsFrom } from './attention-scores.js';
 import { attendByTasks, noteInfinities } from './coded-tasks.js';
@@ -33,13 +34,15 @@ function arraysOf(backend: CpuBackend, inputs: Inputs, page: number | ''): CodeA
 
 export const compressRows: FusedKernel<'CompressRows', CpuBackend> = (inputs, attrs, backend) => {
   const { keys, values, keyCodes, valueCodes, keyScales, valueScales } = inputs;
-  const moved = [keyCodes, valueCodes, keyScales, valueScales]
-    .map((x) => x && backend.share(x))
-    .includes(true);
+  // The kernels in C read codes wherever they lie, and float16 that is not finite as well.
+  const isShared = backend.native === null;
+  const moved =
+    isShared &&
+    [keyCodes, valueCodes, keyScales, valueScales].map((x) => x && backend.share(x)).includes(true);
   const raw = { key: backend.floats(keys), value: backend.floats(values) };
   const page = arraysOf(backend, inputs, '');
   encodeRows(page, raw, keys.shape as unknown as Shape4, attrs);
-  if (attrs.type === 'float16') {
+  if (isShared && attrs.type === 'float16') {
     // What moved may be a copy of another page, of which nothing is known.
     const groups = moved ? { group: 0, count: page.pageGroups } : attrs;
     noteInfinities(page, { ...groups, heads: keys.shape[0] * (keys.shape[1] as number) });
@@ -89,7 +92,8 @@ function attendOnce(backend: CpuBackend, { q, out, heads, pages, raw, attrs }: P
   const scaled = backend.floats(q).map((value) => value * scale);
   const newest = Math.floor((length - 1) / GROUP) * GROUP;
   const context = { type, pages, groups: newest / GROUP, heads: batch * heads, width, queries: scaled };
-  if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
+  if (backend.native) attendToCodes(backend.native, context, softmax);
+  else if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
   const rows = length - newest;
   for (let row = 0; row < batch * queryHeads; row++) {
     const from = (Math.floor(row / group) * raw.rows + rawRow + newest - rawStart) * width;

@@ -17,6 +17,7 @@ const FUNCTIONS = {
   adamw: 'mmmmlddddddd',
   attention: 'mmmmiiiiiiiif',
   attention_grad: 'mmmmmmmmiiiiiiif',
+  coded_attention: 'mmmmmmmmiiiiii',
   few_rows: 'mmmmiii',
   paged_attention: 'mmmmiiiiiiif',
   retention: 'mmmmmmiiiiii',
@@ -31,7 +32,7 @@ type Argument = number | NodeJS.TypedArray | null;
 /** Every function throws where there is no memory for it. Their comments are in the sources. */
 export type Native = Readonly<Record<keyof typeof FUNCTIONS, (...args: readonly Argument[]) => void>> & {
   /** Where an array lies. */
-  readonly address: (array: Float32Array) => bigint;
+  readonly address: (array: Float32Array | Int32Array) => bigint;
 };
 
 export interface LoadedNative {
@@ -67,6 +68,6 @@ function load(path: string, threads: number): Native {
     };
     return [name, checked];
   });
-  const address = (array: Float32Array): bigint => koffi.address(array);
+  const address = (array: Float32Array | Int32Array): bigint => koffi.address(array);
   return { ...(Object.fromEntries(functions) as Omit<Native, 'address'>), address };
 }

@@ -116,4 +116,23 @@ INLINE vec vexp(vec x) {
   ivec whole = __builtin_convertvector(n, ivec), half = whole >> 1;
   return p * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
 }
+
+/* x . y */
+INLINE float product_of(const float *x, const float *y, long width) {
+  vec sums = {0};
+  long i = 0;
+  for (; i + WIDTH <= width; i += WIDTH) sums += load(x + i) * load(y + i);
+  if (i < width) sums += load_some(x + i, width - i) * load_some(y + i, width - i);
+  return sum(sums);
+}
+
+/* y += w x */
+INLINE void add_scaled(float *y, const float *x, float w, long width) {
+  long i = 0;
+  for (; i + WIDTH <= width; i += WIDTH) store(y + i, load(y + i) + load(x + i) * splat(w));
+  for (; i < width; i++) y[i] += x[i] * w;
+}
+
+/* Bytes ahead of those in use that are fetched: the processor itself stops at the end of its pages of 4 KiB. */
+#define AHEAD 2048
 #endif
