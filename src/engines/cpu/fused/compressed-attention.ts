@@ -5,7 +5,6 @@ import { decodeGroup, groupOf, type Kind } from '../../../ops/attention/codes.js
 import { type CodeArrays, encodeRows } from '../../../ops/attention/code-page.js';
 import type { CompressedAttentionAttributes, FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend, Floats } from '../backend.js';
-import { attendToCodes } from '../native/coded.js';
 import { flashAttention } from './attention-flash.js';
 import { rowsFrom } from './attention-scores.js';
 import { attendByTasks, noteInfinities } from './coded-tasks.js';
@@ -17,7 +16,8 @@ type Shape4 = readonly [number, number, number, number];
 
 const NONE = new Int32Array(0);
 
-function arraysOf(backend: CpuBackend, inputs: Inputs, page: number | ''): CodeArrays {
+/** The words of a page. */
+export function arraysOf(backend: CpuBackend, inputs: Inputs, page: number | ''): CodeArrays {
   const words = (name: string): Int32Array => {
     const tensor = inputs[`${name}${page}`];
     return tensor ? backend.integers(tensor) : NONE;
@@ -92,8 +92,7 @@ function attendOnce(backend: CpuBackend, { q, out, heads, pages, raw, attrs }: P
   const scaled = backend.floats(q).map((value) => value * scale);
   const newest = Math.floor((length - 1) / GROUP) * GROUP;
   const context = { type, pages, groups: newest / GROUP, heads: batch * heads, width, queries: scaled };
-  if (backend.native) attendToCodes(backend.native, context, softmax);
-  else if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
+  if (!attendByTasks(backend, context, softmax)) attendToPages(backend, context, softmax);
   const rows = length - newest;
   for (let row = 0; row < batch * queryHeads; row++) {
     const from = (Math.floor(row / group) * raw.rows + rawRow + newest - rawStart) * width;

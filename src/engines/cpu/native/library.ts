@@ -17,7 +17,7 @@ const FUNCTIONS = {
   adamw: 'mmmmlddddddd',
   attention: 'mmmmiiiiiiiif',
   attention_grad: 'mmmmmmmmiiiiiiif',
-  coded_attention: 'mmmmmmmmiiiiii',
+  coded_attention: 'mmmmmmmmiiiiiiiiif',
   few_rows: 'mmmmiii',
   paged_attention: 'mmmmiiiiiiif',
   retention: 'mmmmmmiiiiii',

@@ -1,5 +1,6 @@
 import { registerFusedKernel } from '../../../ops/kernels.js';
 import { causalAttention, causalAttentionGrad, pagedAttention } from './attention.js';
+import { compressedAttention, compressedWrite } from './coded.js';
 import { embedding, gatedRetention, logDecay, pageWrite, rotary } from './decode.js';
 import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
@@ -10,6 +11,8 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'AdamW', adamW(native));
   registerFusedKernel(backend, 'CausalAttention', causalAttention(native));
   registerFusedKernel(backend, 'CausalAttentionGrad', causalAttentionGrad(native));
+  registerFusedKernel(backend, 'CompressedAttention', compressedAttention(native));
+  registerFusedKernel(backend, 'CompressedWrite', compressedWrite);
   registerFusedKernel(backend, 'Embedding', embedding);
   registerFusedKernel(backend, 'GatedRetention', gatedRetention(native));
   registerFusedKernel(backend, 'Linear', linear(native));

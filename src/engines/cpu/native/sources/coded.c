@@ -53,8 +53,11 @@ typedef struct {
   Pool *pool;
   const float *q;
   const int32_t *const *keyCodes, *const *valueCodes, *const *keyScales, *const *valueScales;
+  const float *keys, *values;
   float *results;
-  long type, heads, group, width, pageGroups, groups, tasks;
+  /* Tasks of a head; the last one is the rows as computed, where there are any. */
+  long type, heads, group, width, pageGroups, groups, codedTasks, tasks, rows, from, count;
+  float scale;
   atomic_long next;
   atomic_int failed;
 } Coded;
@@ -288,19 +291,12 @@ static void values_of_group(const Coded *c, Room room, long head, long index, fl
   }
 }
 
-static void attend_task(const Coded *c, long head, long task, float *memory) {
-  const Room room = room_at(c, memory);
-  const long group = c->group, width = c->width, codes = CODES(c->type), shared = rows_of_vector(c);
-  const long first = task * TASK_GROUPS, last = first + TASK_GROUPS < c->groups ? first + TASK_GROUPS : c->groups;
-  float shifts[group];
-  memset(shifts, 0, sizeof shifts);
-  memset(room.sums, 0, 4 * (size_t)(2 * group * width));
-  if (shared && !IS_INTEGER(c->type))
-    for (long g = 0; g < group; g++) arrange(codes, c->q + (head * group + g) * width, width, room.queries + 2 * g * width);
-  for (long i = first; i < last; i++) scores_of_group(c, room, head, i, room.scores + (i - first) * GROUP);
-  for (long g = 0; g < group; g++) {
-    float *own = room.scores + g * POSITIONS, *result = result_of(c, head * group + g, task);
-    const long count = (last - first) * GROUP;
+/* Scores [0, count) of a task become exponentials. */
+static void weigh_task(const Coded *c, float *scores, long count, long head, long task) {
+  for (long g = 0; g < c->group; g++) {
+    float *own = scores + g * POSITIONS, *result = result_of(c, head * c->group + g, task);
+    for (long i = 0; i < count; i++) own[i] *= c->scale;
+    for (long i = count; i % WIDTH != 0; i++) own[i] = -INFINITY;
     vec sums = {0}, peaks = load(own);
     for (long i = WIDTH; i < count; i += WIDTH) peaks = larger(load(own + i), peaks);
     const float peak = largest(peaks);
@@ -312,6 +308,37 @@ static void attend_task(const Coded *c, long head, long task, float *memory) {
     result[0] = peak;
     result[1] = sum(sums);
   }
+}
+
+/* The rows as computed. */
+static void attend_rows(const Coded *c, Room room, long head, long task) {
+  const long group = c->group, width = c->width;
+  const float *keys = c->keys + (head * c->rows + c->from) * width, *values = c->values + (head * c->rows + c->from) * width;
+  for (long g = 0; g < group; g++)
+    for (long r = 0; r < c->count; r++) room.scores[g * POSITIONS + r] = product_of(c->q + (head * group + g) * width, keys + r * width, width);
+  weigh_task(c, room.scores, c->count, head, task);
+  for (long g = 0; g < group; g++) {
+    float *out = result_of(c, head * group + g, task) + 2;
+    memset(out, 0, 4 * (size_t)width);
+    for (long r = 0; r < c->count; r++) add_scaled(out, values + r * width, room.scores[g * POSITIONS + r], width);
+  }
+}
+
+static void attend_task(const Coded *c, long head, long task, float *memory) {
+  const Room room = room_at(c, memory);
+  if (task == c->codedTasks) {
+    attend_rows(c, room, head, task);
+    return;
+  }
+  const long group = c->group, width = c->width, codes = CODES(c->type), shared = rows_of_vector(c);
+  const long first = task * TASK_GROUPS, last = first + TASK_GROUPS < c->groups ? first + TASK_GROUPS : c->groups;
+  float shifts[group];
+  memset(shifts, 0, sizeof shifts);
+  memset(room.sums, 0, 4 * (size_t)(2 * group * width));
+  if (shared && !IS_INTEGER(c->type))
+    for (long g = 0; g < group; g++) arrange(codes, c->q + (head * group + g) * width, width, room.queries + 2 * g * width);
+  for (long i = first; i < last; i++) scores_of_group(c, room, head, i, room.scores + (i - first) * GROUP);
+  weigh_task(c, room.scores, (last - first) * GROUP, head, task);
   for (long i = first; i < last; i++) values_of_group(c, room, head, i, room.scores + (i - first) * GROUP, shifts);
   for (long g = 0; g < group; g++) restore(shared ? codes : 1, room.sums + 2 * g * width, width, result_of(c, head * group + g, task) + 2, shifts[g], shared == 2);
 }
@@ -329,19 +356,19 @@ static void coded_work(void *argument, int thread, int threads) {
 }
 
 /*
- * Attention of queries [heads, group, width], scaled, to the first `groups` groups of 64 positions of each head: addresses of pages of codes and
- * scales, [heads, pageGroups] groups each. Returns for each query the largest score and the sum of exponentials, [heads * group], and the
- * values weighted by the exponentials [heads * group, width].
+ * Attention of q [heads, group, width] to the first `groups` groups of 64 positions of each head, addresses of whose pages of codes and scales
+ * are given, [heads, pageGroups] groups each; and to `count` rows from row `from` on, at most POSITIONS, of keys and values [heads, rows, width].
+ * y [heads, group, width]. scale > 0.
  */
-EXPORT int yoco_coded_attention(Pool *pool, const float *q, const int32_t *const *keyCodes, const int32_t *const *valueCodes, const int32_t *const *keyScales, const int32_t *const *valueScales, float *maximum, float *sums, float *weighted, int type, int heads, int group, int width, int pageGroups, int groups) {
-  const long tasks = (groups + TASK_GROUPS - 1) / TASK_GROUPS, queries = (long)heads * group;
-  Coded c = {.pool = pool, .q = q, .keyCodes = keyCodes, .valueCodes = valueCodes, .keyScales = keyScales, .valueScales = valueScales, .type = type, .heads = heads, .group = group, .width = width, .pageGroups = pageGroups, .groups = groups, .tasks = tasks};
+EXPORT int yoco_coded_attention(Pool *pool, const float *q, const int32_t *const *keyCodes, const int32_t *const *valueCodes, const int32_t *const *keyScales, const int32_t *const *valueScales, const float *keys, const float *values, float *y, int type, int heads, int group, int width, int pageGroups, int groups, int rows, int from, int count, float scale) {
+  const long codedTasks = (groups + TASK_GROUPS - 1) / TASK_GROUPS, tasks = codedTasks + (count > 0), queries = (long)heads * group;
+  Coded c = {.pool = pool, .q = q, .keyCodes = keyCodes, .valueCodes = valueCodes, .keyScales = keyScales, .valueScales = valueScales, .keys = keys, .values = values, .type = type, .heads = heads, .group = group, .width = width, .pageGroups = pageGroups, .groups = groups, .codedTasks = codedTasks, .tasks = tasks, .rows = rows, .from = from, .count = count, .scale = scale};
   c.results = scratch(pool, 0, (size_t)(queries * tasks * (width + 2)) + room_floats(&c));
   if (c.results == NULL) return 1;
   run(pool, coded_work, &c);
   if (c.failed) return 1;
   for (long query = 0; query < queries; query++) {
-    float *out = weighted + query * width, peak = -INFINITY;
+    float *out = y + query * width, peak = -INFINITY;
     double total = 0;
     memset(out, 0, 4 * (size_t)width);
     for (long task = 0; task < tasks; task++) peak = fmaxf(peak, result_of(&c, query, task)[0]);
@@ -351,8 +378,7 @@ EXPORT int yoco_coded_attention(Pool *pool, const float *q, const int32_t *const
       total += (double)keep * (double)result[1];
       add_scaled(out, result + 2, keep, width);
     }
-    maximum[query] = peak;
-    sums[query] = (float)total;
+    for (long i = 0; i < width; i++) out[i] = (float)((double)out[i] / total);
   }
   return 0;
 }
