@@ -10,7 +10,7 @@ import {
 } from '../../../src/engines/cpu/fused/coded-tasks.js';
 import { emptySoftmax, finish } from '../../../src/engines/cpu/fused/paged-decode.js';
 import { attendToCodes } from '../../../src/engines/cpu/native/coded.js';
-import { loadNative } from '../../../src/engines/cpu/native/library.js';
+import { loadNative, type Native } from '../../../src/engines/cpu/native/library.js';
 import { BufferPool } from '../../../src/engines/cpu/pool.js';
 import { SharedArena } from '../../../src/engines/cpu/wasm/arena.js';
 import { CACHE_TYPES, type CacheType, codeWords, GROUP } from '../../../src/ops/attention/cache-type.js';
@@ -262,6 +262,35 @@ test('shapes without a kernel, and codes elsewhere, are left to the reference', 
   const odd = make(backendOf(2), { ...shape, width: 24 });
   assert.not.ok(attendByTasks(backendOf(2), odd.context, emptySoftmax(1, 24)));
 });
+
+if (inC.get(2))
+  test('rows as computed are attended to beside the codes, in C', () => {
+    for (const count of [1, 5, 64]) {
+      const shape = { heads: 2, queries: 3, width: 16, groups: 3, pageGroups: 3, scale: 2 };
+      const { context, key, value } = make(backendOf(2), { ...shape, type: 'bfloat16' });
+      const [ring, from, size] = [128, 64, shape.groups * GROUP * 16];
+      const computed = { keys: new Float32Array(2 * ring * 16), values: new Float32Array(2 * ring * 16) };
+      const seen = {
+        key: new Float32Array(2 * (128 + count) * 16),
+        value: new Float32Array(2 * (128 + count) * 16),
+      };
+      for (let head = 0; head < 2; head++)
+        for (const [to, of, all] of [
+          [computed.keys, key, seen.key],
+          [computed.values, value, seen.value],
+        ] as const) {
+          const rows = of.subarray(head * size, head * size + (128 + count) * 16);
+          to.set(rows.subarray(128 * 16), (head * ring + from) * 16);
+          all.set(rows, head * rows.length);
+        }
+      const out = new Float32Array(context.queries.length);
+      const raw = { ...computed, rows: ring, from, count };
+      attendToCodes(inC.get(2) as Native, { ...context, groups: 2 }, raw, out);
+      const expected = reference({ context, ...seen }, 128 + count);
+      for (const [i, x] of expected.entries())
+        assert.ok(Math.abs(x - (out[i] as number)) < 1e-5, `${count}: ${i}`);
+    }
+  });
 
 test('memory that was given back is handed out again, and none of it twice', () => {
   const arena = SharedArena.create() as SharedArena;

@@ -3,9 +3,16 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startCpu } from '../../../src/engines/cpu/index.js';
 import { loadNative } from '../../../src/engines/cpu/native/library.js';
-import { registerRecorder, reportRefusals, type StepRecorder, stepRecorder } from '../../../src/ops/index.js';
+import {
+  CACHE_TYPES,
+  type CacheType,
+  registerRecorder,
+  reportRefusals,
+  type StepRecorder,
+  stepRecorder,
+} from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
-import { CASES, randomTokens, testModel } from '../../model/cases.js';
+import { CASES, randomTokens, SHAPE, testModel } from '../../model/cases.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { skipBecause } from '../../skip.js';
 
@@ -18,8 +25,10 @@ const COMPUTED = ['sliding window', 'biased transformer', 'yoco, gated delta net
 
 /** Logits of every step, how many recordings there were, and what was reported. @param isRecorded whether steps may be */
 function decodeAll(
-  name: string,
+  config: Parameters<typeof testModel>[0],
   isRecorded: boolean,
+  // Pages end within the steps.
+  { length = LENGTH, ...size }: { length?: number; pageSize?: number; type?: CacheType } = { pageSize: 5 },
 ): { logits: number[][]; recordings: number; refusals: string[] } {
   const refusals: string[] = [];
   reportRefusals((reason) => refusals.push(reason));
@@ -33,10 +42,9 @@ function decodeAll(
     },
   };
   registerRecorder(tf.getBackend(), isRecorded ? counting : null);
-  const model = testModel(CASES[name] ?? {});
-  // Pages end within the steps.
-  const cache = model.createCache({ pageSize: 5 });
-  const [tokens = []] = randomTokens(1, LENGTH);
+  const model = testModel(config);
+  const cache = model.createCache(size);
+  const [tokens = []] = randomTokens(1, length);
   const logits = tokens.map((token) =>
     tf.tidy(() => [...model.decode(tf.tensor1d([token], 'int32'), cache).dataSync()]),
   );
@@ -52,11 +60,30 @@ for (const name of [...RECORDED, ...COMPUTED]) {
     test(name, async () => {
       const engine = await startCpu({ threads: 2 }, { native: true });
       const before = engine.memory().liveBytes;
-      const found = decodeAll(name, true);
+      const found = decodeAll(CASES[name] ?? {}, true);
       assert.is(engine.memory().liveBytes, before, 'memory that is kept');
       assert.equal(found.refusals, []);
       assert.is(found.recordings > 0, RECORDED.includes(name), `${found.recordings} recordings`);
-      assert.equal(found.logits, decodeAll(name, false).logits);
+      assert.equal(found.logits, decodeAll(CASES[name] ?? {}, false).logits);
+    });
+}
+
+for (const type of CACHE_TYPES.filter((each) => each !== 'float32')) {
+  const title = `compressed: ${type}`;
+  if (loadNative(1).native === null) skipBecause('no C compiler when the package was installed', test, title);
+  else
+    test(title, async () => {
+      const engine = await startCpu({ threads: 2 }, { native: true });
+      const before = engine.memory().liveBytes;
+      // Groups begin, and pages of two groups end, within the steps.
+      const size = { length: 200, pageSize: 128, type };
+      const config = { ...CASES['gated retention'], ...SHAPE, dim: 32 };
+      const found = decodeAll(config, true, size);
+      assert.is(engine.memory().liveBytes, before, 'memory that is kept');
+      assert.equal(found.refusals, []);
+      // Two pages, and at most another recording for each new one: most groups begin within a recording.
+      assert.ok(found.recordings > 0 && found.recordings < 6, `${found.recordings} recordings`);
+      assert.equal(found.logits, decodeAll(config, false, size).logits);
     });
 }
 
