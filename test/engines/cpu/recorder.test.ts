@@ -6,6 +6,7 @@ import { loadNative } from '../../../src/engines/cpu/native/library.js';
 import {
   CACHE_TYPES,
   type CacheType,
+  CompressedPages,
   registerRecorder,
   reportRefusals,
   type StepRecorder,
@@ -15,6 +16,7 @@ import * as tf from '../../../src/tf.js';
 import { CASES, randomTokens, SHAPE, testModel } from '../../model/cases.js';
 import { usePlainBackend } from '../../plain-backend.js';
 import { skipBecause } from '../../skip.js';
+import { randomValues } from '../parity.js';
 
 const test = suite('cpu engine: recorded steps');
 test.after(usePlainBackend);
@@ -84,7 +86,25 @@ for (const type of CACHE_TYPES.filter((each) => each !== 'float32')) {
       // Two pages, and at most another recording for each new one: most groups begin within a recording.
       assert.ok(found.recordings > 0 && found.recordings < 6, `${found.recordings} recordings`);
       assert.equal(found.logits, decodeAll(config, false, size).logits);
+      assert.equal(codesOf(type, 1), codesOf(type, 200));
     });
+}
+
+/** Codes and scales of 200 positions that arrive `count` at a time. */
+function codesOf(type: CacheType, count: number): number[][] {
+  return tf.tidy(() => {
+    const pages = new CompressedPages(type, { batch: 1, kvHeads: 2, headDim: 16, pageSize: 128 });
+    const rows = tf.tensor4d(randomValues(200 * 32, 5), [1, 200, 2, 16]);
+    for (let at = 0; at < 200; at += count) {
+      const part = tf.slice4d(rows, [0, at, 0, 0], [1, count, 2, 16]);
+      pages.append(part, part);
+    }
+    const words = pages.pages.flatMap((page) =>
+      Object.values(page).map((x) => [...(x as tf.Tensor).dataSync()]),
+    );
+    pages.dispose();
+    return words;
+  });
 }
 
 test.run();
