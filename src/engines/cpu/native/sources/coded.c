@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include "pool.h"
+#include "tasks.h"
 #include "vector.h"
 
 /* Positions of a group, and of a task: its results do not depend on how many threads there are. */
@@ -296,17 +297,7 @@ static void weigh_task(const Coded *c, float *scores, long count, long head, lon
   for (long g = 0; g < c->group; g++) {
     float *own = scores + g * POSITIONS, *result = result_of(c, head * c->group + g, task);
     for (long i = 0; i < count; i++) own[i] *= c->scale;
-    for (long i = count; i % WIDTH != 0; i++) own[i] = -INFINITY;
-    vec sums = {0}, peaks = load(own);
-    for (long i = WIDTH; i < count; i += WIDTH) peaks = larger(load(own + i), peaks);
-    const float peak = largest(peaks);
-    for (long i = 0; i < count; i += WIDTH) {
-      vec w = vexp(load(own + i) - splat(peak));
-      store(own + i, w);
-      sums += w;
-    }
-    result[0] = peak;
-    result[1] = sum(sums);
+    weigh_scores(own, count, result);
   }
 }
 
@@ -367,18 +358,6 @@ EXPORT int yoco_coded_attention(Pool *pool, const float *q, const int32_t *const
   if (c.results == NULL) return 1;
   run(pool, coded_work, &c);
   if (c.failed) return 1;
-  for (long query = 0; query < queries; query++) {
-    float *out = y + query * width, peak = -INFINITY;
-    double total = 0;
-    memset(out, 0, 4 * (size_t)width);
-    for (long task = 0; task < tasks; task++) peak = fmaxf(peak, result_of(&c, query, task)[0]);
-    for (long task = 0; task < tasks; task++) {
-      const float *result = result_of(&c, query, task);
-      const float keep = expf(result[0] - peak);
-      total += (double)keep * (double)result[1];
-      add_scaled(out, result + 2, keep, width);
-    }
-    for (long i = 0; i < width; i++) out[i] = (float)((double)out[i] / total);
-  }
+  for (long query = 0; query < queries; query++) merge_tasks(result_of(&c, query, 0), tasks, width, y + query * width);
   return 0;
 }

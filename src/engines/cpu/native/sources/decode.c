@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include "pool.h"
+#include "tasks.h"
 #include "vector.h"
 
 /* Products of so many rows with a matrix read every weight once. */
@@ -149,17 +150,7 @@ static void attend_task(Pages *p, long head, long task, float *scores) {
   }
   for (long g = 0; g < group; g++) {
     float *own = scores + g * POSITIONS, *result = result_of(p, head * group + g, task);
-    for (long i = count; i % WIDTH != 0; i++) own[i] = -INFINITY;
-    vec sums = {0}, peaks = load(own);
-    for (long i = WIDTH; i < count; i += WIDTH) peaks = larger(load(own + i), peaks);
-    float peak = largest(peaks);
-    for (long i = 0; i < count; i += WIDTH) {
-      vec w = vexp(load(own + i) - splat(peak));
-      store(own + i, w);
-      sums += w;
-    }
-    result[0] = peak;
-    result[1] = sum(sums);
+    weigh_scores(own, count, result);
     memset(result + 2, 0, 4 * (size_t)width);
   }
   for (long at = first; at < last;) {
@@ -194,19 +185,7 @@ EXPORT int yoco_paged_attention(Pool *pool, const float *q, const float *const *
   if (p.results == NULL) return 1;
   run(pool, pages_work, &p);
   if (p.failed) return 1;
-  for (long head = 0; head < (long)batch * heads; head++) {
-    float *out = y + head * width, peak = -INFINITY;
-    double total = 0;
-    memset(out, 0, 4 * (size_t)width);
-    for (long task = 0; task < tasks; task++) peak = fmaxf(peak, result_of(&p, head, task)[0]);
-    for (long task = 0; task < tasks; task++) {
-      const float *result = result_of(&p, head, task);
-      float keep = expf(result[0] - peak);
-      total += (double)keep * (double)result[1];
-      add_scaled(out, result + 2, keep, width);
-    }
-    for (long i = 0; i < width; i++) out[i] = (float)((double)out[i] / total);
-  }
+  for (long head = 0; head < (long)batch * heads; head++) merge_tasks(result_of(&p, head, 0), tasks, width, y + head * width);
   return 0;
 }
 
