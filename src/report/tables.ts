@@ -103,6 +103,10 @@ export function withFolders(rows: readonly Row[], nameOf: (row: Row) => string):
   return (row) => `${nameOf(row)}, ${textIn(row, 'folder')}`;
 }
 
+/** Rows in ascending context. */
+export const byContext = (rows: readonly Row[]): Row[] =>
+  [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
+
 /** The points of two columns, in ascending x; rows that lack one are left out. */
 export function pointsOf(rows: readonly Row[], x: string, y: string): [number, number][] {
   return rows

@@ -6,7 +6,7 @@ import { lineChart } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
-import { findRows, legendName, numberIn, pointsOf, shown, textIn, withFolders } from '../tables.js';
+import { byContext, findRows, legendName, pointsOf, shown, textIn, withFolders } from '../tables.js';
 
 /** Measurements of several batches are several curves. */
 function nameIn(rows: readonly Row[]): (row: Row) => string {
@@ -36,8 +36,6 @@ function chartOf(source: ReportSource, groups: ReadonlyMap<string, readonly Row[
 }
 
 function tableOf(groups: ReadonlyMap<string, readonly Row[]>): string {
-  const byContext = (rows: readonly Row[]): Row[] =>
-    [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
   return htmlTable({
     head: ['model', 'context', 'sequences', 'prefill', 'generation', 'tokens/s', 'estimated'],
     rows: [...groups].flatMap(([name, group]) =>

@@ -10,6 +10,7 @@ import { figure, htmlTable, paragraph } from '../html.js';
 import { overlays } from '../overlays.js';
 import type { ReportSource, Section } from '../section.js';
 import {
+  byContext,
   barsOf,
   filledNote,
   findRows,
@@ -111,9 +112,6 @@ export function prefillSection(source: ReportSource): Section | null {
     figures: { prefill, ...(peak ? { 'prefill-memory': peak } : {}) },
   };
 }
-
-const byContext = (rows: readonly Row[]): Row[] =>
-  [...rows].sort((a, b) => (numberIn(a, 'context') ?? 0) - (numberIn(b, 'context') ?? 0));
 
 function throughputTable(rows: readonly Row[], nameOf: (row: Row) => string): string {
   const head = ['model', 'context', 'tokens/s', 'read per token', 'read per second', 'share of a copy'];

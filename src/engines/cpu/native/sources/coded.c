@@ -3,7 +3,6 @@
  * code p of all words of a vector is a vector of elements: so queries and results are arranged, element word * CODES + p at
  * (word / WIDTH * CODES + p) * WIDTH + word % WIDTH. Everything is computed in float32.
  */
-#include <math.h>
 #include <stdatomic.h>
 #include "pool.h"
 #include "tasks.h"
