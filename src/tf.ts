@@ -7,6 +7,7 @@
 import '@tensorflow/tfjs';
 import { registerBackend, removeBackend } from '@tensorflow/tfjs-core';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import { repairBatchMatMul } from './repeat-batches.js';
 
 export * from '@tensorflow/tfjs-core';
 
@@ -18,3 +19,4 @@ export function withoutBanner<T extends MathBackendCPU>(backend: T): T {
 // The plain backend under tfjs' own name `cpu`: registered anew so that it, too, starts without the banner.
 removeBackend('cpu');
 registerBackend('cpu', () => withoutBanner(new MathBackendCPU()), 1);
+repairBatchMatMul('cpu');

@@ -22,6 +22,12 @@ export async function usePlainBackend(): Promise<void> {
   await tf.ready();
 }
 
+/** Why the cpu engine's own tests do not run; null: they do. */
+export function whyNotCpu(): string | null {
+  const { YOCO_TEST_ENGINE: engine = '' } = process.env;
+  return engine === '' ? null : `YOCO_TEST_ENGINE=${engine}: that engine is under test`;
+}
+
 let hasEngine = true;
 
 /** Starts the engine under test; where it does not start says so, once. */

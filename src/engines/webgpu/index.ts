@@ -1,6 +1,7 @@
 /** The WebGPU engine: tfjs' WebGPU backend on Dawn (npm `webgpu`), for GPUs without an engine of their own. */
 import { existsSync } from 'node:fs';
 import { RunError, UsageError } from '../../errors.js';
+import { repairBatchMatMul } from '../../repeat-batches.js';
 import * as tf from '../../tf.js';
 import type { Engine, EngineOptions } from '../engine.js';
 import { tensorBytes } from '../tensor-bytes.js';
@@ -56,6 +57,7 @@ async function createEngine(hardwareOnly: boolean): Promise<Engine> {
   kept.push(gpu, adapter, device);
   const backend = withNavigator(gpu, () => new NodeWebgpuBackend(device, info));
   tf.copyRegisteredKernels('webgpu', BACKEND);
+  repairBatchMatMul(BACKEND);
   replaceCumsum(BACKEND);
   tf.registerBackend(BACKEND, () => backend);
   const bytes = tensorBytes();
