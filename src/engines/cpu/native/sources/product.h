@@ -80,21 +80,25 @@ INLINE void tile(const int rows, const int along, long inner, Left a, const floa
     sums[r][0] = before ? load(before + r * beforeRow) : (vec){0};
     sums[r][1] = before ? load(before + r * beforeRow + WIDTH) : (vec){0};
   }
+  /* What the stores at the end would wait for: C is seldom in the first cache. */
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; r++) {
+    __builtin_prefetch(c + r * cRow, 1);
+    __builtin_prefetch(c + r * cRow + WIDTH, 1);
+  }
   const float *p0 = a.at, *p4 = a.at + 4 * a.row, *p8 = a.at + 8 * a.row, *p12 = a.at + 12 * a.row;
   const long row = a.row, row3 = 3 * a.row;
   for (long k = 0; k < inner; k++) {
-    vec b0 = load(b), b1 = load(b + WIDTH);
-    b += PANEL;
+    vec b0 = load(b + k * PANEL), b1 = load(b + k * PANEL + WIDTH);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
       const float *p = r < 4 ? p0 : r < 8 ? p4 : r < 12 ? p8 : p12;
       const int i = r % 4;
-      vec x = splat(along ? p0[r] : i == 0 ? p[0] : i == 1 ? p[row] : i == 2 ? p[2 * row] : p[row3]);
+      vec x = splat(along ? p0[r] : i == 0 ? p[k] : i == 1 ? p[row + k] : i == 2 ? p[2 * row + k] : p[row3 + k]);
       sums[r][0] += x * b0;
       sums[r][1] += x * b1;
     }
     if (along) p0 += a.inner;
-    else p0++, p4++, p8++, p12++;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < rows; r++) {
