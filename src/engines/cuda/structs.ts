@@ -237,6 +237,14 @@ export const RETENTION_SHAPE = new Struct({
   scale: 'float32',
 });
 
+/** `Walk` of retention_hopper_states.cu. */
+export const RETENTION_WALK = new Struct({
+  groups: 'int32',
+  stages: 'int32',
+  units: 'int32',
+  backward: 'int32',
+});
+
 /** `Shape` of retention_step.cu. */
 export const RETENTION_STEP_SHAPE = new Struct({
   time: 'int32',

@@ -91,10 +91,12 @@ export const TILES = {
   retention_grad: RETENTION,
   /** Slices of 64 columns in flight. */
   retention_hopper: { CHUNK: RETENTION.CHUNK, STAGES: 4, LEAST_LOG_DECAY },
-  /** Chunks in flight, so that two blocks fit a multiprocessor. */
+  /** Chunks in flight, fewer of two warpgroups, and warps that fetch them, no more than chunks. */
   retention_hopper_states: {
     CHUNK: RETENTION.CHUNK,
-    STAGES: 3,
+    STAGES: 6,
+    WIDE_STAGES: 4,
+    PRODUCERS: 4,
     LEAST_LOG_DECAY,
   },
   retention_step: {

@@ -98,6 +98,9 @@ const CASES = [
 const HOPPER_CASES = [
   [300, 128, 256, 0, 2],
   [130, 256, 128, 9, 1],
+  [1000, 64, 64, 0, 2],
+  [270, 64, 128, 0, 1],
+  [140, 192, 64, 5, 1],
 ] as const;
 
 interface Program {

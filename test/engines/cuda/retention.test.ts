@@ -14,16 +14,17 @@ const fill = (...shape: number[]): tf.Tensor => tf.fill(shape, -1);
 
 interface Launched extends KernelSpec {
   readonly blocks: number;
+  readonly threads: number;
 }
 
-/** The kernels whose names begin with `prefix` that the op and its gradient launch, in order, and blocks of the first dimension. */
+/** The kernels whose names begin with `prefix` that the op and its gradient launch, in order, and their blocks of the first dimension and threads. */
 async function kernelsOf(prefix: string, op: () => void): Promise<Launched[]> {
   const { device } = standIn();
   const launched: Launched[] = [];
   const launch = device.launch.bind(device);
-  device.launch = (kernel, grid, ...rest) => {
-    launched.push({ ...kernel, blocks: grid[0] });
-    launch(kernel, grid, ...rest);
+  device.launch = (kernel, grid, threads, ...rest) => {
+    launched.push({ ...kernel, blocks: grid[0], threads });
+    launch(kernel, grid, threads, ...rest);
   };
   await startOn(device);
   tf.tidy(op);
@@ -52,12 +53,15 @@ test('every kernel of gated retention and its gradient is in the source that it 
   assertKernels(kernels, 'retention', parts);
 });
 
-test('heads of 128 and 256 take the kernels for Hopper, whole, whatever their group', async () => {
+test('heads of multiples of 64 take the kernels for Hopper, whole, whatever their group', async () => {
   const parts = ['states', 'output', 'query', 'key', 'value'].map((part) => `retention_hopper_${part}`);
   for (const [key, value] of [
     [128, 128],
     [256, 128],
     [128, 256],
+    [64, 64],
+    [64, 256],
+    [192, 64],
   ] as const) {
     const kernels = await kernelsOf('retention', () => {
       const [q, v] = [fill(2, 300, 2, key) as tf.Tensor4D, fill(2, 300, 4, value) as tf.Tensor4D];
@@ -69,17 +73,32 @@ test('heads of 128 and 256 take the kernels for Hopper, whole, whatever their gr
       kernels.map(({ name }) => name),
       order,
     );
-    // Blocks of 64 columns of values; as many as there are tiles of 128 columns by 128 positions, or multiprocessors.
-    const tiles = (width: number): number => Math.min(132, (2 * 4 * 3 * width) / 128);
+    // Of 64 by 64 elements of states, which are too few here for more; as many as there are tiles of 128 columns (or 64, of a width that is
+    // no multiple) by 128 positions; or multiprocessors.
+    const walk = Math.min(132, (2 * 4 * key * value) / 64 ** 2);
+    const columns = (width: number): number => (width % 128 === 0 ? 128 : 64);
+    const tiles = (width: number): number => Math.min(132, (2 * 4 * 3 * width) / columns(width));
     assert.equal(
       kernels.slice(0, 7).map(({ blocks }) => blocks),
-      [value / 64, tiles(value), value / 64, tiles(key), value / 64, tiles(key), tiles(value)],
+      [walk, tiles(value), walk, tiles(key), walk, tiles(key), tiles(value)],
+    );
+    assert.equal(
+      kernels.map(({ head }) => head),
+      [undefined, columns(value), undefined, columns(key), undefined, ...[key, value, key].map(columns)],
     );
   }
   const source = ['retention_hopper', 'retention_hopper_states']
     .map((file) => kernelSource(file).source)
     .join('');
   for (const name of parts) assert.match(source, new RegExp(`\\b${name}\\(|ROWS_KERNEL\\(${name}\\)`));
+});
+
+test('many heads are walked by two warpgroups a block', async () => {
+  const [states] = await kernelsOf('retention', () => {
+    const rows = fill(8, 300, 6, 256) as tf.Tensor4D;
+    gatedRetention(rows, rows, rows, fill(8, 300, 6) as tf.Tensor3D);
+  });
+  assert.is(states?.threads, 2 * 128 + 4 * 32);
 });
 
 const DELTA_GRADIENT = ['grad_solve', 'grad_states', 'grad_back', 'grad_rows'];

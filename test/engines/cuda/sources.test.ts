@@ -58,7 +58,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   page_code: CODED,
   retention: NARROW,
   retention_grad: NARROW,
-  retention_hopper: HOPPER_ONLY,
+  retention_hopper: HOPPER,
   retention_hopper_states: HOPPER_ONLY,
   retention_step: WIDE,
 };

@@ -24,6 +24,7 @@ const DESCRIBED = [
   ['optimizer', 'Rule', structs.RULE],
   ['page', 'Written', structs.WRITTEN],
   ['retention', 'Shape', structs.RETENTION_SHAPE],
+  ['retention_hopper_states', 'Walk', structs.RETENTION_WALK],
   ['retention_step', 'Shape', structs.RETENTION_STEP_SHAPE],
   ['delta', 'Shape', structs.DELTA_SHAPE],
   ['delta_chunk', 'Shape', structs.RETENTION_SHAPE],

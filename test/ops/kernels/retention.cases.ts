@@ -22,6 +22,11 @@ const SHAPES: readonly Shape[] = [
   { sizes: [2, 140, 2, 128, 256], groups: 1, withState: true },
   { sizes: [1, 150, 2, 256, 128] },
   { sizes: [1, 300, 1, 256, 256], withState: true },
+  { sizes: [2, 700, 2, 64, 64], groups: 1, withState: true },
+  { sizes: [1, 260, 2, 64, 192], withState: true },
+  { sizes: [1, 150, 1, 192, 64] },
+  // So many that a block walks several units of a state.
+  { sizes: [5, 140, 4, 256, 256], withState: true },
 ];
 
 const RETENTION: Recurrence = {

@@ -1,24 +1,29 @@
-/** Gated retention on Hopper, heads of 128 or 256 whole: a pass over the states, and passes over rows of 128 positions. */
+/** Gated retention on Hopper, heads whole: a pass over the states, and passes over rows of 128 positions. */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { type KernelArgument, int32, pointer } from '../launch.js';
-import { RETENTION_SHAPE } from '../structs.js';
+import { RETENTION_SHAPE, RETENTION_WALK } from '../structs.js';
 import { type RowSource, TensorMaps, denseRows } from '../tensor-map.js';
 import { TILES } from '../tiles.js';
 
 const file = 'retention_hopper';
 const statesFile = 'retention_hopper_states';
 const { CHUNK, STAGES } = TILES.retention_hopper;
-const { STAGES: STATE_STAGES } = TILES.retention_hopper_states;
-/** Columns of a slice and rows of a box of states. */
+const { STAGES: STATE_STAGES, WIDE_STAGES, PRODUCERS } = TILES.retention_hopper_states;
+/** Columns of a slice, and rows of a box of states. */
 const SLICE = 64;
-/** Columns that a block writes. */
-const BLOCK = 128;
-/** A producer warpgroup and two of consumers; a warpgroup and a producer warp. */
-const [ROW_THREADS, STATE_THREADS] = [384, 160];
+/** Rows that a warp writes at a time. */
+const WARP_ROWS = 16;
+/** Widest heads. */
+const MOST = 256;
+/** A producer warpgroup and two of consumers. */
+const ROW_THREADS = 384;
 const SLICE_BYTES = CHUNK * SLICE * 2;
-/** Room to align tiles to 1 KiB. */
-const ALIGNMENT = 1024;
+/** Room for barriers and sums of decays, and to align tiles to 1 KiB. */
+const [BARRIER_BYTES, ALIGNMENT] = [2 * CHUNK * 4 + 128, 1024];
+
+/** Columns that a block writes: what the source is compiled for. */
+const columnsOf = (width: number): number => (width % 128 === 0 ? 128 : 64);
 
 export interface Operands {
   q: TensorInfo;
@@ -30,12 +35,10 @@ export interface Operands {
 
 /** Whether these kernels take heads of such widths on this device. */
 export function suitsHopper(backend: CudaBackend, q: TensorInfo, v: TensorInfo): boolean {
-  const isWhole = (width = 0): boolean => width === BLOCK || width === 2 * BLOCK;
+  const isWhole = (width = 0): boolean => width % SLICE === 0 && width <= MOST;
   const isHopper = backend.device.driver.architecture === 'sm_90a' && backend.storage !== 'float32';
   return isHopper && isWhole(q.shape[3]) && isWhole(v.shape[3]) && (q.shape[1] ?? 0) > 0;
 }
-
-type Width = 'keyWidth' | 'valueWidth';
 
 /** What all launches of one call have in common. */
 class Call {
@@ -75,57 +78,76 @@ class Call {
     return this.map(denseRows(this.backend.pointer(info), info.shape), CHUNK);
   }
 
+  /** The states in boxes of so many rows. */
+  private mapOfStates(address: number, rows: number): KernelArgument {
+    const { batch, heads, chunks, keyWidth, valueWidth } = this;
+    const size = keyWidth * valueWidth;
+    const source = {
+      ...{ address, width: valueWidth, positions: keyWidth, heads: chunks, batch: batch * heads },
+      ...{ positionStride: valueWidth, headStride: size, batchStride: chunks * size },
+    };
+    return this.map(source, rows);
+  }
+
   /** Forwards, a = k and b = v, or backwards, a = q and b = dOutput; `first` (or 0) and `last` are of float32 states. */
   states(a: TensorInfo, b: TensorInfo, first: number, states: number, last: number, backward: boolean): void {
     const { batch, heads, keyWidth, valueWidth } = this;
+    const { multiprocessors } = this.backend.device.driver;
+    const squares = (batch * heads * keyWidth * valueWidth) / SLICE ** 2;
+    // Two warpgroups share what they read of b, if there is enough for all multiprocessors.
+    const groups = keyWidth % (2 * SLICE) === 0 && squares >= 2 * multiprocessors ? 2 : 1;
+    const units = squares / groups;
+    const stages = groups === 1 ? STATE_STAGES : WIDE_STAGES;
     const args = [
       ...[a, b].map((info) => this.rowsOf(info)),
-      ...[this.decay, first, states, last].map(pointer),
+      this.mapOfStates(states, WARP_ROWS),
+      ...[this.decay, first, last].map(pointer),
       this.shape,
-      int32(backward ? 1 : 0),
+      RETENTION_WALK.argument({ groups, stages, units, backward: backward ? 1 : 0 }),
     ];
-    const grid = [valueWidth / SLICE, keyWidth / SLICE, batch * heads] as const;
-    const shared = STATE_STAGES * 2 * SLICE_BYTES + ALIGNMENT;
-    this.backend.launch({ file: statesFile, name: statesFile }, grid, STATE_THREADS, args, shared);
+    const threads = 128 * groups + 32 * PRODUCERS;
+    const shared = stages * (groups + 1) * SLICE_BYTES + groups * SLICE ** 2 * 2 + ALIGNMENT;
+    const blocks = Math.min(units, multiprocessors);
+    this.backend.launch({ file: statesFile, name: statesFile }, [blocks], threads, args, shared);
   }
 
   /**
-   * (a·bᵀ ∘ decays)·c + factors ∘ (a·states) at `to`.
+   * (a·bᵀ ∘ decays)·c + factors ∘ (a·states) to `out`.
    * @param dots with which rows the result is multiplied, and where the sums over blocks of columns go, one block after the other
    */
   rows(
     name: 'output' | 'query' | 'key' | 'value',
-    [a, b, c]: readonly [TensorInfo, TensorInfo, TensorInfo],
+    operands: readonly [TensorInfo, TensorInfo, TensorInfo],
     states: number,
-    to: number,
+    out: TensorInfo,
     dots?: { rows: TensorInfo; to: number },
   ): void {
-    const { batch, heads, chunks, keyWidth, valueWidth, backend } = this;
-    const size = keyWidth * valueWidth;
-    const stateRows = {
-      ...{ address: states, width: valueWidth, positions: keyWidth, heads: chunks, batch: batch * heads },
-      ...{ positionStride: valueWidth, headStride: size, batchStride: chunks * size },
-    };
-    const written: Width = name === 'query' || name === 'key' ? 'keyWidth' : 'valueWidth';
-    const tiles = (batch * heads * chunks * this[written]) / BLOCK;
+    const { batch, heads, chunks, backend } = this;
+    const width = out.shape[3] ?? SLICE;
+    const columns = columnsOf(width);
+    const tiles = (batch * heads * chunks * width) / columns;
     const args = [
-      ...[a, b, c].map((info) => this.rowsOf(info)),
-      this.map(stateRows, SLICE),
-      pointer(this.decay),
-      ...[dots === undefined ? 0 : backend.pointer(dots.rows), to, dots?.to ?? 0].map(pointer),
+      ...operands.map((info) => this.rowsOf(info)),
+      this.mapOfStates(states, SLICE),
+      this.map(denseRows(backend.pointer(out), out.shape), WARP_ROWS),
+      this.rowsOf(dots?.rows ?? operands[0]),
+      ...[this.decay, dots?.to ?? 0].map(pointer),
       int32(tiles),
       this.shape,
     ];
     const blocks = Math.min(tiles, backend.device.driver.multiprocessors);
-    const shared = STAGES * 3 * SLICE_BYTES + ALIGNMENT;
-    backend.launch({ file, name: `${file}_${name}` }, [blocks], ROW_THREADS, args, shared);
+    const resultBytes = CHUNK * columns * 2;
+    const stageBytes = 2 * SLICE_BYTES + SLICE * columns * 2;
+    const shared = STAGES * stageBytes + resultBytes + BARRIER_BYTES + ALIGNMENT;
+    backend.launch({ file, name: `${file}_${name}`, head: columns }, [blocks], ROW_THREADS, args, shared);
   }
 
   /** The gradient of the decays from the dots of queries and keys, each of all blocks of key columns. */
   decays(queryDots: number, keyDots: number, last: number, dLast: number, to: number): void {
     const args = [...[queryDots, keyDots, last, dLast, to].map(pointer), this.shape];
-    const kernel = { file: 'retention_grad', name: 'retention_grad_decay', head: BLOCK };
-    const parts = int32(this.keyWidth / BLOCK);
+    const columns = columnsOf(this.keyWidth);
+    const kernel = { file: 'retention_grad', name: 'retention_grad_decay', head: columns };
+    const parts = int32(this.keyWidth / columns);
     this.backend.launch(kernel, [this.heads, this.batch], 1024, [...args, parts]);
   }
 }
@@ -140,7 +162,7 @@ export function hopperRetention(backend: CudaBackend, operands: Operands): Tenso
   const first = state === undefined ? 0 : backend.pointer(state, 'float32');
   backend.scratch(call.stateBytes, (states) => {
     call.states(k, v, first, states, backend.pointer(last, 'float32'), false);
-    call.rows('output', [q, k, v], states, backend.pointer(out));
+    call.rows('output', [q, k, v], states, out);
   });
   return [out, last];
 }
@@ -167,16 +189,16 @@ export function hopperRetentionGrad(backend: CudaBackend, inputs: GradientOperan
   const [first, last, dFirst, dLast] = [state, inputs.finalState, dState, inputs.dFinalState].map((info) =>
     info === undefined ? 0 : backend.pointer(info, 'float32'),
   ) as [number, number, number, number];
-  const dotBytes = ((batch * time * heads * keyWidth) / BLOCK) * 4;
+  const dotBytes = ((batch * time * heads * keyWidth) / columnsOf(keyWidth)) * 4;
   backend.scratch(2 * dotBytes, (queryDots) => {
     const keyDots = queryDots + dotBytes;
     backend.scratch(call.stateBytes, (states) => {
       // The last state is computed again and goes where the state's gradient will be.
       call.states(k, v, first, states, dFirst, false);
-      call.rows('query', [dOutput, v, k], states, backend.pointer(dq), { rows: q, to: queryDots });
+      call.rows('query', [dOutput, v, k], states, dq, { rows: q, to: queryDots });
       call.states(q, dOutput, dLast, states, dFirst, true);
-      call.rows('key', [v, dOutput, q], states, backend.pointer(dk), { rows: k, to: keyDots });
-      call.rows('value', [k, q, dOutput], states, backend.pointer(dv));
+      call.rows('key', [v, dOutput, q], states, dk, { rows: k, to: keyDots });
+      call.rows('value', [k, q, dOutput], states, dv);
     });
     call.decays(queryDots, keyDots, last, dLast, backend.pointer(dDecay, 'float32'));
   });

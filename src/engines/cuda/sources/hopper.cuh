@@ -14,6 +14,23 @@ DEVICE void tma_load(u32 to, const TensorMap* map, u32 barrier, int column, int 
           "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(position), "r"(head), "r"(batch)
       : "memory");
 }
+// The other way: a box from shared memory, but for what lies outside of the tensor.
+DEVICE void tma_store(const TensorMap* map, u32 from, int column, int position, int head, int batch) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map), "r"(from),
+               "r"(column), "r"(position), "r"(head), "r"(batch)
+               : "memory");
+}
+DEVICE void tma_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Until the copies of this thread have read shared memory.
+DEVICE void tma_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+// What this thread wrote to shared memory is known to the copy engine.
+DEVICE void async_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Four 8×8 matrices of which every lane has two neighbours of a row each, to rows of 16 bytes.
+DEVICE void stmatrix(scalar* p, const u32 (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(p)), "r"(r[0]), "r"(r[1]),
+               "r"(r[2]), "r"(r[3])
+               : "memory");
+}
 DEVICE void tensormap_acquire(const TensorMap* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
 }
@@ -51,12 +68,20 @@ DEVICE void wgmma_rs(float (&d)[32], const u32 (&a)[4], u64 b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// d[64,128] (+)= A[64,16]·B, both in shared memory; B is [128,16], or, TURNED, [16,128] in rows of 64 columns at a time.
+// d[64,128 or 64] (+)= A[64,16]·B, both in shared memory; B is [128 or 64,16], or, TURNED, [16,128 or 64] in rows of 64 columns at a
+// time.
 template <bool TURNED>
 DEVICE void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
                "}, %64, %65, p, 1, 1, 0, %67;\n}"
                : D32(0), D32(32)
+               : "l"(a), "l"(b), "r"(accumulate), "n"((int)TURNED));
+}
+template <bool TURNED>
+DEVICE void wgmma_shared(float (&d)[32], u64 a, u64 b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16" TYPES "{" R32
+               "}, %32, %33, p, 1, 1, 0, %35;\n}"
+               : D32(0)
                : "l"(a), "l"(b), "r"(accumulate), "n"((int)TURNED));
 }
 // Products read an operand's registers until they have been waited for. After that wait this is a use of them that never happens: without

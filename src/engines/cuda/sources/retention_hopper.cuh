@@ -1,4 +1,4 @@
-// Gated retention and its gradient on Hopper, for keys and values of 128 or 256: see retention.cu for the mathematics. Two
+// Gated retention and its gradient on Hopper, for keys and values of multiples of 64: see retention.cu for the mathematics. Two
 // kinds of passes, by asynchronous warpgroup products (wgmma) fed by the tensor copy engine, one in retention_hopper_states.cu and
 // one in retention_hopper.cu.
 #pragma once
@@ -35,3 +35,16 @@ DEVICE void sum_decays(float (&sums)[4], const float* logDecay, const Shape& s, 
     for (int j = 0; j < 4; j++) sums[j] += before;
 }
 DEVICE u32 aligned_memory() { return (shared_address(memory) + 1023) & ~1023u; }
+
+// A warp's 16 rows of 64 columns in shared memory, as the copy engine swizzles them: the lane's 16 bytes among the j-th 16 columns, for
+// ldmatrix and stmatrix of what pack_rows takes.
+DEVICE scalar* pack_of(u8* rows, int j) {
+  const int lane = threadIdx.x & 31;
+  return (scalar*)(rows + (lane & 15) * 128 + ((2 * j + (lane >> 4)) ^ (lane & 7)) * 16);
+}
+// Of the accumulators of a product, the j-th 16 columns in storage.
+template <int COUNT>
+DEVICE void pack_rows(u32 (&to)[4], const float (&d)[COUNT], int j) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) to[i] = pack2(d[8 * j + 2 * i], d[8 * j + 2 * i + 1]);
+}

@@ -12,6 +12,16 @@ struct Map {
   i64 lengths[4], strides[4];
   int rows;
 };
+// Where element (column, position, head, batch) is, or null outside of the tensor.
+static scalar* element_of(const Map& map, i64 column, i64 position, i64 head, i64 batch) {
+  const i64 at[4] = {column, position, head, batch};
+  i64 offset = 0;
+  for (int i = 0; i < 4; i++) {
+    if (at[i] < 0 || at[i] >= map.lengths[i]) return nullptr;
+    offset += at[i] * map.strides[i];
+  }
+  return (scalar*)map.address + offset;
+}
 static TensorMap tensor_map(const Map& map) {
   static_assert(sizeof(Map) <= sizeof(TensorMap), "room");
   TensorMap packed = {};
@@ -33,16 +43,39 @@ static void tma_load(u32 to, const TensorMap* packed, u32 barrier, int column, i
   copy_later(barrier, map.rows * 128, [=] {
     for (int row = 0; row < map.rows; row++)
       for (int c = 0; c < 64; c++) {
-        const i64 at[4] = {column + c, position + row, head, batch};
-        i64 offset = 0;
-        bool inside = true;
-        for (int i = 0; i < 4; i++) {
-          inside = inside && at[i] >= 0 && at[i] < map.lengths[i];
-          offset += at[i] * map.strides[i];
-        }
-        element_at(to + row * 128 + c * 2) = inside ? map.address[offset] : scalar{0};
+        const scalar* from = element_of(map, column + c, position + row, head, batch);
+        element_at(to + row * 128 + c * 2) = from ? *from : scalar{0};
       }
   });
+}
+
+// Copies leave shared memory when their thread waits for them, and no earlier.
+static std::map<int, std::vector<std::function<void()>>> leaving;
+static void tma_store(const TensorMap* packed, u32 from, int column, int position, int head, int batch) {
+  Map map;
+  memcpy(&map, packed, sizeof map);
+  if (from % 1024 != 0) abort();
+  leaving[threadIdx.x].push_back([=] {
+    for (int row = 0; row < map.rows; row++)
+      for (int c = 0; c < 64; c++) {
+        scalar* to = element_of(map, column + c, position + row, head, batch);
+        if (to) *to = element_at(from + row * 128 + c * 2);
+      }
+  });
+}
+static void tma_commit() {}
+static void tma_wait() {
+  for (const auto& copy : leaving[threadIdx.x]) copy();
+  leaving[threadIdx.x].clear();
+}
+static void async_fence() {}
+static void stmatrix(scalar* p, const u32 (&r)[4]) {
+  addresses[warp()][lane()] = p;
+  warp_wait();
+  for (int i = 0; i < 4; i++)
+    for (int c = 0; c < 2; c++)
+      ((scalar*)addresses[warp()][i * 8 + lane() / 4])[lane() % 4 * 2 + c] = {(u16)(r[i] >> (16 * c))};
+  warp_wait();
 }
 
 // The address, and 16 bytes as the unit of both distances.
@@ -91,12 +124,12 @@ static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
   add_products<COUNT, true>(d, left, b);
   warp_wait();
 }
-template <bool TURNED>
-static void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
+template <bool TURNED, int COUNT>
+static void wgmma_shared(float (&d)[COUNT], u64 a, u64 b, int accumulate) {
   float left[2][16];
   for (int r = 0; r < 2; r++)
     for (int k = 0; k < 16; k++) left[r][k] = operand<false>(a, warp() % 4 * 16 + lane() / 4 + 8 * r, k);
   if (!accumulate)
     for (float& x : d) x = 0;
-  add_products<64, TURNED>(d, left, b);
+  add_products<COUNT, TURNED>(d, left, b);
 }
