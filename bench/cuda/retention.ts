@@ -10,6 +10,7 @@ import { cudaBackend, kernelTimes } from './kernel-times.js';
 /** Batch, positions, heads, width. */
 const SHAPES = {
   'yoco-3b, prefill': [1, 8192, 24, 128],
+  'tiny, training': [32, 2048, 4, 64],
   '160m, training': [16, 2048, 3, 256],
   '830m, training': [8, 2048, 6, 256],
   '1.4b, training': [4, 2048, 8, 256],

@@ -98,6 +98,7 @@ test('many heads are walked by two warpgroups a block', async () => {
     const rows = fill(8, 300, 6, 256) as tf.Tensor4D;
     gatedRetention(rows, rows, rows, fill(8, 300, 6) as tf.Tensor3D);
   });
+  assert.is(states?.blocks, 132);
   assert.is(states?.threads, 2 * 128 + 4 * 32);
 });
 

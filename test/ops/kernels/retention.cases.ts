@@ -25,8 +25,9 @@ const SHAPES: readonly Shape[] = [
   { sizes: [2, 700, 2, 64, 64], groups: 1, withState: true },
   { sizes: [1, 260, 2, 64, 192], withState: true },
   { sizes: [1, 150, 1, 192, 64] },
-  // So many that a block walks several units of a state.
-  { sizes: [5, 140, 4, 256, 256], withState: true },
+  // So many that the multiprocessors do not suffice, for heads that two warpgroups share and others.
+  { sizes: [1, 130, 9, 256, 256], withState: true },
+  { sizes: [1, 130, 70, 64, 128], withState: true },
 ];
 
 const RETENTION: Recurrence = {

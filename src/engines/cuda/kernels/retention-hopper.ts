@@ -94,8 +94,8 @@ class Call {
     const { batch, heads, keyWidth, valueWidth } = this;
     const { multiprocessors } = this.backend.device.driver;
     const squares = (batch * heads * keyWidth * valueWidth) / SLICE ** 2;
-    // Two warpgroups share what they read of b, if there is enough for all multiprocessors.
-    const groups = keyWidth % (2 * SLICE) === 0 && squares >= 2 * multiprocessors ? 2 : 1;
+    // Two warpgroups of a block share what they read of b, unless there are multiprocessors for all of them.
+    const groups = keyWidth % (2 * SLICE) === 0 && squares > multiprocessors ? 2 : 1;
     const units = squares / groups;
     const stages = groups === 1 ? STATE_STAGES : WIDE_STAGES;
     const args = [

@@ -87,13 +87,13 @@ DEVICE void produce_dotted(const Operands& of, u32 result, const Bars& bars, int
   }
 }
 
-// A warp's 16 rows of a result, from `position` on: their products with what is there go to `dots`, if given; then they take its place and
-// are copied to memory.
+// A warp's 16 rows of a result, from `position` on, which take the place of `rows` and are copied to memory. With `dots` their products
+// with what was there go to it.
 DEVICE void finish_rows(const float (&o)[HEAD / 2], const Operands& of, u8* rows, const Bars& bars, float* dots, int tiles,
                         int n, int position, const Tile& t, const Shape& s) {
   const int lane = threadIdx.x & 31;
+  float sums[2] = {};
   if (dots) {
-    float sums[2] = {};
     mbarrier_wait(bars.dottedFull, n & 1);
 #pragma unroll
     for (int j = 0; j < HEAD / 16; j++) {
@@ -104,14 +104,6 @@ DEVICE void finish_rows(const float (&o)[HEAD / 2], const Operands& of, u8* rows
         const scalar low = {(u16)(with[i] & 0xffff)}, high = {(u16)(with[i] >> 16)};
         sums[i & 1] += o[8 * j + 2 * i] * to_float(low) + o[8 * j + 2 * i + 1] * to_float(high);
       }
-    }
-    const i64 block = (i64)(tiles / (of.outer / HEAD * s.chunks * s.heads)) * t.block * s.time;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], 1);
-      sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], 2);
-      const int time = position + (lane >> 2) + 8 * r;
-      if (time < s.time && (lane & 3) == 0) dots[(block + (i64)t.batch * s.time + time) * s.heads + t.head] = sums[r];
     }
   } else if (lane == 0) {
     tma_wait();
@@ -129,6 +121,15 @@ DEVICE void finish_rows(const float (&o)[HEAD / 2], const Operands& of, u8* rows
     for (int part = 0; part < HEAD / 64; part++)
       tma_store(of.out, shared_address(rows + part * SLICE_BYTES), t.block * HEAD + part * 64, position, t.head, t.batch);
     tma_commit();
+  }
+  if (!dots) return;
+  const i64 batches = tiles / (of.outer / HEAD * s.chunks * s.heads), batch = t.block * batches + t.batch;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], 1);
+    sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], 2);
+    const int time = position + (lane >> 2) + 8 * r;
+    if (time < s.time && (lane & 3) == 0) dots[(batch * s.time + time) * s.heads + t.head] = sums[r];
   }
 }
 
