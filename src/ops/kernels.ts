@@ -66,6 +66,8 @@ export interface Kernels {
    * y_i = x weight_iᵀ, `count` of them.
    */
   LinearGroup: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number }>;
+  /** Inputs as of `LinearGroup`, and dy0, dy1, …. Outputs dx = Σ dy_i weight_i, and each dWeight_i = dy_iᵀ x. */
+  LinearGroupGrad: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number }>;
 
   /**
    * y = silu(x activatedᵀ) * (x gateᵀ), for inference: no gradient asks for the projections. x [..., in], weights [out, in],

@@ -37,6 +37,9 @@ const MEDIUM_SEGMENT = 32 * MEBIBYTE;
 
 const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;
 
+/** What a request takes of a segment. */
+export const blockSize = (requested: number): number => Math.max(GRANULE, roundUp(requested, GRANULE));
+
 /** Size of the segment taken from the driver for a block of `size` bytes. */
 export function segmentBytes(size: number): number {
   if (size <= SMALL) return SMALL_SEGMENT;
@@ -104,13 +107,32 @@ export class CachingAllocator {
   }
 
   private take(requested: number): Block {
-    const size = Math.max(GRANULE, roundUp(requested, GRANULE));
+    const size = blockSize(requested);
     const block = this.takeFree(size) ?? this.takeSegment(size);
     block.requested = requested;
     this.live += requested;
     this.peak = Math.max(this.peak, this.live);
     this.prepare(block);
     return block;
+  }
+
+  /** Blocks of equal size, each behind the one before, to be released one by one. */
+  allocateRow(requested: number, count: number): Block[] {
+    if (this.pool !== null) return this.pool.allocateRow(requested, count);
+    const size = blockSize(requested);
+    const whole = this.take(size * count);
+    this.live -= (size - requested) * count;
+    const blocks = [whole];
+    for (let last = whole; blocks.length < count; blocks.push(last)) last = this.cut(last, size);
+    for (const block of blocks) block.requested = requested;
+    return blocks;
+  }
+
+  /** Releases a block, and its segment to the driver if nothing else is in it. */
+  discard(block: Block): void {
+    const { segment } = block;
+    this.release(block);
+    segment.owner.returnFree((free) => free.segment === segment);
   }
 
   release(block: Block): void {
@@ -172,8 +194,12 @@ export class CachingAllocator {
 
   /** Returns wholly free segments to the driver. */
   trim(): void {
+    this.returnFree(() => true);
+  }
+
+  private returnFree(isMeant: (block: Block) => boolean): void {
     for (const block of [...this.freeBlocks]) {
-      if (block.previous !== null || block.next !== null) continue;
+      if (block.previous !== null || block.next !== null || !isMeant(block)) continue;
       this.freeBlocks.splice(this.freeBlocks.indexOf(block), 1);
       this.device.free(block.segment.pointer);
       this.reserved -= block.segment.bytes;
@@ -234,13 +260,19 @@ export class CachingAllocator {
   }
 
   private split(block: Block, size: number): void {
-    const rest = block.size - size;
-    if (rest < GRANULE) return;
+    if (block.size - size < GRANULE) return;
+    const tail = this.cut(block, size);
+    tail.free = true;
+    this.insertFree(tail);
+  }
+
+  /** Leaves a block the first `size` bytes, and makes the rest one of its own. */
+  private cut(block: Block, size: number): Block {
     const tail: Block = {
       pointer: block.pointer + size,
       requested: 0,
-      size: rest,
-      free: true,
+      size: block.size - size,
+      free: false,
       segment: block.segment,
       previous: block,
       next: block.next,
@@ -248,7 +280,7 @@ export class CachingAllocator {
     if (tail.next !== null) tail.next.previous = tail;
     block.next = tail;
     block.size = size;
-    this.insertFree(tail);
+    return tail;
   }
 
   private merge(block: Block): Block {

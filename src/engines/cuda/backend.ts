@@ -10,10 +10,12 @@ import {
 } from '../../tf.js';
 import type { Counter } from '../../ops/kernels.js';
 import type { StorageType } from '../engine.js';
+import type { Block } from './allocator.js';
 import type { CublasMatmul } from './cublas.js';
 import type { Device, Grid, KernelSpec } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { STORAGE_BYTES } from './sources.js';
+import { laySideBySide } from './side-by-side.js';
 import { StoredTensor, deviceType } from './stored-tensor.js';
 import { sizeOf } from './walk.js';
 
@@ -37,18 +39,37 @@ export class CudaBackend extends KernelBackend {
 
   // --- tensors -------------------------------------------------------------------------------------------------
 
-  /** An unwritten tensor; `storage` float32 keeps a logical float32 tensor at full precision. */
+  /** An unwritten tensor; `storage` float32 keeps a logical float32 tensor at full precision. @param block where it is to lie */
   output(
     shape: readonly number[],
     dtype: DataType = 'float32',
     storage: StorageType = this.storage,
+    block?: Block,
   ): TensorInfo {
     const info = { dataId: {}, shape: [...shape], dtype };
     const stored = new StoredTensor(this, deviceType(dtype), sizeOf(shape));
-    stored.allocate(storage);
+    stored.allocate(storage, block);
     this.data.set(info.dataId, stored);
     this.count(info.dataId, 1);
     return info;
+  }
+
+  /** Unwritten tensors of one shape in the backend's storage, side by side. */
+  outputs(shape: readonly number[], count: number): TensorInfo[] {
+    const bytes = sizeOf(shape) * this.elementBytes('float32');
+    const blocks = this.device.allocator.allocateRow(bytes, count);
+    return blocks.map((block) => this.output(shape, 'float32', this.storage, block));
+  }
+
+  /**
+   * Has tensors of one shape lie side by side in the backend's storage, in their order: moves them where they do not, once.
+   * @returns whether they do
+   */
+  sideBySide(infos: readonly TensorInfo[]): boolean {
+    return laySideBySide(
+      infos.map(({ dataId }) => this.data.get(dataId)),
+      this,
+    );
   }
 
   /** The same data under another shape. */

@@ -28,6 +28,8 @@ export interface MatmulProblem {
 interface Plan {
   description: bigint;
   layouts: [bigint, bigint, bigint];
+  /** Those that the layouts have now. */
+  strides: [number, number, number];
   algorithms: Uint8Array[];
   chosen: Uint8Array;
   tuned: boolean;
@@ -55,7 +57,7 @@ const TUNE_FLOPS = 2e10;
 const P = 'void *';
 const U64 = 'uint64';
 
-/** Key of a plan: everything but the addresses. */
+/** Key of a plan: everything but the addresses, and how far apart the matrices of a batch are. */
 export function matmulKey(product: MatmulProblem): string {
   const {
     m,
@@ -73,7 +75,15 @@ export function matmulKey(product: MatmulProblem): string {
   } = product;
   const kinds = `${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'} ${type} ${outputType}`;
   const single = `${m} ${n} ${k} ${rowD} ${kinds}`;
-  return batch === 1 ? single : `${single} ${batch} ${strideA} ${strideB} ${strideD}`;
+  if (batch === 1) return single;
+  const matrices = [[strideA, m * k], [strideB, k * n], [strideD, m * n]] as const; // prettier-ignore
+  return [single, batch, ...matrices.map(([stride, size]) => spacing(stride, size))].join(' ');
+}
+
+/** Matrices apart may be anywhere: their addresses differ from layer to layer. */
+function spacing(stride: number, size: number): string {
+  if (stride === 0) return 'same';
+  return stride === size ? 'packed' : 'apart';
 }
 
 /** Matmul by cuBLASLt, one plan per shape; big shapes pick the fastest of the library's candidates. */
@@ -105,6 +115,7 @@ export class CublasMatmul {
       plan = this.plan(product);
       this.plans.set(key, plan);
     }
+    this.setStrides(plan, product);
     // An in-place accumulation cannot be repeated, so such a call leaves the tuning to a later one.
     if (!plan.tuned && pointers.c !== pointers.d) this.tune(plan, pointers);
     this.launch(plan, plan.chosen, pointers);
@@ -150,7 +161,25 @@ export class CublasMatmul {
     const algorithms = this.candidates(description, layoutA, layoutB, layoutD, product);
     const chosen = algorithms[0] as Uint8Array;
     const tuned = algorithms.length === 1 || 2 * m * n * k * batch < TUNE_FLOPS;
-    return { description, layouts: [layoutA, layoutB, layoutD], algorithms, chosen, tuned };
+    return {
+      ...{ description, algorithms, chosen, tuned },
+      layouts: [layoutA, layoutB, layoutD],
+      strides: [product.strideA, product.strideB, product.strideD],
+    };
+  }
+
+  private setStrides(plan: Plan, { batch, strideA, strideB, strideD }: MatmulProblem): void {
+    if (batch === 1) return;
+    [strideA, strideB, strideD].forEach((stride, i) => {
+      if (plan.strides[i] === stride) return;
+      this.setStride(plan.layouts[i] as bigint, stride);
+      plan.strides[i] = stride;
+    });
+  }
+
+  private setStride(layout: bigint, stride: number): void {
+    const bytes = new BigInt64Array([BigInt(stride)]);
+    this.check(this.calls.setLayout(layout, LAYOUT.stride, bytes, 8), 'cublasLt layout');
   }
 
   private candidates(
@@ -192,10 +221,7 @@ export class CublasMatmul {
     );
     if (batch > 1) {
       this.check(this.calls.setLayout(layout, LAYOUT.batch, new Int32Array([batch]), 4), 'cublasLt layout');
-      this.check(
-        this.calls.setLayout(layout, LAYOUT.stride, new BigInt64Array([BigInt(stride)]), 8),
-        'cublasLt layout',
-      );
+      this.setStride(layout, stride);
     }
     return layout;
   }

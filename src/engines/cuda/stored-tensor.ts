@@ -23,6 +23,8 @@ export class StoredTensor {
   private uploaded = false;
   /** Zeros that no kernel has asked for yet. */
   private zeros = false;
+  /** Whether its place is final: it was moved there, or a recording knows it. */
+  private settled = false;
 
   constructor(
     private readonly backend: CudaBackend,
@@ -45,16 +47,31 @@ export class StoredTensor {
     return this.values;
   }
 
+  /** Whether the form of the backend's storage may be moved. */
+  get isMovable(): boolean {
+    return !this.settled;
+  }
+
   /** Makes room for values that are to be written on the device; `storage` float32 keeps them at full precision. */
-  allocate(storage: StorageType): Block {
-    const block = this.room(storage);
+  allocate(storage: StorageType, block = this.room(storage)): Block {
     this[this.isKeptWide(storage) ? 'wide' : 'narrow'] = block;
     return block;
   }
 
   /** Device address, in the given storage. */
   pointer(storage: StorageType): number {
+    if (this.backend.device.recording !== null) this.settled = true;
     return this.form(storage).pointer;
+  }
+
+  /** Moves the form of the backend's storage into a block, once. */
+  move(block: Block): void {
+    const { storage, device } = this.backend;
+    const old = this.form(storage);
+    this.backend.copy(block.pointer, old.pointer, this.size * this.backend.elementBytes(this.dtype, storage));
+    this[this.isKeptWide(storage) ? 'wide' : 'narrow'] = block;
+    this.settled = true;
+    device.allocator.discard(old);
   }
 
   /** Address for changing the tensor in place: the other form, if any, is dropped, unless `keep`. */
@@ -148,8 +165,10 @@ export class StoredTensor {
 
   private drop(form: 'narrow' | 'wide'): void {
     const block = this[form];
-    if (block !== null) this.backend.device.allocator.release(block);
+    if (block === null) return;
+    this.backend.device.allocator.release(block);
     this[form] = null;
+    if (form === (this.isKeptWide(this.backend.storage) ? 'wide' : 'narrow')) this.settled = false;
   }
 }
 

@@ -79,6 +79,18 @@ export const TILES = {
     SLOTS: 6,
     PACKS: 128,
   },
+  linear_narrow: {
+    /** Most columns. */
+    COLUMNS: 24,
+    /** Warps of a block that share the inner elements. */
+    WARPS: 4,
+    /** The gradient of x: rows of a block and its threads, of two elements each. */
+    ROWS: 64,
+    THREADS: 128,
+    /** The gradient of the weight: warps of a block, and rows that a warp takes at a time. */
+    GRAD_WARPS: 8,
+    STEP: 8,
+  },
   norm: NORM,
   optimizer: {
     /** Elements of a piece, which one block handles; threads of a block. */

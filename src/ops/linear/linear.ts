@@ -38,34 +38,36 @@ export function linear(x: tf.Tensor, weight: tf.Tensor, residual?: tf.Tensor): t
  * @returns x weight_iᵀ, each [..., out_i]
  */
 export function linearGroup(x: tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor[] {
-  const named = Object.fromEntries(weights.map((weight, i) => [`weight${i}`, weight]));
+  const inputs = { x, ...numbered('weight', weights) };
   return differentiable({
-    inputs: { x, ...named },
+    inputs,
     forward: (save) => {
       save([x, ...weights]);
-      return runKernel('LinearGroup', { x, ...named }, { count: weights.length }, () =>
+      return runKernel('LinearGroup', inputs, { count: weights.length }, () =>
         weights.map((weight) => product(x, weight, false)),
       );
     },
     backward: (dys, saved) => {
       const [x, ...weights] = saved as [tf.Tensor, ...tf.Tensor[]];
-      const weightGradients = dys.map((dy, i): [string, () => tf.Tensor] => [
-        `weight${i}`,
-        () => weightGradient(dy, x),
-      ]);
-      return { x: () => groupInputGradient(dys, weights), ...Object.fromEntries(weightGradients) };
+      const [dx, ...weightGradients] = groupGradients(dys, x, weights);
+      return { x: dx as tf.Tensor, ...numbered('weight', weightGradients) };
     },
   });
 }
 
-/** dx = sum of dy_i weight_i, each product added to the one before. */
-function groupInputGradient(dys: readonly tf.Tensor[], weights: readonly tf.Tensor[]): tf.Tensor {
-  return tf.tidy(() =>
-    dys.reduce<tf.Tensor | undefined>(
+const numbered = (name: string, tensors: readonly tf.Tensor[]): Record<string, tf.Tensor> =>
+  Object.fromEntries(tensors.map((tensor, i) => [`${name}${i}`, tensor]));
+
+/** dx, the sum of dy_i weight_i, each product added to the one before, and each dy_iᵀ x. */
+function groupGradients(dys: readonly tf.Tensor[], x: tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor[] {
+  const inputs = { x, ...numbered('weight', weights), ...numbered('dy', dys) };
+  return runKernel('LinearGroupGrad', inputs, { count: weights.length }, () => {
+    const dx = dys.reduce<tf.Tensor | undefined>(
       (sum, dy, i) => product(dy, weights[i] as tf.Tensor, true, sum),
       undefined,
-    ),
-  ) as tf.Tensor;
+    );
+    return [dx as tf.Tensor, ...dys.map((dy) => weightGradient(dy, x))];
+  });
 }
 
 function product(x: tf.Tensor, weight: tf.Tensor, transposed: boolean, residual?: tf.Tensor): tf.Tensor {

@@ -2,7 +2,12 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Block, CachingAllocator, segmentBytes } from '../../../src/engines/cuda/allocator.js';
+import {
+  type Block,
+  CachingAllocator,
+  blockSize,
+  segmentBytes,
+} from '../../../src/engines/cuda/allocator.js';
 import { RunError } from '../../../src/errors.js';
 
 const test = suite('cuda allocator');
@@ -93,6 +98,44 @@ test('freed blocks are reused, and a full device gives back its free segments fi
   });
   assert.is(segmentBytes(1000), 2 * MIB);
   assert.is(segmentBytes(33 * MIB + 1), 34 * MIB);
+});
+
+test('blocks in a row lie side by side, count what was asked for, and are released one by one', () => {
+  for (const bytes of [100, 512, 3 * MIB + 1, 20 * MIB]) {
+    const memory = new FakeMemory(2 ** 40);
+    const allocator = new CachingAllocator(memory);
+    const before = allocator.allocate(bytes);
+    const row = allocator.allocateRow(bytes, 3);
+    const apart = blockSize(bytes);
+    assert.ok(apart >= bytes && apart % 512 === 0);
+    const [first = 0, ...others] = row.map(({ pointer }) => pointer);
+    assert.equal(others, [first + apart, first + 2 * apart]);
+    assert.is(allocator.memory().liveBytes, 4 * bytes);
+    const [left, middle, right] = row as [Block, Block, Block];
+    allocator.release(middle);
+    const again = allocator.allocate(bytes);
+    assert.is(again.pointer, middle.pointer, 'the gap is used');
+    for (const block of [left, right, again, before]) allocator.release(block);
+    assert.is(allocator.memory().liveBytes, 0);
+    allocator.trim();
+    assert.is(memory.used, 0, 'all pieces became one');
+  }
+});
+
+test('the segment of a block that is discarded goes back unless something else is in it', () => {
+  const memory = new FakeMemory(2 ** 40);
+  const allocator = new CachingAllocator(memory);
+  const [large, cached, small, neighbour] = [20 * MIB, 30 * MIB, 1000, 1000].map((bytes) =>
+    allocator.allocate(bytes),
+  ) as [Block, Block, Block, Block];
+  allocator.release(cached);
+  allocator.discard(large);
+  assert.is(memory.used, 32 * MIB, 'what is cached stays');
+  allocator.discard(small);
+  assert.is(memory.used, 32 * MIB);
+  allocator.discard(neighbour);
+  assert.is(memory.used, 30 * MIB);
+  assert.is(allocator.memory().reservedBytes, memory.used);
 });
 
 test.run();

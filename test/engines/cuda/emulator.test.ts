@@ -169,6 +169,17 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['norm'], // for the headers
     compared: ['blocks'],
   },
+  linear_narrow: {
+    title: 'projections to few columns and their gradients agree with their definitions',
+    sources: ['linear_narrow'],
+    compared: [
+      'input gradient',
+      'input gradient: added',
+      'projection',
+      'projection: many',
+      'weight gradient',
+    ],
+  },
   optimizer: {
     title: 'the optimizer over many tensors agrees with its definition',
     sources: ['optimizer'],

@@ -236,6 +236,15 @@ test('kernels are chosen by shape', () => {
     'strides of a single product do not matter',
   );
   assert.is.not(matmulKey(product), matmulKey({ ...product, transposeA: true }));
+  const pair = { ...product, batch: 2, strideA: 3, strideB: 600, strideD: 512 };
+  assert.is(matmulKey(pair), matmulKey({ ...pair, strideB: 60_000 }), 'matrices may be anywhere');
+  for (const stride of [0, 600]) {
+    assert.is.not(
+      matmulKey(pair),
+      matmulKey({ ...pair, strideA: stride }),
+      'the same, side by side, or apart',
+    );
+  }
 });
 
 test('a grid with too many blocks in y or z is launched in x, and its source compiled for that', () => {

@@ -44,6 +44,10 @@ const HOPPER_ONLY: readonly Variant[] = [
   ['bfloat16', 'sm_90a'],
   ['float16', 'sm_90a'],
 ];
+const SIXTEEN_BITS: readonly Variant[] = [
+  ['bfloat16', 'sm_90a'],
+  ['float16', 'sm_80'],
+];
 const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention: WIDE,
   attention_coded: CODED,
@@ -55,6 +59,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   delta_chunk: NARROW,
   delta_grad: NARROW,
   gemv_chain: HOPPER_ONLY,
+  linear_narrow: SIXTEEN_BITS,
   page_code: CODED,
   retention: NARROW,
   retention_grad: NARROW,

@@ -1,6 +1,6 @@
 /** A device without a GPU: memory is counted, what is queued is noted and nothing is computed. */
 import { type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
-import type { CublasMatmul } from '../../../src/engines/cuda/cublas.js';
+import type { CublasMatmul, MatmulProblem, Pointers } from '../../../src/engines/cuda/cublas.js';
 import type { Device } from '../../../src/engines/cuda/device.js';
 import type { Driver } from '../../../src/engines/cuda/driver.js';
 import type { StorageType } from '../../../src/engines/engine.js';
@@ -14,6 +14,8 @@ export interface Launch {
   grid: readonly (number | undefined)[];
   /** What its floats are stored in, of kernels and products. */
   storage?: StorageType;
+  /** Of products. */
+  product?: MatmulProblem & Pointers;
 }
 
 export interface StandIn {
@@ -111,7 +113,7 @@ export function standIn(): StandIn {
     storage: 'bfloat16',
     compiler: { description: 'none', compile: () => new Uint8Array() },
     allocator: new CachingAllocator(driver),
-    matmuls: { run: ({ type }) => { note('product', { storage: type }); } } as Pick<CublasMatmul, 'run'> as CublasMatmul, // prettier-ignore
+    matmuls: { run: (problem, pointers) => { note('product', { storage: problem.type, product: { ...problem, ...pointers } }); } } as Pick<CublasMatmul, 'run'> as CublasMatmul, // prettier-ignore
     recording: null,
     launch: ({ name, file, early, storage = 'bfloat16' }, grid, _threads, args) => {
       note(name, { args, grid, storage, ...(early === true && { early: file }) });

@@ -123,4 +123,35 @@ test('memory is returned with the last reference', () => {
   assert.throws(() => backend.output([1], 'string'), /does not hold string/);
 });
 
+test('tensors are moved side by side, once', () => {
+  const { backend, bytes, moved } = started();
+  const [a, between, b] = [SIZE, 1, SIZE].map((size) => backend.output([size])) as [TensorInfo, TensorInfo, TensorInfo]; // prettier-ignore
+  const held = bytes();
+  assert.is(backend.sideBySide([b, a]), true);
+  assert.equal(moved(), ['copy', 'copy']);
+  assert.is(backend.pointer(a), backend.pointer(b) + NARROW);
+  assert.is(bytes(), held, 'their old places are free');
+  assert.is(backend.sideBySide([b, a]), true);
+  assert.is(backend.sideBySide([a, b]), false, 'in another order');
+  assert.is(backend.sideBySide([a, a]), false, 'one that lies in one place');
+  assert.equal(moved(), []);
+  // A form that is derived anew may be moved again.
+  backend.writable(a, 'float32');
+  backend.writable(b, 'float32');
+  assert.is(backend.sideBySide([a, b]), true);
+  assert.is(backend.pointer(b), backend.pointer(a) + NARROW);
+  for (const info of [a, between, b]) backend.release(info);
+  assert.is(bytes(), 0);
+});
+
+test('new tensors side by side are tensors like others', () => {
+  const { backend, bytes, moved } = started();
+  const [a, b, c] = backend.outputs([3, 5], 3) as [TensorInfo, TensorInfo, TensorInfo];
+  assert.is(bytes(), 3 * 30);
+  assert.is(backend.sideBySide([a, b, c]), true);
+  assert.equal(moved(), []);
+  for (const info of [b, a, c]) backend.release(info);
+  assert.is(bytes(), 0);
+});
+
 test.run();

@@ -138,16 +138,18 @@ const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width])
   ];
 });
 
-/** [leading dimensions, out of each] */
+/** [leading dimensions, in, out of each] */
 const GROUP_SIZES = [
-  [[2, 33], [80, 24, 1, 5]], [[3], [80, 24, 1, 5]], [[1, 1], [80, 24, 1, 5]], [[1, 1], [80, 24, 4]],
+  [[2, 33], 48, [80, 24, 1, 5]], [[3], 48, [80, 24, 1, 5]], [[1, 1], 48, [80, 24, 1, 5]], [[1, 1], 48, [80, 24, 4]],
+  [[40], 48, [80]], [[2, 33], 48, [80, 80]], [[70], 72, [40, 40, 40]], [[2, 70], 33, [40, 40, 7, 7]], [[150], 328, [56, 24, 56, 56, 3]],
+  [[9], 48, [12, 16, 40, 12, 40]], [[70], 24, [33, 33, 33, 33, 9]],
 ] as const; // prettier-ignore
 
-const GROUPS: readonly KernelCase[] = GROUP_SIZES.map(([lead, widths]) => ({
-  name: `linearGroup, ${lead.join('x')} rows, to ${widths.join(', ')}`,
+const GROUPS: readonly KernelCase[] = GROUP_SIZES.map(([lead, inner, widths]) => ({
+  name: `linearGroup, ${lead.join('x')} rows, ${inner} to ${widths.join(', ')}`,
   inputs: (make) => [
-    make.normal([...lead, 48]),
-    ...widths.map((width) => make.normal([width, 48], 48 ** -0.5)),
+    make.normal([...lead, inner]),
+    ...widths.map((width) => make.normal([width, inner], inner ** -0.5)),
   ],
   compute: (x, ...weights) => linearGroup(x, weights),
   reference: (x, ...weights) => weights.map((weight) => reference.linear(x, weight)),

@@ -3,7 +3,8 @@ import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
-import { linear, linearGroup, gemvSwiglu } from './linear.js';
+import { linearGroup, linearGroupGrad } from './linear-group.js';
+import { linear, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
 import { registerFusedOp } from './register.js';
@@ -62,7 +63,7 @@ function embeddingGrad(
 function swiglu(backend: CudaBackend, inputs: TensorInfo[], outputs: number): TensorInfo[] {
   const shape = inputs[0]?.shape ?? [];
   const size = sizeOf(shape);
-  const outs = Array.from({ length: outputs }, () => backend.output(shape));
+  const outs = backend.outputs(shape, outputs);
   const args = [...addresses(backend, ...inputs, ...outs), int64(size)];
   backend.launch(
     { file, name: outputs === 1 ? 'swiglu' : 'swiglu_grad', early: outputs === 1 },
@@ -132,6 +133,11 @@ function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, norma
   return out;
 }
 
+/** Inputs NAME0, NAME1, … */
+function numbered(inputs: Readonly<Record<string, TensorInfo>>, name: string, count: number): TensorInfo[] {
+  return Array.from({ length: count }, (_, i) => inputs[`${name}${i}`] as TensorInfo);
+}
+
 /** Registers the fused ops whose kernels are bound by memory, and the linear layers. */
 export function registerFused(): void {
   registerFusedOp('Rotary', ({ x }, attrs, backend) => rotary(backend, [x], attrs));
@@ -142,8 +148,11 @@ export function registerFused(): void {
     linear(backend, x, weight, residual, transposed),
   );
   registerFusedOp('LinearGroup', (inputs, { count }, backend) => {
-    const weights = Array.from({ length: count }, (_, index) => inputs[`weight${index}`] as TensorInfo);
-    return linearGroup(backend, inputs.x as TensorInfo, weights);
+    return linearGroup(backend, inputs.x as TensorInfo, numbered(inputs, 'weight', count));
+  });
+  registerFusedOp('LinearGroupGrad', (inputs, { count }, backend) => {
+    const [weights, dys] = [numbered(inputs, 'weight', count), numbered(inputs, 'dy', count)];
+    return linearGroupGrad(backend, inputs.x as TensorInfo, weights, dys);
   });
   registerFusedOp('LinearSwiGlu', ({ x, activated, gate }, _attrs, backend) =>
     linearSwiglu(backend, x, activated, gate),

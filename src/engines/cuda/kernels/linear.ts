@@ -106,16 +106,11 @@ export function gemvSwiglu(
   return out;
 }
 
-/**
- * Few rows in one launch. With many each product fills the GPU by itself: one product of joined weights took 7 to 11 % less
- * (32,768 rows, 4 × 768), 1 to 14 % less (8,192 rows, 4 × 3,072) and 1 to 3 % more (16,384 rows) on an H100, and would need a
- * second copy of the weights.
- */
-export function linearGroup(
+/** Projections of one x in one launch, where it has few rows; null where it has many. */
+export function linearFewRows(
   backend: CudaBackend,
   x: TensorInfo,
   weights: readonly TensorInfo[],
-): TensorInfo[] {
-  if (weights.length <= GEMV_WEIGHTS && hasFewRows(backend, x)) return gemv(backend, x, weights);
-  return weights.map((weight) => linear(backend, x, weight, undefined, false));
+): TensorInfo[] | null {
+  return weights.length <= GEMV_WEIGHTS && hasFewRows(backend, x) ? gemv(backend, x, weights) : null;
 }

@@ -1,6 +1,6 @@
 import { type TensorInfo, broadcast_util } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
-import type { MatrixType } from '../cublas.js';
+import type { MatmulProblem, MatrixType } from '../cublas.js';
 import { sizeOf } from '../walk.js';
 import { type CudaKernel, input, registerAll } from './register.js';
 
@@ -9,7 +9,11 @@ export interface MatmulOptions {
   transposeB?: boolean;
   /** Added to the product. */
   add?: number;
+  /** Several products, of matrices so many elements apart. */
+  batch?: Pick<MatmulProblem, 'batch' | 'strideA' | 'strideB' | 'strideD'>;
 }
+
+const SINGLE = { batch: 1, strideA: 0, strideB: 0, strideD: 0 } as const;
 
 /** `out[m,n] = op(a)·op(b)` at device addresses, in the backend's storage. */
 export function matmul(
@@ -18,13 +22,12 @@ export function matmul(
   a: number,
   b: number,
   out: number,
-  { transposeA = false, transposeB = false, add }: MatmulOptions = {},
+  { transposeA = false, transposeB = false, add, batch = SINGLE }: MatmulOptions = {},
   outputType: MatrixType = backend.storage,
 ): void {
   if (m * n * k === 0) return;
   const shape = { m, n, k, transposeA, transposeB, type: backend.storage, outputType };
-  const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
-  backend.matmul({ ...shape, ...single }, { a, b, d: out, c: add });
+  backend.matmul({ ...shape, ...batch }, { a, b, d: out, c: add });
 }
 
 /** Which matrix of an operand with batch dimensions `shape` the matrix `index` of the broadcast batch `outer` is made of. */
@@ -59,11 +62,10 @@ const batchMatMul: CudaKernel = (inputs, attrs, backend) => {
   if ((batchA !== batch && batchA !== 1) || (batchB !== batch && batchB !== 1)) {
     // Batches that repeat in the middle have no one stride: matrix by matrix.
     const bytes = backend.elementBytes('float32', storage);
-    const single = { batch: 1, strideA: 0, strideB: 0, strideD: 0 };
     for (let i = 0; i < batch; i++) {
       const [ia, ib] = [a, b].map((x) => sourceBatch(i, outer, x.shape.slice(0, -2))) as [number, number];
       backend.matmul(
-        { ...shape, ...single },
+        { ...shape, ...SINGLE },
         {
           a: at(a) + ia * m * k * bytes,
           b: at(b) + ib * k * n * bytes,
