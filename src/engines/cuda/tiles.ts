@@ -56,6 +56,8 @@ export const TILES = {
   },
   /** A warp has 16 rows. */
   attention_coded_forward: { WARPS: 4 },
+  /** Rows of which a thread has a part. */
+  attention_delta: { ROWS: 4 },
   attention_hopper: {
     /** Rows of a block, keys of a tile, tiles of K and of V in flight. */
     ROWS: 128,
@@ -68,6 +70,8 @@ export const TILES = {
     TILE: 64,
     STAGES: 3,
   },
+  /** Logits in flight a thread, and packs of them for the gradient. */
+  cross_entropy: { AHEAD: 32, PACKS: 4 },
   gemv: { ...GEMV, THREADS: 128 },
   gemv_chain: {
     ...GEMV,
@@ -92,6 +96,7 @@ export const TILES = {
     STEP: 8,
   },
   norm: NORM,
+  norm_grad: { THREADS: 256 },
   optimizer: {
     /** Elements of a piece, which one block handles; threads of a block. */
     PIECE: 8192,

@@ -35,14 +35,13 @@ export function rotaryPair(
   options: RotaryOptions,
 ): [q: tf.Tensor4D, k: tf.Tensor4D] {
   const attrs = attributes(options);
-  const inverse = { ...attrs, inverse: true };
   const turned = differentiable({
     inputs: { q, k },
-    forward: () => runKernel('RotaryPair', { q, k }, attrs, () => [rotate(q, attrs), rotate(k, attrs)]),
-    backward: ([dq, dk]) => ({
-      q: rotate(dq as tf.Tensor4D, inverse),
-      k: rotate(dk as tf.Tensor4D, inverse),
-    }),
+    forward: () => rotateBoth(q, k, attrs),
+    backward: ([dq, dk]) => {
+      const [ofQ, ofK] = rotateBoth(dq as tf.Tensor4D, dk as tf.Tensor4D, { ...attrs, inverse: true });
+      return { q: ofQ as tf.Tensor, k: ofK as tf.Tensor };
+    },
   });
   return turned as [tf.Tensor4D, tf.Tensor4D];
 }
@@ -54,6 +53,10 @@ export function rotationAttributes({ start = 0, frequencies, style }: RotaryOpti
 
 function attributes({ start = 0, positions = null, frequencies, style }: RotaryOptions): RotaryAttributes {
   return { start, positions, frequencies, style, inverse: false };
+}
+
+function rotateBoth(q: tf.Tensor4D, k: tf.Tensor4D, attrs: RotaryAttributes): tf.Tensor[] {
+  return runKernel('RotaryPair', { q, k }, attrs, () => [rotate(q, attrs), rotate(k, attrs)]);
 }
 
 function rotate(x: tf.Tensor4D, attrs: RotaryAttributes): tf.Tensor {

@@ -151,6 +151,19 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['short_convolution'],
     compared: ['bias', 'inputs', 'output', 'slope', 'state', 'taps'],
   },
+  gradients: {
+    title:
+      'gradients of norms agree with their definitions, and the products that the gradient of attention begins with',
+    sources: ['norm_grad', 'attention_delta'],
+    compared: [
+      'attention: delta',
+      'norm: any width',
+      'norm: gain',
+      'norm: narrow',
+      'norm: shares',
+      'norm: wide',
+    ],
+  },
   delta: {
     title: 'the gated delta rule and its gates agree with their definitions',
     sources: ['delta', 'delta_chunk'],

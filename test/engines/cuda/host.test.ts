@@ -212,6 +212,15 @@ test('kernels are chosen by shape', () => {
     lanes: 0,
   });
   assert.is(normLaunch(100, 3072, 8).threads, 96, 'many rows fill the device');
+  assert.is(normLaunch(64, 768, 8).name, 'rms_norm');
+  assert.equal(normLaunch(65, 768, 8), {
+    name: 'rms_norm_small',
+    blocks: 9,
+    threads: 256,
+    extent: 96,
+    lanes: 32,
+  });
+  assert.is(normLaunch(100, 16, 8).lanes, 2);
   assert.is(normLaunch(1, 16384, 8).threads, 1024);
   assert.is(normLaunch(10, 100, 8).name, 'rms_norm_any');
   assert.equal(widthBlocks(200), [{ offset: 0, width: 128 }, { offset: 128, width: 72 }]); // prettier-ignore

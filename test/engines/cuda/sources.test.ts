@@ -53,6 +53,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   attention_coded: CODED,
   attention_coded_forward: CODED,
   attention_decode: NARROW,
+  attention_delta: WIDE,
   attention_hopper: HOPPER,
   attention_hopper_grad: HOPPER,
   delta: WIDE,

@@ -1,7 +1,7 @@
 /** The gradient of attention: dQ by blocks of queries, dK and dV by blocks of keys, in the general way or on Hopper. */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
-import { type KernelArgument, int32, int64, pointer } from '../launch.js';
+import { type KernelArgument, int32, pointer } from '../launch.js';
 import { HOPPER_GRAD_PROBLEM } from '../structs.js';
 import { TILES, shortStep } from '../tiles.js';
 import { TensorMaps, denseRows } from '../tensor-map.js';
@@ -101,9 +101,12 @@ export function attentionGradient(
   const run = attentionRoute(problem, ONE_PAGE, isHopper) === 'hopper' ? hopper : general;
   backend.scratch(count * 4, (delta) => {
     const args = [dy, out].map((info) => pointer(backend.pointer(info)));
-    const sizes = [int64(count), ...[queries, heads, width].map(int32)];
-    const kernel = { file: 'attention', name: 'attention_delta', head: headWidth(width) };
-    backend.launch(kernel, [Math.ceil(count / 8)], 256, [...args, pointer(delta), ...sizes]);
+    const sizes = [batch, queries, heads, width].map(int32);
+    const head = headWidth(width);
+    const kernel = { file: 'attention_delta', name: 'attention_delta', head, early: true };
+    const ofWarp = TILES.attention_delta.ROWS * (32 / (head / 8));
+    const warps = batch * heads * Math.ceil(queries / ofWarp);
+    backend.launch(kernel, [Math.ceil(warps / 8)], 256, [...args, pointer(delta), ...sizes]);
     const places = { logSumExp: backend.pointer(logSumExp, 'float32'), delta, dq, dk, dv };
     run(backend, inputs, problem, places);
   });

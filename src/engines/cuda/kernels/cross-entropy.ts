@@ -1,7 +1,8 @@
 import type { TensorInfo } from '../../../tf.js';
 import type { StorageType } from '../../engine.js';
 import type { CudaBackend } from '../backend.js';
-import { int64, pointer } from '../launch.js';
+import { type KernelArgument, int32, int64, pointer } from '../launch.js';
+import { TILES } from '../tiles.js';
 import { matmul } from './matmul.js';
 import { registerFusedOp } from './register.js';
 
@@ -27,6 +28,20 @@ export function rowsPerBlock(rows: number, vocabulary: number, bytes = 4): numbe
   return Math.min(rows, Math.max(128, fitting));
 }
 
+/** Logits of a row up to which a warp takes it alone, and logits of which a thread of a block takes as many at a time. */
+const NARROW_ROW = 1024;
+const { AHEAD, PACKS } = TILES.cross_entropy;
+
+/** How the losses of rows of `vocabulary` logits are laid over threads. */
+export function lossLaunch(
+  rows: number,
+  vocabulary: number,
+): { suffix: string; blocks: number; threads: number } {
+  if (vocabulary <= NARROW_ROW) return { suffix: '_narrow', blocks: Math.ceil(rows / 8), threads: 256 };
+  const wanted = Math.ceil(vocabulary / AHEAD / 32) * 32;
+  return { suffix: '', blocks: rows, threads: Math.min(THREADS, wanted) };
+}
+
 /** @param addresses of rows of logits in `storage`, targets, and the losses and logSumExp to write */
 function launchLosses(
   backend: CudaBackend,
@@ -34,8 +49,10 @@ function launchLosses(
   [rows, vocabulary]: readonly [rows: number, vocabulary: number],
   storage: StorageType,
 ): void {
-  const name = storage === backend.storage ? 'cross_entropy' : 'cross_entropy_raw';
-  backend.launch({ file, name }, [rows], THREADS, [...addresses.map(pointer), int64(vocabulary)]);
+  const { suffix, blocks, threads } = lossLaunch(rows, vocabulary);
+  const name = `cross_entropy${storage === backend.storage ? '' : '_raw'}${suffix}`;
+  const args = [...addresses.map(pointer), int64(rows), int64(vocabulary)];
+  backend.launch({ file, name }, [blocks], threads, args);
 }
 
 function crossEntropy(backend: CudaBackend, logits: TensorInfo, targets: TensorInfo): TensorInfo[] {
@@ -121,6 +138,17 @@ function logitStorage(backend: CudaBackend, weight: TensorInfo): StorageType {
   return (weight.shape[0] ?? 1) > NARROW_VOCABULARY ? backend.storage : 'float32';
 }
 
+function launchRawGradient(
+  backend: CudaBackend,
+  addresses: readonly KernelArgument[],
+  [rows, vocabulary]: readonly [rows: number, vocabulary: number],
+): void {
+  const packs = vocabulary % 4 === 0 ? vocabulary / 4 : vocabulary;
+  const blocks = Math.ceil((rows * packs) / (PACKS * 256));
+  const args = [...addresses, int64(rows), int32(vocabulary)];
+  backend.launch({ file, name: 'cross_entropy_grad_raw' }, [blocks], 256, args);
+}
+
 /**
  * dx and dWeight. Logits are computed block by block, shown to `before`, and followed by their gradient, in place where they are
  * in storage; dWeight is summed over the blocks in float32.
@@ -139,7 +167,6 @@ function gradients(
   const targets = backend.pointer(operands.targets);
   const storage = logitStorage(backend, weight);
   const isRaw = storage !== backend.storage;
-  const name = isRaw ? 'cross_entropy_grad_raw' : 'cross_entropy_grad';
   const apart = isRaw ? rowsPerBlock(x.shape[0] ?? 0, vocabulary) * vocabulary * bytes : 0;
   const sumBytes = Math.ceil((vocabulary * width * 4) / ALIGNMENT) * ALIGNMENT;
   backend.scratch(sumBytes + apart, (sums) => {
@@ -147,7 +174,12 @@ function gradients(
       before(logits, first, rows);
       const dLogits = isRaw ? sums + sumBytes : logits;
       const inputs = [logits, targets + 4 * first, logSumExp + 4 * first, dy + 4 * first, dLogits];
-      backend.launch({ file, name }, [rows], THREADS, [...inputs.map(pointer), int64(vocabulary)]);
+      const addresses = inputs.map(pointer);
+      if (isRaw) launchRawGradient(backend, addresses, [rows, vocabulary]);
+      else {
+        const args = [...addresses, int64(vocabulary)];
+        backend.launch({ file, name: 'cross_entropy_grad' }, [rows], THREADS, args);
+      }
       const offset = first * width * bytes;
       const from = backend.pointer(weight);
       matmul(backend, [rows, width, vocabulary], dLogits, from, backend.pointer(dx) + offset);

@@ -10,6 +10,13 @@ const { KEPT } = TILES.norm;
 /** Rows that do not fill the device whatever their blocks. */
 const FEW_ROWS = 64;
 const SHARED_LIMIT = 48 * 1024;
+const GRAD_THREADS = TILES.norm_grad.THREADS;
+/** Rows that a thread has at a time, by the packs that it has of each. */
+const GRAD_ROWS: ReadonlyMap<number, number> = new Map([
+  [1, 4],
+  [2, 2],
+  [3, 1],
+]);
 
 export interface NormLaunch {
   name: 'rms_norm_small' | 'rms_norm' | 'rms_norm_any';
@@ -21,15 +28,19 @@ export interface NormLaunch {
   lanes: number;
 }
 
+/** Lanes of a warp that share a row of `packs`: a power of two, of which none has more than it can keep. */
+const lanesOf = (packs: number, each: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, packs / each)));
+
 /** How rows of `width` elements, `perPack` of them in 16 bytes, are laid over threads. */
 export function normLaunch(rows: number, width: number, perPack: number): NormLaunch {
   const packs = width / perPack;
   if (!Number.isInteger(packs) || packs > KEPT * 1024) {
     return { name: 'rms_norm_any', blocks: rows, threads: THREADS, extent: width, lanes: 0 };
   }
-  if (packs <= 32) {
-    // Four packs a lane where the row has them: several loads in flight hide the memory's latency.
-    const lanes = 2 ** Math.ceil(Math.log2(Math.max(1, packs / KEPT)));
+  if (packs <= (rows > FEW_ROWS ? 32 * KEPT : 32)) {
+    // Four packs a lane where the row has them: several loads in flight hide the memory's latency. At least 64 bytes of a row
+    // at a time.
+    const lanes = Math.max(lanesOf(packs, KEPT), Math.min(4, lanesOf(packs, 1)));
     const blocks = Math.ceil((rows * lanes) / THREADS);
     return { name: 'rms_norm_small', blocks, threads: THREADS, extent: packs, lanes };
   }
@@ -81,6 +92,36 @@ function rmsNorm(
   return out;
 }
 
+export interface NormGradLaunch {
+  name: string;
+  /** Blocks, each of which leaves one row of shares of the weight's gradient. */
+  blocks: number;
+  /** Packs in a row, or its elements for `rms_norm_grad_any`. */
+  extent: number;
+  /** Threads that share a row. */
+  lanes: number;
+}
+
+/** How the gradient of rows is laid over threads; the kernels are named by the packs that a thread has of a row. */
+export function normGradLaunch(
+  rows: number,
+  width: number,
+  { perPack, multiprocessors }: { perPack: number; multiprocessors: number },
+): NormGradLaunch {
+  const packs = width / perPack;
+  const most = Math.max(...GRAD_ROWS.keys());
+  if (!Number.isInteger(packs) || packs > most * GRAD_THREADS) {
+    // A row is a chain of two reductions over its block: only many blocks hide it.
+    const blocks = Math.min(rows, multiprocessors * 8);
+    return { name: 'rms_norm_grad_any', blocks, extent: width, lanes: 0 };
+  }
+  const lanes = Math.max(lanesOf(packs, most), Math.min(32, lanesOf(packs, 1)));
+  const held = Math.max(1, Math.ceil(packs / lanes));
+  const atOnce = (GRAD_THREADS / lanes) * (GRAD_ROWS.get(held) ?? 1);
+  const blocks = Math.min(Math.ceil(rows / atOnce), multiprocessors * 2);
+  return { name: `rms_norm_grad_${held}`, blocks, extent: packs, lanes };
+}
+
 function rmsNormGrad(
   backend: CudaBackend,
   dy: TensorInfo,
@@ -97,30 +138,25 @@ function rmsNormGrad(
     optional(backend, weight),
     backend.pointer(dx),
   ].map(pointer);
-  if (weight === undefined && width <= 256) {
-    const args = [...addresses, int64(rows), int32(width), float32(eps)];
-    backend.launch({ file, name: 'rms_norm_grad_narrow' }, [Math.ceil(rows / (THREADS / 32))], THREADS, args);
-    return [dx];
-  }
   if (width * 4 > SHARED_LIMIT) throw new Error(`RmsNormGrad: rows of ${width} are too wide`);
-  // A row is a chain of two reductions over its block: only many blocks hide it.
-  const blocks = Math.min(rows, backend.device.driver.multiprocessors * 8);
+  const { multiprocessors } = backend.device.driver;
+  const perPack = 16 / backend.elementBytes('float32');
+  const { name, blocks, extent, lanes } = normGradLaunch(rows, width, { perPack, multiprocessors });
   const launch = (partial: number): void => {
-    const args = [...addresses, pointer(partial), int64(rows), int32(width), float32(eps)];
-    backend.launch({ file, name: 'rms_norm_grad' }, [blocks], THREADS, args, width * 4);
+    const sizes = [int64(rows), int32(extent), int32(lanes), float32(eps)];
+    const args = [...addresses, pointer(partial), ...sizes];
+    backend.launch({ file: 'norm_grad', name, early: true }, [blocks], GRAD_THREADS, args, width * 4);
   };
   if (weight === undefined) {
     launch(0);
     return [dx];
   }
   const dWeight = backend.output([width]);
-  backend.scratch((blocks + 1) * width * 4, (partial) => {
+  backend.scratch(blocks * width * 4, (partial) => {
     launch(partial);
-    const sums = partial + blocks * width * 4;
-    const args = [pointer(partial), pointer(sums), int64(blocks), int64(width), float32(1)];
-    const columns = { file: 'reduce', name: 'columns_Sum_float32', storage: 'float32' } as const;
-    backend.launch(columns, [Math.ceil(width / 32), 1], 1024, args);
-    backend.cast('raw_float32', sums, backend.pointer(dWeight), width);
+    const args = [pointer(partial), pointer(backend.pointer(dWeight)), int32(blocks), int32(width)];
+    const gain = { file: 'norm_grad', name: 'rms_norm_gain', early: true } as const;
+    backend.launch(gain, [Math.ceil(width / 32)], 1024, args);
   });
   return [dx, dWeight];
 }

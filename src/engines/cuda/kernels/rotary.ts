@@ -1,12 +1,10 @@
 /** Rotary position embedding, and the frequencies of kernels that rotate what they read. */
-import type { RotaryAttributes, RotationAttributes } from '../../../ops/kernels.js';
+import type { RotaryAttributes, RotaryStyle, RotationAttributes } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
 import { TURNED } from '../structs.js';
-import { type KernelArgument, float32, int32, pointer } from '../launch.js';
-
-/** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
-const WIDE = 8;
+import type { Grid } from '../device.js';
+import { type KernelArgument, float32, int32, int64, pointer } from '../launch.js';
 
 /** Device copies of frequency tables, which models keep for as long as they live. */
 const tables = new WeakMap<CudaBackend, WeakMap<Float64Array, number>>();
@@ -23,6 +21,36 @@ function tableAddress(backend: CudaBackend, values: Float64Array): number {
   return address;
 }
 
+/** Packs that one thread turns by the same phases at most, and threads of a multiprocessor that there should be for it. */
+const MOST_PACKS = 8;
+const ENOUGH = 1024;
+
+interface RotaryLaunch {
+  name: string;
+  grid: Grid;
+  /** Heads of a thread, counted over the sequences. */
+  each: number;
+}
+
+/** How `rows` positions of `heads`, counted over the sequences, of each tensor are laid over threads. */
+export function rotaryLaunch(
+  style: RotaryStyle,
+  { rows, heads, width, tensors }: Readonly<Record<'rows' | 'heads' | 'width' | 'tensors', number>>,
+  { perPack, multiprocessors }: { perPack: number; multiprocessors: number },
+): RotaryLaunch {
+  const pairs = width / 2;
+  const wide = style === 'half' ? perPack : perPack / 2;
+  const isWide = pairs % wide === 0;
+  const threads = rows * (isWide ? pairs / wide : pairs);
+  const fair = Math.ceil((threads * heads * tensors) / (multiprocessors * ENOUGH));
+  const each = Math.max(1, Math.min(heads, MOST_PACKS, fair));
+  return {
+    name: `rotary_${style}${isWide ? '' : '_any'}`,
+    grid: [Math.ceil(threads / THREADS), Math.ceil(heads / each), tensors],
+    each,
+  };
+}
+
 /** Rotates one tensor, or two at the same positions in one launch. */
 export function rotary(
   backend: CudaBackend,
@@ -36,6 +64,16 @@ export function rotary(
     number[],
     number[],
   ];
+  const { positions, style } = attrs;
+  const [rows, sequences] = positions === null ? [time, batch] : [batch * time, 1];
+  const plan = rotaryLaunch(
+    style,
+    { rows, heads: sequences * Math.max(...heads), width, tensors: xs.length },
+    {
+      perPack: 16 / backend.elementBytes('float32'),
+      multiprocessors: backend.device.driver.multiprocessors,
+    },
+  );
   const table = tableAddress(backend, attrs.frequencies);
   const launch = (positions: number): void => {
     const args = [
@@ -43,21 +81,12 @@ export function rotary(
       pointer(table),
       pointer(positions),
       ...backend.moving(attrs.start),
-      ...[time, width].map(int32),
+      int64(rows),
+      ...[sequences, width, plan.each].map(int32),
       float32(attrs.inverse ? -1 : 1),
     ];
-    // Up to three packs a thread, so that several loads are in flight while the phases are computed.
-    const packs = (Math.max(...heads) * width) / WIDE;
-    const threads = Math.min(THREADS, Math.max(32, Math.ceil(packs / 3 / 32) * 32));
-    backend.launch(
-      { file: 'rotary', name: `rotary_${attrs.style}`, early: true },
-      [batch * time, xs.length],
-      threads,
-      args,
-      width * 4,
-    );
+    backend.launch({ file: 'rotary', name: plan.name, early: true }, plan.grid, THREADS, args);
   };
-  const { positions } = attrs;
   if (positions === null) launch(0);
   else {
     backend.uploaded(positions, launch);

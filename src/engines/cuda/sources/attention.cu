@@ -170,17 +170,6 @@ KERNEL __launch_bounds__(THREADS) attention_forward(const Source q, const Source
   store_rows(o, to[0], to[1], shape.width);
 }
 
-// delta[b,h,t] = Σ dy·out, one warp a row.
-KERNEL attention_delta(const scalar* dy, const scalar* out, float* delta, i64 rows, int time, int heads, int width) {
-  const i64 row = global_thread() >> 5;
-  if (row >= rows) return;
-  float sum = 0.0f;
-  for (int i = threadIdx.x & 31; i < width; i += 32) sum += to_float(dy[row * width + i]) * to_float(out[row * width + i]);
-  sum = warp_sum(sum);
-  const i64 head = row % heads, t = row / heads % time, batch = row / ((i64)heads * time);
-  if ((threadIdx.x & 31) == 0) delta[(batch * heads + head) * time + t] = sum;
-}
-
 // dS of one element from score (times scale·log2 e), dP and the row's logSumExp (log2) and delta
 DEVICE float probability(float score, float factor, float shift) { return exp2_fast(score * factor - shift); }
 

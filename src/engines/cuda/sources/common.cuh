@@ -31,6 +31,30 @@ DEVICE Folded folded_grid() {
 DEVICE float to_float(int x) { return (float)x; }
 DEVICE float to_float(u8 x) { return (float)x; }
 
+// WIDTH values as they lie in memory. Taken apart only where they are used, they need half the registers of a `Wide`.
+struct alignas(16) Packed {
+  u32 words[4];
+};
+DEVICE float value_of(const Packed& p, int i) {
+#if STORAGE == 0
+  return __uint_as_float(p.words[i]);
+#else
+  return to_float(scalar{(u16)(p.words[i / 2] >> (16 * (i & 1)))});
+#endif
+}
+DEVICE Packed packed(const float (&x)[WIDTH]) {
+  Packed p;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+#if STORAGE == 0
+    p.words[i] = __float_as_uint(x[i]);
+#else
+    p.words[i] = pack2(x[2 * i], x[2 * i + 1]);
+#endif
+  }
+  return p;
+}
+
 DEVICE i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 // A number that grows with the position of a recorded step is read from `origin` and added to; otherwise it is `offset`.
 DEVICE int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }

@@ -100,17 +100,17 @@ DEVICE void stage_input(const Stage& stage, Wide* x, int rows) {
     __syncthreads();
     return;
   }
-  const Wide* scale = (const Wide*)stage.scale;
-  const Wide* gate = (const Wide*)stage.gate;
+  const Packed* scale = (const Packed*)stage.scale;
+  const Packed* gate = (const Packed*)stage.gate;
   const int lanes = stage.lanes ? stage.lanes : THREADS, norms = packs / stage.packs;
   for (int first = 0; first < norms; first += THREADS / lanes) {
     const int row = first + threadIdx.x / lanes, start = row < norms ? row * stage.packs : 0;
-    const Wide* gates = gate ? gate + start : nullptr;
+    const Packed *gates = gate ? gate + start : nullptr, *read = (const Packed*)from + start;
+    Packed* made = (Packed*)x + start;
     if (stage.lanes)
-      normalize<false>(from + start, scale, gates, x + start, stage.packs, threadIdx.x & (lanes - 1), lanes, row < norms,
-                       stage.eps);
+      normalize<false>(read, scale, gates, made, stage.packs, threadIdx.x & (lanes - 1), lanes, row < norms, stage.eps);
     else
-      normalize<true, 1>(from + start, scale, gates, x + start, stage.packs, threadIdx.x, THREADS, true, stage.eps);
+      normalize<true, 1>(read, scale, gates, made, stage.packs, threadIdx.x, THREADS, true, stage.eps);
   }
   __syncthreads();
   if (blockIdx.x == 0)

@@ -2,19 +2,15 @@
 #pragma once
 #include "common.cuh"
 
-
-// What `y` is multiplied by where there is a gate, after it was rounded as it would be kept.
-DEVICE scalar gated(scalar y, scalar gate) {
-  const float g = to_float(gate);
-  return from_float(g * sigmoid_fast(g) * to_float(y));
-}
+// `y` · silu(gate), where `y` is rounded first as it would be kept.
+DEVICE float gated(float y, float gate) { return gate * sigmoid_fast(gate) * to_float(from_float(y)); }
 
 // One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block. HELD: the
 // most that a thread has.
 template <bool BLOCK, int HELD = KEPT>
-DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wide* to, int packs, int first,
+DEVICE void normalize(const Packed* from, const Packed* weight, const Packed* gate, Packed* to, int packs, int first,
                       int threads, bool valid, float eps) {
-  Wide kept[HELD], scales[HELD];
+  Packed kept[HELD], scales[HELD], gates[HELD];
   float sum = 0.0f;
   griddep_launch_dependents();
 #pragma unroll
@@ -24,10 +20,14 @@ DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wi
 #pragma unroll
   for (int j = 0; j < HELD; j++) {
     const int at = first + j * threads;
-    if (at >= packs) continue;
-    kept[j] = from[at];
+    if (at < packs) kept[j] = from[at];
+    if (gate && at < packs) gates[j] = gate[at];  // after the reduction it would be waited for once more
+  }
 #pragma unroll
-    for (int i = 0; i < WIDTH; i++) sum += to_float(kept[j].v[i]) * to_float(kept[j].v[i]);
+  for (int j = 0; j < HELD; j++) {
+    if (first + j * threads >= packs) continue;
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) sum += value_of(kept[j], i) * value_of(kept[j], i);
   }
   if (BLOCK) sum = block_sum(sum);
   else
@@ -38,14 +38,12 @@ DEVICE void normalize(const Wide* from, const Wide* weight, const Wide* gate, Wi
   for (int j = 0; j < HELD; j++) {
     const int at = first + j * threads;
     if (at >= packs) continue;
+    float y[WIDTH];
 #pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-      kept[j].v[i] = from_float(to_float(kept[j].v[i]) * factor * (weight ? to_float(scales[j].v[i]) : 1.0f));
-    if (gate) {
-      const Wide g = gate[at];
-#pragma unroll
-      for (int i = 0; i < WIDTH; i++) kept[j].v[i] = gated(kept[j].v[i], g.v[i]);
+    for (int i = 0; i < WIDTH; i++) {
+      y[i] = value_of(kept[j], i) * factor * (weight ? value_of(scales[j], i) : 1.0f);
+      if (gate) y[i] = gated(y[i], value_of(gates[j], i));
     }
-    to[at] = kept[j];
+    to[at] = packed(y);
   }
 }

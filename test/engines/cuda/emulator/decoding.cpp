@@ -75,39 +75,49 @@ static void retention(int time, int keys, int values, bool inPlace, Turn turn = 
   compare("retention: state", end, last);
 }
 
-// Queries and keys: the second tensor has one head less, or is absent.
-static void rotary(int batches, int time, int heads, int width, int position, bool half, bool recorded) {
+// Queries and keys: the second tensor has one head less, or is absent. A thread takes `each` heads.
+enum Places { FOLLOWING, RECORDED, GIVEN };
+static void rotary(int batches, int time, int heads, int width, int position, bool half, Places places, int each) {
   const int place = position + 3, tensors = heads > 1 ? 2 : 1;
   const std::vector<double> frequencies = frequencies_of(width);
+  std::vector<int> positions(batches * time);
+  for (int row = 0; row < batches * time; row++)
+    positions[row] = places == GIVEN ? between(0, 5000) : position + row % time;
   std::vector<std::vector<scalar>> xs;
   std::vector<Output<scalar>> outs;
   std::vector<Values> expected;
+  std::vector<Late> late;
   rope::Turned turned = {};
   for (int tensor = 0; tensor < tensors; tensor++) {
     const int count = heads - tensor;
-    const auto x = random_scalars((size_t)batches * time * count * width);
-    Values values(x.size());
+    xs.push_back(random_scalars((size_t)batches * time * count * width));
+    Values values(xs[tensor].size());
     for (int row = 0; row < batches * time; row++)
       for (int head = 0; head < count; head++) {
         const size_t at = ((size_t)row * count + head) * width;
-        const Values turned = rotated(&x[at], width, position + row % time, half);
+        const Values turned = rotated(&xs[tensor][at], width, positions[row], half);
         std::copy(turned.begin(), turned.end(), values.begin() + at);
       }
-    xs.push_back(x);
-    outs.emplace_back(x.size());
+    outs.emplace_back(xs[tensor].size());
     expected.push_back(values);
     turned.heads[tensor] = count;
   }
   for (int tensor = 0; tensor < tensors; tensor++) {
     turned.x[tensor] = xs[tensor].data();
     turned.y[tensor] = outs[tensor].data();
+    late.push_back({xs[tensor].data(), xs[tensor]});
   }
-  const int threads = min(256, max(32, ((heads * width + 23) / 24 + 31) / 32 * 32));
-  launch({batches * time, tensors, 1}, threads, [&] {
-    (half ? rope::rotary_half : rope::rotary_interleaved)(turned, frequencies.data(), nullptr,
-                                                          recorded ? &place : nullptr, recorded ? -3 : position, time,
-                                                          width, 1);
+  const bool wide = width / 2 % (half ? 8 : 4) == 0;
+  const int rows = places == GIVEN ? batches * time : time, sequences = batches * time / rows;
+  const int threads = rows * (wide ? width / 2 / (half ? 8 : 4) : width / 2);
+  const auto kernel = half ? (wide ? rope::rotary_half : rope::rotary_half_any)
+                           : (wide ? rope::rotary_interleaved : rope::rotary_interleaved_any);
+  if (places == RECORDED) wait_for(late);
+  launch({(threads + 255) / 256, (sequences * heads + each - 1) / each, tensors}, 256, [&] {
+    kernel(turned, frequencies.data(), places == GIVEN ? positions.data() : nullptr, places == RECORDED ? &place : nullptr,
+           places == RECORDED ? -3 : position, rows, sequences, width, each, 1);
   });
+  previous = nullptr;
   for (int tensor = 0; tensor < tensors; tensor++)
     compare(half ? "rotary: halves" : "rotary: neighbours", outs[tensor], expected[tensor]);
 }
@@ -222,9 +232,10 @@ int main() {
     retention(5, 33, 8, inPlace, NOT, true);
   }
   for (const bool half : {false, true})
-    for (const int width : {10, 16, 64, 128}) {
-      rotary(2, between(1, 3), between(1, 3), width, between(0, 4000), half, false);
-      rotary(1, 1, 20, width, 1000003, half, true);
+    for (const int width : {2, 10, 16, 24, 64, 128}) {
+      for (const Places places : {FOLLOWING, GIVEN})
+        rotary(between(2, 5), between(1, 40), between(1, 5), width, between(0, 4000), half, places, between(1, 8));
+      rotary(1, 1, 20, width, 1000003, half, RECORDED, between(1, 2));
     }
   for (const bool recorded : {false, true}) {
     for (const int width : {5, 64}) page_write(2, 3, width, 16, between(0, 12), between(1, 4), recorded);

@@ -44,12 +44,15 @@ static double loss_gradient(int extent, Logits kind) {
           dy[row] * (std::exp(to_float(logits[row * extent + i])) / sum - (i == targets[row] ? 1 : 0));
   }
   scalar* out = kind == Logits::in_place ? logits.data() : apart.data();
-  launch({rows, 1, 1}, 512, [&] {
-    if (kind == Logits::raw)
-      loss::cross_entropy_grad_raw(raw.data(), targets.data(), sums.data(), dy.data(), out, extent);
-    else
+  const int packs = rows * (extent % 4 == 0 ? extent / 4 : extent);
+  if (kind == Logits::raw)
+    launch({(packs + 1023) / 1024, 1, 1}, 256, [&] {
+      loss::cross_entropy_grad_raw(raw.data(), targets.data(), sums.data(), dy.data(), out, rows, extent);
+    });
+  else
+    launch({rows, 1, 1}, 512, [&] {
       loss::cross_entropy_grad(logits.data(), targets.data(), sums.data(), dy.data(), out, extent);
-  });
+    });
   return error(out, expected);
 }
 
