@@ -133,9 +133,9 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   decoding: {
     title: 'the other kernels of a decoding step agree with their definitions',
-    sources: ['retention_step', 'rotary', 'page', 'gemv'],
+    sources: ['retention_step', 'rotary', 'page', 'gemv', 'fused'],
     compared: [
-      'linear', 'linear: SwiGLU', 'page', 'page: rotated', 'retention', 'retention: rotated', 'retention: state', 'rotary: halves',
+      'embedding', 'linear', 'linear: SwiGLU', 'page', 'page: rotated', 'retention', 'retention: rotated', 'retention: state', 'rotary: halves',
       'rotary: neighbours', 'state space',
     ], // prettier-ignore
   },

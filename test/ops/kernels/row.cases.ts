@@ -8,7 +8,7 @@ import * as reference from '../reference.js';
 import type { KernelCase } from './contract.js';
 
 const NORMS: readonly KernelCase[] = [
-  [1, 1, 1], [7], [5, 8], [5, 128], [3, 3072], [70, 64], [9, 100], [300, 24], [3, 7, 33], [2, 3, 4, 6],
+  [1, 1, 1], [7], [5, 8], [5, 128], [3, 3072], [70, 64], [9, 100], [300, 24], [70, 520], [129, 768], [3, 7, 33], [2, 3, 4, 6],
 ].flatMap((shape): KernelCase[] => {
   const width = shape.at(-1) ?? 1;
   return [
@@ -157,7 +157,7 @@ const GROUPS: readonly KernelCase[] = GROUP_SIZES.map(([lead, inner, widths]) =>
 }));
 
 const EMBEDDINGS: readonly KernelCase[] = [
-  [20, 36], [7, 4], [13, 21],
+  [20, 36], [7, 4], [13, 21], [11, 264],
 ].map(([vocabulary = 1, width = 1]) => {
   const ids = Int32Array.from({ length: 150 }, (_, i) => (i * i * 31) % vocabulary);
   return {

@@ -20,15 +20,19 @@ function addresses(backend: CudaBackend, ...infos: TensorInfo[]) {
 function embedding(backend: CudaBackend, weight: TensorInfo, ids: TensorInfo, scale: number): TensorInfo {
   const [vocabulary = 1, width = 1] = weight.shape;
   const out = backend.output([...ids.shape, width]);
-  const size = sizeOf(out.shape);
+  const perPack = 16 / backend.elementBytes('float32');
+  const isWide = width % perPack === 0;
+  const each = isWide ? perPack : 1;
+  const size = sizeOf(out.shape) / each;
   const args = [
     ...addresses(backend, weight, ids, out),
     int64(size),
     int32(vocabulary),
-    int32(width),
+    int32(width / each),
     float32(scale),
   ];
-  backend.launch({ file, name: 'embedding' }, backend.blocks(size), THREADS, args);
+  const name = isWide ? 'embedding' : 'embedding_any';
+  backend.launch({ file, name }, backend.blocks(size, isWide ? 4 : 1), THREADS, args);
   return out;
 }
 

@@ -55,6 +55,9 @@ DEVICE Packed packed(const float (&x)[WIDTH]) {
   return p;
 }
 
+// A division of 64 bits takes a hundred instructions.
+DEVICE i64 quotient(i64 x, int divisor) { return x >> 32 == 0 ? (i64)((u32)x / (u32)divisor) : x / divisor; }
+
 DEVICE i64 global_thread() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 // A number that grows with the position of a recorded step is read from `origin` and added to; otherwise it is `offset`.
 DEVICE int moving(const int* origin, int offset) { return origin ? *origin + offset : offset; }

@@ -67,20 +67,48 @@ KERNEL time_step(const scalar* x, const float* bias, const float* aLog, float* s
   }
 }
 
-// Rows of [vocabulary, width] by id, times scale; an id outside gives zeros.
-KERNEL embedding(const scalar* weight, const int* ids, scalar* out, i64 size, int vocabulary, int width, float scale) {
+// Rows of [vocabulary, width] by id, times scale; an id outside gives zeros. Rows are made of `packs` packs.
+#define AHEAD 4  // packs in flight a thread
+KERNEL embedding(const scalar* weight, const int* ids, scalar* out, i64 size, int vocabulary, int packs, float scale) {
+  for (i64 first = global_thread(); first < size; first += AHEAD * global_threads()) {
+    Packed p[AHEAD];
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const i64 i = first + j * global_threads();
+      if (i >= size) break;
+      const i64 row = quotient(i, packs);
+      const int id = ids[row];
+      p[j] = id >= 0 && id < vocabulary ? ((const Packed*)weight)[(i64)id * packs + i - row * packs] : Packed();
+    }
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const i64 i = first + j * global_threads();
+      if (i >= size) break;
+      float y[WIDTH];
+#pragma unroll
+      for (int k = 0; k < WIDTH; k++) y[k] = scale * value_of(p[j], k);
+      ((Packed*)out)[i] = packed(y);
+    }
+  }
+}
+// The same one by one.
+KERNEL embedding_any(const scalar* weight, const int* ids, scalar* out, i64 size, int vocabulary, int width,
+                     float scale) {
   for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const int id = ids[i / width];
-    out[i] = from_float(id >= 0 && id < vocabulary ? scale * to_float(weight[(i64)id * width + i % width]) : 0.0f);
+    const i64 row = quotient(i, width);
+    const int id = ids[row];
+    const i64 from = (i64)id * width + i - row * width;
+    out[i] = from_float(id >= 0 && id < vocabulary ? scale * to_float(weight[from]) : 0.0f);
   }
 }
 // Sums of rows of equal id in fixed point: integer addition has no order, so the result does not depend on timing.
 #define FIXED 1099511627776.0f  // 2^40: range ±8e6, resolution 1e-12
 KERNEL embedding_grad(const scalar* rows, const int* ids, u64* sums, i64 size, int vocabulary, int width) {
   for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const int id = ids[i / width];
+    const i64 row = quotient(i, width);
+    const int id = ids[row];
     if (id < 0 || id >= vocabulary) continue;
-    atomicAdd(&sums[(i64)id * width + i % width], (u64)__double2ll_rn((double)to_float(rows[i]) * FIXED));
+    atomicAdd(&sums[(i64)id * width + i - row * width], (u64)__double2ll_rn((double)to_float(rows[i]) * FIXED));
   }
 }
 KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale) {

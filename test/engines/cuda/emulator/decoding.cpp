@@ -19,6 +19,9 @@ namespace pages {
 namespace few {
 #include "gemv.cu"
 }
+namespace fused {
+#include "fused.cu"
+}
 
 // In place: as in a recorded step, whose position comes from memory; q, k, v and the gate come from the kernel before.
 // With `space` the state-space layer of Mamba-2, whose two heads share queries and keys.
@@ -220,7 +223,33 @@ static void gemv_swiglu(int rows, int inner, int width) {
   compare("linear: SwiGLU", y, expected);
 }
 
+// Ids outside the vocabulary give zeros.
+static void embedding(int rows, int width, int blocks) {
+  const int vocabulary = 9;
+  const float scale = 1.5;
+  const auto weight = random_scalars((size_t)vocabulary * width);
+  std::vector<int> ids(rows);
+  Values expected((size_t)rows * width);
+  for (int row = 0; row < rows; row++) {
+    const int id = ids[row] = row == 1 ? -1 : row == 2 ? vocabulary : between(0, vocabulary - 1);
+    for (int i = 0; i < width && id >= 0 && id < vocabulary; i++)
+      expected[(size_t)row * width + i] = scale * as_double(weight[(size_t)id * width + i]);
+  }
+  Output<scalar> out(expected.size());
+  const bool wide = width % 8 == 0;
+  const i64 size = expected.size() / (wide ? 8 : 1);
+  launch({blocks, 1, 1}, 256, [&] {
+    (wide ? fused::embedding : fused::embedding_any)(weight.data(), ids.data(), out.data(), size, vocabulary,
+                                                      wide ? width / 8 : width, scale);
+  });
+  compare("embedding", out, expected);
+}
+
 int main() {
+  for (const int width : {1, 7, 24, 264, 768}) {
+    embedding(3, width, 1);
+    embedding(129, width, 2);
+  }
   for (const bool inPlace : {false, true}) {
     for (const Turn turn : {NOT, NEIGHBOURS, HALVES}) {
       retention(1, 256, 40, inPlace, turn);
