@@ -129,6 +129,8 @@ export const HOPPER_PROBLEM = new Struct({
   window: 'int32',
   offset: 'int32',
   pageSize: 'int32',
+  batch: 'int32',
+  paired: 'int32',
   factor: 'float32',
 });
 
@@ -139,6 +141,8 @@ export const HOPPER_GRAD_PROBLEM = new Struct({
   heads: 'int32',
   kvHeads: 'int32',
   window: 'int32',
+  batch: 'int32',
+  paired: 'int32',
   scale: 'float32',
 });
 

@@ -59,16 +59,24 @@ export const TILES = {
   /** Rows of which a thread has a part. */
   attention_delta: { ROWS: 4 },
   attention_hopper: {
-    /** Rows of a block, keys of a tile, tiles of K and of V in flight. */
-    ROWS: 128,
+    /** Keys of a tile. */
     KEYS: 128,
-    STAGES: 2,
+    /** For heads of 64 and of 128: warpgroups of 64 rows, tiles of K and of V in flight, and whether warpgroups take turns. */
+    CONSUMERS_64: 3,
+    CONSUMERS_128: 2,
+    STAGES_64: 4,
+    STAGES_128: 2,
+    TURNS_64: 1,
+    TURNS_128: 1,
   },
   attention_hopper_grad: {
-    /** Rows of a block, positions of a streamed tile and of a box of its tensor map, tiles in flight. */
-    ROWS: 128,
+    /** Positions of a streamed tile and of a box of any tensor map. */
     TILE: 64,
-    STAGES: 3,
+    /** For heads of 64 and of 128: tiles in flight, and warpgroups of 64 rows for dQ; for dK and dV there are two. */
+    STAGES_64: 6,
+    STAGES_128: 3,
+    QUERY_CONSUMERS_64: 3,
+    QUERY_CONSUMERS_128: 2,
   },
   /** Logits in flight a thread, and packs of them for the gradient. */
   cross_entropy: { AHEAD: 32, PACKS: 4 },

@@ -123,6 +123,13 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['attention'],
     compared: ['all keys', 'all keys: sums', 'causal', 'causal: sums', 'positions', 'positions: sums'],
   },
+  attention_hopper: {
+    title: 'causal attention and its gradients on Hopper agree with their definitions',
+    sources: ['attention_hopper', 'attention_hopper_grad'],
+    compared: ['64', '128'].flatMap((width) =>
+      ['dk', 'dq', 'dv', 'guards', 'out', 'sums'].map((what) => `${width}: ${what}`),
+    ).sort(), // prettier-ignore
+  },
   coded: {
     title: 'coding of keys and values, and attention over codes, agree with their definitions',
     sources: ['attention_coded', 'attention_coded_forward', 'attention_decode', 'page_code'],

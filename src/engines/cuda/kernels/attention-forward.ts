@@ -10,12 +10,11 @@ import {
   type Cache, ONE_PAGE, type Problem, attentionRoute, headWidth, mostSplits, pageTable, rows, source,
   splitBytes, splitsOf, tileBytes, withPositions,
 } from './attention-problem.js'; // prettier-ignore
+import { GROUP_ROWS, schedule, sharedBytes, threadsOf } from './attention-hopper.js';
 import { rotary, rotationArguments } from './rotary.js';
 
 const LOG2_E = Math.LOG2E;
 const { attention: GENERAL, attention_decode: SPLIT, attention_hopper: HOPPER } = TILES;
-/** Threads of a Hopper block: a producer warpgroup and two of consumers. */
-const HOPPER_THREADS = 384;
 
 function general(
   backend: CudaBackend,
@@ -118,8 +117,10 @@ function hopper(
   logSumExp: number,
 ): void {
   const { batch, queries, keys, heads, kvHeads, width, window, scale, offset } = problem;
+  const head = width === 64 ? 64 : 128;
+  const [consumers, stages] = [HOPPER[`CONSUMERS_${head}`], HOPPER[`STAGES_${head}`]];
   const maps = TensorMaps.of(backend);
-  const mapQ = maps.encode(denseRows(backend.pointer(q), q.shape));
+  const mapQ = maps.encode(denseRows(backend.pointer(q), q.shape), GROUP_ROWS);
   const mapOf = (address: number, page: number): Uint8Array => {
     // Rows beyond the last key do not exist for the copy engine: it delivers zeros.
     const positions = Math.min(cache.pageSize, keys - page * cache.pageSize);
@@ -140,6 +141,10 @@ function hopper(
   [...cache.keys.map(mapOf), ...cache.values.map(mapOf)].forEach((map, index) => {
     tables.set(map, index * TENSOR_MAP_BYTES);
   });
+  const blockRows = GROUP_ROWS * consumers;
+  const span = (first: number): number =>
+    Math.min(keys, offset + first + blockRows) - (window > 0 ? Math.max(0, offset + first - window + 1) : 0);
+  const { paired, grid } = schedule(backend, queries, blockRows, heads * batch, span);
   backend.uploaded(tables, (address) => {
     const args: KernelArgument[] = [
       { kind: 'bytes', value: mapQ, alignment: 64 },
@@ -155,14 +160,14 @@ function hopper(
         window,
         offset,
         pageSize: cache.pageSize,
+        batch,
+        paired,
         factor: scale * LOG2_E,
       }),
     ];
-    const blocks = Math.ceil(queries / HOPPER.ROWS) * heads * batch;
     const kernel = { file: 'attention_hopper', name: 'attention_forward', head: width };
-    // Q, the stages of K and of V, and room to align them to 1 KiB.
-    const rowsHeld = HOPPER.ROWS + 2 * HOPPER.STAGES * HOPPER.KEYS;
-    backend.launch(kernel, [blocks], HOPPER_THREADS, args, rowsHeld * width * 2 + 1024);
+    const shared = sharedBytes(width, blockRows, 2 * stages * HOPPER.KEYS);
+    backend.launch(kernel, [grid], threadsOf(consumers), args, shared);
   });
 }
 

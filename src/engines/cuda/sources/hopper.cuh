@@ -39,6 +39,12 @@ DEVICE void tensormap_acquire(const TensorMap* map) {
 DEVICE u64 matrix_descriptor(u32 address, int leadingBytes, int strideBytes) {
   return (u64)((address & 0x3ffff) >> 4) | (u64)(leadingBytes >> 4) << 16 | (u64)(strideBytes >> 4) << 32 | 1ull << 62;
 }
+// The same so many bytes further on: the address is the lowest bits and stays below their end.
+DEVICE u64 descriptor_at(u64 descriptor, int bytes) {
+  return (descriptor & 0xffffffff00000000ull) | ((u32)descriptor + (bytes >> 4));
+}
+// The value of the first lane, which the compiler then knows to be that of the whole warp.
+DEVICE int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int PENDING>
@@ -68,8 +74,7 @@ DEVICE void wgmma_rs(float (&d)[32], const u32 (&a)[4], u64 b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// d[64,128 or 64] (+)= A[64,16]·B, both in shared memory; B is [128 or 64,16], or, TURNED, [16,128 or 64] in rows of 64 columns at a
-// time.
+// d[64,N] (+)= A[64,16]·B, both in shared memory, for N of 128 or 64; B is [N,16], or, TURNED, [16,N] in rows of 64 columns at a time.
 template <bool TURNED>
 DEVICE void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64
@@ -102,4 +107,9 @@ DEVICE void keep_registers() {
 template <int COUNT>
 DEVICE void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+// Named barriers, with ids from 1: the calling warps wait until so many threads have come, or come without waiting.
+DEVICE void named_barrier_wait(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }

@@ -145,7 +145,9 @@ static void griddep_wait() {
 }
 static void griddep_sync() { griddep_wait(); }
 
-// mbarrier.cuh: copies arrive when they are waited for; a wait for what nothing brings ends the program.
+// mbarrier.cuh: copies arrive when they are waited for, or, `eager`, at once: what is read too early is seen by the first, what is given
+// back too early by the second. A wait for what nothing brings ends the program.
+static bool eager = false;
 static std::map<u32, const void*> shared_addresses;
 static u32 shared_address(const void* p) {
   const u32 address = (u32)(size_t)p;
@@ -183,7 +185,8 @@ static void mbarrier_expect_tx(u32 barrier, int bytes) {
 static void mbarrier_arrive(u32 barrier) { copy_barriers.at(barrier).arrive(); }
 static void copy_later(u32 barrier, int bytes, const std::function<void()>& copy) {
   CopyBarrier& at = copy_barriers.at(barrier);
-  at.copies.push_back(copy);
+  if (eager) copy();
+  else at.copies.push_back(copy);
   at.bytes += bytes;
 }
 static void cp_async_bulk(u32 to, const void* from, u32 barrier, int bytes) {

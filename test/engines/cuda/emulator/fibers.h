@@ -51,17 +51,18 @@ static void launch(Dim grid, int threads, const std::function<void()>& kernel);
 
 struct Barrier {
   int waiting = 0, generation = 0;
+  void arrive(int threads) {
+    if (++waiting < threads) return;
+    waiting = 0;
+    generation++;
+  }
   void wait(int threads) {
     const int before = generation;
-    if (++waiting == threads) {
-      waiting = 0;
-      generation++;
-    } else {
-      while (generation == before) yield();
-    }
+    arrive(threads);
+    while (generation == before) yield();
   }
 };
-static Barrier block_barrier, warp_barriers[32];
+static Barrier block_barrier, warp_barriers[32], named_barriers[16];
 static void __syncthreads() { block_barrier.wait(blockDim.x); }
 // The kernel before: memory is as it is while that still runs (false) until a block waits for its end (true).
 static std::function<void(bool ended)> previous;
@@ -85,6 +86,7 @@ static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
     places = std::vector<jmp_buf>(threads);
     block_barrier = Barrier();
     for (Barrier& barrier : warp_barriers) barrier = Barrier();
+    for (Barrier& barrier : named_barriers) barrier = Barrier();
     alive = threads;
     for (int t = 0; t < threads; t++) {
       getcontext(&fibers[t]);

@@ -1,5 +1,5 @@
-// Stands for hopper.cuh: tensor maps, boxes copied with the swizzle of 128 bytes, and warpgroup products, done at once. Shared memory
-// has addresses of 32 bits, all near each other.
+// Stands for hopper.cuh: tensor maps, boxes copied with the swizzle of 128 bytes, named barriers, and warpgroup products, done when they
+// are waited for and no earlier. Shared memory has addresses of 32 bits, all near each other.
 #pragma once
 #include "device.h"
 
@@ -90,10 +90,32 @@ static float operand(u64 descriptor, int i, int k) {
                            : i / 8 * stride + i % 8 * 128 + k * 2;
   return to_float(element_at(start + place));
 }
+static u64 descriptor_at(u64 descriptor, int bytes) { return descriptor + bytes; }
+static void tensormap_acquire(const TensorMap*) {}
+static int uniform(int x) { return x; }
+static void named_barrier_wait(int id, int threads) { named_barriers[id].wait(threads); }
+static void named_barrier_arrive(int id, int threads) { named_barriers[id].arrive(threads); }
+
+// Products of each thread that have not been waited for: groups, the last one open.
+typedef std::vector<std::function<void()>> Products;
+static std::vector<std::vector<Products>> products;
+static std::vector<Products>& own_products() {
+  products.resize(std::max<size_t>(products.size(), blockDim.x));
+  auto& groups = products[threadIdx.x];
+  if (groups.empty()) groups.emplace_back();
+  return groups;
+}
 static void wgmma_fence() {}
-static void wgmma_commit() {}
+static void wgmma_commit() { own_products().emplace_back(); }
 template <int PENDING>
-static void wgmma_wait() {}
+static void wgmma_wait() {
+  yield();  // whatever else there is to do comes first
+  while ((int)own_products().size() - 1 > PENDING) {
+    const Products group = own_products()[0];
+    own_products().erase(own_products().begin());
+    for (const auto& product : group) product();
+  }
+}
 template <int COUNT>
 static void hold(const u32 (&)[COUNT][4], bool) {}
 template <int COUNT>
@@ -113,23 +135,28 @@ static void add_products(float (&d)[COUNT], const float (&left)[2][16], u64 b) {
       }
     }
 }
+// Operands in registers are read as late as those in shared memory.
 template <int COUNT>
 static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
-  for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
-  warp_wait();
-  float left[2][16];
-  for (int r = 0; r < 2; r++)
-    for (int k = 0; k < 16; k++)
-      left[r][k] = half_of(operand_a[warp()][lane() / 4 * 4 + k % 8 / 2][r + 2 * (k >= 8)], k % 2);
-  add_products<COUNT, true>(d, left, b);
-  warp_wait();
+  own_products().back().push_back([&d, &a, b] {
+    for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
+    warp_wait();
+    float left[2][16];
+    for (int r = 0; r < 2; r++)
+      for (int k = 0; k < 16; k++)
+        left[r][k] = half_of(operand_a[warp()][lane() / 4 * 4 + k % 8 / 2][r + 2 * (k >= 8)], k % 2);
+    add_products<COUNT, true>(d, left, b);
+    warp_wait();
+  });
 }
 template <bool TURNED, int COUNT>
 static void wgmma_shared(float (&d)[COUNT], u64 a, u64 b, int accumulate) {
-  float left[2][16];
-  for (int r = 0; r < 2; r++)
-    for (int k = 0; k < 16; k++) left[r][k] = operand<false>(a, warp() % 4 * 16 + lane() / 4 + 8 * r, k);
-  if (!accumulate)
-    for (float& x : d) x = 0;
-  add_products<COUNT, TURNED>(d, left, b);
+  own_products().back().push_back([&d, a, b, accumulate] {
+    float left[2][16];
+    for (int r = 0; r < 2; r++)
+      for (int k = 0; k < 16; k++) left[r][k] = operand<false>(a, warp() % 4 * 16 + lane() / 4 + 8 * r, k);
+    if (!accumulate)
+      for (float& x : d) x = 0;
+    add_products<COUNT, TURNED>(d, left, b);
+  });
 }
