@@ -1,6 +1,9 @@
-/** More blocks in y or z than the hardware takes: sums of integers, which every storage has exactly. */
+/**
+ * More blocks in y or z than the hardware takes: sums of integers, which every storage has exactly. And shares of the work that depend
+ * on how much there is, which must not show.
+ */
 import * as assert from 'uvu/assert';
-import { gatedRetention } from '../../../src/ops/index.js';
+import { causalAttention, gatedRetention } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { gpuSuite } from './gpu.js';
 
@@ -37,5 +40,30 @@ onGpu('a step of many sequences', () => {
   });
   assert.is(alike, 1);
 });
+
+for (const [width, window] of [
+  [64, null],
+  [64, 100],
+  [128, null],
+  [128, 100],
+] as const) {
+  onGpu(`attention of many sequences, heads of ${width}${window === null ? '' : ' with a window'}`, () => {
+    const [alone = [], together = []] = [1, 264].map((count) =>
+      tf.tidy(() => {
+        const [q, k, v, dy] = [2, 1, 1, 2].map((heads, seed) =>
+          tf.tile(tf.randomNormal([1, 330, heads, width], 0, 1, 'float32', seed), [count, 1, 1, 1]),
+        ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+        const attend = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor): tf.Tensor =>
+          causalAttention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { window });
+        return [attend(q, k, v), ...tf.grads(attend)([q, k, v], dy)];
+      }),
+    );
+    alone.forEach((one, i) => {
+      const same = tf.tidy(() => tf.all(tf.equal(one, together[i] as tf.Tensor)).dataSync()[0]);
+      assert.is(same, 1, ['out', 'dq', 'dk', 'dv'][i]);
+    });
+    tf.dispose([alone, together]);
+  });
+}
 
 onGpu.run();
