@@ -92,8 +92,8 @@ export const TILES = {
     PACKS: 128,
   },
   linear_narrow: {
-    /** Most columns. */
-    COLUMNS: 24,
+    /** There are fewer than these, those of a tensor core's operand. */
+    COLUMNS: 8,
     /** Warps of a block that share the inner elements. */
     WARPS: 4,
     /** The gradient of x: rows of a block and its threads, of two elements each. */

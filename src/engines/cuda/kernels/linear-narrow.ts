@@ -1,4 +1,7 @@
-/** Projections to few columns: a product of cuBLASLt takes several times as long as reading x. */
+/**
+ * Projections to few columns. Where rows of y are no multiple of 16 bytes, a product of cuBLASLt takes several times as long as reading x; on
+ * an H200 those to 8 and to 24 columns do not (`bench/cuda/linear-group.ts`).
+ */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import { int32, pointer } from '../launch.js';
@@ -16,11 +19,9 @@ const GRAD_BLOCKS = 4;
 /** Outputs of a block that adds slices up. */
 const SUMS = 32;
 
-const variant = (columns: number): string => (columns <= 8 ? '_8' : '');
-
 export function isNarrow(backend: CudaBackend, weight: TensorInfo): boolean {
   const [columns = 1, inner = 1] = weight.shape;
-  return backend.storage !== 'float32' && columns <= COLUMNS && inner % 8 === 0;
+  return backend.storage !== 'float32' && columns < COLUMNS && inner % 8 === 0;
 }
 
 /** y = x weightᵀ. */
@@ -50,8 +51,7 @@ export function linearNarrowInputGrad(
     ...[int32(rows), int32(inner), int32(columns)],
   ];
   const grid = [Math.ceil(inner / (2 * THREADS)), Math.ceil(rows / ROWS)] as const;
-  if (rows > 0)
-    backend.launch({ file, name: `linear_narrow_input_grad${variant(columns)}` }, grid, THREADS, args);
+  if (rows > 0) backend.launch({ file, name: 'linear_narrow_input_grad' }, grid, THREADS, args);
   return dx;
 }
 
@@ -66,7 +66,7 @@ export function linearNarrowWeightGrad(backend: CudaBackend, dy: TensorInfo, x: 
   const size = columns * inner;
   backend.scratch(slices * size * 4, (partial) => {
     const args = [...addresses(backend, dy, x), pointer(partial), int32(rows), int32(inner), int32(columns)];
-    const name = `linear_narrow_weight_grad${variant(columns)}`;
+    const name = 'linear_narrow_weight_grad';
     backend.launch({ file, name }, [across, slices], GRAD_WARPS * 32, args);
     const sum = [pointer(partial), ...addresses(backend, out), int32(size), int32(slices)];
     backend.launch({ file, name: 'linear_narrow_sum' }, [Math.ceil(size / SUMS)], 256, sum);

@@ -1,4 +1,4 @@
-// Projections to at most COLUMNS columns, as of decays and time steps, and their gradients: bound by reading x, or by writing its
+// Projections to fewer than COLUMNS columns, as of decays and time steps, and their gradients: bound by reading x, or by writing its
 // gradient, once.
 #include "common.cuh"
 
@@ -15,37 +15,26 @@ KERNEL __launch_bounds__(WARPS * 32) linear_narrow(const scalar* x, const scalar
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = lane >> 2, row = blockIdx.x * 16;
   const scalar* upper = x + (i64)min(row + group, rows - 1) * inner;
   const scalar* lower = x + (i64)min(row + group + 8, rows - 1) * inner;
-  float sums[COLUMNS / 8][4] = {};
+  float sums[4] = {};
   for (int start = warp * 64; start < inner; start += WARPS * 64) {
-    Words a[2][2], b[2][COLUMNS / 8];
+    Words a[2][2], b[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int at = start + half * 32 + (lane & 3) * 8;
       a[half][0] = words(upper + at, at < inner);
       a[half][1] = words(lower + at, at < inner);
-#pragma unroll
-      for (int tile = 0; tile < COLUMNS / 8; tile++) {
-        const int column = tile * 8 + group;
-        b[half][tile] = words(weight + (i64)column * inner + at, at < inner && column < columns);
-      }
+      b[half] = words(weight + (i64)group * inner + at, at < inner && group < columns);
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const u32(&high)[4] = a[half][0].v, (&low)[4] = a[half][1].v;
+      const u32(&high)[4] = a[half][0].v, (&low)[4] = a[half][1].v, (&right)[4] = b[half].v;
       const u32 first[4] = {high[0], low[0], high[1], low[1]}, second[4] = {high[2], low[2], high[3], low[3]};
-#pragma unroll
-      for (int tile = 0; tile < COLUMNS / 8; tile++) {
-        if (tile * 8 >= columns) break;
-        const u32(&right)[4] = b[half][tile].v;
-        mma(sums[tile], first, right[0], right[1]);
-        mma(sums[tile], second, right[2], right[3]);
-      }
+      mma(sums, first, right[0], right[1]);
+      mma(sums, second, right[2], right[3]);
     }
   }
 #pragma unroll
-  for (int tile = 0; tile < COLUMNS / 8; tile++)
-#pragma unroll
-    for (int i = 0; i < 4; i++) parts[warp][group + i / 2 * 8][tile * 8 + (lane & 3) * 2 + i % 2] = sums[tile][i];
+  for (int i = 0; i < 4; i++) parts[warp][group + i / 2 * 8][(lane & 3) * 2 + i % 2] = sums[i];
   __syncthreads();
   const int count = min(16, rows - row) * columns;
   for (int i = threadIdx.x; i < count; i += WARPS * 32) {
@@ -141,35 +130,18 @@ DEVICE void weight_grad(float* shared, const scalar* dy, const scalar* x, float*
   }
 }
 
-// Columns in fours. Those of more than 8 have kernels of their own: they take so many registers that fewer blocks fit.
-#define INPUT(count) input_grad<count>(dys, dy, weight, add, dx, rows, inner, columns)
-KERNEL __launch_bounds__(THREADS) linear_narrow_input_grad_8(const scalar* dy, const scalar* weight, const scalar* add,
-                                                             scalar* dx, int rows, int inner, int columns) {
-  __shared__ __align__(16) float dys[ROWS * 8];
-  if (columns <= 4) INPUT(4);
-  else INPUT(8);
-}
+// Columns in fours.
 KERNEL __launch_bounds__(THREADS) linear_narrow_input_grad(const scalar* dy, const scalar* weight, const scalar* add, scalar* dx,
                                                            int rows, int inner, int columns) {
   __shared__ __align__(16) float dys[ROWS * COLUMNS];
-  if (columns <= 12) INPUT(12);
-  else if (columns <= 16) INPUT(16);
-  else INPUT(COLUMNS);
-}
-
-#define WEIGHT(count) weight_grad<count>(shared, dy, x, partial, rows, inner, columns)
-KERNEL __launch_bounds__(GRAD_WARPS * 32) linear_narrow_weight_grad_8(const scalar* dy, const scalar* x, float* partial, int rows,
-                                                                      int inner, int columns) {
-  __shared__ __align__(16) float shared[GRAD_WARPS * 256];
-  if (columns <= 4) WEIGHT(4);
-  else WEIGHT(8);
+  if (columns <= 4) input_grad<4>(dys, dy, weight, add, dx, rows, inner, columns);
+  else input_grad<COLUMNS>(dys, dy, weight, add, dx, rows, inner, columns);
 }
 KERNEL __launch_bounds__(GRAD_WARPS * 32) linear_narrow_weight_grad(const scalar* dy, const scalar* x, float* partial, int rows,
                                                                     int inner, int columns) {
   __shared__ __align__(16) float shared[GRAD_WARPS * 256];
-  if (columns <= 12) WEIGHT(12);
-  else if (columns <= 16) WEIGHT(16);
-  else WEIGHT(COLUMNS);
+  if (columns <= 4) weight_grad<4>(shared, dy, x, partial, rows, inner, columns);
+  else weight_grad<COLUMNS>(shared, dy, x, partial, rows, inner, columns);
 }
 
 // The sum of the slices, in their order but for eight warps that share them.

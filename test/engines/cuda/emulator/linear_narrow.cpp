@@ -17,7 +17,7 @@ static void projection(int rows, int inner, int columns) {
         expected[row * columns + column] += as_double(x[row * inner + i]) * as_double(weight[column * inner + i]);
   launch({blocks(rows, 16), 1, 1}, 128,
          [&] { narrow::linear_narrow(x.data(), weight.data(), y.data(), rows, inner, columns); });
-  compare(columns <= 8 ? "projection" : "projection: many", y, expected);
+  compare("projection", y, expected);
 }
 
 static void input_gradient(int rows, int inner, int columns, bool added) {
@@ -29,9 +29,8 @@ static void input_gradient(int rows, int inner, int columns, bool added) {
     for (int column = 0; column < columns; column++)
       for (int i = 0; i < inner; i++)
         expected[row * inner + i] += as_double(dy[row * columns + column]) * as_double(weight[column * inner + i]);
-  const auto kernel = columns <= 8 ? narrow::linear_narrow_input_grad_8 : narrow::linear_narrow_input_grad;
   launch({blocks(inner, 256), blocks(rows, 64), 1}, 128, [&] {
-    kernel(dy.data(), weight.data(), added ? add.data() : nullptr, dx.data(), rows, inner, columns);
+    narrow::linear_narrow_input_grad(dy.data(), weight.data(), added ? add.data() : nullptr, dx.data(), rows, inner, columns);
   });
   compare(added ? "input gradient: added" : "input gradient", dx, expected);
 }
@@ -45,23 +44,22 @@ static void weight_gradient(int rows, int inner, int columns, int slices) {
   for (int row = 0; row < rows; row++)
     for (int i = 0; i < size; i++)
       expected[i] += as_double(dy[row * columns + i / inner]) * as_double(x[row * inner + i % inner]);
-  const auto kernel = columns <= 8 ? narrow::linear_narrow_weight_grad_8 : narrow::linear_narrow_weight_grad;
   launch({blocks(inner, 64), slices, 1}, 256,
-         [&] { kernel(dy.data(), x.data(), partial.data(), rows, inner, columns); });
+         [&] { narrow::linear_narrow_weight_grad(dy.data(), x.data(), partial.data(), rows, inner, columns); });
   launch({blocks(size, 32), 1, 1}, 256, [&] { narrow::linear_narrow_sum(partial.data(), dWeight.data(), size, slices); });
   if (!partial.is_guarded()) note("weight gradient", NAN);
   compare("weight gradient", dWeight, expected);
 }
 
 int main() {
-  for (int columns = 1; columns <= 24; columns++) {
+  for (int columns = 1; columns <= 7; columns++) {
     projection(between(1, 50), 8 * between(1, 40), columns);
     const int inner = 8 * between(1, 40);
     input_gradient(between(1, 150), inner, columns, columns % 2);
     weight_gradient(between(1, 300), 8 * between(1, 20), columns, between(1, 5));
   }
   projection(16, 768, 3);
-  projection(7, 8, 24);
+  projection(7, 8, 7);
   input_gradient(65, 264, 3, false);
   weight_gradient(129, 72, 3, 12);
   report();
