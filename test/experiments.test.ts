@@ -38,6 +38,7 @@ const TABLES: Readonly<Record<string, readonly string[]>> = {
   report: ['ratios'],
   'bench/cuda/decoding.ts': ['decoding-modes'],
   'bench/cuda/training.ts': ['training-rate'],
+  'bench/cuda/recorded-training.ts': ['recorded-training'],
   'bench/cuda/collectives.ts': ['collectives'],
   'bench/cuda/ranks-training.ts': ['ranks-training'],
   'bench/cuda/sequence-training.ts': ['sequence-training'],
