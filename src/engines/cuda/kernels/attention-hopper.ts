@@ -17,6 +17,14 @@ export interface Schedule {
   grid: number;
 }
 
+/** Pairs, a middle block counting as half of one, of the block of threads that has most: `next_item` of attention_hopper.cuh. */
+function largestShare(pairs: number, middles: number, shares: number): number {
+  const all = Math.floor(pairs / shares);
+  const spare = shares - (pairs % shares);
+  if (middles <= 2 * spare) return spare < shares ? all + 1 : all + Math.ceil(middles / shares) / 2;
+  return all + 1 + Math.ceil((middles - 2 * spare) / shares) / 2;
+}
+
 /**
  * Pairs make equal shares where rows see more and more keys. Single blocks are shared out by the device as multiprocessors become
  * free: better if pairs would leave many of those idle.
@@ -37,7 +45,7 @@ export function schedule(
   const ends = [span(0), span((blocks - 1) * blockRows)];
   const pair = ends.reduce((sum, end) => sum + end, 0);
   const [pairs, middles] = [Math.floor(blocks / 2) * heads, (blocks % 2) * heads];
-  const paired = Math.ceil(pairs / multiprocessors) * pair + ((middles / multiprocessors) * pair) / 2;
+  const paired = largestShare(pairs, middles, multiprocessors) * pair;
   const single = (((blocks * heads) / multiprocessors) * pair) / 2 + Math.max(...ends) / 2;
   return paired < single
     ? { paired: 1, grid: Math.min(pairs + middles, multiprocessors) }

@@ -22,16 +22,29 @@ struct Place {
   int unit;
   bool second;
 };
-// The heads of a group follow each other, so that what they share stays in L2.
+// The heads of a group follow each other, so that what they share stays in L2. Blocks of threads that have a pair less than others take
+// the first of the middle blocks, two each.
 DEVICE bool next_item(Item& item, Place& at, const Schedule& s) {
-  const int all = s.heads * s.batch, runs = s.paired ? s.blocks / 2 : s.blocks;
+  const int all = s.heads * s.batch, runs = s.paired ? s.blocks / 2 : s.blocks, grid = gridDim.x;
   const bool middle = at.unit >= runs * all;
-  const int index = middle ? at.unit - runs * all : at.unit, rest = index / s.group, run = middle ? rest : rest / runs;
-  if (middle && (index >= all || !s.paired || s.blocks % 2 == 0)) return false;
-  const int pair = middle ? runs : rest % runs, groups = s.heads / s.group;
-  item = {at.second ? pair : s.blocks - 1 - pair, run % groups * s.group + index % s.group, run / groups};
-  at.second = s.paired && !middle && !at.second;
-  if (!at.second) at.unit += gridDim.x;
+  int index = at.unit, run, pair;
+  bool two = s.paired;
+  if (middle) {
+    const int spare = grid - runs * all % grid;
+    index -= runs * all;
+    two = index < spare;
+    if (at.second || !two) index += spare;
+    if (index >= all || !s.paired || s.blocks % 2 == 0) return false;
+    run = index / s.group;
+    pair = runs;
+  } else {
+    run = index / s.group / runs;
+    pair = index / s.group % runs;
+  }
+  const int groups = s.heads / s.group;
+  item = {at.second && !middle ? pair : s.blocks - 1 - pair, run % groups * s.group + index % s.group, run / groups};
+  at.second = two && !at.second;
+  if (!at.second) at.unit += grid;
   return true;
 }
 
