@@ -41,7 +41,7 @@ const GATED_NORMS: readonly KernelCase[] = [4, 256, 3072, 100, 24].map((width) =
 const POSITIONS = Int32Array.from({ length: 18 }, (_, i) => (i * 7919) % 100_000);
 
 const ROTATIONS: readonly KernelCase[] = (['interleaved', 'half'] as const).flatMap((style) =>
-  [128, 32, 12, 10, 2].flatMap((width): KernelCase[] => {
+  [128, 64, 32, 12, 10, 2].flatMap((width): KernelCase[] => {
     const frequencies = Float64Array.from({ length: width / 2 }, (_, i) => 10000 ** ((-2 * i) / width));
     const options = { start: 1_000_003, frequencies, style };
     const at = (_: number, t: number): number => options.start + t;

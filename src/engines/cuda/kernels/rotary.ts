@@ -24,6 +24,8 @@ function tableAddress(backend: CudaBackend, values: Float64Array): number {
 /** Packs that one thread turns by the same phases at most, and threads of a multiprocessor that there should be for it. */
 const MOST_PACKS = 8;
 const ENOUGH = 1024;
+/** Packs of a head whose halves are parts of lines of 128 bytes: `rotary_half_narrow` turns its heads two by two. */
+const NARROW_PACKS: ReadonlySet<number> = new Set([2, 4, 8]);
 
 interface RotaryLaunch {
   name: string;
@@ -41,11 +43,13 @@ export function rotaryLaunch(
   const pairs = width / 2;
   const wide = style === 'half' ? perPack : perPack / 2;
   const isWide = pairs % wide === 0;
-  const threads = rows * (isWide ? pairs / wide : pairs);
+  const isNarrow = style === 'half' && NARROW_PACKS.has(width / perPack);
+  const threads = rows * (isNarrow ? width / perPack : isWide ? pairs / wide : pairs);
   const fair = Math.ceil((threads * heads * tensors) / (multiprocessors * ENOUGH));
-  const each = Math.max(1, Math.min(heads, MOST_PACKS, fair));
+  const fairest = Math.max(1, Math.min(heads, MOST_PACKS, fair));
+  const each = isNarrow ? Math.ceil(fairest / 2) * 2 : fairest;
   return {
-    name: `rotary_${style}${isWide ? '' : '_any'}`,
+    name: `rotary_${style}${isNarrow ? '_narrow' : isWide ? '' : '_any'}`,
     grid: [Math.ceil(threads / THREADS), Math.ceil(heads / each), tensors],
     each,
   };

@@ -79,6 +79,73 @@ DEVICE void rotate(const Turned& turned, const double* frequencies, const int* p
   }
 }
 
+DEVICE Packed from_partner(const Packed& given, int apart) {
+  Packed taken;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    taken.words[i] = __float_as_uint(__shfl_xor_sync(0xffffffffu, __uint_as_float(given.words[i]), apart));
+  return taken;
+}
+
+// Halves of less than 128 bytes, a power of two of packs: read as halves they would be parts of lines. Neighbouring threads take
+// the packs of a head as they lie. Of two heads the thread of a pack of the first half turns one, the thread of the pack that
+// belongs to it turns the other; before and after they exchange what the other needs.
+KERNEL __launch_bounds__(256, 4) rotary_half_narrow(const Turned turned, const double* frequencies, const int* positions, const int* origin,
+                          int start, i64 rows, int batch, int width, int each, float direction) {
+  griddep_launch_dependents();
+  const int columns = width / WIDTH, half = columns / 2;
+  const u32 thread = global_thread(), row = thread / columns, column = thread % columns;
+  const bool second = blockIdx.z == 1, high = column >= half, valid = row < rows;  // the others stay for the shuffles
+  const int heads = (int)(second ? turned.heads[1] : turned.heads[0]);
+  const int first = blockIdx.y * each, last = min(first + each, batch * heads);
+  const int position = positions && valid ? positions[row] : moving(origin, start) + (int)row;
+  float cosine[WIDTH], sine[WIDTH];
+#pragma unroll
+  for (int i = 0; i < WIDTH / 2; i++) {  // half of the phases each
+    const Phase phase = phase_of(position, frequencies[column % half * WIDTH + (high ? WIDTH / 2 : 0) + i]);
+    const float c = __shfl_xor_sync(0xffffffffu, phase.cosine, half), s = __shfl_xor_sync(0xffffffffu, phase.sine, half);
+    cosine[i] = high ? c : phase.cosine;
+    cosine[i + WIDTH / 2] = high ? phase.cosine : c;
+    sine[i] = direction * (high ? s : phase.sine);
+    sine[i + WIDTH / 2] = direction * (high ? phase.sine : s);
+  }
+  griddep_wait();
+  const int head = first % heads;
+  const i64 sequence = rows * heads * width, skipped = sequence - (i64)heads * width;
+  i64 at = first / heads * sequence + ((i64)row * heads + head) * width + column * WIDTH;
+  int left = heads - head;
+  const scalar* from = second ? turned.x[1] : turned.x[0];
+  scalar* to = second ? turned.y[1] : turned.y[0];
+  for (int unit = first; unit < last; unit += AHEAD) {
+    Packed x[AHEAD];
+    i64 place[AHEAD];
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      place[j] = at;
+      x[j] = valid && unit + j < last ? *(const Packed*)(from + at) : Packed();
+      at += width;
+      if (--left == 0) at += skipped, left = heads;
+    }
+#pragma unroll
+    for (int j = 0; j < AHEAD; j += 2) {
+      if (unit + j >= last) break;
+      const Packed own = high ? x[j + 1] : x[j], taken = from_partner(high ? x[j] : x[j + 1], half);
+      const Packed a = high ? taken : own, b = high ? own : taken;
+      float y[2][WIDTH];
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) {
+        const float p = value_of(a, i), q = value_of(b, i);
+        y[0][i] = p * cosine[i] - q * sine[i];
+        y[1][i] = q * cosine[i] + p * sine[i];
+      }
+      const Packed low = packed(y[0]), top = packed(y[1]);
+      const Packed kept = high ? top : low, back = from_partner(high ? low : top, half);
+      if (valid) *(Packed*)(to + place[j]) = high ? back : kept;
+      if (valid && unit + j + 1 < last) *(Packed*)(to + place[j + 1]) = high ? kept : back;
+    }
+  }
+}
+
 KERNEL rotary_interleaved(const Turned turned, const double* frequencies, const int* positions, const int* origin,
                           int start, i64 rows, int batch, int width, int each, float direction) {
   rotate<Packed, WIDTH, false>(turned, frequencies, positions, origin, start, rows, batch, width, each, direction);

@@ -111,9 +111,10 @@ static void rotary(int batches, int time, int heads, int width, int position, bo
     late.push_back({xs[tensor].data(), xs[tensor]});
   }
   const bool wide = width / 2 % (half ? 8 : 4) == 0;
+  const bool narrow = half && (width == 16 || width == 32 || width == 64);
   const int rows = places == GIVEN ? batches * time : time, sequences = batches * time / rows;
-  const int threads = rows * (wide ? width / 2 / (half ? 8 : 4) : width / 2);
-  const auto kernel = half ? (wide ? rope::rotary_half : rope::rotary_half_any)
+  const int threads = rows * (narrow ? width / 8 : wide ? width / 2 / (half ? 8 : 4) : width / 2);
+  const auto kernel = half ? (narrow ? rope::rotary_half_narrow : wide ? rope::rotary_half : rope::rotary_half_any)
                            : (wide ? rope::rotary_interleaved : rope::rotary_interleaved_any);
   if (places == RECORDED) wait_for(late);
   launch({(threads + 255) / 256, (sequences * heads + each - 1) / each, tensors}, 256, [&] {
@@ -261,7 +262,7 @@ int main() {
     retention(5, 33, 8, inPlace, NOT, true);
   }
   for (const bool half : {false, true})
-    for (const int width : {2, 10, 16, 24, 64, 128}) {
+    for (const int width : {2, 10, 16, 24, 32, 48, 64, 128}) {
       for (const Places places : {FOLLOWING, GIVEN})
         rotary(between(2, 5), between(1, 40), between(1, 5), width, between(0, 4000), half, places, between(1, 8));
       rotary(1, 1, 20, width, 1000003, half, RECORDED, between(1, 2));
