@@ -7,6 +7,7 @@ import {
   causalAttention,
   embedding,
   gatedRmsNorm,
+  preNorm,
   rmsNorm,
   rotary,
   rotaryPair,
@@ -57,6 +58,11 @@ function norms(rows: number, width: number): void {
   report(`${rows} × ${width}`, kernels, () =>
     tf.grads((x: tf.Tensor, weight: tf.Tensor) => rmsNorm(x, weight, EPS))([x, weight], dy),
   );
+  // Both results have a gradient.
+  const layer = (x: tf.Tensor, weight: tf.Tensor): tf.Tensor => tf.add(...preNorm(x, weight, EPS));
+  report(`${rows} × ${width}, and of the residual`, { 'rms_norm_grad.*': 4 * bytes }, () =>
+    tf.grads(layer)([x, weight], dy),
+  );
   tf.dispose([x, dy, weight]);
 }
 
@@ -77,7 +83,7 @@ function rotations(batch: number, time: number, heads: number, width: number): v
   const bytes = 4 * size(shape);
   for (const style of ['interleaved', 'half'] as const) {
     const options = { frequencies, style };
-    const kernel = `rotary_${style}`;
+    const kernel = `rotary_${style}(_narrow)?`;
     report(shape.join(' × '), { [kernel]: bytes }, () => rotary(q, options));
     report(`${shape.join(' × ')}, two`, { [kernel]: 2 * bytes }, () => rotaryPair(q, k, options));
   }
@@ -115,7 +121,10 @@ function embeddings(rows: number, width: number, vocabulary: number): void {
   const ids = tf.randomUniform<tf.Rank.R1>([rows], 0, vocabulary, 'int32');
   const shape = `${rows} × ${width} of ${vocabulary}`;
   report(shape, { embedding: 4 * rows * width }, () => embedding(weight, ids));
-  const kernels = { embedding_grad: 0, fill: 8 * vocabulary * width };
+  const kernels = {
+    'embedding_(count|place|order|grad_finish)': 0,
+    embedding_grad: 2 * width * (rows + vocabulary),
+  };
   report(shape, kernels, () => tf.grad((weight: tf.Tensor) => embedding(weight, ids))(weight, dy));
   tf.dispose([weight, dy, ids]);
 }

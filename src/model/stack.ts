@@ -181,8 +181,9 @@ function step({ work, memory, readout, shares }: Part, x: tf.Tensor3D, pass: Pas
   }
   const own = memories[memory as number] as Memory;
   if (work.kind === 'memory') {
-    work.projection.append(x, rows, own as KeyValueMemory);
-    return x;
+    const residual = work.projection.append(x, rows, own as KeyValueMemory);
+    if (residual !== x) x.dispose();
+    return residual;
   }
   const left = readouts[readout] as Readout;
   if (recompute) return recomputedLayer(work.layer, x, rows, { memory: own, readout: left, ...shares });

@@ -52,7 +52,7 @@ export {
 } from './recording.js';
 export { reshape, sliceAxis } from './reshape.js';
 export { logDecays, retention, type FixedRetentionOptions } from './retention/retention.js';
-export { gatedRmsNorm, rmsNorm } from './rms-norm/rms-norm.js';
+export { gatedRmsNorm, preNorm, rmsNorm } from './rms-norm/rms-norm.js';
 export { rotary, rotaryPair, type RotaryOptions } from './rotary/rotary.js';
 export {
   shortConvolution,

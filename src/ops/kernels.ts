@@ -40,6 +40,9 @@ export interface Kernels {
   /** Outputs dx, and dWeight if there is a weight. */
   RmsNormGrad: Kernel<Tensors<'dy' | 'x', 'weight'>, { readonly eps: number }>;
 
+  /** The same of rmsNorm(x) and of x itself, whose gradient dResidual is added to dx. Outputs dx, dWeight. */
+  PreNormGrad: Kernel<Tensors<'dy' | 'dResidual' | 'x' | 'weight'>, { readonly eps: number }>;
+
   /** y = silu(gate) * rmsNorm(x), for inference. x [..., D], weight [D], gate and y of as many elements as x. */
   GatedRmsNorm: Kernel<Tensors<'x' | 'gate', 'weight'>, { readonly eps: number }>;
 

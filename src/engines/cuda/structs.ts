@@ -279,5 +279,18 @@ export const CONVOLUTION_SHAPE = new Struct({
   silu: 'int32',
 });
 
+/** `Sorted` of embedding_grad.cu: tokens in the order of their ids. */
+export const SORTED = new Struct({
+  ids: 'pointer',
+  counts: 'pointer',
+  used: 'pointer',
+  starts: 'pointer',
+  ordinals: 'pointer',
+  order: 'pointer',
+  owners: 'pointer',
+  tokens: 'int32',
+  vocabulary: 'int32',
+});
+
 /** `Turned` of rotary.cu: one or two tensors. */
 export const TURNED = new Struct({ x: ['pointer', 2], y: ['pointer', 2], heads: ['int64', 2] });

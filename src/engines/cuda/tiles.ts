@@ -80,6 +80,8 @@ export const TILES = {
   },
   /** Logits in flight a thread, and packs of them for the gradient. */
   cross_entropy: { AHEAD: 32, PACKS: 4 },
+  /** Tokens of an id that a thread sums at most. */
+  embedding_grad: { CHUNK: 32 },
   gemv: { ...GEMV, THREADS: 128 },
   gemv_chain: {
     ...GEMV,

@@ -1,5 +1,5 @@
 /** YOCO's `memory`: one set of keys and values, projected from the residual stream, for all layers after it. */
-import { linearGroup, rmsNorm } from '../../ops/index.js';
+import { linearGroup, preNorm } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { KeyValueMemory } from '../state/memory.js';
 import { type Rotation, type Rows, splitHeads } from './heads.js';
@@ -18,16 +18,17 @@ export class KeyValueProjection {
     private readonly normEps: number,
   ) {}
 
-  /** Appends the keys and values of hidden states [B, T, dim], which stay as they are. */
-  append(hidden: tf.Tensor3D, rows: Rows, memory: KeyValueMemory): void {
+  /** Appends the keys and values of hidden states [B, T, dim]. @returns the states for the layers after it */
+  append(hidden: tf.Tensor3D, rows: Rows, memory: KeyValueMemory): tf.Tensor3D {
     const { key, value, norm } = this.own;
-    tf.tidy(() => {
+    return tf.tidy(() => {
+      const [normed, residual] = preNorm(hidden, norm, this.normEps);
       const [keys, values] = tf.tidy((): [tf.Tensor4D, tf.Tensor4D] => {
-        const normed = rmsNorm(hidden, norm, this.normEps);
         const [k, v] = linearGroup(normed, [key, value]) as [tf.Tensor, tf.Tensor];
         return [splitHeads(k, this.kvHeads), splitHeads(v, this.kvHeads)];
       });
       memory.append(keys, values, rows, this.rotation);
+      return residual;
     });
   }
 }

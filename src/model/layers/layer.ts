@@ -1,5 +1,5 @@
 /** The layer that all models are made of: y = x + mixer(norm(x)), then y + ffn(norm(y)). */
-import { linear, linearSwiglu, rmsNorm } from '../../ops/index.js';
+import { linear, linearSwiglu, preNorm } from '../../ops/index.js';
 import * as tf from '../../tf.js';
 import type { Mixer } from '../mixers/mixer.js';
 import type { Memory } from '../state/memory.js';
@@ -33,9 +33,10 @@ export class Layer {
   /** @param x [B, T, dim]; disposed of when the mixer has added to it, before the feed-forward network, which needs the most memory */
   forward(x: tf.Tensor3D, rows: Rows, memory: Memory, readout: Readout): tf.Tensor3D {
     return tf.tidy(() => {
-      const mixed = tf.tidy(() =>
-        this.mixer.mix(rmsNorm(x, this.own.mixerNorm, this.normEps), x, rows, memory, readout),
-      );
+      const mixed = tf.tidy(() => {
+        const [normed, residual] = preNorm(x, this.own.mixerNorm, this.normEps);
+        return this.mixer.mix(normed, residual, rows, memory, readout);
+      });
       x.dispose();
       return this.feed(mixed);
     });
@@ -43,10 +44,10 @@ export class Layer {
 
   private feed(x: tf.Tensor3D): tf.Tensor3D {
     const { activated, gate, out, feedForwardNorm } = this.own;
-    const hidden = tf.tidy(() => {
-      const normed = rmsNorm(x, feedForwardNorm, this.normEps);
-      return linearSwiglu(normed, activated, gate);
+    const [hidden, residual] = tf.tidy(() => {
+      const [normed, residual] = preNorm(x, feedForwardNorm, this.normEps);
+      return [linearSwiglu(normed, activated, gate), residual];
     });
-    return linear(hidden, out, x) as tf.Tensor3D;
+    return linear(hidden, out, residual) as tf.Tensor3D;
   }
 }

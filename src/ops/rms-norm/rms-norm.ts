@@ -33,6 +33,32 @@ export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor | null, eps
 }
 
 /**
+ * What a pre-norm layer y = x + f(rmsNorm(x)) begins with: rmsNorm(x), and x for the sum. Where a gradient is recorded, the second
+ * is another tensor of the same memory: x then has one consumer, which adds both gradients in one pass.
+ * @param x [..., D], @param weight [D]
+ */
+export function preNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor, eps: number): [normed: T, residual: T] {
+  if (!isRecordingGradient()) return [rmsNorm(x, weight, eps), x];
+  const [normed, residual] = differentiable({
+    inputs: { x, weight },
+    forward: (save) => {
+      save([x, weight]);
+      return [rmsNorm(x, weight, eps), tf.reshape(x, x.shape)];
+    },
+    backward: ([dy, dResidual], saved) => {
+      const [x, weight] = saved as [tf.Tensor, tf.Tensor];
+      const inputs = { dy: dy as tf.Tensor, dResidual: dResidual as tf.Tensor, x, weight };
+      const [dx, dWeight] = runKernel('PreNormGrad', inputs, { eps }, () => {
+        const [dx, dWeight] = rmsNormGradient(inputs.dy, x, weight, eps) as [tf.Tensor, tf.Tensor];
+        return [tf.add(inputs.dResidual, dx), dWeight];
+      }) as [tf.Tensor, tf.Tensor];
+      return { x: dx, weight: dWeight };
+    },
+  });
+  return [normed as T, residual as T];
+}
+
+/**
  * silu(gate) * rmsNorm(x): the output gate of gated retention, without a weight, and of Gated DeltaNet, with one.
  * @param x [..., D], @param gate as many elements in the same order, in any shape
  * @param weight [D], or null for none

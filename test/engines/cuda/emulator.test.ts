@@ -160,10 +160,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   gradients: {
     title:
-      'gradients of norms agree with their definitions, and the products that the gradient of attention begins with',
-    sources: ['norm_grad', 'attention_delta'],
+      'gradients of norms and embeddings agree with their definitions, and the products that the gradient of attention begins with',
+    sources: ['norm_grad', 'attention_delta', 'embedding_grad'],
     compared: [
       'attention: delta',
+      'embedding',
       'norm: any width',
       'norm: gain',
       'norm: narrow',

@@ -18,6 +18,7 @@ const DESCRIBED = [
   ['attention_hopper_grad', 'Problem', structs.HOPPER_GRAD_PROBLEM],
   ['elementwise', 'Broadcast', structs.BROADCAST],
   ['layout', 'Walk', structs.WALK],
+  ['embedding_grad', 'Sorted', structs.SORTED],
   ['gemv', 'Group', structs.GROUP],
   ['gemv_chain', 'Stage', structs.STAGE],
   ['optimizer', 'Tensor', structs.TENSOR],

@@ -1,6 +1,6 @@
 /** Norms, rotary embedding, gates, linear layers and embedding. */
 import {
-  embedding, gatedRmsNorm, linear, linearGroup, linearSwiglu, logDecay, rmsNorm, rotary, rotaryPair, swiglu,
+  embedding, gatedRmsNorm, linear, linearGroup, linearSwiglu, logDecay, preNorm, rmsNorm, rotary, rotaryPair, swiglu,
 } from '../../../src/ops/index.js'; // prettier-ignore
 import type * as tf from '../../../src/tf.js';
 import { tensor } from '../../../src/tf.js';
@@ -19,6 +19,13 @@ const NORMS: readonly KernelCase[] = [
       reference: (x, weight) => [reference.rmsNorm(x, weight, 1e-5)],
       gradients: true,
       cancels: width === 1,
+    },
+    {
+      name: `preNorm, ${shape.join('x')}`,
+      inputs: (make) => [make.normal(shape, 2), make.normal([width], 0.2, 1)],
+      compute: (x, weight) => preNorm(x, weight, 1e-5),
+      reference: (x, weight) => [reference.rmsNorm(x, weight, 1e-5), x],
+      gradients: true,
     },
     {
       name: `rmsNorm without a weight, ${shape.join('x')}`,
@@ -157,7 +164,7 @@ const GROUPS: readonly KernelCase[] = GROUP_SIZES.map(([lead, inner, widths]) =>
 }));
 
 const EMBEDDINGS: readonly KernelCase[] = [
-  [20, 36], [7, 4], [13, 21], [11, 264],
+  [20, 36], [7, 4], [13, 21], [11, 264], [3, 40], [3, 5], [700, 16],
 ].map(([vocabulary = 1, width = 1]) => {
   const ids = Int32Array.from({ length: 150 }, (_, i) => (i * i * 31) % vocabulary);
   return {

@@ -3,6 +3,7 @@ import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
+import { embeddingGrad } from './embedding-grad.js';
 import { linearGroup, linearGroupGrad } from './linear-group.js';
 import { linear, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
@@ -33,34 +34,6 @@ function embedding(backend: CudaBackend, weight: TensorInfo, ids: TensorInfo, sc
   ];
   const name = isWide ? 'embedding' : 'embedding_any';
   backend.launch({ file, name }, backend.blocks(size, isWide ? 4 : 1), THREADS, args);
-  return out;
-}
-
-function embeddingGrad(
-  backend: CudaBackend,
-  dy: TensorInfo,
-  ids: TensorInfo,
-  scale: number,
-  vocabulary: number,
-): TensorInfo {
-  const width = dy.shape.at(-1) ?? 1;
-  const out = backend.output([vocabulary, width]);
-  const bytes = vocabulary * width * 8;
-  backend.scratch(bytes, (sums) => {
-    backend.fill(sums, bytes, 0);
-    const size = sizeOf(dy.shape);
-    const args = [
-      ...addresses(backend, dy, ids),
-      pointer(sums),
-      int64(size),
-      int32(vocabulary),
-      int32(width),
-    ];
-    backend.launch({ file, name: 'embedding_grad' }, backend.blocks(size), THREADS, args);
-    const total = vocabulary * width;
-    const finish = [pointer(sums), ...addresses(backend, out), int64(total), float32(scale)];
-    backend.launch({ file, name: 'embedding_grad_finish' }, backend.blocks(total), THREADS, finish);
-  });
   return out;
 }
 
@@ -165,7 +138,7 @@ export function registerFused(): void {
     embedding(backend, weight, ids, scale),
   );
   registerFusedOp('EmbeddingGrad', ({ dy, ids }, { scale, vocabSize }, backend) =>
-    embeddingGrad(backend, dy, ids, scale, vocabSize),
+    embeddingGrad(backend, { dy, ids }, { scale, vocabSize }),
   );
   registerFusedOp('PageWrite', (inputs, attrs, backend) => pageWrite(backend, inputs, attrs, null));
   registerFusedOp('RotatedPageWrite', (inputs, { rotation, ...attrs }, backend) =>

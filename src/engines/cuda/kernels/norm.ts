@@ -1,3 +1,4 @@
+import type { Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
 import { type CudaBackend, THREADS } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
@@ -122,11 +123,10 @@ export function normGradLaunch(
   return { name: `rms_norm_grad_${held}`, blocks, extent: packs, lanes };
 }
 
+/** With `dResidual`, that is added to dx. */
 function rmsNormGrad(
   backend: CudaBackend,
-  dy: TensorInfo,
-  x: TensorInfo,
-  weight: TensorInfo | undefined,
+  { dy, x, weight, dResidual }: Kernels['RmsNormGrad']['inputs'] & { readonly dResidual?: TensorInfo },
   eps: number,
 ): TensorInfo[] {
   const width = x.shape.at(-1) ?? 1;
@@ -136,6 +136,7 @@ function rmsNormGrad(
     backend.pointer(dy),
     backend.pointer(x),
     optional(backend, weight),
+    optional(backend, dResidual),
     backend.pointer(dx),
   ].map(pointer);
   if (width * 4 > SHARED_LIMIT) throw new Error(`RmsNormGrad: rows of ${width} are too wide`);
@@ -166,7 +167,6 @@ export function registerNorms(): void {
   registerFusedOp('GatedRmsNorm', ({ x, gate, weight }, { eps }, backend) =>
     rmsNorm(backend, x, weight, eps, gate),
   );
-  registerFusedOp('RmsNormGrad', ({ dy, x, weight }, { eps }, backend) =>
-    rmsNormGrad(backend, dy, x, weight, eps),
-  );
+  registerFusedOp('RmsNormGrad', (inputs, { eps }, backend) => rmsNormGrad(backend, inputs, eps));
+  registerFusedOp('PreNormGrad', (inputs, { eps }, backend) => rmsNormGrad(backend, inputs, eps));
 }

@@ -101,17 +101,3 @@ KERNEL embedding_any(const scalar* weight, const int* ids, scalar* out, i64 size
     out[i] = from_float(id >= 0 && id < vocabulary ? scale * to_float(weight[from]) : 0.0f);
   }
 }
-// Sums of rows of equal id in fixed point: integer addition has no order, so the result does not depend on timing.
-#define FIXED 1099511627776.0f  // 2^40: range ±8e6, resolution 1e-12
-KERNEL embedding_grad(const scalar* rows, const int* ids, u64* sums, i64 size, int vocabulary, int width) {
-  for (i64 i = global_thread(); i < size; i += global_threads()) {
-    const i64 row = quotient(i, width);
-    const int id = ids[row];
-    if (id < 0 || id >= vocabulary) continue;
-    atomicAdd(&sums[(i64)id * width + i - row * width], (u64)__double2ll_rn((double)to_float(rows[i]) * FIXED));
-  }
-}
-KERNEL embedding_grad_finish(const i64* sums, scalar* out, i64 size, float scale) {
-  for (i64 i = global_thread(); i < size; i += global_threads())
-    out[i] = from_float((float)((double)sums[i] * (scale / (double)FIXED)));
-}

@@ -1,26 +1,26 @@
-// The gradient of RMSNorm: dx = r·dy·w − x·r³·mean(dy·w·x), and dWeight = Σ dy·x·r over the rows. Bound by memory: a row is read
-// once and kept in registers, the next ones are on their way while it is worked on.
+// The gradient of RMSNorm: dx = r·dy·w − x·r³·mean(dy·w·x) (+ residual), and dWeight = Σ dy·x·r over the rows. Bound by memory: a
+// row is read once and kept in registers, the next ones are on their way while it is worked on. Packs are fewer than 2³².
 #include "common.cuh"
 
 // `lanes` threads, a power of two, share a row: of a warp, or whole warps. A thread has HELD packs of each of ROWS rows at a time and
 // the same columns of every row, so that it sums their share of dWeight; a block leaves its own in `partial` [blocks, width]. The
 // order of every sum depends on the grid alone.
 template <int HELD, int ROWS>
-DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, Packed* dx, float* partial, i64 rows, int packs,
-                      int lanes, float eps) {
+DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, const Packed* residual, Packed* dx,
+                      float* partial, u32 rows, int packs, int lanes, float eps) {
   griddep_sync();
   extern __shared__ float gains[];  // of a row
   __shared__ float shares[2][ROWS][THREADS / 32][2];
   const int first = threadIdx.x % lanes, own = threadIdx.x / lanes, groups = THREADS / lanes, step = groups * ROWS;
   const float inverse = 1.0f / (packs * WIDTH);
   const auto has = [&](int j) { return first + j * lanes < packs; };
-  Packed scales[HELD], nextX[ROWS][HELD], nextD[ROWS][HELD];
-  const auto load = [&](i64 row) {
+  Packed scales[HELD], nextX[ROWS][HELD], nextD[ROWS][HELD], added[ROWS][HELD];
+  const auto load = [&](u32 row) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
       for (int j = 0; j < HELD; j++) {
-        const i64 at = (row + r * groups) * packs + first + j * lanes;
+        const u32 at = (row + r * groups) * packs + first + j * lanes;
         const bool valid = row + r * groups < rows && has(j);
         nextX[r][j] = valid ? x[at] : Packed();
         nextD[r][j] = valid ? dy[at] : Packed();
@@ -33,17 +33,28 @@ DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, P
     for (int i = 0; i < WIDTH; i++) ones[i] = 1.0f;
     scales[j] = weight && has(j) ? weight[first + j * lanes] : packed(ones);
   }
+  // Needed last, so that no other registers are filled meanwhile.
+  const auto load_added = [&](u32 row) {
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+      for (int j = 0; j < HELD; j++) {
+        const bool valid = residual && row + r * groups < rows && has(j);
+        added[r][j] = valid ? residual[(row + r * groups) * packs + first + j * lanes] : Packed();
+      }
+  };
   float gain[HELD][WIDTH] = {};
   int parity = 0;
-  load((i64)blockIdx.x * step + own);
-  for (i64 strip = (i64)blockIdx.x * step; strip < rows; strip += (i64)gridDim.x * step, parity ^= 1) {
+  load(blockIdx.x * step + own);
+  load_added(blockIdx.x * step + own);
+  for (u32 strip = blockIdx.x * step; strip < rows; strip += gridDim.x * step, parity ^= 1) {
     Packed xs[ROWS][HELD], ds[ROWS][HELD];
     float square[ROWS], product[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
       for (int j = 0; j < HELD; j++) xs[r][j] = nextX[r][j], ds[r][j] = nextD[r][j];
-    load(strip + (i64)gridDim.x * step + own);
+    load(strip + gridDim.x * step + own);
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
       square[r] = product[r] = 0.0f;
@@ -82,7 +93,7 @@ DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, P
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
-      const i64 row = strip + own + r * groups;
+      const u32 row = strip + own + r * groups;
       const float factor = rsqrtf(square[r] * inverse + eps);
       const float shift = product[r] * inverse * factor * factor * factor;
 #pragma unroll
@@ -91,12 +102,13 @@ DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, P
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) {
           const float v = value_of(xs[r][j], i), d = value_of(ds[r][j], i) * factor;
-          out[i] = d * value_of(scales[j], i) - v * shift;
+          out[i] = d * value_of(scales[j], i) - v * shift + value_of(added[r][j], i);
           gain[j][i] += d * v;
         }
         if (row < rows && has(j)) dx[row * packs + first + j * lanes] = packed(out);
       }
     }
+    load_added(strip + gridDim.x * step + own);
   }
   if (!partial) return;
   // Over the rows of a warp, then over warps one after the other.
@@ -122,25 +134,28 @@ DEVICE void norm_grad(const Packed* dy, const Packed* x, const Packed* weight, P
   for (int i = threadIdx.x; i < width; i += THREADS) partial[(i64)blockIdx.x * width + i] = gains[i];
 }
 
-KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_1(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx,
-                                                     float* partial, i64 rows, int packs, int lanes, float eps) {
-  norm_grad<1, 4>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (Packed*)dx, partial, rows, packs, lanes,
-                  eps);
+KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_1(const scalar* dy, const scalar* x, const scalar* weight,
+                                                     const scalar* residual, scalar* dx, float* partial, i64 rows,
+                                                     int packs, int lanes, float eps) {
+  norm_grad<1, 4>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (const Packed*)residual, (Packed*)dx,
+                  partial, rows, packs, lanes, eps);
 }
-KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_2(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx,
-                                                     float* partial, i64 rows, int packs, int lanes, float eps) {
-  norm_grad<2, 2>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (Packed*)dx, partial, rows, packs, lanes,
-                  eps);
+KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_2(const scalar* dy, const scalar* x, const scalar* weight,
+                                                     const scalar* residual, scalar* dx, float* partial, i64 rows,
+                                                     int packs, int lanes, float eps) {
+  norm_grad<2, 2>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (const Packed*)residual, (Packed*)dx,
+                  partial, rows, packs, lanes, eps);
 }
-KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_3(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx,
-                                                     float* partial, i64 rows, int packs, int lanes, float eps) {
-  norm_grad<3, 1>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (Packed*)dx, partial, rows, packs, lanes,
-                  eps);
+KERNEL __launch_bounds__(THREADS, 2) rms_norm_grad_3(const scalar* dy, const scalar* x, const scalar* weight,
+                                                     const scalar* residual, scalar* dx, float* partial, i64 rows,
+                                                     int packs, int lanes, float eps) {
+  norm_grad<3, 1>((const Packed*)dy, (const Packed*)x, (const Packed*)weight, (const Packed*)residual, (Packed*)dx,
+                  partial, rows, packs, lanes, eps);
 }
 
 // Any width: each block walks rows and keeps its share of dWeight, one column a thread at a time.
-KERNEL rms_norm_grad_any(const scalar* dy, const scalar* x, const scalar* weight, scalar* dx, float* partial, i64 rows,
-                         int width, int lanes, float eps) {
+KERNEL rms_norm_grad_any(const scalar* dy, const scalar* x, const scalar* weight, const scalar* residual, scalar* dx,
+                         float* partial, i64 rows, int width, int lanes, float eps) {
   griddep_sync();
   extern __shared__ float sums[];
   for (int i = threadIdx.x; i < width; i += blockDim.x) sums[i] = 0.0f;
@@ -157,7 +172,8 @@ KERNEL rms_norm_grad_any(const scalar* dy, const scalar* x, const scalar* weight
     const float shift = block_sum(product) / width * factor * factor * factor;
     for (int i = threadIdx.x; i < width; i += blockDim.x) {
       const float v = to_float(xs[i]), d = to_float(dys[i]);
-      dx[row * width + i] = from_float(d * (weight ? to_float(weight[i]) : 1.0f) * factor - v * shift);
+      const float other = residual ? to_float(residual[row * width + i]) : 0.0f;
+      dx[row * width + i] = from_float(d * (weight ? to_float(weight[i]) : 1.0f) * factor - v * shift + other);
       sums[i] += d * v * factor;
     }
   }
