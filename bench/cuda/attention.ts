@@ -65,8 +65,9 @@ function pairsOf({ queries, keys, window = keys }: Shape): number {
 
 for (const [name, shape] of Object.entries(SHAPES)) {
   const { batch, queries, keys, heads, kvHeads, width, window = null, trains } = shape;
+  // The host draws random numbers, slowly: those of one sequence do for all.
   const rows = (positions: number, count: number): tf.Tensor4D =>
-    tf.randomNormal([batch, positions, count, width]);
+    tf.tidy(() => tf.tile(tf.randomNormal<tf.Rank.R4>([1, positions, count, width]), [batch, 1, 1, 1]));
   const [q, k, v, dy] = [
     rows(queries, heads),
     rows(keys, kvHeads),
