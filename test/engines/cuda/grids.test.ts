@@ -51,7 +51,7 @@ for (const [width, window] of [
     const [alone = [], together = []] = [1, 264].map((count) =>
       tf.tidy(() => {
         const [q, k, v, dy] = [2, 1, 1, 2].map((heads, seed) =>
-          tf.tile(tf.randomNormal([1, 330, heads, width], 0, 1, 'float32', seed), [count, 1, 1, 1]),
+          tf.tile(tf.randomNormal([1, 330, heads, width], 0, 1, 'float32', 1 + seed), [count, 1, 1, 1]),
         ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
         const attend = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor): tf.Tensor =>
           causalAttention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { window });
