@@ -104,16 +104,18 @@ export class CpuBackend extends MathBackendCPU {
     return { unreliable: false, reasons: [] };
   }
 
-  /** A new float32 tensor whose values the caller is about to write. */
-  output(shape: readonly number[]): TensorInfo {
+  /** A new tensor whose values the caller is about to write. */
+  output(shape: readonly number[], dtype: 'float32' | 'int32' = 'float32'): TensorInfo {
     const dataId = {};
-    const values = this.pool.take(shape.reduce((product, size) => product * size, 1));
+    const floats = this.pool.take(shape.reduce((product, size) => product * size, 1));
     if (this.recording) {
-      this.recording.memory.add(values.buffer);
-      this.reserved.set(values.buffer, null);
+      this.recording.memory.add(floats.buffer);
+      this.reserved.set(floats.buffer, null);
     }
-    this.data.set(dataId, { values, dtype: 'float32', refCount: 1 });
-    return { dataId, shape: [...shape], dtype: 'float32' };
+    const values =
+      dtype === 'float32' ? floats : new Int32Array(floats.buffer, floats.byteOffset, floats.length);
+    this.data.set(dataId, { values, dtype, refCount: 1 });
+    return { dataId, shape: [...shape], dtype };
   }
 
   /** The memory of a float32 tensor, not a copy. */

@@ -74,8 +74,9 @@ function kernelsInC(threads: number): Native | null {
 }
 
 function createEngine(name: string, threads: number, native: Native | null): Engine {
-  const pool = new BufferPool();
   const runtime = loadRuntime(threads, native === null);
+  // Only Linux takes such advice.
+  const pool = new BufferPool(runtime && process.platform === 'linux' ? native : null);
   const backend = new CpuBackend(pool, runtime, threads, runtime ? native : null);
   registerKernels(name, runtime !== undefined);
   if (runtime) registerFusedKernels(name);

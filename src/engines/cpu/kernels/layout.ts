@@ -140,7 +140,14 @@ function strides(shape: readonly number[]): number[] {
 
 function fill(call: KernelCall): TensorInfo | undefined {
   const { shape, value, dtype } = call.attrs as { shape: number[]; value: number | string; dtype?: string };
-  if (typeof value !== 'number' || (dtype ?? 'float32') !== 'float32') return undefined;
+  if (typeof value !== 'number') return undefined;
+  // Codes of compressed keys and values are integers, read as much as floats.
+  if (dtype === 'int32' && sizeOf(shape) >= WORTH_A_CALL) {
+    const y = call.backend.output(shape, 'int32');
+    call.backend.integers(y).fill(value);
+    return y;
+  }
+  if ((dtype ?? 'float32') !== 'float32') return undefined;
   const y = call.backend.output(shape);
   call.backend.floats(y).fill(value);
   return y;

@@ -19,6 +19,7 @@ const FUNCTIONS = {
   attention_grad: 'mmmmmmmmiiiiiiif',
   coded_attention: 'mmmmmmmmiiiiiiiiif',
   few_rows: 'mmmmiii',
+  large_pages: 'ml',
   paged_attention: 'mmmmiiiiiiif',
   retention: 'mmmmmmiiiiii',
   retention_step: 'mmmmmmiiii',

@@ -7,10 +7,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 /* Looks for work before a thread sleeps: some 100 microseconds. A step of decoding comes back sooner. */
 #define LOOKS 4000
 #define MOST_THREADS 4096
+/* Bytes of a large page: on x86-64, and on arm64 where others have 4 KiB. */
+#define LARGE_PAGE ((size_t)1 << 21)
+/* Bytes of a thread's memory from which it lies in large pages: panels that fill much of the second cache. */
+#define LARGE_SCRATCH (LARGE_PAGE / 8)
 
 typedef struct {
   float *memory;
@@ -118,12 +125,32 @@ void run(Pool *pool, Work work, void *argument) {
     else sched_yield();
 }
 
+/* Asks for large pages where whole ones lie in this memory, before it is written to. It is advice: nothing depends on what the system makes of it. */
+static void want_large_pages(void *memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  uintptr_t from = ((uintptr_t)memory + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE, to = ((uintptr_t)memory + bytes) / LARGE_PAGE * LARGE_PAGE;
+  if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
+/* For the memory of tensors. */
+EXPORT int yoco_large_pages(Pool *pool, void *memory, long bytes) {
+  (void)pool;
+  want_large_pages(memory, (size_t)bytes);
+  return 0;
+}
+
 float *scratch(Pool *pool, int thread, size_t floats) {
   Scratch *own = &pool->scratch[thread];
   if (own->floats < floats) {
+    const int large = 4 * floats >= LARGE_SCRATCH;
+    const size_t bytes = large ? (4 * floats + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE : 4 * floats;
     free(own->memory);
-    if (posix_memalign((void **)&own->memory, 64, 4 * floats) != 0) own->memory = NULL;
-    own->floats = own->memory == NULL ? 0 : floats;
+    if (posix_memalign((void **)&own->memory, large ? LARGE_PAGE : 64, bytes) != 0) own->memory = NULL;
+    else if (large) want_large_pages(own->memory, bytes);
+    own->floats = own->memory == NULL ? 0 : bytes / 4;
   }
   return own->memory;
 }
