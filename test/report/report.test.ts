@@ -78,17 +78,29 @@ test('the page shows the notes of the at(), without their markup or scripts', as
   assert.not.match(page, /<script|href="javascript|<img/);
 });
 
-test('figures of others come from files given by name', async () => {
+test('figures of others come from files given by name, and each is drawn', async () => {
   writeProfiles();
   const file = `${at()}-reference.csv`;
-  writeFileSync(file, 'figure,series,context,value,source\nprefill,paper YOCO,4096,6,the paper\n');
-  try {
-    await runCli('report', at(), '--reference', file, '--png');
-  } finally {
-    rmSync(file);
+  const report = async (value: string) => {
+    const points = `prefill,paper YOCO,4096,6,the paper\nprefill,paper YOCO,8192,${value},the paper\n`;
+    writeFileSync(file, `figure,series,context,value,source\n${points}`);
+    try {
+      return await runCli('report', at(), '--reference', file, '--png');
+    } finally {
+      rmSync(file);
+    }
+  };
+  // Not as a table of ours has them.
+  for (const value of ['12.50', '1.25e1']) {
+    await report(value);
+    assert.match(readFileSync(at('figures/prefill.svg'), 'utf8'), /paper YOCO: 6 s at 4k, 12\.5 s at 8k/);
   }
-  assert.match(readFileSync(at('figures/prefill.svg'), 'utf8'), />paper YOCO<\/text>/);
   assert.is(readFileSync(at('figures/prefill.png')).toString('latin1', 1, 4), 'PNG');
+  for (const value of ['', 'fast', 'Infinity']) {
+    const refused = await report(value);
+    assert.match(refused.stderr, new RegExp(`reference prefill, paper YOCO, 8192: value is '${value}', not a number`)); // prettier-ignore
+    assert.is(refused.exitCode, 1);
+  }
   const absent = await runCli('report', at(), '--reference', file);
   assert.match(absent.stderr, /reference\.csv: no such file/);
   assert.is(absent.exitCode, 1);
