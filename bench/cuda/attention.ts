@@ -10,7 +10,7 @@ import { startCuda } from '../../src/engines/cuda/index.js';
 import { TILES } from '../../src/engines/cuda/tiles.js';
 import { causalAttention } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
-import { cudaBackend, kernelTimes } from './kernel-times.js';
+import { callTimes } from './kernel-times.js';
 
 interface Shape {
   batch: number;
@@ -76,14 +76,9 @@ for (const [name, shape] of Object.entries(SHAPES)) {
   ];
   const attend = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor): tf.Tensor =>
     causalAttention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, { window });
-  const repeat = (count: number) => (): void => {
-    for (let i = 0; i < count; i++) {
-      tf.dispose(tf.tidy(() => (trains ? tf.grads(attend)([q, k, v], dy) : attend(q, k, v))));
-    }
-  };
-  repeat(2)();
+  const work = () => (trains ? tf.grads(attend)([q, k, v], dy) : attend(q, k, v));
   const flops = 2 * width * batch * heads * pairsOf(shape);
-  const parts = kernelTimes(cudaBackend(), BACKLOG, repeat(RUNS)).map((time) => {
+  const parts = callTimes(work, { runs: RUNS, backlog: BACKLOG }).map((time) => {
     const each = time.milliseconds / time.count;
     const products = PRODUCTS[time.name];
     const rate = products === undefined ? '' : ` (${((products * flops) / each / 1e9).toFixed(0)} TFLOP/s)`;

@@ -14,7 +14,7 @@ import {
   weightedCrossEntropy,
 } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
-import { cudaBackend, kernelTimes } from './kernel-times.js';
+import { callTimes } from './kernel-times.js';
 
 const RUNS = 20;
 /** Milliseconds of copies ahead, for the host to get ahead. */
@@ -32,11 +32,7 @@ function report(shape: string, kernels: Readonly<Record<string, number>>, work: 
     ([kernel]) => words.length === 0 || words.some((word) => kernel.includes(word)),
   );
   if (wanted.length === 0) return;
-  const repeat = (count: number) => (): void => {
-    for (let i = 0; i < count; i++) tf.dispose(tf.tidy(work));
-  };
-  repeat(2)();
-  const times = kernelTimes(cudaBackend(), BACKLOG, repeat(RUNS));
+  const times = callTimes(work, { runs: RUNS, backlog: BACKLOG });
   for (const [kernel, bytes] of wanted) {
     const pattern = new RegExp(`^(${kernel})$`);
     for (const { name, count, milliseconds } of times.filter(({ name }) => pattern.test(name))) {

@@ -73,6 +73,20 @@ export function kernelTimes(backend: CudaBackend, backlog: number, work: () => v
   return [...totals.values()].sort((a, b) => b.milliseconds - a.milliseconds);
 }
 
+/** Times of `runs` calls of an op together, after two to warm up; its results are disposed of. */
+export function callTimes(
+  work: () => tf.Tensor | tf.Tensor[],
+  { runs, backlog }: { readonly runs: number; readonly backlog: number },
+): KernelTime[] {
+  const repeat = (count: number): void => {
+    for (let i = 0; i < count; i++) tf.dispose(tf.tidy(work));
+  };
+  repeat(2);
+  return kernelTimes(cudaBackend(), backlog, () => {
+    repeat(runs);
+  });
+}
+
 /** Prints the longest of them on stderr. */
 export function printKernelTimes(title: string, times: readonly KernelTime[], most = 24): void {
   const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);

@@ -5,7 +5,7 @@
 import { startCuda } from '../../src/engines/cuda/index.js';
 import { linear, linearGroup } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
-import { cudaBackend, kernelTimes } from './kernel-times.js';
+import { callTimes } from './kernel-times.js';
 
 /** Rows, inner width, widths of the weights. */
 const SHAPES = {
@@ -26,11 +26,7 @@ const BACKLOG = 40;
 await startCuda({ storage: 'bfloat16' });
 
 function report(title: string, work: () => tf.Tensor[]): void {
-  const repeat = (count: number) => (): void => {
-    for (let i = 0; i < count; i++) tf.dispose(tf.tidy(work));
-  };
-  repeat(2)();
-  const times = kernelTimes(cudaBackend(), BACKLOG, repeat(RUNS));
+  const times = callTimes(work, { runs: RUNS, backlog: BACKLOG });
   const each = (milliseconds: number): string => ((1000 * milliseconds) / RUNS).toFixed(1);
   const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   process.stdout.write(`${title}: ${each(total)} µs\n`);
