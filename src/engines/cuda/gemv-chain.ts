@@ -132,7 +132,7 @@ function fieldsOf({ product, norm }: Stage) {
     outs,
     widths,
     inner,
-    total: swiglu ? (widths[0] ?? 0) : widths.reduce((sum, width) => sum + width, 0),
+    members: swiglu ? 1 : widths.length,
     swiglu: Number(swiglu),
     packs: norm?.packs ?? 0,
     lanes: norm?.lanes ?? 0,

@@ -174,7 +174,7 @@ export const STAGE = new Struct({
   outs: ['pointer', GEMV_WEIGHTS],
   widths: ['int32', GEMV_WEIGHTS],
   inner: 'int32',
-  total: 'int32',
+  members: 'int32',
   swiglu: 'int32',
   packs: 'int32',
   lanes: 'int32',

@@ -21,7 +21,7 @@ interface Stage {
   outs: number[];
   widths: number[];
   inner: number;
-  total: number;
+  members: number;
   swiglu: boolean;
 }
 
@@ -42,7 +42,7 @@ function stagesOf({ args: [table, , count] }: Launch): Stage[] {
       outs: eight.map((i) => address(13 + i)).filter(Boolean),
       widths: eight.map(number).filter(Boolean),
       inner: number(8),
-      total: number(9),
+      members: number(9),
       swiglu: number(10) === 1,
     };
   });
@@ -105,8 +105,8 @@ test('stages read what those before them wrote', async () => {
       [64, 64, 48, 64],
     );
     assert.equal(
-      chain.map(({ total }) => total),
-      [64, 48, 64, widths.reduce<number>((sum, width) => sum + width, 0)],
+      chain.map(({ members }) => members),
+      [1, 1, 1, widths.length],
     );
     assert.equal(
       chain.map(({ swiglu }) => swiglu),

@@ -31,10 +31,7 @@ DEVICE Folded folded_grid() {
 DEVICE float to_float(int x) { return (float)x; }
 DEVICE float to_float(u8 x) { return (float)x; }
 
-// WIDTH values as they lie in memory. Taken apart only where they are used, they need half the registers of a `Wide`.
-struct alignas(16) Packed {
-  u32 words[4];
-};
+// Value i of a pack.
 DEVICE float value_of(const Packed& p, int i) {
 #if STORAGE == 0
   return __uint_as_float(p.words[i]);

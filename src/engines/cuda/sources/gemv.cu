@@ -10,7 +10,7 @@ struct Group {
   i64 widths[GEMV_WEIGHTS];
 };
 
-DEVICE void load(Wide (&w)[AHEAD], const Wide* weight, int start, int packs) {
+DEVICE void load(Packed (&w)[AHEAD], const Packed* weight, int start, int packs) {
 #pragma unroll
   for (int i = 0; i < AHEAD; i++)
     if (start + 32 * i < packs) w[i] = read_once(weight + start + 32 * i);
@@ -19,8 +19,8 @@ DEVICE void load(Wide (&w)[AHEAD], const Wide* weight, int start, int packs) {
 // sums[row] = x[row]·weight over `inner` elements, in every lane of the warp that calls.
 DEVICE void gemv_rows(float (&sums)[GEMV_ROWS], const scalar* x, const scalar* weights, int rows, int inner) {
   const int lane = threadIdx.x & 31, packs = inner / WIDTH;
-  const Wide* weight = (const Wide*)weights;
-  Wide w[AHEAD] = {}, next[AHEAD] = {};
+  const Packed* weight = (const Packed*)weights;
+  Packed w[AHEAD] = {}, next[AHEAD] = {};
   griddep_launch_dependents();
   load(w, weight, lane, packs);
   griddep_wait();  // weights are nobody's result: only x and the residual are waited for
@@ -28,7 +28,7 @@ DEVICE void gemv_rows(float (&sums)[GEMV_ROWS], const scalar* x, const scalar* w
     load(next, weight, start + 32 * AHEAD, packs);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++)
-      if (start + 32 * i < packs) gemv_accumulate(sums, w[i], (const Wide*)x + start + 32 * i, rows, packs);
+      if (start + 32 * i < packs) gemv_accumulate(sums, w[i], (const Packed*)x + start + 32 * i, rows, packs);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) w[i] = next[i];
   }

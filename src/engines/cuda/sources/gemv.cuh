@@ -2,17 +2,16 @@
 #pragma once
 #include "common.cuh"
 
-
 // sums[row] += x[row]·w over one pack; rows of x are `packs` apart. Every kernel of these products adds in this order: a
 // lane every 32nd pack, then the lanes of the warp.
 template <int ROWS>
-DEVICE void gemv_accumulate(float (&sums)[ROWS], const Wide& w, const Wide* x, int rows, int packs) {
+DEVICE void gemv_accumulate(float (&sums)[ROWS], const Packed& w, const Packed* x, int rows, int packs) {
 #pragma unroll
   for (int row = 0; row < ROWS; row++) {
     if (row >= rows) break;
-    const Wide p = x[(i64)row * packs];
+    const Packed p = x[(i64)row * packs];
 #pragma unroll
-    for (int j = 0; j < WIDTH; j++) sums[row] += to_float(w.v[j]) * to_float(p.v[j]);
+    for (int j = 0; j < WIDTH; j++) sums[row] += value_of(w, j) * value_of(p, j);
   }
 }
 template <int ROWS>

@@ -18,8 +18,8 @@ struct Stage {
   scalar* outs[GEMV_WEIGHTS];
   int widths[GEMV_WEIGHTS];
   int inner;
-  int total;   // outputs: the sum of the widths, or the width of SwiGLU
-  int swiglu;  // whether the output is silu(x·weights[0]ᵀ) · (x·weights[1]ᵀ)
+  int members;  // weights with outputs: 1 of SwiGLU
+  int swiglu;   // whether the output is silu(x·weights[0]ᵀ) · (x·weights[1]ᵀ)
   int packs;   // of a row of the norm
   int lanes;   // threads that share such a row; 0: the block does
   float eps;
@@ -32,51 +32,55 @@ struct Stages {
 DEVICE int first_output() { return blockIdx.x + gridDim.x * (threadIdx.x >> 5); }
 DEVICE int output_step() { return gridDim.x * WARPS; }
 
-// Which of a stage's weights has an output, which becomes that of its rows.
-DEVICE int member_of(const Stage& stage, int& output) {
-  int member = 0;
-  while (member < GEMV_WEIGHTS - 1 && output >= stage.widths[member]) output -= stage.widths[member++];
-  return member;
-}
-
-// How far a warp has fetched: stage, output, which of a SwiGLU's two rows, and the pack of that row.
+// How far a warp has fetched: the rows of one weight, or of a SwiGLU's two in turn, that are this warp's and at equal distances.
 struct Cursor {
-  int stage, output, second, pack;
-  const Wide* row;  // null behind the last one
+  int stage, member, output;  // the output is the next one, counted from the member's first
+  int left;                   // rows, the present one included; 0 behind the last of all
+  int pack, packs;            // of the present row
+  const Packed *row, *other;   // the present one, and what alternates with it
+  i64 step;                   // packs from a row to the next of its weight
 };
 
-DEVICE void find_row(Cursor& at, const Stages& stages, int count) {
-  while (at.output >= stages.at[at.stage].total) {
-    at.row = nullptr;
-    if (++at.stage >= count) return;
-    at.output = first_output();
+// The first rows from `member` of `stage` on.
+DEVICE void find_rows(Cursor& at, const Stages& stages, int count) {
+  for (; at.stage < count; at.stage++, at.member = 0, at.output = first_output()) {
+    const Stage& stage = stages.at[at.stage];
+    for (; at.member < stage.members; at.output -= stage.widths[at.member++]) {
+      const int width = stage.widths[at.member];
+      if (at.output >= width) continue;
+      at.packs = stage.inner / WIDTH;
+      at.step = (i64)output_step() * at.packs;
+      at.row = (const Packed*)stage.weights[at.member] + (i64)at.output * at.packs;
+      at.other = stage.swiglu ? (const Packed*)stage.weights[1] + (i64)at.output * at.packs : nullptr;
+      const int outputs = (width - at.output + output_step() - 1) / output_step();
+      at.left = stage.swiglu ? 2 * outputs : outputs;
+      at.output += outputs * output_step() - width;
+      at.member++;
+      return;
+    }
   }
-  const Stage& stage = stages.at[at.stage];
-  int output = at.output;
-  const int member = stage.swiglu ? at.second : member_of(stage, output);
-  at.row = (const Wide*)(stage.weights[member] + (i64)output * stage.inner);
 }
 
 // Begins to read what comes next, up to PACKS of one row, into a slot of the ring. By one lane: the copy engine does the rest,
-// whereas loads by every lane would queue in front of the reads of shared memory.
-DEVICE void fetch(Cursor& at, Wide* slot, u32 barrier, const Stages& stages, int count) {
-  if (!at.row) return;
-  const Stage& stage = stages.at[at.stage];
-  const int packs = stage.inner / WIDTH, size = min(PACKS, packs - at.pack) * (int)sizeof(Wide);
+// whereas loads by every lane would queue in front of the reads of shared memory. The warp waits for it: few instructions.
+DEVICE void fetch(Cursor& at, Packed* slot, u32 barrier, const Stages& stages, int count) {
+  if (at.left == 0) return;
+  const int size = min(PACKS, at.packs - at.pack) * (int)sizeof(Packed);
   mbarrier_expect_tx(barrier, size);
   cp_async_bulk(shared_address(slot), at.row + at.pack, barrier, size);
   at.pack += PACKS;
-  if (at.pack < packs) return;
+  if (at.pack < at.packs) return;
   at.pack = 0;
-  at.second = stage.swiglu && !at.second;
-  if (!at.second) at.output += output_step();
-  find_row(at, stages, count);
+  const Packed* next = at.row + at.step;
+  at.row = at.other ? at.other : next;
+  if (at.other) at.other = next;
+  if (--at.left == 0) find_rows(at, stages, count);
 }
 
 // The scale of a norm has long left the caches when its turn comes.
 DEVICE void prefetch_scale(const Stage& stage) {
-  const int each = 128 / (int)sizeof(Wide), at = threadIdx.x * each;
-  if (stage.scale && at < stage.packs) prefetch_l2((const Wide*)stage.scale + at);
+  const int each = 128 / (int)sizeof(Packed), at = threadIdx.x * each;
+  if (stage.scale && at < stage.packs) prefetch_l2((const Packed*)stage.scale + at);
 }
 
 // Every block has written what the others read after this.
@@ -92,9 +96,9 @@ DEVICE void grid_sync(u64* arrivals) {
 }
 
 // x of a stage, normed where it is to be, into shared memory.
-DEVICE void stage_input(const Stage& stage, Wide* x, int rows) {
+DEVICE void stage_input(const Stage& stage, Packed* x, int rows) {
   const int packs = rows * stage.inner / WIDTH;
-  const Wide* from = (const Wide*)stage.x;
+  const Packed* from = (const Packed*)stage.x;
   if (!stage.normed) {
     for (int i = threadIdx.x; i < packs; i += THREADS) x[i] = from[i];
     __syncthreads();
@@ -114,7 +118,7 @@ DEVICE void stage_input(const Stage& stage, Wide* x, int rows) {
   }
   __syncthreads();
   if (blockIdx.x == 0)
-    for (int i = threadIdx.x; i < packs; i += THREADS) ((Wide*)stage.normed)[i] = x[i];
+    for (int i = threadIdx.x; i < packs; i += THREADS) ((Packed*)stage.normed)[i] = x[i];
 }
 
 template <int ROWS>
@@ -122,8 +126,8 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
   extern __shared__ __align__(16) scalar memory[];
   __shared__ u64 barriers[WARPS][SLOTS];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  Wide* ring = (Wide*)memory + warp * SLOTS * PACKS;
-  Wide* x = (Wide*)memory + WARPS * SLOTS * PACKS;
+  Packed* ring = (Packed*)memory + warp * SLOTS * PACKS;
+  Packed* x = (Packed*)memory + WARPS * SLOTS * PACKS;
   const u32 filled = shared_address(barriers[warp]);
   Cursor ahead = {};
   griddep_launch_dependents();
@@ -131,7 +135,7 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
     for (int slot = 0; slot < SLOTS; slot++) mbarrier_init(filled + 8 * slot, 1);
     mbarrier_init_fence();
     ahead.output = first_output();
-    find_row(ahead, stages, count);
+    find_rows(ahead, stages, count);
 #pragma unroll 1
     for (int slot = 0; slot < SLOTS; slot++) fetch(ahead, ring + slot * PACKS, filled + 8 * slot, stages, count);
   }
@@ -142,13 +146,23 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
   const auto gemv_row = [&](float (&sums)[ROWS], int packs) {
     for (int start = 0; start < packs; start += PACKS) {
       mbarrier_wait(filled + 8 * slot, parity);
-      Wide* from = ring + slot * PACKS;
+      Packed* from = ring + slot * PACKS;
+      const Packed* with = x + start + lane;
+      Packed w[PACKS / 32];
 #pragma unroll
-      for (int i = lane; i < PACKS; i += 32)
-        if (start + i < packs) gemv_accumulate(sums, from[i], x + start + i, rows, packs);
+      for (int i = 0; i < PACKS / 32; i++) w[i] = from[lane + 32 * i];
       __syncwarp();
       if (lane == 0) fetch(ahead, from, filled + 8 * slot, stages, count);
       if (++slot == SLOTS) slot = 0, parity ^= 1;
+      // Asked of each pack it would be a branch, and each would be waited for by itself.
+      if (start + PACKS <= packs) {
+#pragma unroll
+        for (int i = 0; i < PACKS / 32; i++) gemv_accumulate(sums, w[i], with + 32 * i, rows, packs);
+      } else {
+#pragma unroll
+        for (int i = 0; i < PACKS / 32; i++)
+          if (start + lane + 32 * i < packs) gemv_accumulate(sums, w[i], with + 32 * i, rows, packs);
+      }
     }
     warp_sum_rows(sums, rows);
   };
@@ -160,23 +174,27 @@ DEVICE void run_stages(const Stages& stages, u64* arrivals, int count, int rows)
       grid_sync(arrivals);
     }
     stage_input(stage, x, rows);
-    for (int first = first_output(); first < stage.total; first += output_step()) {
-      int output = first;
-      const int member = stage.swiglu ? 0 : member_of(stage, output), width = stage.widths[member];
-      float sums[ROWS] = {}, gates[ROWS] = {}, added[ROWS] = {};
+    int output = first_output();
+    for (int member = 0; member < stage.members; member++) {
+      const int width = stage.widths[member];
+      scalar* const outs = stage.outs[member];
+      for (; output < width; output += output_step()) {
+        float sums[ROWS] = {}, gates[ROWS] = {}, added[ROWS] = {};
 #pragma unroll
-      for (int row = 0; row < ROWS; row++)
-        if (row < rows && stage.residual && lane == 0) added[row] = to_float(stage.residual[(i64)row * width + output]);
-      gemv_row(sums, packs);
-      if (stage.swiglu) gemv_row(gates, packs);
-      if (lane != 0) continue;
+        for (int row = 0; row < ROWS; row++)
+          if (row < rows && stage.residual && lane == 0) added[row] = to_float(stage.residual[(i64)row * width + output]);
+        gemv_row(sums, packs);
+        if (stage.swiglu) gemv_row(gates, packs);
+        if (lane != 0) continue;
 #pragma unroll
-      for (int row = 0; row < ROWS; row++) {
-        if (row >= rows) break;
-        scalar* to = stage.outs[member] + (i64)row * width + output;
-        if (stage.swiglu) *to = gate_with(sums[row], gates[row]);
-        else *to = from_float(stage.residual ? sums[row] + added[row] : sums[row]);
+        for (int row = 0; row < ROWS; row++) {
+          if (row >= rows) break;
+          scalar* to = outs + (i64)row * width + output;
+          if (stage.swiglu) *to = gate_with(sums[row], gates[row]);
+          else *to = from_float(stage.residual ? sums[row] + added[row] : sums[row]);
+        }
       }
+      output -= width;
     }
   }
 }
@@ -188,5 +206,5 @@ KERNEL __launch_bounds__(THREADS, 1) gemv_chain(const __grid_constant__ Stages s
 // Of one row: nothing is asked of each row.
 KERNEL __launch_bounds__(THREADS, 1) gemv_chain_one(const __grid_constant__ Stages stages, u64* arrivals, int count,
                                                       int rows) {
-  run_stages<1>(stages, arrivals, count, rows);
+  run_stages<1>(stages, arrivals, count, 1);
 }

@@ -67,12 +67,12 @@ DEVICE void griddep_sync() {
 }
 
 // What no kernel of the step writes and no block reads twice: it leaves the L1 cache to the rest.
-DEVICE Wide read_once(const Wide* p) {
-  u32 r[4];
+DEVICE Packed read_once(const Packed* p) {
+  Packed x;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "=r"(x.words[0]), "=r"(x.words[1]), "=r"(x.words[2]), "=r"(x.words[3])
                : "l"(p));
-  return *(const Wide*)r;
+  return x;
 }
 
 DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }

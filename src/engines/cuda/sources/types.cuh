@@ -32,3 +32,7 @@ struct alignas(sizeof(T) * N) Pack {
 #define WIDTH 8
 #endif
 typedef Pack<scalar, WIDTH> Wide;
+// WIDTH values as they lie in memory. Taken apart only where they are used, they need half the registers of a `Wide`.
+struct alignas(16) Packed {
+  u32 words[4];
+};

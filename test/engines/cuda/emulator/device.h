@@ -81,7 +81,7 @@ static float __uint_as_float(u32 bits) {
   memcpy(&x, &bits, 4);
   return x;
 }
-static Wide read_once(const Wide* p) { return *p; }
+static Packed read_once(const Packed* p) { return *p; }
 struct float2 {
   float x, y;
 };

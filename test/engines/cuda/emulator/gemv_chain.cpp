@@ -101,10 +101,10 @@ static chain::Stage stage_of(const Step& step, const Given& given, const scalar*
   for (size_t i = 0; i < step.widths.size(); i++) {
     stage.weights[i] = given.weights[i].data();
     stage.widths[i] = step.widths[i];
-    stage.total += step.swiglu && i > 0 ? 0 : step.widths[i];
   }
   for (size_t i = 0; i < made.outs.size(); i++) stage.outs[i] = made.outs[i].data();
   stage.inner = step.inner;
+  stage.members = (int)made.outs.size();
   stage.swiglu = step.swiglu;
   stage.packs = step.norm == GATED ? gated_packs(step) : step.inner / WIDTH;
   stage.lanes = step.norm == GATED ? LANES : 0;
