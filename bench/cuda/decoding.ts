@@ -4,6 +4,7 @@
  * that preset is measured.
  */
 import { RunError } from '../../src/errors.js';
+import { likeliestAfter } from '../../src/model/continuation.js';
 import { createModel, presetConfig } from '../../src/model/index.js';
 import type { Architecture } from '../../src/model/index.js';
 import { CUDA_BACKEND } from '../../src/engines/cuda/backend.js';
@@ -15,7 +16,7 @@ import { ELEMENT_BYTES } from '../../src/sweep/memory-budget.js';
 import { randomTokens } from '../../src/profiling/prompt.js';
 import { median } from '../../src/sweep/statistics.js';
 import { decodeBytes } from '../../src/profiling/throughput.js';
-import { timeRuns } from '../../src/profiling/timing.js';
+import { timeEach } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
 import { cudaBackend, kernelTimes, printKernelTimes } from './kernel-times.js';
 import { openSession } from './session.js';
@@ -82,12 +83,12 @@ for (const { model: name, config, contexts } of models) {
       registerRecorder(CUDA_BACKEND, recorder);
       const fork = cache.fork();
       const chosen: number[] = [];
-      const all = await timeRuns(engine, WARM_UP + TOKENS, () => {
-        tf.tidy(() => {
-          const logits = model.decode(tf.tensor1d([chosen.at(-1) ?? 1], 'int32'), fork);
-          chosen.push(tf.argMax(logits, 1).dataSync()[0] ?? -1);
-        });
-      });
+      const options = { limit: WARM_UP + TOKENS, lastUse: true };
+      const all = await timeEach(
+        engine,
+        () => likeliestAfter(model, fork, Int32Array.of(1), options),
+        ([token = -1]) => chosen.push(token),
+      );
       if (recorder === null) {
         expected = chosen.join();
         if (context === contexts[0]) {

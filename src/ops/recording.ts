@@ -66,6 +66,8 @@ export class NotRecordable extends Error {}
 export interface StepRecorder {
   /** Whether it records nothing of what ranks that divide sequences say to each other: their steps are then computed. */
   readonly singleRank?: boolean;
+  /** Whether the engine queues its work, so that the host goes on while it is done. */
+  readonly isQueued?: boolean;
   /**
    * Records a step that was computed before, so that nothing is prepared for the first time; null: not this time, but it may
    * be tried again.

@@ -1,6 +1,7 @@
 /** The time of whole requests, prefill and generation together: the throughput of the paper's Figure 10. */
 import type { Engine } from '../engines/engine.js';
 import type { LanguageModel } from '../model/language-model.js';
+import { likeliestAfter } from '../model/continuation.js';
 import { fillCache } from '../model/state/fill.js';
 import type { ModelCache } from '../model/state/state-cache.js';
 import { median } from '../sweep/statistics.js';
@@ -130,9 +131,8 @@ class Requests {
     const { batch, promptTokens, warmUp } = this.work;
     const head = tf.slice(this.tokens, [0, 0], [batch, Math.min(promptTokens, 2 * this.chunkSize)]);
     await this.withCache(async (cache) => {
-      let next = firstTokens(this.model.prefill(head, cache, { chunkSize: this.chunkSize }));
-      const steps = Math.min(warmUp, this.work.generatedTokens);
-      for (let step = 0; step < steps; step++) next = nextTokens(this.model, cache, next);
+      const first = firstTokens(this.model.prefill(head, cache, { chunkSize: this.chunkSize }));
+      await this.steps(cache, first, Math.min(warmUp, this.work.generatedTokens));
       await this.engine.synchronize();
     }).finally(() => {
       head.dispose();
@@ -199,19 +199,26 @@ class Requests {
     const all = generatedTokens - 1;
     const steps = Math.min(all, sampleSteps);
     let next = first;
-    const step = (): void => {
-      next = nextTokens(this.model, cache, next);
-    };
     if (steps < all) {
       const before = Math.floor((all - steps) / 2);
       const unused = Math.min(warmUp, before);
       fillCache(cache, promptTokens + before - unused);
-      for (let i = 0; i < unused; i++) step();
+      next = await this.steps(cache, next, unused);
     }
-    const [seconds = NaN] = await timeRuns(this.engine, 1, () => {
-      for (let i = 0; i < steps; i++) step();
-    });
+    const [seconds = NaN] = await timeRuns(this.engine, 1, () => this.steps(cache, next, steps));
     return { seconds: steps === 0 ? 0 : (seconds * all) / steps, steps };
+  }
+
+  /**
+   * Continues each sequence by so many steps. Every step's tokens are read back, as whoever waits for them would.
+   * @returns the last ones
+   */
+  private async steps(cache: ModelCache, tokens: Int32Array, count: number): Promise<Int32Array> {
+    let last = tokens;
+    if (count === 0) return last;
+    const options = { limit: count, lastUse: true };
+    for await (const next of likeliestAfter(this.model, cache, tokens, options)) last = next;
+    return last;
   }
 
   private async withCache(work: (cache: ModelCache) => Promise<void>): Promise<void> {
@@ -231,14 +238,4 @@ function firstTokens(logits: tf.Tensor2D): Int32Array {
   const tokens = best.dataSync<'int32'>();
   tf.dispose([logits, best]);
   return Int32Array.from(tokens);
-}
-
-/** One step of all sequences. The tokens are read back, as whoever waits for them would. */
-function nextTokens(model: LanguageModel, cache: ModelCache, tokens: Int32Array): Int32Array {
-  const ids = tf.tensor1d(tokens, 'int32');
-  try {
-    return firstTokens(model.decode(ids, cache));
-  } finally {
-    ids.dispose();
-  }
 }

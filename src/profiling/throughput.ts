@@ -1,6 +1,7 @@
 /** Decoding rate against context. */
 import type { Engine } from '../engines/engine.js';
 import { besideWeights, ELEMENT_BYTES } from '../sweep/memory-budget.js';
+import { likeliestAfter } from '../model/continuation.js';
 import { costs, defaultChunkSize } from '../model/costs.js';
 import type { ModelCache } from '../model/state/state-cache.js';
 import type { ModelConfig } from '../model/config.js';
@@ -9,7 +10,7 @@ import type { ModelKey } from '../sweep/model-key.js';
 import * as tf from '../tf.js';
 import { fillAndPrefill } from './filled-cache.js';
 import { randomTokens } from './prompt.js';
-import { secondsFigures, timeRuns, type SecondsFigures } from './timing.js';
+import { secondsFigures, timeEach, type SecondsFigures } from './timing.js';
 
 export interface ThroughputKey extends ModelKey {
   /** Tokens in the context. */
@@ -130,8 +131,8 @@ export interface DecodingWork {
 }
 
 /**
- * Decodes greedily after the prompt in `cache`, whose length is the context. The next token is read back each time,
- * as a person would wait for it.
+ * Decodes greedily after the prompt in `cache`, whose length is the context. Every token is read back, as a person would wait
+ * for it: a time is that from one such token to the next.
  */
 export async function measureDecoding(
   model: LanguageModel,
@@ -140,10 +141,8 @@ export async function measureDecoding(
   { warmUp, tokens, copyRate, ranks = 1 }: DecodingWork,
 ): Promise<DecodingFigures> {
   const context = cache.length;
-  let next = 0;
-  const seconds = await timeRuns(engine, warmUp + tokens, () => {
-    next = decodeGreedily(model, cache, next);
-  });
+  const options = { limit: warmUp + tokens, lastUse: true };
+  const seconds = await timeEach(engine, () => likeliestAfter(model, cache, new Int32Array(1), options));
   const bytes = decodeBytes(model.config, context / ranks, ELEMENT_BYTES[engine.storage]);
   const timed = secondsFigures(seconds.slice(warmUp));
   const bytesPerSecond = bytes.streamed / timed.secondsMedian;
@@ -175,11 +174,4 @@ export function decodeBytes(
     read: rest + context * formulas.keyValueBytesPerToken(elementBytes),
     streamed: rest + context * formulas.keyValueReadBytesPerToken(elementBytes),
   };
-}
-
-function decodeGreedily(model: LanguageModel, cache: ModelCache, token: number): number {
-  return tf.tidy(() => {
-    const logits = model.decode(tf.tensor1d([token], 'int32'), cache);
-    return tf.argMax(logits, 1).dataSync()[0] ?? 0;
-  });
 }

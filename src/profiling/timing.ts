@@ -1,15 +1,36 @@
 import type { Engine } from '../engines/engine.js';
 import { summarize } from '../sweep/statistics.js';
 
-/** Seconds of each of `count` runs of `work`, from an idle engine to an idle engine. */
-export async function timeRuns(engine: Engine, count: number, work: () => void): Promise<number[]> {
+/** Seconds of each of `count` runs of `work`, which may be asynchronous, from an idle engine to an idle engine. */
+export async function timeRuns(engine: Engine, count: number, work: () => unknown): Promise<number[]> {
   const seconds: number[] = [];
   for (let run = 0; run < count; run++) {
     await engine.synchronize();
     const started = performance.now();
-    work();
+    await work();
     await engine.synchronize();
     seconds.push((performance.now() - started) / 1000);
+  }
+  return seconds;
+}
+
+/**
+ * Seconds from each thing that `start` gives to the next, the first from an idle engine.
+ * @param take called with each
+ */
+export async function timeEach<T>(
+  engine: Engine,
+  start: () => AsyncIterable<T>,
+  take: (given: T) => void = () => undefined,
+): Promise<number[]> {
+  const seconds: number[] = [];
+  await engine.synchronize();
+  let before = performance.now();
+  for await (const given of start()) {
+    const now = performance.now();
+    seconds.push((now - before) / 1000);
+    before = now;
+    take(given);
   }
   return seconds;
 }

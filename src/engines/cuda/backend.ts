@@ -24,7 +24,7 @@ export const CUDA_BACKEND = 'yoco-cuda';
 
 export const THREADS = 256;
 
-/** A tfjs backend on one GPU. Kernels are queued on one stream; only `read` waits. */
+/** A tfjs backend on one GPU. Kernels are queued on one stream; only reading waits. */
 export class CudaBackend extends KernelBackend {
   private readonly data: DataStorage<StoredTensor>;
   readonly storage: StorageType;
@@ -269,7 +269,7 @@ export class CudaBackend extends KernelBackend {
   }
 
   override read(dataId: DataId): Promise<BackendValues> {
-    return Promise.resolve(this.readSync(dataId));
+    return this.data.get(dataId).readLater();
   }
 
   override disposeData(dataId: DataId, force = false): boolean {

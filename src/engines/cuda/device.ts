@@ -8,6 +8,7 @@ import { type KernelArgument, argumentBlock, packArguments } from './launch.js';
 import { type Compiler, openCompiler } from './nvrtc.js';
 import type { CaptureContext } from './capture.js';
 import { kernelDefines, kernelSource } from './sources.js';
+import { SmallReads } from './small-reads.js';
 
 /** One GPU: its stream, memory, compiled kernels and cuBLASLt. */
 export interface Device {
@@ -16,6 +17,7 @@ export interface Device {
   readonly storage: StorageType;
   readonly allocator: CachingAllocator;
   readonly matmuls: CublasMatmul;
+  readonly smallReads: SmallReads;
   /** The step that is being recorded, if one is. */
   recording: CaptureContext | null;
   /** Queues kernel `name` of `sources/<file>.cu`. */
@@ -105,6 +107,7 @@ export function openDevice(
     storage,
     allocator,
     matmuls,
+    smallReads: new SmallReads(driver),
     recording: null,
     time,
     launch: (...args) => {

@@ -21,6 +21,10 @@ export interface Driver {
   memoryInfo(): { free: number; total: number };
   upload(pointer: number, host: ArrayBufferView): void;
   download(host: ArrayBufferView, pointer: number): void;
+  /** Host memory that the device reaches by itself, until the process ends. */
+  allocateHost(bytes: number): { address: number; bytes: ArrayBuffer };
+  /** Queues a copy to such memory; it is there once an event after it has been waited for. */
+  downloadLater(host: number, pointer: number, bytes: number): void;
   copy(destination: number, source: number, bytes: number): void;
   fill(pointer: number, bytes: number, byte: number): void;
   loadModule(image: Uint8Array): number;
@@ -154,6 +158,8 @@ export function openDriver(device = 0): Driver {
   };
   const upload = checked('cuMemcpyHtoDAsync_v2', [U64, P, U64, U64]);
   const download = checked('cuMemcpyDtoHAsync_v2', [P, U64, U64, U64]);
+  const allocateHost = checked('cuMemAllocHost_v2', [P, U64]);
+  const downloadLater = checked('cuMemcpyDtoHAsync_v2', [U64, U64, U64, U64]);
   const copy = checked('cuMemcpyDtoDAsync_v2', [U64, U64, U64, U64]);
   const memset = checked('cuMemsetD8Async', [U64, 'uint8', U64, U64]);
   const moduleLoad = checked('cuModuleLoadData', [P, P]);
@@ -206,6 +212,15 @@ export function openDriver(device = 0): Driver {
       if (isCapturing) throw new Error('a result is read while a step is recorded');
       download(host, pointer, host.byteLength, stream);
       streamSynchronize(stream);
+    },
+    allocateHost(bytes) {
+      allocateHost(cell, bytes);
+      return { address: readAddress(cell), bytes: koffi.view(cell[0], bytes) };
+    },
+    downloadLater(host, pointer, bytes) {
+      if (isCapturing) throw new Error('a result is read while a step is recorded');
+      isBehindKernel = false;
+      downloadLater(host, pointer, bytes, stream);
     },
     copy(destination, source, bytes) {
       isBehindKernel = false;

@@ -88,6 +88,7 @@ export function cudaRecorder(backend: CudaBackend, { early = true, chained = tru
     }
   };
   return {
+    isQueued: true,
     record: (step) => tried((early) => record(backend, step, early, isChained)),
     recordWork: (work) =>
       tried((early) => recordWork(backend, work, early)) ?? recordWork(backend, work, false),

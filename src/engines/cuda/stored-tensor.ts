@@ -95,13 +95,34 @@ export class StoredTensor {
 
   /** The values, once all that is queued has run. */
   read(): HostValues {
+    const { driver } = this.backend.device;
+    return this.copied((found, address) => {
+      driver.download(found, address);
+      return found;
+    });
+  }
+
+  /** The values, once all that is queued now has run; of a large tensor, before this returns. */
+  readLater(): Promise<HostValues> {
+    const { driver, smallReads } = this.backend.device;
+    const values = this.copied<HostValues | Promise<HostValues>>((found, address) => {
+      const reading = smallReads.begin(found, address);
+      if (reading !== null) return reading.then(() => found);
+      driver.download(found, address);
+      return found;
+    });
+    return Promise.resolve(values);
+  }
+
+  /** @param copy has the bytes at a device address copied to the host */
+  private copied<T>(copy: (found: HostValues, address: number) => T): T | HostValues {
     if (this.values !== null) return this.values.slice();
     const found = hostArray(this.dtype, this.size);
     if (this.size === 0 || this.zeros) return found;
     const temporary = this.wide === null;
-    this.backend.device.driver.download(found, this.asWide().pointer);
+    const result = copy(found, this.asWide().pointer);
     if (temporary) this.drop('wide');
-    return found;
+    return result;
   }
 
   release(): void {

@@ -63,7 +63,8 @@ export async function generate(
   const stream = new TextStream(tokenizer, ids);
   let generatedTokens = 0;
   const stopTokens = ignoreEnd ? [] : tokenizer.stopTokens;
-  for await (const token of generateTokens(model, cache, logits, { sampler, limit, stopTokens })) {
+  const options = { sampler, limit, stopTokens, lastUse: true };
+  for await (const token of generateTokens(model, cache, logits, options)) {
     generatedTokens += 1;
     onText(stream.push(token));
     // Lets the process hear that nobody reads the text any more.

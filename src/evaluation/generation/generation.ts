@@ -1,8 +1,9 @@
+import { likeliestTokens } from '../../model/continuation.js';
 import type { ModelCache } from '../../model/state/state-cache.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import * as tf from '../../tf.js';
 import { requireFiniteLogits } from '../scoring/finite.js';
-import type { Sampler } from './sampling.js';
+import { greedySampler, type Sampler } from './sampling.js';
 
 export interface GenerationOptions {
   readonly sampler: Sampler;
@@ -10,6 +11,8 @@ export interface GenerationOptions {
   readonly limit: number;
   /** Tokens that end the text and are not part of it. */
   readonly stopTokens: readonly number[];
+  /** As of {@link likeliestTokens}, for tokens that are always the likeliest. */
+  readonly lastUse?: boolean;
 }
 
 /**
@@ -21,8 +24,16 @@ export async function* generateTokens(
   model: LanguageModel,
   cache: ModelCache,
   logits: tf.Tensor2D,
-  { sampler, limit, stopTokens }: GenerationOptions,
+  { sampler, limit, stopTokens, lastUse }: GenerationOptions,
 ): AsyncGenerator<number> {
+  if (sampler === greedySampler && limit > 0) {
+    const options = { limit, lastUse, check: requireFiniteLogits };
+    for await (const [token = 0] of likeliestTokens(model, cache, logits, options)) {
+      if (stopTokens.includes(token)) return;
+      yield token;
+    }
+    return;
+  }
   let next = logits;
   try {
     for (let count = 0; count < limit; count++) {

@@ -41,7 +41,7 @@ export async function runTrial(prompt: NeedlePrompt, tools: TrialTools): Promise
     const tokens: number[] = [];
     let first = prefilled;
     const sampler = sharedSampler(greedySampler, tools.communicator ?? SOLO);
-    const options = { sampler, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens };
+    const options = { sampler, limit: ANSWER_TOKENS, stopTokens: tokenizer.stopTokens, lastUse: true };
     for await (const token of generateTokens(model, cache, logits, options)) {
       if (tokens.length === 0) first = performance.now();
       tokens.push(token);

@@ -3,6 +3,7 @@ import { type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/
 import type { CublasMatmul, MatmulProblem, Pointers } from '../../../src/engines/cuda/cublas.js';
 import type { Device } from '../../../src/engines/cuda/device.js';
 import type { Driver } from '../../../src/engines/cuda/driver.js';
+import { SmallReads } from '../../../src/engines/cuda/small-reads.js';
 import type { StorageType } from '../../../src/engines/engine.js';
 import type { KernelArgument } from '../../../src/engines/cuda/launch.js';
 
@@ -69,6 +70,9 @@ export function standIn(): StandIn {
       state.uploads.push({ address, bytes });
     },
     download: refuseInCapture,
+    allocateHost: (bytes: number) => ({ address: 4096, bytes: new ArrayBuffer(bytes) }),
+    downloadLater: refuseInCapture,
+    waitEvent: refuseInCapture,
     copy: () => {
       note('copy');
     },
@@ -114,6 +118,7 @@ export function standIn(): StandIn {
     compiler: { description: 'none', compile: () => new Uint8Array() },
     allocator: new CachingAllocator(driver),
     matmuls: { run: (problem, pointers) => { note('product', { storage: problem.type, product: { ...problem, ...pointers } }); } } as Pick<CublasMatmul, 'run'> as CublasMatmul, // prettier-ignore
+    smallReads: new SmallReads(driver),
     recording: null,
     launch: ({ name, file, early, storage = 'bfloat16' }, grid, _threads, args) => {
       note(name, { args, grid, storage, ...(early === true && { early: file }) });
