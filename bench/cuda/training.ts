@@ -1,9 +1,10 @@
 /**
  * Training steps in bfloat16, `node --import tsx bench/cuda/training.ts DIRECTORY [160m,830m,1.4b]`: tokens/s, and the share of this
- * card's rate in a large product.
+ * card's rate in a large product directly after them.
  */
-import { linear, registerRecorder, stepRecorder } from '../../src/ops/index.js';
+import { registerRecorder, stepRecorder } from '../../src/ops/index.js';
 import { costs, presetConfig } from '../../src/model/index.js';
+import { ProductRate } from '../../src/sweep/product-rate.js';
 import { median } from '../../src/sweep/statistics.js';
 import { timeRuns } from '../../src/profiling/timing.js';
 import * as tf from '../../src/tf.js';
@@ -22,7 +23,6 @@ import {
 const [TIME, STEPS, WARM_UP] = [2048, 6, 3];
 /** Sequences of a step: those that fit beside weights and moments on a card of 80 GB. */
 const BATCHES: Readonly<Record<string, number>> = { '160m': 16, '830m': 8, '1.4b': 4 };
-const SIZE = 8192;
 /** Milliseconds of copies ahead of a profiled step, for the host to get ahead. */
 const BACKLOG = 60;
 
@@ -42,7 +42,7 @@ const schema = {
     {
       name: 'product_flops_per_second',
       kind: 'timing',
-      description: 'bfloat16 product of 8192³ in the same run',
+      description: 'large bfloat16 product directly after the steps',
       digits: 0,
     },
     { name: 'share', kind: 'timing', description: 'of the product rate', digits: 3 },
@@ -65,26 +65,28 @@ const { engine, table } = await openSession(schema, {
     length: TIME,
     steps: STEPS,
     warmUp: WARM_UP,
-    productSize: SIZE,
     seed: 1,
   },
 });
 
-async function productRate(): Promise<number> {
-  const rows = tf.randomNormal<tf.Rank.R2>([64, SIZE]);
-  const square = tf.tile(rows, [SIZE / 64, 1]);
-  const seconds = await timeRuns(engine, 8, () => {
-    for (let i = 0; i < 4; i++) linear(square, square).dispose();
-  });
-  tf.dispose([rows, square]);
-  return (4 * 2 * SIZE ** 3) / median(seconds.slice(3));
+const product = await ProductRate.choose(engine);
+
+/** The rate of a large product on the card as it is now, told on stderr. */
+async function productRate(when: string): Promise<number> {
+  const rate = await product.measure();
+  const size = product.size.toLocaleString('en-US');
+  process.stderr.write(`product of ${size}³ ${when}: ${(rate / 1e12).toFixed(0)} TFLOP/s\n`);
+  return rate;
 }
 
-const rate = await productRate();
+await productRate('on the cool card');
 for (const { preset, architecture, batch, config } of models) {
   const { step, dispose } = trainer(config, batch, TIME);
   const losses: number[] = [];
   const seconds = median((await timeRuns(engine, STEPS + WARM_UP, () => losses.push(step()))).slice(WARM_UP));
+  const stepsPeak = engine.memory().peakBytes;
+  const rate = await productRate(`after the steps of ${preset} ${architecture}`);
+  engine.resetPeak();
   // What kernels take is told only where they are launched one by one.
   const recorder = stepRecorder() ?? null;
   registerRecorder(tf.getBackend(), null);
@@ -106,7 +108,7 @@ for (const { preset, architecture, batch, config } of models) {
     share: flops / rate,
     first_loss: losses[0] ?? null,
     last_loss: losses.at(-1) ?? null,
-    peak_bytes: engine.memory().peakBytes,
+    peak_bytes: Math.max(stepsPeak, engine.memory().peakBytes),
     status: 'ok',
   });
   dispose();

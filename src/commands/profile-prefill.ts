@@ -14,7 +14,8 @@ export default class ProfilePrefill extends BaseCommand {
   static override summary = 'Time to the first token against context, with and without the early exit.';
   static override description =
     'Prefills random prompts, batch 1, after a warm-up, and reports median, mean, standard deviation, extremes, tokens/s and ' +
-    'FLOP/s (matrix products, by formula), and the exponent with which time grows with context. With both architectures, a ' +
+    'FLOP/s (matrix products, by formula), and the exponent with which time grows with context. product_share divides FLOP/s by what a ' +
+    'large matrix product reaches directly after each run. With both architectures, a ' +
     'further table divides the Transformer by YOCO. Contexts that do not fit in memory are refused before they start, and ' +
     'the sweep continues. Where a prefill takes too long, --sample-chunks times some of its chunks after random keys and values ' +
     'and sums up all of them, interpolated; such rows have fewer prefilled_tokens than context.';

@@ -144,8 +144,7 @@ export default class Train extends BaseCommand {
     ...contextParallelFlag,
     recompute: Flags.boolean({ description: 'less memory for more time: activations are computed twice' }),
     mfu: Flags.boolean({
-      description:
-        'measure the rate of matmuls first, a second or so, and give the share of it that each step reaches',
+      description: 'measure the rate of a large matmul first and give the share of it that each step reaches',
       helpGroup: 'OUTPUT',
     }),
     tensorboard: Flags.boolean({

@@ -7,6 +7,7 @@ import { formatTokenCount } from '../results/display.js';
 import { rowOf, type CellTable } from '../results/typed.js';
 import { besideWeights, ELEMENT_BYTES, requireMemory } from '../sweep/memory-budget.js';
 import { modelKey, modelLabel, type ModelChoice } from '../sweep/model-key.js';
+import { ProductRate } from '../sweep/product-rate.js';
 import { sweepModels, type OpenModel, type SweepProgress } from '../sweep/sweep.js';
 import { openTable, type Profile, type TableOutput } from '../sweep/table.js';
 import { findChunkSize, SMALLEST_CHUNK } from './chunk-size.js';
@@ -41,7 +42,7 @@ export interface ProfilePrefillOptions {
 }
 
 /** What is measured of one device. */
-const OF_DEVICE = ['peakBytes', 'peakResidentBytes'] as const;
+const OF_DEVICE = ['productFlopsPerSecond', 'productShare', 'peakBytes', 'peakResidentBytes'] as const;
 
 type Settings = ReturnType<typeof withDefaults>;
 
@@ -74,16 +75,16 @@ export async function profilePrefill(
   });
   const chunks = new ChunkSizes(settings);
   const devices = new RankTable(PREFILL_SCHEMA, OF_DEVICE, engine.device, communicator);
+  const ranks = communicator.size;
   const work = { seed, warmUp, repetitions, samples: sampleChunks };
+  let product: ProductRate | undefined;
   try {
     await sweepModels<PrefillKey, PrefillFigures>({
       ...{ parts, engine, communicator, seed, table },
       onProgress: settings.onProgress,
-      unitsOf: ({ context, earlyExit }) =>
+      unitsOf: ({ context }) =>
         prefillTokens({
-          ...work,
-          context,
-          earlyExit,
+          ...{ context, warmUp, repetitions },
           chunkSize: typeof chunkSize === 'number' ? chunkSize : 1024,
         }),
       measure: async (open, key, onProgress) => {
@@ -91,10 +92,16 @@ export async function profilePrefill(
         if (known) return known;
         const { context, earlyExit } = key;
         requirePrefill(open, settings, context, typeof chunkSize === 'number' ? chunkSize : SMALLEST_CHUNK);
+        // Each rank by itself: a search that waits for the others would have to try the same sizes.
+        product ??= await ProductRate.choose(options.engine);
         const size = await chunks.of(open);
         requirePrefill(open, settings, context, size);
-        const cell = { ...work, context, earlyExit, chunkSize: size, onProgress };
-        return devices.together(key, await measurePrefill(open.model, engine, cell));
+        const cell = { ...work, context, earlyExit, chunkSize: size, product, ranks, onProgress };
+        const figures = await measurePrefill(open.model, engine, cell);
+        if (ranks === 1) return figures;
+        const all = devices.together(key, figures);
+        // The largest share may be another device's than the largest rate.
+        return { ...all, productShare: all.flopsPerSecond / (ranks * all.productFlopsPerSecond) };
       },
     });
   } finally {

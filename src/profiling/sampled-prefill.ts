@@ -5,7 +5,7 @@ import type { ModelCache } from '../model/state/state-cache.js';
 import * as tf from '../tf.js';
 import { fillCache } from '../model/state/fill.js';
 import type { PrefillWork } from './prefill.js';
-import { timeRuns } from './timing.js';
+import { timeRunsApart } from './timing.js';
 
 /**
  * Which of `count` chunks are timed: the last, which also gives logits, so that its time is no part of a trend; and of the others the
@@ -48,7 +48,11 @@ export interface SamplingWork extends Pick<
   'chunkSize' | 'earlyExit' | 'repetitions' | 'onProgress'
 > {
   readonly samples: number;
+  /** What follows each timed chunk of a repetition, from 0, and is not timed. */
+  readonly afterRun?: (run: number) => Promise<void>;
 }
+
+const nothing = (): Promise<void> => Promise.resolve();
 
 /**
  * Times sampled chunks of the prompts; the warm-up is the caller's.
@@ -58,7 +62,7 @@ export async function timeSampledPrefill(
   model: LanguageModel,
   engine: Engine,
   tokens: tf.Tensor2D,
-  { chunkSize, earlyExit, repetitions, samples, onProgress }: SamplingWork,
+  { chunkSize, earlyExit, repetitions, samples, onProgress, afterRun = nothing }: SamplingWork,
 ): Promise<SampledPrefill> {
   const [batch, context] = tokens.shape;
   const last = Math.ceil(context / chunkSize) - 1;
@@ -74,11 +78,12 @@ export async function timeSampledPrefill(
       tf.dispose(model.extend(chunk, target, { logits, earlyExit }) ?? []);
     };
     fillCache(cache, start);
-    const seconds = await timeRuns(engine, repetitions, () => {
+    const run = (): void => {
       const fork = cache.fork();
       extend(fork);
       fork.dispose();
-    });
+    };
+    const seconds = await timeRunsApart(engine, repetitions, run, afterRun);
     // Later chunks find states and windows as they are after a computed one.
     if (index === 0 && last > 0) extend(cache);
     chunk.dispose();

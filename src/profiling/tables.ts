@@ -138,6 +138,20 @@ export const PREFILL_SCHEMA: TableSchema<PrefillKey, PrefillFigures> = {
       digits: 1,
     },
     { name: 'flops_per_second', kind: 'timing', description: 'prefill_flops over median', digits: 0 },
+    {
+      name: 'product_flops_per_second',
+      kind: 'timing',
+      description: 'of a large matrix product on one device, directly after each run; median',
+      digits: 0,
+    },
+    {
+      name: 'product_share',
+      kind: 'timing',
+      description:
+        'flops_per_second over that, by run, of all devices where several divide the context; median',
+      digits: 3,
+      display: 'percent',
+    },
     { name: 'peak_bytes', kind: 'timing', description: 'largest sum of all tensors', display: 'bytes' },
     {
       name: 'peak_resident_bytes',

@@ -57,3 +57,21 @@ export function secondsFigures(seconds: readonly number[]): SecondsFigures {
     secondsMax: max,
   };
 }
+
+/**
+ * The same as `timeRuns`, with work after each run that is not timed.
+ * @param after called with the number of the run, from 0
+ */
+export async function timeRunsApart(
+  engine: Engine,
+  count: number,
+  work: () => void,
+  after: (run: number) => Promise<void>,
+): Promise<number[]> {
+  const seconds: number[] = [];
+  for (let run = 0; run < count; run++) {
+    seconds.push(...(await timeRuns(engine, 1, work)));
+    await after(run);
+  }
+  return seconds;
+}

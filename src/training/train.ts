@@ -14,6 +14,7 @@ import { toolkitVersion } from '../package-root.js';
 import { collectProvenance } from '../results/provenance.js';
 import type { Provenance } from '../results/provenance.js';
 import type { Row } from '../results/schema.js';
+import { ProductRate } from '../sweep/product-rate.js';
 import type { RunRecord } from '../sweep/table.js';
 import { buildTask } from './build-task.js';
 import { SOLO, type Communicator } from '../distributed/communicator.js';
@@ -22,7 +23,6 @@ import { describeDirectory } from '../hub/cache.js';
 import { EventFile } from './event-file.js';
 import { NO_LOG, TrainLog, type TrainStep } from './log.js';
 import type { Recipe } from './recipe.js';
-import { measureMatmulFlops } from './matmul-rate.js';
 import { checkTrainingMemory } from './memory.js';
 import { rankGrid, type RankGrid } from './rank-share.js';
 import { runTraining } from './run-training.js';
@@ -144,7 +144,7 @@ async function trainOn(
     : NO_LOG;
   const meta = metaOf(options, tokenizer, provenance);
   try {
-    const matmulFlops = options.mfu ? await measureMatmulFlops(engine) : null;
+    const matmulFlops = options.mfu ? await (await ProductRate.choose(engine)).measure() : null;
     if (matmulFlops !== null) {
       options.detail?.(`matmuls reach ${(matmulFlops / 1e12).toPrecision(3)} TFLOP/s`);
     }

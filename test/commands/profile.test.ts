@@ -24,6 +24,7 @@ test('prefill is timed at every context, with and without early exit, and resume
     assert.ok(Number(row.seconds_median) <= Number(row.seconds_max));
     const rate = Number(row.context) / Number(row.seconds_median);
     assert.ok(Math.abs(Number(row.tokens_per_second) / rate - 1) < 0.01);
+    assert.ok(Number(row.product_flops_per_second) > 0 && Number(row.product_share) > 0);
   }
   assert.ok(Number(rows[2]?.prefill_flops) > Number(rows[0]?.prefill_flops));
   const timings = text('profile-prefill.timings.csv');
@@ -44,6 +45,7 @@ test('a sampled prefill computes some chunks and records how many', async () => 
       assert.is(row.prefilled_tokens, row.context === 64 ? 64 : 4 * 64);
       assert.ok(Number(row.seconds_median) > 0);
       assert.is(row.peak_bytes, null);
+      assert.ok(Number(row.product_flops_per_second) > 0 && Number(row.product_share) > 0);
     }
   }
 });

@@ -71,6 +71,18 @@ mpiTest(test, 'prefill is timed from all ranks idle to all idle', async () => {
   const rows = column('prefill/profile-prefill-ranks.timings.csv', 'peak_bytes').map(Number);
   assert.is(rows.length, 2);
   assert.equal(column('prefill/profile-prefill.timings.csv', 'peak_bytes').map(Number), [Math.max(...rows)]);
+  const [rate = NaN, product = NaN, share = NaN] = [
+    'flops_per_second',
+    'product_flops_per_second',
+    'product_share',
+  ]
+    .map((name) => column('prefill/profile-prefill.timings.csv', name))
+    .map(([value]) => Number(value));
+  const products = column('prefill/profile-prefill-ranks.timings.csv', 'product_flops_per_second').map(
+    Number,
+  );
+  assert.is(product, Math.max(...products));
+  assert.ok(Math.abs(share - rate / (2 * product)) <= 0.0006, `${share} ${rate} ${product}`);
 });
 
 mpiTest(test, 'decoding has one row of all ranks, whose figures agree, and one of each', async () => {

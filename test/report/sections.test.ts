@@ -159,7 +159,7 @@ test('of several measurements of a cell the first counts, without early exit non
   assert.equal(lines, ['small,gated-retention,small,64,decode_tokens_per_second,6,3,2,,a,a']);
 });
 
-test('memory of two presets is one chart, decoding has its share of a copy', async () => {
+test('memory of two presets is one chart, decoding has its share of a copy and a prefill of a product', async () => {
   write('profile-memory.csv', [
     'model,architecture,self_decoder,context,kv_cache_bytes,total_bytes,measured_peak_bytes,status,error',
     'yoco-3b,yoco,gated-retention,1024,100,1000,900,ok,',
@@ -174,9 +174,15 @@ test('memory of two presets is one chart, decoding has its share of a copy', asy
     'model,architecture,self_decoder,context,tokens_per_second,bytes_per_second,copy_bytes_per_second,copy_share',
     'yoco-3b,yoco,gated-retention,1024,250,2000,4000,0.5',
   ]);
+  write('profile-prefill.timings.csv', [
+    'model,architecture,self_decoder,early_exit,context,seconds_median,flops_per_second,product_flops_per_second,product_share',
+    'yoco-3b,yoco,gated-retention,true,1024,0.5,600e12,700e12,0.857',
+  ]);
   await runCli('report', at());
   const html = readFileSync(at('report.html'), 'utf8');
   assert.ok(html.includes('50.0 %'));
+  for (const text of ['85.7 %', 'what a large matrix product reaches directly after each run'])
+    assert.ok(html.includes(text), text);
   assert.ok(html.includes('10.0×'), 'measured peaks');
   const numbers = ['1k', '1,000 B', '900 B', '3 KiB', '4 KiB'].map(
     (text) => `<td class="number">${text}</td>`,

@@ -3,11 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { RunError } from '../../src/errors.js';
 import { EventFile } from '../../src/training/event-file.js';
-import { measureMatmulFlops } from '../../src/training/matmul-rate.js';
-import { rejects, refuses } from '../checkpoint/scratch.js';
-import { SMALL_ENGINE, trainSmall } from './small-run.js';
+import { refuses } from '../checkpoint/scratch.js';
+import { trainSmall } from './small-run.js';
 import { usePlainBackend } from '../plain-backend.js';
 import type { TrainProgress } from '../../src/training/run-training.js';
 
@@ -91,23 +89,6 @@ test('a run with a mixture leaves events, epochs, rates and bits per byte; it re
   assert.ok(Math.abs(epochs - 144 / (900 * 0.95)) < 0.002, String(epochs));
   assert.ok(Math.abs(most - epochs) < 1e-4);
   assert.ok(readdirSync(join(out, 'tensorboard')).length > 0);
-});
-
-test('the rate of matmuls is that of the fastest one', async () => {
-  let calls = 0;
-  const engine = {
-    ...SMALL_ENGINE,
-    synchronize: () => {
-      calls += 1;
-      return Promise.resolve();
-    },
-  };
-  assert.ok((await measureMatmulFlops(engine)) > 1e6);
-  assert.ok(calls >= 8);
-  await rejects(
-    measureMatmulFlops({ synchronize: () => Promise.reject(new RunError('the device is gone')) }),
-    /the device is gone/,
-  );
 });
 
 test.run();

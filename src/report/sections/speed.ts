@@ -75,7 +75,7 @@ function prefillChart(source: ReportSource, rows: readonly Row[], several: boole
 
 function prefillTable(rows: readonly Row[], several: boolean): string {
   return htmlTable({
-    head: ['model', 'context', 'median', '± sd', 'tokens/s', 'GFLOP/s', 'peak memory'],
+    head: ['model', 'context', 'median', '± sd', 'tokens/s', 'GFLOP/s', 'share of a product', 'peak memory'],
     rows: rows.map((row) => [
       prefillName(row, several),
       shown(row, 'context', formatTokenCount),
@@ -83,10 +83,18 @@ function prefillTable(rows: readonly Row[], several: boolean): string {
       shown(row, 'seconds_sd', formatSeconds),
       shown(row, 'tokens_per_second', formatNumber),
       shown(row, 'flops_per_second', (value) => formatNumber(value / 1e9)),
+      percent(numberIn(row, 'product_share')),
       shown(row, 'peak_bytes', formatBytes),
     ]),
     words: 1,
   });
+}
+
+function productNote(rows: readonly Row[]): string {
+  const isMeasured = rows.some((row) => numberIn(row, 'product_share') !== null);
+  return isMeasured
+    ? paragraph('The share is of what a large matrix product reaches directly after each run.')
+    : '';
 }
 
 function growthText(rows: readonly Row[], several: boolean): string {
@@ -108,7 +116,11 @@ export function prefillSection(source: ReportSource): Section | null {
   return {
     title: 'Prefill',
     body:
-      figure(prefill) + growthText(rows, several) + (peak ? figure(peak) : '') + prefillTable(rows, several),
+      figure(prefill) +
+      growthText(rows, several) +
+      (peak ? figure(peak) : '') +
+      productNote(rows) +
+      prefillTable(rows, several),
     figures: { prefill, ...(peak ? { 'prefill-memory': peak } : {}) },
   };
 }
