@@ -228,6 +228,9 @@ export const RAW = new Struct({ keys: 'pointer', values: 'pointer', rows: 'int32
 /** `Written` of page.cu: keys and values. */
 export const WRITTEN = new Struct({ page: ['pointer', 2], rows: ['pointer', 2] });
 
+/** `Grid` of linear_swiglu_hopper.cu. */
+export const LINEAR_SWIGLU_GRID = new Struct({ rows: 'int32', columns: 'int32', slices: 'int32' });
+
 /** `Shape` of retention.cuh. */
 export const RETENTION_SHAPE = new Struct({
   time: 'int32',

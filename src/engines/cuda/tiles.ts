@@ -105,6 +105,13 @@ export const TILES = {
     GRAD_WARPS: 8,
     STEP: 8,
   },
+  linear_swiglu_hopper: {
+    /** Slices in flight, and by how many one warpgroup is ahead of the other. */
+    STAGES: 4,
+    SKEW: 2,
+    /** Rows of tiles that tiles go down before the next column. */
+    BAND: 16,
+  },
   norm: NORM,
   norm_grad: { THREADS: 256 },
   optimizer: {

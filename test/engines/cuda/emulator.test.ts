@@ -190,6 +190,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     sources: ['norm'], // for the headers
     compared: ['blocks'],
   },
+  linear_swiglu_hopper: {
+    title: 'two projections and SwiGLU in one pass on Hopper agree with their definition',
+    sources: ['linear_swiglu_hopper'],
+    compared: ['bands', 'even', 'few', 'odd'],
+  },
   linear_narrow: {
     title: 'projections to few columns and their gradients agree with their definitions',
     sources: ['linear_narrow'],

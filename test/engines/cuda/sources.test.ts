@@ -61,6 +61,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   delta_grad: NARROW,
   gemv_chain: HOPPER_ONLY,
   linear_narrow: SIXTEEN_BITS,
+  linear_swiglu_hopper: HOPPER_ONLY,
   page_code: CODED,
   retention: NARROW,
   retention_grad: NARROW,

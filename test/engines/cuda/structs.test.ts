@@ -21,6 +21,7 @@ const DESCRIBED = [
   ['embedding_grad', 'Sorted', structs.SORTED],
   ['gemv', 'Group', structs.GROUP],
   ['gemv_chain', 'Stage', structs.STAGE],
+  ['linear_swiglu_hopper', 'Grid', structs.LINEAR_SWIGLU_GRID],
   ['optimizer', 'Tensor', structs.TENSOR],
   ['optimizer', 'Rule', structs.RULE],
   ['page', 'Written', structs.WRITTEN],

@@ -108,6 +108,20 @@ const LINEAR: readonly (readonly [number[], number, number])[] = [
   [[1], 48, 80], [[1, 1], 256, 264], [[1, 1, 1], 16, 4],
 ]; // prettier-ignore
 
+/** Products that end in SwiGLU. */
+const linearSwigluCase = (lead: readonly number[], inner: number, width: number): KernelCase => ({
+  name: `linearSwiglu, ${lead.join('x')} rows, ${inner} to ${width}`,
+  inputs: (make) => [
+    make.normal([...lead, inner]),
+    make.normal([width, inner], inner ** -0.5),
+    make.normal([width, inner], inner ** -0.5),
+  ],
+  compute: (x, activated, gate) => [linearSwiglu(x, activated, gate)],
+  reference: (x, activated, gate) => [
+    reference.swiglu(reference.linear(x, activated), reference.linear(x, gate)),
+  ],
+});
+
 const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width]): KernelCase[] => {
   const sizes = `${lead.join('x')} rows, ${inner} to ${width}`;
   const scale = inner ** -0.5;
@@ -130,20 +144,12 @@ const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width])
       reference: (x, weight, residual) => [reference.linear(x, weight, residual)],
       gradients: true,
     },
-    {
-      name: `linearSwiglu, ${sizes}`,
-      inputs: (make) => [
-        make.normal([...lead, inner]),
-        make.normal([width, inner], scale),
-        make.normal([width, inner], scale),
-      ],
-      compute: (x, activated, gate) => [linearSwiglu(x, activated, gate)],
-      reference: (x, activated, gate) => [
-        reference.swiglu(reference.linear(x, activated), reference.linear(x, gate)),
-      ],
-    },
+    linearSwigluCase(lead, inner, width),
   ];
 });
+
+/** Tiles for the multiprocessors of an H200, the last ones cut off, with fewer slices of 64 inner elements than are in flight, and more. */
+const MANY_ROWS = [linearSwigluCase([2, 725], 72, 1352), linearSwigluCase([1030], 264, 1672)];
 
 /** [leading dimensions, in, out of each] */
 const GROUP_SIZES = [
@@ -182,6 +188,7 @@ export const ROW_CASES: readonly KernelCase[] = [
   ...ROTATIONS,
   ...GATES,
   ...PROJECTIONS,
+  ...MANY_ROWS,
   ...GROUPS,
   ...EMBEDDINGS,
 ];

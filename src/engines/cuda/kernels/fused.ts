@@ -5,6 +5,7 @@ import { float32, int32, int64, pointer } from '../launch.js';
 import { sizeOf } from '../walk.js';
 import { embeddingGrad } from './embedding-grad.js';
 import { linearGroup, linearGroupGrad } from './linear-group.js';
+import { linearSwigluHopper } from './linear-swiglu-hopper.js';
 import { linear, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
@@ -57,8 +58,8 @@ function linearSwiglu(
   activated: TensorInfo,
   gate: TensorInfo,
 ): TensorInfo {
-  const few = gemvSwiglu(backend, x, activated, gate);
-  if (few !== null) return few;
+  const whole = gemvSwiglu(backend, x, activated, gate) ?? linearSwigluHopper(backend, x, activated, gate);
+  if (whole !== null) return whole;
   const projections = linearGroup(backend, x, [activated, gate]);
   const [out] = swiglu(backend, projections, 1);
   for (const projection of projections) backend.release(projection);

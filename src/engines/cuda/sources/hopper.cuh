@@ -21,8 +21,11 @@ DEVICE void tma_store(const TensorMap* map, u32 from, int column, int position, 
                : "memory");
 }
 DEVICE void tma_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-// Until the copies of this thread have read shared memory.
-DEVICE void tma_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+// Until the groups of copies of this thread have read shared memory, but for the last PENDING.
+template <int PENDING = 0>
+DEVICE void tma_wait() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
+}
 // What this thread wrote to shared memory is known to the copy engine.
 DEVICE void async_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Four 8×8 matrices of which every lane has two neighbours of a row each, to rows of 16 bytes.
@@ -60,6 +63,11 @@ DEVICE void wgmma_wait() {
 #define R64                                                                                                       \
   R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "    \
       "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define R128                                                                                                      \
+  R64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, " \
+      "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, " \
+      "%107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, " \
+      "%126, %127"
 #define TYPES ".f32." PTX_TYPE "." PTX_TYPE " "
 
 // out[64,128 or 64] += P[64,16] (registers)·V[16,128 or 64]; V's rows are the inner dimension, hence the transposed B
@@ -74,7 +82,14 @@ DEVICE void wgmma_rs(float (&d)[32], const u32 (&a)[4], u64 b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// d[64,N] (+)= A[64,16]·B, both in shared memory, for N of 128 or 64; B is [N,16], or, TURNED, [16,N] in rows of 64 columns at a time.
+// d[64,N] (+)= A[64,16]·B, both in shared memory, for N of 256, 128 or 64; B is [N,16], or, TURNED, [16,N] in rows of 64 columns at a time.
+template <bool TURNED>
+DEVICE void wgmma_shared(float (&d)[128], u64 a, u64 b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16" TYPES "{" R128
+               "}, %128, %129, p, 1, 1, 0, %131;\n}"
+               : D32(0), D32(32), D32(64), D32(96)
+               : "l"(a), "l"(b), "r"(accumulate), "n"((int)TURNED));
+}
 template <bool TURNED>
 DEVICE void wgmma_shared(float (&d)[64], u64 a, u64 b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16" TYPES "{" R64

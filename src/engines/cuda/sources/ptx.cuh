@@ -103,10 +103,12 @@ DEVICE float half_to_float(u16 half) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(half));
   return y;
 }
+#if STORAGE != 0
+// Of two values in a register.
+DEVICE float low_of(u32 pair) { return to_float(scalar{(u16)pair}); }
+DEVICE float high_of(u32 pair) { return to_float(scalar{(u16)(pair >> 16)}); }
+#endif
 #if STORAGE == 1
-// Of two bfloat16 in a register.
-DEVICE float low_of(u32 pair) { return __uint_as_float(pair << 16); }
-DEVICE float high_of(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
 // a * b + c of two pairs, rounded once each.
 DEVICE u32 fma2(u32 a, u32 b, u32 c) {
   u32 y;

@@ -49,13 +49,32 @@ static void tma_load(u32 to, const TensorMap* packed, u32 barrier, int column, i
   });
 }
 
-// Copies leave shared memory when their thread waits for them, and no earlier.
-static std::map<int, std::vector<std::function<void()>>> leaving;
+// Work of each thread that is done when it is waited for, and no earlier: groups, the last one open.
+typedef std::vector<std::function<void()>> Group;
+struct Groups {
+  std::map<int, std::vector<Group>> ofThreads;
+  std::vector<Group>& own() {
+    auto& groups = ofThreads[threadIdx.x];
+    if (groups.empty()) groups.emplace_back();
+    return groups;
+  }
+  void add(const std::function<void()>& work) { own().back().push_back(work); }
+  void commit() { own().emplace_back(); }
+  void wait(int pending) {
+    while ((int)own().size() - 1 > pending) {
+      const Group group = own()[0];
+      own().erase(own().begin());
+      for (const auto& work : group) work();
+    }
+  }
+};
+static Groups stores, products;  // copies out of shared memory, warpgroup products
+
 static void tma_store(const TensorMap* packed, u32 from, int column, int position, int head, int batch) {
   Map map;
   memcpy(&map, packed, sizeof map);
   if (from % 1024 != 0) abort();
-  leaving[threadIdx.x].push_back([=] {
+  stores.add([=] {
     for (int row = 0; row < map.rows; row++)
       for (int c = 0; c < 64; c++) {
         scalar* to = element_of(map, column + c, position + row, head, batch);
@@ -63,10 +82,10 @@ static void tma_store(const TensorMap* packed, u32 from, int column, int positio
       }
   });
 }
-static void tma_commit() {}
+static void tma_commit() { stores.commit(); }
+template <int PENDING = 0>
 static void tma_wait() {
-  for (const auto& copy : leaving[threadIdx.x]) copy();
-  leaving[threadIdx.x].clear();
+  stores.wait(PENDING);
 }
 static void async_fence() {}
 static void stmatrix(scalar* p, const u32 (&r)[4]) {
@@ -96,25 +115,12 @@ static int uniform(int x) { return x; }
 static void named_barrier_wait(int id, int threads) { named_barriers[id].wait(threads); }
 static void named_barrier_arrive(int id, int threads) { named_barriers[id].arrive(threads); }
 
-// Products of each thread that have not been waited for: groups, the last one open.
-typedef std::vector<std::function<void()>> Products;
-static std::vector<std::vector<Products>> products;
-static std::vector<Products>& own_products() {
-  products.resize(std::max<size_t>(products.size(), blockDim.x));
-  auto& groups = products[threadIdx.x];
-  if (groups.empty()) groups.emplace_back();
-  return groups;
-}
 static void wgmma_fence() {}
-static void wgmma_commit() { own_products().emplace_back(); }
+static void wgmma_commit() { products.commit(); }
 template <int PENDING>
 static void wgmma_wait() {
   yield();  // whatever else there is to do comes first
-  while ((int)own_products().size() - 1 > PENDING) {
-    const Products group = own_products()[0];
-    own_products().erase(own_products().begin());
-    for (const auto& product : group) product();
-  }
+  products.wait(PENDING);
 }
 template <int COUNT>
 static void hold(const u32 (&)[COUNT][4], bool) {}
@@ -138,7 +144,7 @@ static void add_products(float (&d)[COUNT], const float (&left)[2][16], u64 b) {
 // Operands in registers are read as late as those in shared memory.
 template <int COUNT>
 static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
-  own_products().back().push_back([&d, &a, b] {
+  products.add([&d, &a, b] {
     for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
     warp_wait();
     float left[2][16];
@@ -151,7 +157,7 @@ static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
 }
 template <bool TURNED, int COUNT>
 static void wgmma_shared(float (&d)[COUNT], u64 a, u64 b, int accumulate) {
-  own_products().back().push_back([&d, a, b, accumulate] {
+  products.add([&d, a, b, accumulate] {
     float left[2][16];
     for (int r = 0; r < 2; r++)
       for (int k = 0; k < 16; k++) left[r][k] = operand<false>(a, warp() % 4 * 16 + lane() / 4 + 8 * r, k);
