@@ -11,6 +11,8 @@ type T4 = tf.Tensor4D;
 /** A sequence of several runs, wide heads, and heads of values with a common query and key. */
 const SHAPES: readonly Shape[] = [
   { sizes: [1, 2200, 1, 8, 8], withState: true },
+  { sizes: [2, 1100, 2, 5, 3], groups: 1, withState: true },
+  { sizes: [1, 130, 3, 33, 17] },
   { sizes: [1, 128, 1, 128, 128] },
   { sizes: [1, 150, 2, 256, 200], withState: true },
   ...[[2, 1, 4, 8, 5] as const, [1, 7, 6, 8, 8] as const, [2, 150, 4, 16, 8] as const].flatMap((sizes) =>

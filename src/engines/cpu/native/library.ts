@@ -22,6 +22,7 @@ const FUNCTIONS = {
   large_pages: 'ml',
   paged_attention: 'mmmmiiiiiiif',
   retention: 'mmmmmmiiiiii',
+  retention_grad: 'mmmmmmmmmmmmiiiiii',
   retention_step: 'mmmmmmiiii',
   rotary: 'mmmmiiiiii',
 } as const;

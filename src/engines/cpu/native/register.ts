@@ -5,6 +5,7 @@ import { embedding, gatedRetention, logDecay, pageWrite, rotary } from './decode
 import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
 import { linear, linearGroup } from './linear.js';
+import { gatedRetentionGrad } from './retention-grad.js';
 
 /** Registers the kernels in C, in place of those that ONNX Runtime computes. */
 export function registerNativeKernels(backend: string, native: Native): void {
@@ -15,6 +16,7 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'CompressedWrite', compressedWrite);
   registerFusedKernel(backend, 'Embedding', embedding);
   registerFusedKernel(backend, 'GatedRetention', gatedRetention(native));
+  registerFusedKernel(backend, 'GatedRetentionGrad', gatedRetentionGrad(native));
   registerFusedKernel(backend, 'Linear', linear(native));
   registerFusedKernel(backend, 'LinearGroup', linearGroup(native));
   registerFusedKernel(backend, 'LogDecay', logDecay);

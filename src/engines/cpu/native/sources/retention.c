@@ -6,11 +6,7 @@
 #include <stdatomic.h>
 #include "pool.h"
 #include "product.h"
-
-/* Positions of a chunk. */
-#define CHUNK 64
-/* Below it a decay is 0 in float32. */
-#define LEAST_LOG_DECAY -104.0f
+#include "retention.h"
 
 typedef struct {
   Pool *pool;
@@ -36,50 +32,17 @@ typedef struct {
   long b, head, left, right, start, count;
 } Chunk;
 
-INLINE long smaller(long a, long b) { return a < b ? a : b; }
-
-/* Rows `start` + i of a tensor [batch, time, heads, width] with a factor each. */
-static void fade(const float *x, long stride, const Chunk *c, long width, const float *factors, float *out) {
-  for (long i = 0; i < c->count; i++)
-    for (long j = 0; j < width; j++) out[i * width + j] = x[i * stride + j] * factors[i];
-}
-
-/* pairs[t][i]: the decay between two positions, 0 for later ones; from the start of the chunk to each, and from each to its end. Sums are float64. */
-static void decays(const Retention *p, const Chunk *c, float *pairs, float *fromStart, float *toEnd) {
-  double sums[CHUNK], sum = 0;
-  const float *gates = p->logDecay + (c->b * p->time + c->start) * p->heads + c->head;
-  for (long t = 0; t < CHUNK; t++) {
-    if (t < c->count) {
-      float gate = gates[t * p->heads];
-      sum += (double)(gate < LEAST_LOG_DECAY ? LEAST_LOG_DECAY : gate);
-    }
-    sums[t] = sum;
-  }
-  for (long t = 0; t < c->count; t++) {
-    float *row = pairs + t * CHUNK;
-    for (long i = 0; i < CHUNK; i++) row[i] = (float)(sums[t] - sums[i]);
-    for (long i = 0; i <= t; i += WIDTH) store(row + i, vexp(load(row + i)));
-    for (long i = t + 1; i < CHUNK; i++) row[i] = 0;
-  }
-  for (long t = 0; t < CHUNK; t++) {
-    fromStart[t] = (float)sums[t];
-    toEnd[t] = (float)(sum - sums[t]);
-  }
-  for (long t = 0; t < CHUNK; t += WIDTH) {
-    store(fromStart + t, vexp(load(fromStart + t)));
-    store(toEnd + t, vexp(load(toEnd + t)));
-  }
-}
-
 /* y of a chunk, and the state after it. */
 static void retain(const Retention *p, const Room *room, const Chunk *c) {
+  double sums[CHUNK];
   float fromStart[CHUNK], toEnd[CHUNK];
   const long shared = c->head / (p->heads / p->shared), keyRow = p->shared * p->key, valueRow = p->heads * p->value;
   const long keyAt = (c->b * p->time + c->start) * keyRow + shared * p->key, valueAt = (c->b * p->time + c->start) * valueRow + c->head * p->value;
   const float *q = p->q + keyAt, *k = p->k + keyAt;
   const Target none = {NULL, 0};
   const float scale = 1 / sqrtf((float)p->key);
-  decays(p, c, room->pairs, fromStart, toEnd);
+  decays_of(p->logDecay + (c->b * p->time + c->start) * p->heads + c->head, p->heads, c->count, sums, fromStart, toEnd);
+  pairs_of(sums, c->count, room->pairs);
   pack_columns(k, keyRow, p->key, c->count, room->keys);
   /* Queries see no later keys: whole panels of those are left out. */
   for (long row = 0; row < c->count; row += PANEL) {
@@ -91,7 +54,7 @@ static void retain(const Retention *p, const Room *room, const Chunk *c) {
         store(at, load(at) * load(room->pairs + t * CHUNK + i) * splat(scale));
       }
   }
-  fade(q, keyRow, c, p->key, fromStart, room->faded);
+  fade(q, keyRow, c->count, p->key, fromStart, room->faded);
   for (long j = c->left; j < c->right; j += PANEL) {
     long width = smaller(PANEL, c->right - j);
     float *values = room->values + (j - c->left) * CHUNK, *state = room->state + (j - c->left) * p->key;
@@ -105,7 +68,7 @@ static void retain(const Retention *p, const Room *room, const Chunk *c) {
     }
   }
   for (long t = 0; t < c->count; t++) toEnd[t] *= scale;
-  fade(k, keyRow, c, p->key, toEnd, room->faded);
+  fade(k, keyRow, c->count, p->key, toEnd, room->faded);
   const vec all = splat(fromStart[c->count - 1]);
   for (long j = c->left; j < c->right; j += PANEL) {
     float *state = room->state + (j - c->left) * p->key;
