@@ -23,7 +23,17 @@ const KINDS = {
   arm64: { neon: [] },
 }[process.arch];
 
-const FLAGS = ['-std=gnu11', '-O3', '-fPIC', '-shared', '-fvisibility=hidden', '-fno-math-errno', '-pthread'];
+const FLAGS = [
+  '-std=gnu11',
+  '-O3',
+  '-falign-functions=64',
+  '-falign-loops=64',
+  '-fPIC',
+  '-shared',
+  '-fvisibility=hidden',
+  '-fno-math-errno',
+  '-pthread',
+];
 
 /** Folders of an installation that was killed are removed after so long; those of others at work stay. */
 const ABANDONED_MS = 3_600_000;

@@ -265,6 +265,8 @@ export interface Kernels {
    * it down to `clip`, which is min(1, clip / norm), 1 if clip is 0, and NaN where the norm is not a finite number.
    */
   ClipScale: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number; readonly clip: number }>;
+  /** Output: the sum of the squares of all elements of x, [1]. */
+  SumOfSquares: Kernel<Tensors<'x'>>;
 }
 
 export type KernelName = keyof Kernels;

@@ -31,7 +31,11 @@ const BLOCK = 2 ** 18;
 
 /** The sum of the squares of all elements, in float64 beyond blocks of 262,144. */
 export function sumOfSquares(tensors: readonly tf.Tensor[]): number {
-  const sums = tf.tidy(() => tf.concat1d(tensors.flatMap(blockSums)));
+  const sums = tf.tidy(() =>
+    tf.concat1d(
+      tensors.flatMap((x) => runKernel('SumOfSquares', { x }, {}, () => blockSums(x)) as tf.Tensor1D[]),
+    ),
+  );
   const total = Array.from(sums.dataSync()).reduce((sum, value) => sum + value, 0);
   sums.dispose();
   return total;

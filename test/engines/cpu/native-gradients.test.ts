@@ -44,7 +44,7 @@ interface Operands {
   readonly dState: Float32Array;
 }
 
-const numbers = (length: number): Float64Array => new Float64Array(length);
+const numbers = (length: number): Float64Array<ArrayBuffer> => new Float64Array(length);
 
 /** The gradients of a single head, position by position: dq, dk, dv, dLogDecay, dState. Last the state after all positions. */
 function retentionGradients(o: Operands, { time, key, value }: Sizes): Float64Array[] {
@@ -141,5 +141,71 @@ for (const sizes of RETENTIONS)
         return [...outputs, dState];
       },
     );
+
+add('cross-entropy and its gradient', (native) =>
+  [
+    [1, 1],
+    [5, 3],
+    [37, 259],
+    [3, 5001],
+  ].flatMap(([rows, width]: readonly number[]) => {
+    const [count, size] = [rows ?? 0, width ?? 0];
+    const logits = randomValues(count * size, 1).map((x) => 20 * x);
+    const targets = Int32Array.from({ length: count }, (_, i) => (i * 7919) % size);
+    const weights = randomValues(count, 2);
+    const [losses, slopes] = [numbers(count), numbers(count * size)];
+    for (let row = 0; row < count; row++) {
+      const own = logits.subarray(row * size, (row + 1) * size);
+      const total = own.reduce((sum, x) => sum + Math.exp(x), 0);
+      const [target, weight] = [targets[row] as number, weights[row] as number];
+      losses[row] = Math.log(total) - (own[target] as number);
+      for (const [i, x] of own.entries())
+        slopes[row * size + i] = weight * (Math.exp(x) / total - (i === target ? 1 : 0));
+    }
+    const [found, gradient] = [new Float32Array(count), logits.slice()];
+    native.cross_entropy(gradient, targets, weights, found, new Float32Array(count), count, size);
+    const [alone, logSumExp] = [new Float32Array(count), new Float32Array(count)];
+    native.cross_entropy(logits.slice(), targets, null, alone, logSumExp, count, size);
+    // A loss of nearly 0 is what is left of numbers of the size of the logits.
+    for (const [row, loss] of losses.entries())
+      assert.ok(Math.abs((found[row] as number) - loss) < 2e-5, `${count}x${size}, loss ${row}`);
+    assertClose(gradient, slopes, `${count}x${size}, gradient`);
+    assert.equal(alone, found);
+    const sums = losses.map((loss, row) => loss + (logits[row * size + (targets[row] as number)] as number));
+    assertClose(logSumExp, sums, `${count}x${size}, logSumExp`);
+    return [found, gradient];
+  }),
+);
+
+add('the gradient of the embedding', (native) =>
+  [
+    [1, 1, 1],
+    [70, 5, 9],
+    [300, 67, 4],
+  ].map(([rows = 0, width = 0, vocabulary = 0]: readonly number[]) => {
+    const dy = randomValues(rows * width, 1);
+    const ids = Int32Array.from({ length: rows }, (_, i) => (i * i * 31) % vocabulary);
+    const expected = numbers(vocabulary * width);
+    for (const [i, x] of dy.entries()) {
+      const at = (ids[Math.floor(i / width)] as number) * width + (i % width);
+      expected[at] = (expected[at] as number) + 3 * x;
+    }
+    const found = new Float32Array(vocabulary * width).fill(NaN);
+    native.embedding_grad(dy, ids, found, rows, width, vocabulary, 3);
+    assertClose(found, expected, `${rows} rows of ${width}`);
+    return found;
+  }),
+);
+
+add('sums of squares', (native) =>
+  [1, 7, 65_536, 300_001].map((count) => {
+    const x = randomValues(count, 1);
+    const found = new Float32Array(1);
+    native.sum_of_squares(x, found, count);
+    const expected = x.reduce((sum, value) => sum + value * value, 0);
+    assertClose(found, Float64Array.of(expected), `${count}`, 2e-7);
+    return found;
+  }),
+);
 
 test.run();

@@ -66,7 +66,7 @@ export const crossEntropyGrad: FusedKernel<'CrossEntropyGrad', CpuBackend> = (
 };
 
 /** Calls `body` with the first row and the number of rows of each block. */
-function inBlocks(rows: number, vocabSize: number, body: (row: number, count: number) => void): void {
+export function inBlocks(rows: number, vocabSize: number, body: (row: number, count: number) => void): void {
   const block = Math.max(1, Math.floor(limits.logitElements / vocabSize));
   for (let row = 0; row < rows; row += block) body(row, Math.min(block, rows - row));
 }

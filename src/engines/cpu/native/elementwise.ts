@@ -1,4 +1,4 @@
-/** SwiGLU, RMSNorm and AdamW by the kernels in C; formulas in `ops/`. */
+/** SwiGLU, RMSNorm, AdamW and sums of squares by the kernels in C; formulas in `ops/`. */
 import type { FusedKernel } from '../../../ops/kernels.js';
 import type { CpuBackend } from '../backend.js';
 import { rowsOf } from '../fused/rows.js';
@@ -64,4 +64,12 @@ export const adamW =
     const numbers = [scale, beta1, beta2, keep, rate, correction, epsilon];
     native.adamw(...changed, gradient, gradient.length, ...numbers);
     return [];
+  };
+
+export const sumOfSquares =
+  (native: Native): FusedKernel<'SumOfSquares', CpuBackend> =>
+  ({ x }, _, backend) => {
+    const y = backend.output([1]);
+    native.sum_of_squares(backend.floats(x), backend.floats(y), x.size);
+    return [y];
   };

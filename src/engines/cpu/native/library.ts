@@ -10,6 +10,7 @@ import { findLibraries } from './files.js';
 /** Arguments after the pool of threads, by a letter each: memory, int, long, float or double. All return whether memory was missing. */
 const FUNCTIONS = {
   product: 'mmmmiiiii',
+  sum_of_squares: 'mml',
   swiglu: 'mmml',
   swiglu_grad: 'mmmmml',
   rms_norm: 'mmmiif',
@@ -18,6 +19,8 @@ const FUNCTIONS = {
   attention: 'mmmmiiiiiiiif',
   attention_grad: 'mmmmmmmmiiiiiiif',
   coded_attention: 'mmmmmmmmiiiiiiiiif',
+  cross_entropy: 'mmmmmii',
+  embedding_grad: 'mmmiiif',
   few_rows: 'mmmmiii',
   large_pages: 'ml',
   paged_attention: 'mmmmiiiiiiif',

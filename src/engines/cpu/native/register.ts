@@ -2,9 +2,10 @@ import { registerFusedKernel } from '../../../ops/kernels.js';
 import { causalAttention, causalAttentionGrad, pagedAttention } from './attention.js';
 import { compressedAttention, compressedWrite } from './coded.js';
 import { embedding, gatedRetention, logDecay, pageWrite, rotary } from './decode.js';
-import { adamW, rmsNorm, rmsNormGrad, swiGlu, swiGluGrad } from './elementwise.js';
+import { adamW, rmsNorm, rmsNormGrad, sumOfSquares, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
 import { linear, linearGroup } from './linear.js';
+import { embeddingGrad, linearCrossEntropy, linearCrossEntropyGrad, weightedCrossEntropy } from './loss.js';
 import { gatedRetentionGrad } from './retention-grad.js';
 
 /** Registers the kernels in C, in place of those that ONNX Runtime computes. */
@@ -15,9 +16,12 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'CompressedAttention', compressedAttention(native));
   registerFusedKernel(backend, 'CompressedWrite', compressedWrite);
   registerFusedKernel(backend, 'Embedding', embedding);
+  registerFusedKernel(backend, 'EmbeddingGrad', embeddingGrad(native));
   registerFusedKernel(backend, 'GatedRetention', gatedRetention(native));
   registerFusedKernel(backend, 'GatedRetentionGrad', gatedRetentionGrad(native));
   registerFusedKernel(backend, 'Linear', linear(native));
+  registerFusedKernel(backend, 'LinearCrossEntropy', linearCrossEntropy(native));
+  registerFusedKernel(backend, 'LinearCrossEntropyGrad', linearCrossEntropyGrad(native));
   registerFusedKernel(backend, 'LinearGroup', linearGroup(native));
   registerFusedKernel(backend, 'LogDecay', logDecay);
   registerFusedKernel(backend, 'PagedAttention', pagedAttention(native));
@@ -25,6 +29,8 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'RmsNorm', rmsNorm(native));
   registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad(native));
   registerFusedKernel(backend, 'Rotary', rotary(native));
+  registerFusedKernel(backend, 'SumOfSquares', sumOfSquares(native));
   registerFusedKernel(backend, 'SwiGlu', swiGlu(native));
   registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad(native));
+  registerFusedKernel(backend, 'WeightedCrossEntropy', weightedCrossEntropy(native));
 }

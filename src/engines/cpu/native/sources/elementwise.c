@@ -1,4 +1,4 @@
-/* SwiGLU, RMSNorm and their gradients, AdamW, and rotation; formulas in src/ops. */
+/* SwiGLU, RMSNorm and their gradients, AdamW, sums of squares, and rotation; formulas in src/ops. */
 #include <math.h>
 #include "pool.h"
 #include "vector.h"
@@ -205,6 +205,34 @@ static void adamw_work(void *argument, int thread, int threads) {
 EXPORT int yoco_adamw(Pool *pool, float *parameter, float *first, float *second, const float *gradient, long count, double scale, double beta1, double beta2, double keep, double rate, double correction, double epsilon) {
   AdamW s = {parameter, first, second, gradient, count, scale, beta1, beta2, keep, rate, correction, epsilon};
   divided(pool, adamw_work, &s, count);
+  return 0;
+}
+
+/* Elements whose squares a thread sums at a time. */
+#define SQUARES 65536
+
+typedef struct {
+  const float *x;
+  double *sums;
+  long count;
+} Squares;
+
+static void squares_work(void *argument, int thread, int threads) {
+  const Squares *s = argument;
+  long i, to;
+  part(s->count, SQUARES, thread, threads, &i, &to);
+  for (; i < to; i += SQUARES) s->sums[i / SQUARES] = dot(s->x + i, s->x + i, to - i < SQUARES ? to - i : SQUARES);
+}
+
+/* The sum of the squares of x, in *y. Not 0 where memory was missing. */
+EXPORT int yoco_sum_of_squares(Pool *pool, const float *x, float *y, long count) {
+  const long blocks = (count + SQUARES - 1) / SQUARES;
+  Squares s = {x, (double *)scratch(pool, 0, (size_t)(2 * blocks)), count};
+  if (s.sums == NULL && blocks > 0) return 1;
+  divided(pool, squares_work, &s, count);
+  double total = 0;
+  for (long i = 0; i < blocks; i++) total += s.sums[i];
+  *y = (float)total;
   return 0;
 }
 
