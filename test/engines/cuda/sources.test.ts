@@ -36,10 +36,11 @@ const CODED: readonly Variant[] = [
   ['bfloat16', 'sm_80', 32],
   ['bfloat16', 'sm_90a', 128],
 ];
-const HOPPER: readonly Variant[] = [64, 128].flatMap((head): Variant[] => [
-  ['float16', 'sm_90a', head],
-  ['bfloat16', 'sm_90a', head],
-]);
+const HOPPER: readonly Variant[] = [
+  ['bfloat16', 'sm_90a', 64],
+  ['bfloat16', 'sm_90a', 128],
+  ['float16', 'sm_90a', 128],
+];
 const HOPPER_ONLY: readonly Variant[] = [
   ['bfloat16', 'sm_90a'],
   ['float16', 'sm_90a'],

@@ -148,8 +148,8 @@ const PROJECTIONS: readonly KernelCase[] = LINEAR.flatMap(([lead, inner, width])
   ];
 });
 
-/** Tiles for the multiprocessors of an H200, the last ones cut off, with fewer slices of 64 inner elements than are in flight, and more. */
-const MANY_ROWS = [linearSwigluCase([2, 725], 72, 1352), linearSwigluCase([1030], 264, 1672)];
+/** Tiles for the multiprocessors of an H200, the last ones cut off, with more slices of 64 inner elements than are in flight. */
+const MANY_ROWS = [linearSwigluCase([2, 515], 264, 1672)];
 
 /** [leading dimensions, in, out of each] */
 const GROUP_SIZES = [
