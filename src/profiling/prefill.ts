@@ -9,7 +9,7 @@ import type { ProductRate } from '../sweep/product-rate.js';
 import { median } from '../sweep/statistics.js';
 import { randomTokens } from './prompt.js';
 import { timeSampledPrefill, type SampledPrefill } from './sampled-prefill.js';
-import { secondsFigures, timeRuns, timeRunsApart, type SecondsFigures } from './timing.js';
+import { secondsFigures, timeRuns, type SecondsFigures } from './timing.js';
 
 export interface PrefillKey extends ModelKey {
   /** Positions before the last leave as early as the layout allows. */
@@ -95,7 +95,7 @@ export async function measurePrefill(
   const products = new ProductsAfter(engine, work);
   const whole = async (): Promise<SampledPrefill> => ({
     prefilledTokens: context,
-    seconds: await timeRunsApart(
+    seconds: await timeRuns(
       engine,
       work.repetitions,
       () => {

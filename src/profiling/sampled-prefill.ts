@@ -5,7 +5,7 @@ import type { ModelCache } from '../model/state/state-cache.js';
 import * as tf from '../tf.js';
 import { fillCache } from '../model/state/fill.js';
 import type { PrefillWork } from './prefill.js';
-import { timeRunsApart } from './timing.js';
+import { timeRuns } from './timing.js';
 
 /**
  * Which of `count` chunks are timed: the last, which also gives logits, so that its time is no part of a trend; and of the others the
@@ -52,8 +52,6 @@ export interface SamplingWork extends Pick<
   readonly afterRun?: (run: number) => Promise<void>;
 }
 
-const nothing = (): Promise<void> => Promise.resolve();
-
 /**
  * Times sampled chunks of the prompts; the warm-up is the caller's.
  * @param tokens the whole prompts, int32 [B, context]
@@ -62,7 +60,7 @@ export async function timeSampledPrefill(
   model: LanguageModel,
   engine: Engine,
   tokens: tf.Tensor2D,
-  { chunkSize, earlyExit, repetitions, samples, onProgress, afterRun = nothing }: SamplingWork,
+  { chunkSize, earlyExit, repetitions, samples, onProgress, afterRun }: SamplingWork,
 ): Promise<SampledPrefill> {
   const [batch, context] = tokens.shape;
   const last = Math.ceil(context / chunkSize) - 1;
@@ -83,7 +81,7 @@ export async function timeSampledPrefill(
       extend(fork);
       fork.dispose();
     };
-    const seconds = await timeRunsApart(engine, repetitions, run, afterRun);
+    const seconds = await timeRuns(engine, repetitions, run, afterRun);
     // Later chunks find states and windows as they are after a computed one.
     if (index === 0 && last > 0) extend(cache);
     chunk.dispose();

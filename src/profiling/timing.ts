@@ -1,8 +1,16 @@
 import type { Engine } from '../engines/engine.js';
 import { summarize } from '../sweep/statistics.js';
 
-/** Seconds of each of `count` runs of `work`, which may be asynchronous, from an idle engine to an idle engine. */
-export async function timeRuns(engine: Engine, count: number, work: () => unknown): Promise<number[]> {
+/**
+ * Seconds of each of `count` runs of `work`, which may be asynchronous, from an idle engine to an idle engine.
+ * @param after called with the number of the run, from 0, and not timed
+ */
+export async function timeRuns(
+  engine: Engine,
+  count: number,
+  work: () => unknown,
+  after?: (run: number) => Promise<void>,
+): Promise<number[]> {
   const seconds: number[] = [];
   for (let run = 0; run < count; run++) {
     await engine.synchronize();
@@ -10,6 +18,7 @@ export async function timeRuns(engine: Engine, count: number, work: () => unknow
     await work();
     await engine.synchronize();
     seconds.push((performance.now() - started) / 1000);
+    await after?.(run);
   }
   return seconds;
 }
@@ -56,22 +65,4 @@ export function secondsFigures(seconds: readonly number[]): SecondsFigures {
     secondsMin: min,
     secondsMax: max,
   };
-}
-
-/**
- * The same as `timeRuns`, with work after each run that is not timed.
- * @param after called with the number of the run, from 0
- */
-export async function timeRunsApart(
-  engine: Engine,
-  count: number,
-  work: () => void,
-  after: (run: number) => Promise<void>,
-): Promise<number[]> {
-  const seconds: number[] = [];
-  for (let run = 0; run < count; run++) {
-    seconds.push(...(await timeRuns(engine, 1, work)));
-    await after(run);
-  }
-  return seconds;
 }

@@ -44,8 +44,6 @@ typedef struct {
   long first, last;
 } Task;
 
-INLINE long smaller(long a, long b) { return a < b ? a : b; }
-
 /* Keys [start, start + count) meet queries [row, row + rows) of query head `head`; columns of a block's scores are its keys. */
 static void attend_block(const Attention *t, const Room *room, Task task, long head, long row, long rows, long start, long count) {
   const long position = t->length - t->time + row, stride = t->heads * t->width, own = (head % (t->heads / t->kvHeads)) * (task.last - task.first) + row - task.first;

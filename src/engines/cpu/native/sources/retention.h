@@ -8,8 +8,6 @@
 /* Below it a decay is 0 in float32. */
 #define LEAST_LOG_DECAY -104.0f
 
-INLINE long smaller(long a, long b) { return a < b ? a : b; }
-
 /* `rows` rows of x, `stride` apart, with a factor each; out [rows][width]. */
 INLINE void fade(const float *x, long stride, long rows, long width, const float *factors, float *out) {
   for (long i = 0; i < rows; i++)

@@ -117,6 +117,8 @@ INLINE vec vexp(vec x) {
   return p * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
 }
 
+INLINE long smaller(long a, long b) { return a < b ? a : b; }
+
 /* x . y */
 INLINE float product_of(const float *x, const float *y, long width) {
   vec sums = {0};
