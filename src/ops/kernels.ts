@@ -78,6 +78,21 @@ export interface Kernels {
    */
   LinearSwiGlu: Kernel<Tensors<'x' | 'activated' | 'gate'>>;
 
+  /**
+   * In place: rounds the rows of weight [out, in] to float8 (`linear/float8.ts`). The engine may keep one byte an element. No outputs (an
+   * empty list).
+   */
+  KeepFloat8: Kernel<Tensors<'weight'>>;
+  /**
+   * `Linear` of a weight that is kept in float8 and of x whose rows are rounded to it, for inference. The products are exact; their sums
+   * may be kept to fewer bits than float32 has, with relative errors well below those of the rounding.
+   */
+  LinearFloat8: Kernel<Tensors<'x' | 'weight', 'residual'>>;
+  /** `LinearGroup` of weights that are kept in float8, likewise. */
+  LinearGroupFloat8: Kernel<Readonly<Record<string, tf.Tensor>>, { readonly count: number }>;
+  /** `LinearSwiGlu` likewise; the rows of y are rounded to float8. */
+  LinearSwiGluFloat8: Kernel<Tensors<'x' | 'activated' | 'gate'>>;
+
   /** Rows of weight [V,D] named by ids (int32, any shape [...]), times scale. Output [..., D]. */
   Embedding: Kernel<Tensors<'weight' | 'ids'>, { readonly scale: number }>;
   /** dy [..., D], ids [...]. Output dWeight [V,D]: scale times the sum of the rows of dy that belong to an id. */

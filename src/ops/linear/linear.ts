@@ -1,7 +1,11 @@
-/** Matrix products with weights kept as [out, in], as PyTorch and the official checkpoints do. No biases. */
+/**
+ * Matrix products with weights kept as [out, in], as PyTorch and the official checkpoints do. No biases. Weights may be kept in float8
+ * (`float8.ts`): then x is rounded to it as well.
+ */
 import * as tf from '../../tf.js';
 import { differentiable, runKernel } from '../dispatch.js';
 import { asRows } from '../reshape.js';
+import { isKeptInFloat8, roundedToFloat8 } from './float8.js';
 
 /**
  * y = x weightᵀ (+ residual).
@@ -12,6 +16,12 @@ import { asRows } from '../reshape.js';
  */
 export function linear(x: tf.Tensor, weight: tf.Tensor, residual?: tf.Tensor): tf.Tensor {
   const inputs = { x, weight, residual };
+  if (isKeptInFloat8(weight)) {
+    const [y] = runKernel('LinearFloat8', inputs, {}, () => [
+      product(roundedToFloat8(x), weight, false, residual),
+    ]);
+    return y as tf.Tensor;
+  }
   const [y] = differentiable({
     inputs,
     forward: (save) => {
@@ -38,6 +48,8 @@ export function linear(x: tf.Tensor, weight: tf.Tensor, residual?: tf.Tensor): t
  * @returns x weight_iᵀ, each [..., out_i]
  */
 export function linearGroup(x: tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor[] {
+  const float8 = weights.filter(isKeptInFloat8);
+  if (float8.length > 0) return partlyInFloat8(x, weights, float8);
   const inputs = { x, ...numbered('weight', weights) };
   return differentiable({
     inputs,
@@ -53,6 +65,23 @@ export function linearGroup(x: tf.Tensor, weights: readonly tf.Tensor[]): tf.Ten
       return { x: dx as tf.Tensor, ...numbered('weight', weightGradients) };
     },
   });
+}
+
+/** Those in float8 as one step, and the others as another. */
+function partlyInFloat8(
+  x: tf.Tensor,
+  weights: readonly tf.Tensor[],
+  float8: readonly tf.Tensor[],
+): tf.Tensor[] {
+  const inputs = { x, ...numbered('weight', float8) };
+  const products = runKernel('LinearGroupFloat8', inputs, { count: float8.length }, () => {
+    const rounded = roundedToFloat8(x);
+    return float8.map((weight) => product(rounded, weight, false));
+  });
+  const others = weights.filter((weight) => !float8.includes(weight));
+  const made = new Map([...float8.entries()].map(([i, weight]) => [weight, products[i] as tf.Tensor]));
+  if (others.length > 0) linearGroup(x, others).forEach((y, i) => made.set(others[i] as tf.Tensor, y));
+  return weights.map((weight) => made.get(weight) as tf.Tensor);
 }
 
 const numbered = (name: string, tensors: readonly tf.Tensor[]): Record<string, tf.Tensor> =>

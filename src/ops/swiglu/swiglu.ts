@@ -1,6 +1,7 @@
 /** The gated activation of SwiGLU networks (Shazeer, arXiv 2002.05202): silu(a) * b, silu(a) = a sigmoid(a). */
 import * as tf from '../../tf.js';
 import { differentiable, hasKernel, isRecordingGradient, runKernel } from '../dispatch.js';
+import { isKeptInFloat8, roundedToFloat8 } from '../linear/float8.js';
 import { linearGroup } from '../linear/linear.js';
 
 /** @param a the activated, @param b the linear factor, of equal shape */
@@ -20,7 +21,8 @@ export function swiglu<T extends tf.Tensor>(a: T, b: T): T {
 }
 
 /**
- * silu(x activatedᵀ) * (x gateᵀ): the wide part of the feed-forward network.
+ * silu(x activatedᵀ) * (x gateᵀ): the wide part of the feed-forward network. With weights that are kept in float8 it is rounded to that
+ * itself, as the product after it would do.
  * @param x [..., in]
  * @param activated [out, in], @param gate [out, in]
  * @returns [..., out]
@@ -30,6 +32,11 @@ export function linearSwiglu(x: tf.Tensor, activated: tf.Tensor, gate: tf.Tensor
     const [a, b] = linearGroup(x, [activated, gate]) as [tf.Tensor, tf.Tensor];
     return swiglu(a, b);
   };
+  if (isKeptInFloat8(activated) && isKeptInFloat8(gate)) {
+    const inputs = { x, activated, gate };
+    const [y] = runKernel('LinearSwiGluFloat8', inputs, {}, () => [roundedToFloat8(compose())]);
+    return y as tf.Tensor;
+  }
   if (isRecordingGradient() || !hasKernel('LinearSwiGlu')) return tf.tidy(compose);
   const [y] = runKernel('LinearSwiGlu', { x, activated, gate }, {}, () => [compose()]);
   return y as tf.Tensor;
