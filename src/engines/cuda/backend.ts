@@ -15,6 +15,7 @@ import type { CublasMatmul } from './cublas.js';
 import type { Device, Grid, KernelSpec } from './device.js';
 import { type KernelArgument, int32, int64, pointer } from './launch.js';
 import { STORAGE_BYTES } from './sources.js';
+import type { Float8Addresses, Float8Rows } from './float8-rows.js';
 import { laySideBySide } from './side-by-side.js';
 import { StoredTensor, deviceType } from './stored-tensor.js';
 import { sizeOf } from './walk.js';
@@ -23,6 +24,8 @@ import { sizeOf } from './walk.js';
 export const CUDA_BACKEND = 'yoco-cuda';
 
 export const THREADS = 256;
+
+const widthOf = ({ shape }: TensorInfo): number => shape.at(-1) ?? 1;
 
 /** A tfjs backend on one GPU. Kernels are queued on one stream; only reading waits. */
 export class CudaBackend extends KernelBackend {
@@ -52,6 +55,27 @@ export class CudaBackend extends KernelBackend {
     this.data.set(info.dataId, stored);
     this.count(info.dataId, 1);
     return info;
+  }
+
+  /** A tensor in float8 alone, row by row of the last dimension. @param write fills the rows */
+  outputFloat8(shape: readonly number[], write: (rows: Float8Rows) => void): TensorInfo {
+    const info = { dataId: {}, shape: [...shape], dtype: 'float32' as const };
+    const stored = new StoredTensor(this, 'float32', sizeOf(shape));
+    const rows = stored.allocateFloat8(widthOf(info));
+    this.data.set(info.dataId, stored);
+    this.count(info.dataId, 1);
+    write(rows);
+    return info;
+  }
+
+  /** The rows of a tensor in float8; rounded once for all that ask. */
+  inFloat8(info: TensorInfo): Float8Addresses {
+    return this.data.get(info.dataId).inFloat8(widthOf(info));
+  }
+
+  /** Leaves a tensor in float8 alone, whose values are from then on the rounded ones. */
+  keepFloat8(info: TensorInfo): void {
+    this.data.get(info.dataId).keepFloat8(widthOf(info));
   }
 
   /** Unwritten tensors of one shape in the backend's storage, side by side. */

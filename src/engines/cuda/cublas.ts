@@ -2,12 +2,15 @@ import { RunError } from '../../errors.js';
 import { type NativeLibrary, openLibrary } from './libraries.js';
 
 /** cudaDataType of a matrix. */
-const CUDA_TYPE = { float32: 0, float16: 2, bfloat16: 14 } as const;
+const CUDA_TYPE = { float32: 0, float16: 2, bfloat16: 14, float8: 28 } as const;
 export type MatrixType = keyof typeof CUDA_TYPE;
 
 /**
  * Row-major `D[m,n] = alpha · op(A)·op(B) + beta · C`, batched with strides in elements.
  * `A` is [m,k] (or [k,m] when transposed), `B` is [k,n] (or [n,k]); `C` and `D` share the layout of `D`.
+ *
+ * Of float8 (e4m3) `A` is as it is, `B` transposed, there is one product, n and k are multiples of 16, and each row of either operand
+ * goes with a factor. Sums are kept to fewer bits than float32 has (fast accumulation).
  */
 export interface MatmulProblem {
   m: number;
@@ -30,6 +33,8 @@ interface Plan {
   layouts: [bigint, bigint, bigint];
   /** Those that the layouts have now. */
   strides: [number, number, number];
+  /** Where the factors of rows are, of float8. */
+  factors: readonly [number, number] | undefined;
   algorithms: Uint8Array[];
   chosen: Uint8Array;
   tuned: boolean;
@@ -41,10 +46,24 @@ export interface Pointers {
   d: number;
   /** Added matrix; `beta` is 1 when given and 0 otherwise. */
   c?: number;
+  /** Float32 factors of the rows of `A` and of `B`, of float8. */
+  factors?: readonly [number, number];
 }
 
 const COMPUTE_FLOAT32 = 68;
-const DESCRIPTION = { transposeA: 3, transposeB: 4 } as const;
+const DESCRIPTION = {
+  transposeA: 3,
+  transposeB: 4,
+  scalesA: 17,
+  scalesB: 18,
+  fastAccumulation: 25,
+  scaleModeA: 31,
+  scaleModeB: 32,
+} as const;
+/** Scales are vectors: one for each row of the first operand and each column of the second. */
+const OUTER_VECTOR = 3;
+/** The first cuBLASLt that has them, as `cublasLtGetVersion` says it. */
+const OUTER_VECTOR_SINCE = 120900;
 const LAYOUT = { batch: 5, stride: 6 } as const;
 const PREFERENCE_WORKSPACE = 1;
 const RESULT_BYTES = 96;
@@ -108,14 +127,20 @@ export class CublasMatmul {
     this.handle = cell[0] ?? 0n;
   }
 
+  /** Whether the library has products of float8 with a factor for each row, which only Hopper computes. */
+  get hasFloat8(): boolean {
+    return this.calls.version() >= OUTER_VECTOR_SINCE;
+  }
+
   run(product: MatmulProblem, pointers: Pointers): void {
     const key = matmulKey(product);
     let plan = this.plans.get(key);
     if (plan === undefined) {
-      plan = this.plan(product);
+      plan = this.plan(product, pointers);
       this.plans.set(key, plan);
     }
     this.setStrides(plan, product);
+    this.setFactors(plan, pointers);
     // An in-place accumulation cannot be repeated, so such a call leaves the tuning to a later one.
     if (!plan.tuned && pointers.c !== pointers.d) this.tune(plan, pointers);
     this.launch(plan, plan.chosen, pointers);
@@ -148,13 +173,14 @@ export class CublasMatmul {
   }
 
   /** cuBLASLt is column-major: row-major D = A·B is column-major Dᵀ = Bᵀ·Aᵀ, so the operands trade places. */
-  private plan(product: MatmulProblem): Plan {
+  private plan(product: MatmulProblem, { factors }: Pointers): Plan {
     const { m, n, k, transposeA, transposeB, type, outputType, batch } = product;
     const description = this.make((cell) =>
       this.calls.createDescription(cell, COMPUTE_FLOAT32, CUDA_TYPE.float32),
     );
-    this.setDescription(description, DESCRIPTION.transposeA, transposeB ? 1 : 0);
-    this.setDescription(description, DESCRIPTION.transposeB, transposeA ? 1 : 0);
+    this.setDescription(description, DESCRIPTION.transposeA, Int32Array.of(transposeB ? 1 : 0));
+    this.setDescription(description, DESCRIPTION.transposeB, Int32Array.of(transposeA ? 1 : 0));
+    if (factors !== undefined) this.describeFloat8(description, factors);
     const layoutA = this.layout(type, transposeA ? [m, k] : [k, m], batch, product.strideA);
     const layoutB = this.layout(type, transposeB ? [k, n] : [n, k], batch, product.strideB);
     const layoutD = this.layout(outputType, [n, m], batch, product.strideD, product.rowD);
@@ -165,7 +191,28 @@ export class CublasMatmul {
       ...{ description, algorithms, chosen, tuned },
       layouts: [layoutA, layoutB, layoutD],
       strides: [product.strideA, product.strideB, product.strideD],
+      factors,
     };
+  }
+
+  private describeFloat8(description: bigint, factors: readonly [number, number]): void {
+    const mode = Int32Array.of(OUTER_VECTOR);
+    this.setDescription(description, DESCRIPTION.fastAccumulation, Int8Array.of(1));
+    this.setDescription(description, DESCRIPTION.scaleModeA, mode);
+    this.setDescription(description, DESCRIPTION.scaleModeB, mode);
+    this.describeFactors(description, factors);
+  }
+
+  /** The operands trade places: see `plan`. */
+  private describeFactors(description: bigint, [a, b]: readonly [number, number]): void {
+    this.setDescription(description, DESCRIPTION.scalesA, BigUint64Array.of(BigInt(b)));
+    this.setDescription(description, DESCRIPTION.scalesB, BigUint64Array.of(BigInt(a)));
+  }
+
+  private setFactors(plan: Plan, { factors }: Pointers): void {
+    if (factors === undefined || factors.join() === plan.factors?.join()) return;
+    this.describeFactors(plan.description, factors);
+    plan.factors = factors;
   }
 
   private setStrides(plan: Plan, { batch, strideA, strideB, strideD }: MatmulProblem): void {
@@ -226,8 +273,8 @@ export class CublasMatmul {
     return layout;
   }
 
-  private setDescription(description: bigint, attribute: number, value: number): void {
-    const code = this.calls.setDescription(description, attribute, new Int32Array([value]), 4);
+  private setDescription(description: bigint, attribute: number, value: ArrayBufferView): void {
+    const code = this.calls.setDescription(description, attribute, value, value.byteLength);
     this.check(code, 'cublasLtMatmulDescSetAttribute');
   }
 
@@ -244,6 +291,7 @@ export class CublasMatmul {
 
 function bindCalls(library: NativeLibrary) {
   return {
+    version: library.bind('cublasLtGetVersion', []),
     create: library.bind('cublasLtCreate', [P]),
     createDescription: library.bind('cublasLtMatmulDescCreate', [P, 'int', 'int']),
     setDescription: library.bind('cublasLtMatmulDescSetAttribute', [U64, 'int', P, U64]),
@@ -253,17 +301,8 @@ function bindCalls(library: NativeLibrary) {
     setPreference: library.bind('cublasLtMatmulPreferenceSetAttribute', [U64, 'int', P, U64]),
     destroyPreference: library.bind('cublasLtMatmulPreferenceDestroy', [U64]),
     heuristic: library.bind('cublasLtMatmulAlgoGetHeuristic', [
-      U64,
-      U64,
-      U64,
-      U64,
-      U64,
-      U64,
-      U64,
-      'int',
-      P,
-      P,
-    ]),
+      U64, U64, U64, U64, U64, U64, U64, 'int', P, P,
+    ]), // prettier-ignore
     matmul: library.bind('cublasLtMatmul', [
       U64, U64, P, U64, U64, U64, U64, P, U64, U64, U64, U64, P, U64, U64, U64,
     ]), // prettier-ignore

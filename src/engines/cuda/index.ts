@@ -2,7 +2,7 @@ import { limits } from '../../ops/limits.js';
 import { registerRecorder } from '../../ops/recording.js';
 import type { KernelName } from '../../ops/kernels.js';
 import * as tf from '../../tf.js';
-import type { Engine, EngineOptions, StorageType } from '../engine.js';
+import type { Engine, EngineOptions } from '../engine.js';
 import { CUDA_BACKEND, CudaBackend } from './backend.js';
 import { type Device, openDevice } from './device.js';
 import { cudaRecorder } from './recorder.js';
@@ -16,6 +16,7 @@ import { hostKernel, registerFallbacks } from './kernels/fallback.js';
 import { registerFused } from './kernels/fused.js';
 import { registerIndexing } from './kernels/indexing.js';
 import { registerLayout } from './kernels/layout.js';
+import { hasFloat8, registerLinearFloat8 } from './kernels/linear-float8.js';
 import { registerMatmul } from './kernels/matmul.js';
 import { registerNorms } from './kernels/norm.js';
 import { registerOptimizer } from './kernels/optimizer.js';
@@ -38,7 +39,7 @@ export async function startCuda(options: EngineOptions & { poison?: boolean } = 
 /** The same on a device that is open already. */
 export async function startOn(device: Device): Promise<Engine> {
   const backend = new CudaBackend(device);
-  registerKernels(device.storage);
+  registerKernels(device);
   // The composed forms that replace kernels under float32 depend on the position in ways a recording cannot follow.
   registerRecorder(CUDA_BACKEND, device.storage === 'float32' ? null : cudaRecorder(backend));
   Object.assign(limits, { chunkBytes: CHUNK_BYTES, keyPageBytes: KEY_PAGE_BYTES });
@@ -71,10 +72,19 @@ const HALF_PRECISION_ONLY: readonly KernelName[] = [
   'StateSpaceDual',
 ];
 
+/** Kernels that exist where {@link hasFloat8}. */
+const FLOAT8_ONLY: readonly KernelName[] = [
+  'KeepFloat8',
+  'LinearFloat8',
+  'LinearGroupFloat8',
+  'LinearSwiGluFloat8',
+];
+
 let registered = false;
 
-/** The kernels are those of the backend's name: once in a process, but for those that depend on the storage. */
-function registerKernels(storage: StorageType): void {
+/** The kernels are those of the backend's name: once in a process, but for those that depend on the storage or on the GPU. */
+function registerKernels(device: Device): void {
+  const { storage } = device;
   if (!registered) {
     registerElementwise(hostKernel);
     registerLayout();
@@ -90,9 +100,13 @@ function registerKernels(storage: StorageType): void {
     registerOptimizer();
   }
   registered = true;
-  const absent = storage === 'float32' ? [...HALF_PRECISION_ONLY, ...BFLOAT16_ONLY] : BFLOAT16_ONLY;
+  const absent = [
+    ...(storage === 'float32' ? [...HALF_PRECISION_ONLY, ...BFLOAT16_ONLY] : BFLOAT16_ONLY),
+    ...FLOAT8_ONLY,
+  ];
   const present = new Set(tf.getKernelsForBackend(CUDA_BACKEND).map(({ kernelName }) => kernelName));
   for (const name of absent) if (present.has(name)) tf.unregisterKernel(name, CUDA_BACKEND);
+  if (hasFloat8(device)) registerLinearFloat8();
   if (storage === 'float32') return;
   registerAttention();
   registerRetention();
@@ -101,7 +115,8 @@ function registerKernels(storage: StorageType): void {
   if (storage === 'bfloat16') registerCompressed();
 }
 
-function describe({ driver, compiler, allocator, storage }: Device, backend: CudaBackend): Engine {
+function describe(device: Device, backend: CudaBackend): Engine {
+  const { driver, compiler, allocator, storage } = device;
   const version = `${Math.floor(driver.version / 1000)}.${Math.floor((driver.version % 1000) / 10)}`;
   return {
     name: 'cuda',
@@ -109,6 +124,7 @@ function describe({ driver, compiler, allocator, storage }: Device, backend: Cud
     description: `${driver.deviceName}, CUDA ${version}, ${compiler.description}`,
     device: driver.deviceName,
     storage,
+    float8: hasFloat8(device),
     memory: () => allocator.memory(),
     resetPeak: () => {
       allocator.resetPeak();

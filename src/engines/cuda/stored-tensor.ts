@@ -2,6 +2,7 @@ import type { BackendValues, DataType } from '../../tf.js';
 import type { StorageType } from '../engine.js';
 import type { Block } from './allocator.js';
 import type { CudaBackend } from './backend.js';
+import { Float8Rows } from './float8-rows.js';
 
 /** Logical types that live on the device. */
 export type DeviceType = 'float32' | 'int32' | 'bool';
@@ -13,10 +14,14 @@ const KEEP_ON_HOST = 64;
  * What the backend holds of one tensor. A logical float32 tensor may exist in the backend's 16-bit storage (narrow), in
  * float32 (wide: losses, recurrent state, optimizer state, master weights) or both; each is derived from the other when
  * first needed. Integers, booleans and everything under float32 storage are wide.
+ *
+ * A tensor may also exist in float8, rounded row by row from the form of the backend's storage for products that want it so; where that
+ * is the only form, its values are the tensor's, and the others are derived from it without rounding.
  */
 export class StoredTensor {
   private narrow: Block | null = null;
   private wide: Block | null = null;
+  private float8: Float8Rows | null = null;
   /** Values not uploaded yet: constants often serve as kernel arguments and never need to be. */
   private values: HostValues | null = null;
   /** Whether the float32 form came from the host. */
@@ -34,7 +39,7 @@ export class StoredTensor {
   ) {}
 
   get isNarrow(): boolean {
-    return this.narrow !== null;
+    return this.narrow !== null || this.float8 !== null;
   }
 
   /** Whether these are zeros in no form yet. */
@@ -64,6 +69,27 @@ export class StoredTensor {
     return this.form(storage).pointer;
   }
 
+  /** Makes room for values that are to be written in float8 rows of `width` elements alone. */
+  allocateFloat8(width: number): Float8Rows {
+    return (this.float8 = new Float8Rows(this.backend, this.size, width));
+  }
+
+  /** The tensor in float8 rows of `width` elements. */
+  inFloat8(width: number): Float8Rows {
+    if (this.float8?.width === width) return this.float8;
+    const from = this.pointer(this.backend.storage);
+    this.dropFloat8();
+    this.allocateFloat8(width).round(from);
+    return this.float8 as unknown as Float8Rows;
+  }
+
+  /** Leaves the tensor in float8 rows of `width` elements alone: its values become the rounded ones. */
+  keepFloat8(width: number): void {
+    this.inFloat8(width);
+    this.drop('narrow');
+    this.drop('wide');
+  }
+
   /** Moves the form of the backend's storage into a block, once. */
   move(block: Block): void {
     const { storage, device } = this.backend;
@@ -74,9 +100,10 @@ export class StoredTensor {
     device.allocator.discard(old);
   }
 
-  /** Address for changing the tensor in place: the other form, if any, is dropped, unless `keep`. */
+  /** Address for changing the tensor in place: the other form, if any, is dropped, unless `keep`, and that in float8. */
   writable(storage: StorageType, keep: boolean): number {
     const address = this.pointer(storage);
+    this.dropFloat8();
     if (keep || this.backend.storage === 'float32' || this.dtype !== 'float32') return address;
     this.drop(storage === 'float32' ? 'narrow' : 'wide');
     return address;
@@ -128,6 +155,7 @@ export class StoredTensor {
   release(): void {
     this.drop('narrow');
     this.drop('wide');
+    this.dropFloat8();
   }
 
   private isKeptWide(storage: StorageType): boolean {
@@ -149,13 +177,18 @@ export class StoredTensor {
       this.values = null;
     } else if (narrow !== null) {
       this.backend.cast('float32_raw', narrow.pointer, this.wide.pointer, size);
-    }
+    } else this.float8?.widen(this.wide.pointer, 'float32');
     return this.wide;
   }
 
   private asNarrow(): Block {
     if (this.narrow !== null) return this.narrow;
     if (this.zeros) return this.clear((this.narrow = this.room(this.backend.storage)), this.backend.storage);
+    if (this.float8 !== null) {
+      this.narrow = this.room(this.backend.storage);
+      this.float8.widen(this.narrow.pointer, this.backend.storage);
+      return this.narrow;
+    }
     const uploaded = this.values !== null || this.uploaded;
     const wide = this.asWide();
     this.narrow = this.room(this.backend.storage);
@@ -190,6 +223,11 @@ export class StoredTensor {
     this.backend.device.allocator.release(block);
     this[form] = null;
     if (form === (this.isKeptWide(this.backend.storage) ? 'wide' : 'narrow')) this.settled = false;
+  }
+
+  private dropFloat8(): void {
+    this.float8?.release();
+    this.float8 = null;
   }
 }
 

@@ -163,6 +163,14 @@ export const GROUP = new Struct({
   widths: ['int64', GEMV_WEIGHTS],
 });
 
+/** `Group` of gemv_float8.cu. */
+export const FLOAT8_GROUP = new Struct({
+  codes: ['pointer', GEMV_WEIGHTS],
+  factors: ['pointer', GEMV_WEIGHTS],
+  outs: ['pointer', GEMV_WEIGHTS],
+  widths: ['int32', GEMV_WEIGHTS],
+});
+
 /** `Stage` of gemv_chain.cu. */
 export const STAGE = new Struct({
   x: 'pointer',

@@ -82,7 +82,10 @@ export const TILES = {
   cross_entropy: { AHEAD: 32, PACKS: 4 },
   /** Tokens of an id that a thread sums at most. */
   embedding_grad: { CHUNK: 32 },
+  float8: NORM,
   gemv: { ...GEMV, THREADS: 128 },
+  /** Most rows of x: those of a tensor core's operand. */
+  gemv_float8: { GEMV_WEIGHTS: GEMV.GEMV_WEIGHTS, MOST_ROWS: 8, THREADS: 256 },
   gemv_chain: {
     ...GEMV,
     ...NORM,

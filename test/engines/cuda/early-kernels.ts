@@ -17,7 +17,7 @@ export function waits({ name, early: file = '' }: Launch): boolean {
   const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
   // In the kernel itself, or in a function that it calls.
   const called = Array.from(
-    body.matchAll(/\b(normalize|norm_grad|rotate|gemv_rows|load_queries|run_stages)[<(]/g),
+    body.matchAll(/\b(normalize|norm_grad|rotate|gemv_rows|gemv_float8_rows|load_queries|run_stages)[<(]/g),
     ([, inner]) => bodyOf(source, `DEVICE void ${inner}\\(`),
   );
   return [body, ...called].some((text) => /^{\s*griddep_sync\(\);|griddep_wait\(\);/.test(text));

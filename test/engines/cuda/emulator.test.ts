@@ -185,6 +185,13 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
       'gradients: values',
     ], // prettier-ignore
   },
+  float8: {
+    title: 'rows in float8 and products of a few of them agree with their definitions',
+    sources: ['float8', 'gemv_float8', 'fused'],
+    compared: [
+      'linear', 'linear: SwiGLU', 'linear: a NaN', 'linear: residual', 'rows', 'rows: SwiGLU', 'values',
+    ], // prettier-ignore
+  },
   folded: {
     title: 'kernels see a grid that is launched in one dimension as it was meant',
     sources: ['norm'], // for the headers

@@ -13,7 +13,7 @@ import {
   splitsOf,
 } from '../../../src/engines/cuda/kernels/attention-problem.js';
 import { rowsPerBlock } from '../../../src/engines/cuda/kernels/cross-entropy.js';
-import { normLaunch } from '../../../src/engines/cuda/kernels/norm.js';
+import { rowLaunch } from '../../../src/engines/cuda/row-launch.js';
 import { reductionBlock, sliceLength } from '../../../src/engines/cuda/kernels/reduce.js';
 import { widthBlocks } from '../../../src/engines/cuda/kernels/retention.js';
 import {
@@ -197,32 +197,32 @@ test('kernels are chosen by shape', () => {
     1,
   );
   assert.is(headWidth(40), 64);
-  assert.equal(normLaunch(10, 128, 8), {
-    name: 'rms_norm_small',
+  assert.equal(rowLaunch(10, 128, 8), {
+    variant: '_small',
     blocks: 1,
     threads: 256,
     extent: 16,
     lanes: 4,
   });
-  assert.equal(normLaunch(10, 3072, 8), {
-    name: 'rms_norm',
+  assert.equal(rowLaunch(10, 3072, 8), {
+    variant: '',
     blocks: 10,
     threads: 384,
     extent: 384,
     lanes: 0,
   });
-  assert.is(normLaunch(100, 3072, 8).threads, 96, 'many rows fill the device');
-  assert.is(normLaunch(64, 768, 8).name, 'rms_norm');
-  assert.equal(normLaunch(65, 768, 8), {
-    name: 'rms_norm_small',
+  assert.is(rowLaunch(100, 3072, 8).threads, 96, 'many rows fill the device');
+  assert.is(rowLaunch(64, 768, 8).variant, '');
+  assert.equal(rowLaunch(65, 768, 8), {
+    variant: '_small',
     blocks: 9,
     threads: 256,
     extent: 96,
     lanes: 32,
   });
-  assert.is(normLaunch(100, 16, 8).lanes, 2);
-  assert.is(normLaunch(1, 16384, 8).threads, 1024);
-  assert.is(normLaunch(10, 100, 8).name, 'rms_norm_any');
+  assert.is(rowLaunch(100, 16, 8).lanes, 2);
+  assert.is(rowLaunch(1, 16384, 8).threads, 1024);
+  assert.is(rowLaunch(10, 100, 8).variant, '_any');
   assert.equal(widthBlocks(200), [{ offset: 0, width: 128 }, { offset: 128, width: 72 }]); // prettier-ignore
   assert.is(rowsPerBlock(32768, 100288) % 128, 0);
   assert.is(rowsPerBlock(50, 100288), 50);

@@ -45,6 +45,7 @@ const HOPPER_ONLY: readonly Variant[] = [
   ['bfloat16', 'sm_90a'],
   ['float16', 'sm_90a'],
 ];
+const FLOAT8: readonly Variant[] = [['float32', 'sm_90a'], ...HOPPER_ONLY];
 const SIXTEEN_BITS: readonly Variant[] = [
   ['bfloat16', 'sm_90a'],
   ['float16', 'sm_80'],
@@ -60,7 +61,9 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   delta: WIDE,
   delta_chunk: NARROW,
   delta_grad: NARROW,
+  float8: FLOAT8,
   gemv_chain: HOPPER_ONLY,
+  gemv_float8: FLOAT8,
   linear_narrow: SIXTEEN_BITS,
   linear_swiglu_hopper: HOPPER_ONLY,
   page_code: CODED,

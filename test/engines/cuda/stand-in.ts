@@ -1,10 +1,9 @@
 /** A device without a GPU: memory is counted, what is queued is noted and nothing is computed. */
 import { type SegmentSource, CachingAllocator } from '../../../src/engines/cuda/allocator.js';
-import type { CublasMatmul, MatmulProblem, Pointers } from '../../../src/engines/cuda/cublas.js';
+import type { CublasMatmul, MatmulProblem, MatrixType, Pointers } from '../../../src/engines/cuda/cublas.js';
 import type { Device } from '../../../src/engines/cuda/device.js';
 import type { Driver } from '../../../src/engines/cuda/driver.js';
 import { SmallReads } from '../../../src/engines/cuda/small-reads.js';
-import type { StorageType } from '../../../src/engines/engine.js';
 import type { KernelArgument } from '../../../src/engines/cuda/launch.js';
 
 export interface Launch {
@@ -14,7 +13,7 @@ export interface Launch {
   args: readonly KernelArgument[];
   grid: readonly (number | undefined)[];
   /** What its floats are stored in, of kernels and products. */
-  storage?: StorageType;
+  storage?: MatrixType;
   /** Of products. */
   product?: MatmulProblem & Pointers;
 }
@@ -117,7 +116,7 @@ export function standIn(): StandIn {
     storage: 'bfloat16',
     compiler: { description: 'none', compile: () => new Uint8Array() },
     allocator: new CachingAllocator(driver),
-    matmuls: { run: (problem, pointers) => { note('product', { storage: problem.type, product: { ...problem, ...pointers } }); } } as Pick<CublasMatmul, 'run'> as CublasMatmul, // prettier-ignore
+    matmuls: { hasFloat8: true, run: (problem, pointers) => { note('product', { storage: problem.type, product: { ...problem, ...pointers } }); } } as Pick<CublasMatmul, 'run' | 'hasFloat8'> as CublasMatmul, // prettier-ignore
     smallReads: new SmallReads(driver),
     recording: null,
     launch: ({ name, file, early, storage = 'bfloat16' }, grid, _threads, args) => {

@@ -20,6 +20,7 @@ const DESCRIBED = [
   ['layout', 'Walk', structs.WALK],
   ['embedding_grad', 'Sorted', structs.SORTED],
   ['gemv', 'Group', structs.GROUP],
+  ['gemv_float8', 'Group', structs.FLOAT8_GROUP],
   ['gemv_chain', 'Stage', structs.STAGE],
   ['linear_swiglu_hopper', 'Grid', structs.LINEAR_SWIGLU_GRID],
   ['optimizer', 'Tensor', structs.TENSOR],

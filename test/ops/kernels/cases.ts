@@ -5,6 +5,7 @@ import { CONVOLUTION_CASES } from './convolution.cases.js';
 import { COMPRESSED_CASES } from './compressed.cases.js';
 import { DELTA_CASES } from './delta.cases.js';
 import { ELEMENTWISE_CASES } from './elementwise.cases.js';
+import { FLOAT8_CASES } from './float8.cases.js';
 import { LAYOUT_CASES } from './layout.cases.js';
 import { LOSS_CASES } from './loss.cases.js';
 import { OPTIMIZER_CASES } from './optimizer.cases.js';
@@ -19,6 +20,7 @@ export const CASES: readonly KernelCase[] = [
   ...LAYOUT_CASES,
   ...REDUCTION_CASES,
   ...ROW_CASES,
+  ...FLOAT8_CASES,
   ...ATTENTION_CASES,
   ...PARTIAL_CASES,
   ...PAGE_CASES,

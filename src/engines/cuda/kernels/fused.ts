@@ -9,7 +9,7 @@ import { linearSwigluHopper } from './linear-swiglu-hopper.js';
 import { linear, gemvSwiglu } from './linear.js';
 import { pageWrite } from './page-write.js';
 import { rotary } from './rotary.js';
-import { registerFusedOp } from './register.js';
+import { numbered, registerFusedOp } from './register.js';
 
 const file = 'fused';
 /** Elements of 16 bytes at two bytes each: what one thread handles at a time. */
@@ -109,11 +109,6 @@ function logDecayGrad(backend: CudaBackend, dy: TensorInfo, x: TensorInfo, norma
   ];
   backend.launch({ file, name: 'log_decay_grad' }, backend.blocks(size), THREADS, args);
   return out;
-}
-
-/** Inputs NAME0, NAME1, … */
-function numbered(inputs: Readonly<Record<string, TensorInfo>>, name: string, count: number): TensorInfo[] {
-  return Array.from({ length: count }, (_, i) => inputs[`${name}${i}`] as TensorInfo);
 }
 
 /** Registers the fused ops whose kernels are bound by memory, and the linear layers. */

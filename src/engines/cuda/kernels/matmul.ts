@@ -13,7 +13,8 @@ export interface MatmulOptions {
   batch?: Pick<MatmulProblem, 'batch' | 'strideA' | 'strideB' | 'strideD'>;
 }
 
-const SINGLE = { batch: 1, strideA: 0, strideB: 0, strideD: 0 } as const;
+/** Of a product that is no batch. */
+export const SINGLE = { batch: 1, strideA: 0, strideB: 0, strideD: 0 } as const;
 
 /** `out[m,n] = op(a)·op(b)` at device addresses, in the backend's storage. */
 export function matmul(

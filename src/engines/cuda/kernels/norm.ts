@@ -1,15 +1,13 @@
 import type { Kernels } from '../../../ops/kernels.js';
 import type { TensorInfo } from '../../../tf.js';
-import { type CudaBackend, THREADS } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { float32, int32, int64, pointer } from '../launch.js';
+import { FEW_ROWS, type RowLaunch, lanesOf, rowLaunch } from '../row-launch.js';
 import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
 import { registerFusedOp } from './register.js';
 
 const file = 'norm';
-const { KEPT } = TILES.norm;
-/** Rows that do not fill the device whatever their blocks. */
-const FEW_ROWS = 64;
 const SHARED_LIMIT = 48 * 1024;
 const GRAD_THREADS = TILES.norm_grad.THREADS;
 /** Rows that a thread has at a time, by the packs that it has of each. */
@@ -19,42 +17,10 @@ const GRAD_ROWS: ReadonlyMap<number, number> = new Map([
   [3, 1],
 ]);
 
-export interface NormLaunch {
-  name: 'rms_norm_small' | 'rms_norm' | 'rms_norm_any';
-  blocks: number;
-  threads: number;
-  /** Packs in a row, or its elements for `rms_norm_any`. */
-  extent: number;
-  /** Threads that share a row in `rms_norm_small`. */
-  lanes: number;
-}
-
-/** Lanes of a warp that share a row of `packs`: a power of two, of which none has more than it can keep. */
-const lanesOf = (packs: number, each: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, packs / each)));
-
-/** How rows of `width` elements, `perPack` of them in 16 bytes, are laid over threads. */
-export function normLaunch(rows: number, width: number, perPack: number): NormLaunch {
-  const packs = width / perPack;
-  if (!Number.isInteger(packs) || packs > KEPT * 1024) {
-    return { name: 'rms_norm_any', blocks: rows, threads: THREADS, extent: width, lanes: 0 };
-  }
-  if (packs <= (rows > FEW_ROWS ? 32 * KEPT : 32)) {
-    // Four packs a lane where the row has them: several loads in flight hide the memory's latency. At least 64 bytes of a row
-    // at a time.
-    const lanes = Math.max(lanesOf(packs, KEPT), Math.min(4, lanesOf(packs, 1)));
-    const blocks = Math.ceil((rows * lanes) / THREADS);
-    return { name: 'rms_norm_small', blocks, threads: THREADS, extent: packs, lanes };
-  }
-  // Few rows leave the device idle: then a thread takes as little as it can.
-  const perThread = rows <= FEW_ROWS ? Math.ceil(packs / 1024) : KEPT;
-  const threads = Math.min(1024, Math.ceil(packs / perThread / 32) * 32);
-  return { name: 'rms_norm', blocks: rows, threads, extent: packs, lanes: 0 };
-}
-
 /** Whether a chain of products can norm these rows as the launch does, to the last bit. */
-function isChained({ name, extent }: NormLaunch, rows: number): boolean {
-  if (name === 'rms_norm') return rows <= FEW_ROWS && extent <= TILES.gemv_chain.THREADS;
-  return name === 'rms_norm_small';
+function isChained({ variant, extent }: RowLaunch, rows: number): boolean {
+  if (variant === '') return rows <= FEW_ROWS && extent <= TILES.gemv_chain.THREADS;
+  return variant === '_small';
 }
 
 function optional(backend: CudaBackend, info: TensorInfo | undefined): number {
@@ -71,7 +37,7 @@ function rmsNorm(
   const width = x.shape.at(-1) ?? 1;
   const rows = sizeOf(x.shape) / Math.max(1, width);
   const out = backend.output(x.shape);
-  const plan = normLaunch(rows, width, 16 / backend.elementBytes('float32'));
+  const plan = rowLaunch(rows, width, 16 / backend.elementBytes('float32'));
   const inputs = [backend.pointer(x), optional(backend, weight), optional(backend, gate)];
   const addresses = [...inputs, backend.pointer(out)];
   const launch = (): void => {
@@ -82,7 +48,7 @@ function rmsNorm(
       int32(plan.lanes),
       float32(eps),
     ];
-    backend.launch({ file, name: plan.name, early: true }, [plan.blocks], plan.threads, args);
+    backend.launch({ file, name: `rms_norm${plan.variant}`, early: true }, [plan.blocks], plan.threads, args);
   };
   const chain = backend.device.recording?.chain;
   if (chain && isChained(plan, rows)) {

@@ -46,3 +46,12 @@ export function input(inputs: Record<string, TensorInfo>, name: string): TensorI
   if (found === undefined) throw new Error(`kernel input ${name} is missing`);
   return found;
 }
+
+/** Inputs NAME0, NAME1, … */
+export function numbered(
+  inputs: Readonly<Record<string, TensorInfo>>,
+  name: string,
+  count: number,
+): TensorInfo[] {
+  return Array.from({ length: count }, (_, i) => inputs[`${name}${i}`] as TensorInfo);
+}

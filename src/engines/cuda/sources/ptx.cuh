@@ -103,6 +103,18 @@ DEVICE float half_to_float(u16 half) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(half));
   return y;
 }
+// Two values as e4m3, rounded to the nearest and at most 448 in magnitude, `low` in the low byte; from compute capability 8.9 on.
+DEVICE u32 float8_pair(float low, float high) {
+  u16 y;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(y) : "f"(high), "f"(low));
+  return y;
+}
+// d[16,8] += a[16,32] · b[32,8] of e4m3, four neighbours of the inner dimension in a register; likewise.
+DEVICE void mma_float8(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 #if STORAGE != 0
 // Of two values in a register.
 DEVICE float low_of(u32 pair) { return to_float(scalar{(u16)pair}); }

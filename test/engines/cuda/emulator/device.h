@@ -71,6 +71,23 @@ static float half_to_float(u16 half) {
   const float size = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp((float)mantissa, -24);
   return half & 0x8000 ? -size : size;
 }
+// e4m3: the nearest of all values, of two as near the one with the even mantissa.
+static double float8_meaning(int code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const double size = exponent ? std::ldexp(8.0 + mantissa, exponent - 10) : std::ldexp((double)mantissa, -9);
+  return (code & 0x7f) == 0x7f ? NAN : code & 0x80 ? -size : size;
+}
+static u32 float8_of(double x) {
+  if (std::isnan(x)) return 0x7f;
+  int best = 0;
+  const double size = std::fabs(x);
+  for (int code = 1; code < 0x7f; code++) {
+    const double far = std::fabs(size - float8_meaning(best)), near = std::fabs(size - float8_meaning(code));
+    if (near < far || (near == far && code % 2 == 0)) best = code;
+  }
+  return best | (std::signbit(x) ? 0x80 : 0);
+}
+static u32 float8_pair(float low, float high) { return float8_of(low) | float8_of(high) << 8; }
 static u32 __float_as_uint(float x) {
   u32 bits;
   memcpy(&bits, &x, 4);
@@ -235,13 +252,30 @@ static u32 transpose8(u32 x) {
 }
 
 static u32 operand_a[32][32][4], operand_b[32][32][2];
-static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  u32(&as)[32][4] = operand_a[warp()];
-  u32(&bs)[32][2] = operand_b[warp()];
-  for (int i = 0; i < 4; i++) as[lane()][i] = a[i];
-  bs[lane()][0] = b0;
-  bs[lane()][1] = b1;
+static void share_operands(const u32 (&a)[4], u32 b0, u32 b1) {
+  for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
+  operand_b[warp()][lane()][0] = b0;
+  operand_b[warp()][lane()][1] = b1;
   warp_wait();
+}
+// m16n8k32 of e4m3.
+static void mma_float8(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  share_operands(a, b0, b1);
+  for (int e = 0; e < 4; e++) {
+    const int row = lane() / 4 + 8 * (e / 2), column = lane() % 4 * 2 + e % 2;
+    for (int k = 0; k < 32; k++) {
+      const u32 left = operand_a[warp()][row % 8 * 4 + k % 16 / 4][(row >= 8) + 2 * (k >= 16)];
+      const u32 right = operand_b[warp()][column * 4 + k % 16 / 4][k >= 16];
+      const int shift = 8 * (k % 4);
+      d[e] += float8_meaning(left >> shift & 0xff) * float8_meaning(right >> shift & 0xff);
+    }
+  }
+  warp_wait();
+}
+static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  const u32(&as)[32][4] = operand_a[warp()];
+  const u32(&bs)[32][2] = operand_b[warp()];
+  share_operands(a, b0, b1);
   for (int e = 0; e < 4; e++) {
     const int row = lane() / 4 + 8 * (e / 2), column = lane() % 4 * 2 + e % 2;
     for (int k = 0; k < 16; k++) {
