@@ -1,6 +1,6 @@
 /** Flags the evaluating commands share. Light: every command imports it at start-up. */
 import { Flags } from '@oclif/core';
-import { cacheFlags, modelFlags, tokenCountFlag } from './flags.js';
+import { inferenceFlags, modelFlags, tokenCountFlag } from './flags.js';
 import { parseBatch } from './sizes.js';
 
 const tokenizerFlag = Flags.string({
@@ -9,7 +9,7 @@ const tokenizerFlag = Flags.string({
   helpGroup: 'MODEL',
 });
 
-export const evaluationFlags = { ...modelFlags, ...cacheFlags, tokenizer: tokenizerFlag };
+export const evaluationFlags = { ...modelFlags, ...inferenceFlags, tokenizer: tokenizerFlag };
 
 export const maxContextFlag = tokenCountFlag({
   description: 'longest prompt in tokens (default: what the checkpoint was trained on, if it says)',

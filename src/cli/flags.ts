@@ -6,6 +6,7 @@ import { Flags } from '@oclif/core';
 import { ENGINE_NAMES } from '../engines/engine.js';
 import { formatTokenCount } from '../results/display.js';
 import { CACHE_TYPES } from '../ops/attention/cache-type.js';
+import { COMPUTE_TYPES } from '../ops/linear/compute-type.js';
 import { LAYOUT_NAMES } from '../model/layouts.js';
 import { SELF_DECODERS } from '../model/mixers/list.js';
 import { RESULT_FORMATS } from '../results/formats.js';
@@ -84,12 +85,18 @@ export const engineFlags = {
   })(),
 };
 
-/** Of commands that keep a cache. */
-export const cacheFlags = {
+/** Of commands that compute with a finished model, and keep a cache. */
+export const inferenceFlags = {
   'kv-dtype': Flags.option({
     options: CACHE_TYPES,
     description:
       'how keys and values of a whole context are stored (default: as --dtype); engine cpu: all; engine cuda with bfloat16: float8, int8, int4',
+    helpGroup: 'ENGINE',
+  })(),
+  compute: Flags.option({
+    options: COMPUTE_TYPES,
+    description:
+      'round the weights of layers, and the activations they multiply, to float8 (default: as --dtype); engine cpu, and engine cuda with bfloat16 on Hopper',
     helpGroup: 'ENGINE',
   })(),
 };

@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
 import {
-  cacheFlags,
+  inferenceFlags,
   contextParallelFlag,
   contextsFlag,
   fillCacheFlag,
@@ -62,7 +62,7 @@ export default class ProfileMemory extends BaseCommand {
     analytic: Flags.boolean({
       description: 'compute only; without --dtype at 2 bytes per element (bfloat16)',
     }),
-    ...cacheFlags,
+    ...inferenceFlags,
     'chunk-logits': Flags.boolean({
       description:
         'count the logits of a whole chunk where every token passes all layers, as in the official Transformer code',
@@ -96,9 +96,11 @@ export default class ProfileMemory extends BaseCommand {
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     const asked = flags['kv-dtype'] ?? storage;
     const cacheType = engine?.cacheType ?? (asked === storage ? null : asked);
+    const weightType = engine?.roundsOnly === true ? null : (flags.compute ?? null);
     this.note(
       `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens` +
         (cacheType === null ? '' : `, keys and values in ${cacheType}`) +
+        (weightType === null ? '' : `, weights of layers in ${weightType}`) +
         (flags['chunk-logits']
           ? ', with the logits of a whole chunk where every token passes all layers'
           : ''),
@@ -116,7 +118,7 @@ export default class ProfileMemory extends BaseCommand {
           onProgress,
           contexts: flags.ctx,
           chunkSize: flags.chunk,
-          ...(engine === undefined && { cacheType }),
+          ...(engine === undefined && { cacheType, compute: weightType }),
           chunkLogits: flags['chunk-logits'],
           measureUpTo: flags['measure-up-to'],
           fillCache: flags['fill-cache'],

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel } from '../library/basics.js';
 import { BaseCommand } from '../cli/base-command.js';
-import { cacheFlags, contextParallelFlag, contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
+import { inferenceFlags, contextParallelFlag, contextsFlag, modelFlags, sweepFlags } from '../cli/flags.js';
 import { parseTokenCount } from '../cli/sizes.js';
 import { cellName } from '../cli/cell-name.js';
 import { modelSelection } from '../cli/model-selection.js';
@@ -54,7 +54,7 @@ export default class ProfilePrefill extends BaseCommand {
       min: 2,
     }),
     ...modelFlags,
-    ...cacheFlags,
+    ...inferenceFlags,
     ...contextParallelFlag,
     ...sweepFlags,
   };

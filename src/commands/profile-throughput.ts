@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import { formatTokenCount, modelLabel, UsageError } from '../library/basics.js';
 import { BaseCommand, type FlagsOf } from '../cli/base-command.js';
 import {
-  cacheFlags,
+  inferenceFlags,
   contextParallelFlag,
   contextsFlag,
   fillCacheFlag,
@@ -89,7 +89,7 @@ export default class ProfileThroughput extends BaseCommand {
     }),
     ...fillCacheFlag,
     ...modelFlags,
-    ...cacheFlags,
+    ...inferenceFlags,
     ...contextParallelFlag,
     ...sweepFlags,
   };

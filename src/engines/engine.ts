@@ -5,6 +5,7 @@
  * composition of tfjs ops otherwise.
  */
 import type { CacheType } from '../ops/attention/cache-type.js';
+import type { ComputeType } from '../ops/linear/compute-type.js';
 import type { Communicator } from '../distributed/communicator.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { RunError } from '../errors.js';
@@ -52,6 +53,12 @@ export interface Engine {
   readonly float8?: boolean;
   /** How caches store keys and values where it is not as tensors are stored: what the engine was started with. */
   cacheType?: CacheType | null;
+  /** Whether it can keep weights in float8 (`ops/linear/float8.ts`). */
+  readonly float8?: boolean;
+  /** Whether weights in float8 are rounded only, and stored as other tensors are; default: they take a byte an element. */
+  readonly roundsOnly?: boolean;
+  /** In what products with weights are computed where it is not as tensors are stored: what the engine was started with. */
+  compute?: ComputeType | null;
   /** Threads the engine computes with; `undefined` where the notion does not apply. */
   readonly threads?: number;
   memory(): EngineMemory;
@@ -67,12 +74,18 @@ export interface Engine {
   synchronize(): Promise<void>;
 }
 
+/** How an engine stores the weights that suit what it computes in; null: as other tensors. */
+export const weightTypeOf = ({ compute = null, roundsOnly = false }: Engine): ComputeType | null =>
+  roundsOnly ? null : compute;
+
 export interface EngineOptions {
   /** CPU threads; defaults to the number of cores. */
   threads?: number;
   storage?: StorageType;
   /** How caches store keys and values of a whole context; default: as tensors are stored. */
   cacheType?: CacheType;
+  /** In what models that are made from now on compute products with weights, at inference only; default: as tensors are stored. */
+  compute?: ComputeType;
   /** Which GPU of the machine, from 0; default 0. */
   device?: number;
 }

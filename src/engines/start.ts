@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type CacheType, cacheDefaults, CACHE_TYPES } from '../ops/attention/cache-type.js';
+import { type ComputeType, weightDefaults } from '../ops/linear/compute-type.js';
 import { reportRefusals } from '../ops/recording.js';
 import { RunError, UsageError, YocoError } from '../errors.js';
 import {
@@ -8,6 +9,7 @@ import {
   type EngineOptions,
   SlowEngineError,
   type StorageType,
+  weightTypeOf,
 } from './engine.js';
 
 /** Options of the start functions; an engine that would only emulate a GPU refuses under `hardwareOnly`. */
@@ -51,6 +53,8 @@ export async function startEngine(
     ? startBest(possible, note, detail)
     : (await STARTERS[name]())(possible));
   engine.cacheType = cacheDefaults.type = cacheTypeOf(engine, options.cacheType);
+  engine.compute = weightDefaults.compute = computeOf(engine, options.compute);
+  weightDefaults.stored = weightTypeOf(engine);
   return engine;
 }
 
@@ -72,6 +76,19 @@ function cacheTypeOf(engine: Engine, asked: CacheType | undefined): CacheType | 
   );
 }
 
+/** @throws UsageError where the engine does not compute in it */
+function computeOf(
+  { name, storage, float8 = false }: Engine,
+  asked: ComputeType | undefined,
+): ComputeType | null {
+  if (asked === undefined) return null;
+  if (float8) return asked;
+  throw new UsageError(
+    `the ${name} engine with ${storage} cannot compute in ${asked} (--compute) here: ` +
+      'engine cuda with bfloat16 on a GPU of compute capability 9.0 can, and engine cpu',
+  );
+}
+
 /** More threads than cores only wait for each other. */
 function withinCores(options: EngineOptions, note: (line: string) => void): EngineOptions {
   const cores = availableParallelism();
@@ -86,16 +103,17 @@ export interface EngineFlags {
   readonly threads?: number;
   readonly dtype?: StorageType;
   readonly 'kv-dtype'?: CacheType;
+  readonly compute?: ComputeType;
   /** Which GPU of the machine, where a launcher has started a process for each. */
   readonly device?: number;
 }
 
 /** Starts the engine that a command's flags name. */
 export function startChosenEngine(
-  { engine, threads, dtype, device, 'kv-dtype': cacheType }: EngineFlags,
+  { engine, threads, dtype, device, 'kv-dtype': cacheType, compute }: EngineFlags,
   reports: StartReports,
 ): Promise<Engine> {
-  return startEngine(engine, { threads, storage: dtype, cacheType, device }, reports);
+  return startEngine(engine, { threads, storage: dtype, cacheType, compute, device }, reports);
 }
 
 /** What came of starting an engine. */

@@ -70,9 +70,16 @@ export async function startSession(
 }
 
 /** What beside model and data may change figures in their last digits: results of another engine are measured anew. */
-export const engineIdentity = ({ name, storage, threads, cacheType = null }: Engine): Json => ({
+export const engineIdentity = ({
+  name,
+  storage,
+  threads,
+  cacheType = null,
+  compute = null,
+}: Engine): Json => ({
   name,
   storage,
   threads,
   ...(cacheType !== null && { cacheType }),
+  ...(compute !== null && { compute }),
 });

@@ -8,11 +8,12 @@
  */
 import { cacheBytes, cacheDefaults, type CacheType } from '../ops/attention/cache-type.js';
 import { limits } from '../ops/limits.js';
+import { type ComputeType, float8Bytes, weightDefaults } from '../ops/linear/compute-type.js';
 import { headDim, layoutOf, type ModelConfig } from './config.js';
 import type { LayoutWord } from './layouts.js';
 import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
-import { elements, parameterSpecs, readWidth } from './parameters.js';
+import { elements, type ParameterSpec, parameterSpecs, readWidth } from './parameters.js';
 
 export interface PrefillCost {
   /** Default true: the layers after the last one that remembers anything run for the last position only. */
@@ -35,6 +36,8 @@ export interface MemoryQuestion {
   readonly concatenatedCache?: boolean;
   /** How keys and values of a whole context are stored; null: as the rest. Default: what the engine was started with. */
   readonly cacheType?: CacheType | null;
+  /** How weights are stored that suit it; null: as the rest. Default: what the engine was started with. */
+  readonly weightType?: ComputeType | null;
   /**
    * Counts logits of every position of a chunk in layouts whose prompt passes every layer, as the official Transformer code
    * computes them (its forward pass applies the output head to all positions). Layouts with an early exit need the last
@@ -72,7 +75,7 @@ export interface Costs {
   keyValueReadBytesPerToken(bytesPerElement: number, type?: CacheType | null): number;
   /** Bytes per sequence of states that do not grow (windows when full; recurrent states in float32). */
   stateBytes(bytesPerElement: number): number;
-  weightBytes(bytesPerElement: number): number;
+  weightBytes(bytesPerElement: number, type?: ComputeType | null): number;
   /**
    * Largest activations while a chunk passes: in the feed-forward network (the residual stream, its normed copy, the two
    * projections and their product), or in a mixer that holds more.
@@ -101,7 +104,13 @@ function activationWidth(config: ModelConfig): number {
 }
 
 export function costs(config: ModelConfig): Costs {
-  const parameters = parameterSpecs(config).reduce((sum, { shape }) => sum + elements(shape), 0);
+  const specs = parameterSpecs(config);
+  const parameters = specs.reduce((sum, { shape }) => sum + elements(shape), 0);
+  const weightBytes = (bytes: number, type = weightDefaults.stored): number => {
+    const bytesOf = ({ shape, suitsFloat8 }: ParameterSpec): number =>
+      type !== null && suitsFloat8 ? float8Bytes(shape) : elements(shape) * bytes;
+    return specs.reduce((sum, spec) => sum + bytesOf(spec), 0);
+  };
   const { dim, vocabSize, tieEmbeddings } = config;
   const groups = partGroups(config);
   const head = 2 * dim * vocabSize;
@@ -135,7 +144,7 @@ export function costs(config: ModelConfig): Costs {
     keyValueBytesPerToken: perToken,
     keyValueReadBytesPerToken: reads,
     stateBytes: state,
-    weightBytes: (bytes) => parameters * bytes,
+    weightBytes,
     peakActivationBytes: activations,
     inferenceMemory({
       context,
@@ -144,6 +153,7 @@ export function costs(config: ModelConfig): Costs {
       chunk = OFFICIAL_CHUNK,
       concatenatedCache = false,
       cacheType = cacheDefaults.type,
+      weightType = weightDefaults.stored,
       chunkLogits = false,
       ranks = 1,
     }) {
@@ -151,7 +161,7 @@ export function costs(config: ModelConfig): Costs {
       const kept = Math.ceil(context / ranks);
       const keyValue = batch * elementsKept * (kept * element + recent);
       const states = batch * state(bytesPerElement);
-      const weights = parameters * bytesPerElement;
+      const weights = weightBytes(bytesPerElement, weightType);
       const largest = Math.max(
         0,
         ...groups.map(({ word, keyValueElements }) => (word === 'attention' ? keyValueElements : 0)),

@@ -1,4 +1,5 @@
 import type { Communicator } from '../distributed/communicator.js';
+import { type ComputeType, weightDefaults } from '../ops/index.js';
 import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
 import type { LanguageModel } from './language-model.js';
@@ -13,6 +14,11 @@ export interface CreateOptions {
   /** The recipe of initial values; default `official`. */
   readonly initialValues?: InitialValues;
   /**
+   * In what products with the weights of layers are computed: `float8` rounds both factors, and allows for no gradients; null: as
+   * tensors are stored. Default: what the engine was started with.
+   */
+  readonly compute?: ComputeType | null;
+  /**
    * Ranks over which sequences are divided; default: none. Each makes the same model. `extend`, `prefill` and `decode` take the
    * same tokens on every rank and give the same logits; `forward`, `loss` and `objective` take a rank's part of the sequences,
    * the columns that `stretches` names, and give what belongs to them.
@@ -23,5 +29,6 @@ export interface CreateOptions {
 /** A model on the current engine. */
 export function createModel(config: ModelConfig, options: CreateOptions = {}): LanguageModel {
   const { seed = 0, weights = 'random', initialValues = 'official', ranks } = options;
-  return new Model(config, new Weights(config, { seed, weights, initialValues }), ranks);
+  const { compute = weightDefaults.compute } = options;
+  return new Model(config, new Weights(config, { seed, weights, initialValues, compute }), ranks);
 }

@@ -16,8 +16,9 @@ export type Initialiser =
   | { readonly kind: 'inverse-softplus'; readonly from: number; readonly to: number };
 
 /**
- * `input` matrices read the normed residual stream, `output` matrices write to it; `head` gives the logits. `other` starts
- * as its part says whatever the recipe.
+ * `input` matrices read the normed residual stream, `output` matrices write to it; both are read by `linear`, `linearGroup` and
+ * `linearSwiglu` only, since at inference they may be kept in float8. `head` gives the logits. `other` starts as its part says
+ * whatever the recipe.
  */
 export type ParameterRole = 'embedding' | 'head' | 'norm' | 'input' | 'output' | 'other';
 

@@ -8,7 +8,9 @@ import {
   matrix,
   norm,
   type ParameterInput,
+  type ParameterRole,
 } from './initial-values.js';
+import { suitsFloat8 } from '../ops/linear/compute-type.js';
 import type { Layout, LayoutPart } from './layouts.js';
 import type { LayerWeights } from './layers/layer.js';
 import { headDim } from './config.js';
@@ -20,6 +22,8 @@ export interface ParameterSpec {
   /** Matrices are [out, in]. */
   readonly shape: readonly number[];
   readonly initialiser: Initialiser;
+  /** Whether it can be kept in float8 at inference: a projection of a layer or of `memory`, of extents that suit. */
+  readonly suitsFloat8: boolean;
 }
 
 export function elements(shape: readonly number[]): number {
@@ -48,6 +52,9 @@ export function partPrefixes({ parts }: Layout, { name }: Conventions): string[]
 /** The projection of `memory`: its parameters by what they are. */
 export const MEMORY_NAMES = { key: 'k_proj', value: 'v_proj', norm: 'kv_layer_norm' } as const;
 
+/** Of matrices that only ops for products with weights read. */
+const PROJECTIONS: readonly ParameterRole[] = ['input', 'output'];
+
 /** All parameters in the order of the official state dictionaries. @param initial how they start */
 export function parameterSpecs(config: ModelConfig, initial: InitialValues = 'official'): ParameterSpec[] {
   const conventions = conventionsOf(config);
@@ -58,6 +65,7 @@ export function parameterSpecs(config: ModelConfig, initial: InitialValues = 'of
     name: parameter.isBare ? parameter.name : `${parameter.name}.weight`,
     shape: parameter.shape,
     initialiser: recipe(parameter, context),
+    suitsFloat8: PROJECTIONS.includes(parameter.role) && suitsFloat8(parameter),
   }));
 }
 

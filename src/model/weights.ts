@@ -1,7 +1,7 @@
 /** The parameters of a model as tfjs variables. */
 import { Random } from '../random.js';
 import { RunError } from '../errors.js';
-import { float32Tensor } from '../ops/index.js';
+import { type ComputeType, float32Tensor, keepInFloat8 } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
@@ -21,20 +21,29 @@ export interface WeightOptions {
   readonly seed: number | string;
   readonly weights: InitialWeights;
   readonly initialValues: InitialValues;
+  /** In what products with them are computed. */
+  readonly compute: ComputeType | null;
 }
 
 export class Weights {
   readonly variables: ReadonlyMap<string, tf.Variable>;
   /** The same, in order. */
   readonly list: readonly tf.Variable[];
+  /** Those that are kept in float8. */
+  private readonly rounded = new Set<tf.Variable>();
 
-  constructor(config: ModelConfig, { seed, weights, initialValues }: WeightOptions) {
+  constructor(config: ModelConfig, { seed, weights, initialValues, compute }: WeightOptions) {
     const values = valueSource(seed, weights);
     const variables = new Map<string, tf.Variable>();
     for (const spec of parameterSpecs(config, initialValues)) {
       const tensor = tf.tidy(() => repeated(values(spec), spec.shape));
-      variables.set(spec.name, tf.variable(tensor));
+      const variable = tf.variable(tensor);
+      variables.set(spec.name, variable);
       tensor.dispose();
+      if (compute === null || !spec.suitsFloat8) continue;
+      this.rounded.add(variable);
+      // One after the other, so that they are not all there unrounded.
+      keepInFloat8(variable);
     }
     this.variables = variables;
     this.list = [...variables.values()];
@@ -69,6 +78,7 @@ export class Weights {
         : tf.tensor(values.slice(), variable.shape);
       variable.assign(exact);
     });
+    if (this.rounded.has(variable)) keepInFloat8(variable);
   }
 
   dispose(): void {

@@ -29,7 +29,8 @@ export {
 } from './gated-retention/gated-retention.js';
 export { rotatedRetention, type RotatedRetentionOptions } from './gated-retention/rotated-retention.js';
 export { clipScale, type ClipScale, sumOfSquares } from './global-norm/global-norm.js';
-export { keepInFloat8, suitsFloat8 } from './linear/float8.js';
+export { COMPUTE_TYPES, type ComputeType, suitsFloat8, weightDefaults } from './linear/compute-type.js';
+export { keepInFloat8 } from './linear/float8.js';
 export { linear, linearGroup } from './linear/linear.js';
 export {
   broadcastTensors,

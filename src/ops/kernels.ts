@@ -78,6 +78,8 @@ export interface Kernels {
    */
   LinearSwiGlu: Kernel<Tensors<'x' | 'activated' | 'gate'>>;
 
+  /** x with its rows rounded to float8 (`linear/float8.ts`), as the compositions of the kernels below do. Output like x. */
+  RoundFloat8: Kernel<Tensors<'x'>>;
   /**
    * In place: rounds the rows of weight [out, in] to float8 (`linear/float8.ts`). The engine may keep one byte an element. No outputs (an
    * empty list).

@@ -2,7 +2,7 @@
 import type { Engine } from '../engines/engine.js';
 import { costs } from '../model/costs.js';
 import type { ModelConfig } from '../model/config.js';
-import type { CacheType } from '../ops/index.js';
+import type { CacheType, ComputeType } from '../ops/index.js';
 import type { ModelKey } from '../sweep/model-key.js';
 import { randomTokens } from './prompt.js';
 import { peakResidentBytes } from '../sweep/memory-budget.js';
@@ -15,6 +15,8 @@ export interface MemoryAssumptions {
   chunkSize: number;
   /** How keys and values are stored; null: as the rest. */
   cacheType?: CacheType | null;
+  /** How weights that suit it are stored; null: as the rest. */
+  weightType?: ComputeType | null;
   /** Count the logits of a whole chunk where the official code computes them (see `MemoryQuestion`). */
   chunkLogits?: boolean;
   /** Ranks that divide each sequence: the answer is of one device. Default 1. */
@@ -82,10 +84,11 @@ export const NOT_MEASURED: { readonly [Name in keyof MeasuredMemory]: null } = {
 export function computedMemory(
   config: ModelConfig,
   context: number,
-  { bytesPerElement, chunkSize, cacheType = null, chunkLogits, ranks }: MemoryAssumptions,
+  { bytesPerElement, chunkSize, cacheType = null, weightType = null, chunkLogits, ranks }: MemoryAssumptions,
 ): ComputedMemory {
   const formulas = costs(config);
-  const question = { context, chunk: chunkSize, bytesPerElement, cacheType, chunkLogits, ranks };
+  const stored = { bytesPerElement, cacheType, weightType };
+  const question = { context, chunk: chunkSize, ...stored, chunkLogits, ranks };
   const memory = formulas.inferenceMemory(question);
   return {
     bytesPerElement,

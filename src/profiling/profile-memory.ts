@@ -1,8 +1,8 @@
 /** Memory of inference against context, for several models: computed, and measured where it fits. */
 import { SOLO, type Communicator } from '../distributed/communicator.js';
-import type { Engine, StorageType } from '../engines/engine.js';
+import { type Engine, type StorageType, weightTypeOf } from '../engines/engine.js';
 import { undividedKeys } from '../model/index.js';
-import type { CacheType } from '../ops/index.js';
+import type { CacheType, ComputeType } from '../ops/index.js';
 import type { CellTable } from '../results/typed.js';
 import { ELEMENT_BYTES } from '../sweep/memory-budget.js';
 import { modelKey, type ModelChoice } from '../sweep/model-key.js';
@@ -47,6 +47,8 @@ export interface ProfileMemoryOptions {
   readonly chunkSize?: number;
   /** How computed figures assume keys and values are stored; null: as the rest. Default the engine's; only without an engine. */
   readonly cacheType?: CacheType | null;
+  /** What computed figures assume weights are stored for, a byte an element; null: nothing else. Default the engine's; only without an engine. */
+  readonly compute?: ComputeType | null;
   /** Count the logits of a whole chunk where the official code computes them; computed only, so without an engine. */
   readonly chunkLogits?: boolean;
   /** The longest context that is also measured; default 16384. */
@@ -77,13 +79,16 @@ export async function profileMemory(
   }));
   const storage = engine?.storage ?? options.storage ?? 'bfloat16';
   const { cacheType = engine?.cacheType ?? null, chunkLogits, contextParallel: devices } = options;
+  const weightType = engine ? weightTypeOf(engine) : (options.compute ?? null);
   const ranks = devices ?? communicator.size;
-  if (engine && (options.cacheType !== undefined || chunkLogits)) {
-    throw new RangeError('cacheType and chunkLogits are for computed memory: leave the engine out');
+  const { cacheType: asked, compute } = options;
+  if (engine && (asked !== undefined || compute !== undefined || chunkLogits)) {
+    throw new RangeError('cacheType, compute and chunkLogits are for computed memory: leave the engine out');
   }
   if (cacheType !== null && ranks > 1) throw undividedKeys();
   const assumptions: MemoryAssumptions = {
     ...{ bytesPerElement: ELEMENT_BYTES[storage], chunkSize, cacheType },
+    ...(weightType !== null && { weightType }),
     ...(chunkLogits && { chunkLogits }),
     ...(ranks > 1 && { ranks }),
   };

@@ -148,7 +148,7 @@ export const PREFILL_SCHEMA: TableSchema<PrefillKey, PrefillFigures> = {
       name: 'product_share',
       kind: 'timing',
       description:
-        'flops_per_second over that, by run, of all devices where several divide the context; median',
+        'flops_per_second over that, by run, of all devices where several divide the context; median. With --compute float8 it may be above 1: that product is of --dtype',
       digits: 3,
       display: 'percent',
     },

@@ -31,6 +31,8 @@ export interface Provenance {
     threads: number | null;
     /** How caches store keys and values, where it is not as tensors are stored. */
     cacheType?: string;
+    /** In what products with weights are computed, where it is not as tensors are stored. */
+    compute?: string;
   } | null;
   /** Of a run on several ranks: how they talk, and the device of each. */
   ranks?: { transport: string; devices: readonly string[] };
@@ -51,6 +53,7 @@ export interface EngineDescription {
   readonly storage: string;
   readonly threads?: number;
   readonly cacheType?: string | null;
+  readonly compute?: string | null;
 }
 
 export interface RunDescription {
@@ -139,8 +142,12 @@ function plain(value: unknown): Json {
 }
 
 function describeEngine(engine: EngineDescription): Provenance['engine'] {
-  const { name, description, device, storage, threads, cacheType } = engine;
-  return { name, description, device, storage, threads: threads ?? null, ...(cacheType && { cacheType }) };
+  const { name, description, device, storage, threads, cacheType, compute } = engine;
+  return {
+    ...{ name, description, device, storage, threads: threads ?? null },
+    ...(cacheType && { cacheType }),
+    ...(compute && { compute }),
+  };
 }
 
 function describeRanks({ engine, communicator }: RunDescription): Pick<Provenance, 'ranks'> {

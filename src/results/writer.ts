@@ -59,6 +59,7 @@ export class ResultWriter {
   }
 
   /**
+   * @throws UsageError when rows of the table are of a run that computed in another type (`--compute`)
    * @throws RunError when the directory cannot be written, another process writes this table there, or an earlier table
    *   in it cannot be read
    */
@@ -79,6 +80,7 @@ export class ResultWriter {
   /** Begins with what earlier runs left. */
   private takeOver(): void {
     const { plan, resume = true, keepOthers = resume && plan !== undefined } = this.options;
+    if (resume) this.runFile.requireSameCompute(this.options.provenance.engine);
     for (const key of plan ?? []) {
       const hash = this.hash(key);
       this.order.set(hash, this.order.size);

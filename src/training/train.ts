@@ -104,6 +104,7 @@ async function trainLocked(
   const { config, recipe, initial, communicator = SOLO, contextParallel } = options;
   const grid = rankGrid(communicator, contextParallel);
   const model = createModel(config, {
+    compute: null,
     ranks: grid.sequence,
     seed: recipe.seed,
     weights: initial ? 'zeros' : 'random',

@@ -93,6 +93,8 @@ function createEngine(name: string, threads: number, native: Native | null): Eng
       : 'tfjs cpu, 1 thread',
     device: cpus()[0]?.model.trim() ?? 'CPU',
     storage: 'float32',
+    float8: true,
+    roundsOnly: true,
     threads: runtime ? threads : 1,
     memory: () => {
       const memory = pool.memory();

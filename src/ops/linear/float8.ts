@@ -5,20 +5,14 @@
  */
 import { RunError } from '../../errors.js';
 import * as tf from '../../tf.js';
-import { LARGEST_FLOAT8, fromFloat8, toFloat8 } from '../attention/small-floats.js';
+import { LARGEST_FLOAT8 } from '../attention/small-floats.js';
 import { hasKernel, isRecordingGradient, runKernel } from '../dispatch.js';
+import { suitsFloat8 } from './compute-type.js';
 
 /** Below it the factor itself would be no normal float32. */
 const LEAST_EXPONENT = -100;
-/** What the units that multiply float8 want the extents of a matrix to be multiples of. */
-const EXTENT_STEP = 16;
 
 const kept = new WeakSet<tf.Tensor>();
-
-/** Whether a weight [out, in] can be kept in float8. */
-export function suitsFloat8({ shape }: { readonly shape: readonly number[] }): boolean {
-  return shape.length === 2 && shape.every((extent) => extent > 0 && extent % EXTENT_STEP === 0);
-}
 
 /**
  * Rounds the rows of a weight [out, in] to float8, in place. From then on the ops for products with weights round the rows of what they
@@ -47,21 +41,41 @@ export function isKeptInFloat8(weight: tf.Tensor): boolean {
 
 /** x, its rows rounded to float8. Records no gradient. */
 export function roundedToFloat8<T extends tf.Tensor>(x: T): T {
-  const values = roundRows(x.dataSync<'float32'>(), x.shape.at(-1) ?? 1);
-  return tf.tensor(values, x.shape) as T;
+  const [rounded] = runKernel('RoundFloat8', { x }, {}, () => [
+    tf.tensor(roundRows(x.dataSync<'float32'>(), x.shape.at(-1) ?? 1), x.shape),
+  ]);
+  return rounded as T;
 }
 
 /** Rounds rows of `width` elements. A row with an element that is no finite number becomes NaN. */
 export function roundRows(values: Float32Array, width: number): Float32Array {
   const rounded = new Float32Array(values.length);
   for (let start = 0; start < values.length; start += width) {
-    const row = values.subarray(start, start + width);
-    const factor = rowFactor(row);
-    for (let i = 0; i < row.length; i++) {
-      rounded[start + i] = fromFloat8(toFloat8((row[i] as number) / factor)) * factor;
-    }
+    roundRow(values.subarray(start, start + width), rounded.subarray(start, start + width));
   }
   return rounded;
+}
+
+const EXPONENT = 0x7f800000;
+const binade = new Float32Array(1);
+const binadeBits = new Int32Array(binade.buffer);
+
+function roundRow(row: Float32Array, rounded: Float32Array): void {
+  const factor = rowFactor(row);
+  if (Number.isNaN(factor)) {
+    rounded.fill(NaN);
+    return;
+  }
+  const bits = new Int32Array(row.buffer, row.byteOffset, row.length);
+  // Below 2^-6 codes are as far apart as there.
+  binade[0] = factor * 2 ** -6;
+  const least = binadeBits[0] as number;
+  for (let i = 0; i < row.length; i++) {
+    binadeBits[0] = Math.max((bits[i] as number) & EXPONENT, least);
+    // Codes are an eighth of the binade apart: added to 1.5 * 2^52 times that, a number is rounded to a multiple of it.
+    const magic = binade[0] * (1.5 * 2 ** 49);
+    rounded[i] = (row[i] as number) + magic - magic;
+  }
 }
 
 /** The least power of two with which the largest magnitude is at most {@link LARGEST_FLOAT8}; 1 for zeros, NaN for what is not finite. */

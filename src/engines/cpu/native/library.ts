@@ -28,6 +28,7 @@ const FUNCTIONS = {
   retention_grad: 'mmmmmmmmmmmmiiiiii',
   retention_step: 'mmmmmmiiii',
   rotary: 'mmmmiiiiii',
+  round_float8: 'mmii',
 } as const;
 
 const TYPES: Readonly<Record<string, string>> = { m: 'void *', i: 'int', l: 'long', f: 'float', d: 'double' };

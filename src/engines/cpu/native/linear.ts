@@ -45,3 +45,14 @@ export const linearGroup =
       multiply(native, backend, [x, inputs[`weight${i}`] as TensorInfo], false),
     );
   };
+
+export const roundFloat8 =
+  (native: Native): FusedKernel<'RoundFloat8', CpuBackend> =>
+  ({ x }, _, backend) => {
+    const y = backend.output(x.shape);
+    const [values, rounded] = [backend.floats(x), backend.floats(y)];
+    backend.launch(() => {
+      native.round_float8(values, rounded, ...rowsOf(x));
+    });
+    return [y];
+  };

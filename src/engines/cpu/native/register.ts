@@ -4,7 +4,7 @@ import { compressedAttention, compressedWrite } from './coded.js';
 import { embedding, gatedRetention, logDecay, pageWrite, rotary } from './decode.js';
 import { adamW, rmsNorm, rmsNormGrad, sumOfSquares, swiGlu, swiGluGrad } from './elementwise.js';
 import type { Native } from './library.js';
-import { linear, linearGroup } from './linear.js';
+import { linear, linearGroup, roundFloat8 } from './linear.js';
 import { embeddingGrad, linearCrossEntropy, linearCrossEntropyGrad, weightedCrossEntropy } from './loss.js';
 import { gatedRetentionGrad } from './retention-grad.js';
 
@@ -29,6 +29,7 @@ export function registerNativeKernels(backend: string, native: Native): void {
   registerFusedKernel(backend, 'RmsNorm', rmsNorm(native));
   registerFusedKernel(backend, 'RmsNormGrad', rmsNormGrad(native));
   registerFusedKernel(backend, 'Rotary', rotary(native));
+  registerFusedKernel(backend, 'RoundFloat8', roundFloat8(native));
   registerFusedKernel(backend, 'SumOfSquares', sumOfSquares(native));
   registerFusedKernel(backend, 'SwiGlu', swiGlu(native));
   registerFusedKernel(backend, 'SwiGluGrad', swiGluGrad(native));
