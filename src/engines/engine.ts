@@ -49,8 +49,6 @@ export interface Engine {
   readonly description: string;
   readonly device: string;
   readonly storage: StorageType;
-  /** Whether it can keep weights in float8. */
-  readonly float8?: boolean;
   /** How caches store keys and values where it is not as tensors are stored: what the engine was started with. */
   cacheType?: CacheType | null;
   /** Whether it can keep weights in float8 (`ops/linear/float8.ts`). */
