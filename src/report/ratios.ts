@@ -9,6 +9,7 @@ import {
   THROUGHPUT_SCHEMA,
 } from '../profiling/tables.js';
 import type { DerivedTable } from '../results/derived.js';
+import { groupRowsBy } from '../results/group.js';
 import type { Column, Row, Schema } from '../results/schema.js';
 import { findRows, isSampled, prefillRows, textIn } from './tables.js';
 
@@ -51,6 +52,7 @@ const RATIOS_SCHEMA: Schema = {
     key('model', 'the YOCO model'),
     key('self_decoder', 'its self-decoder'),
     key('baseline', 'the Transformer it is compared with'),
+    key('types', 'of K/V and of products, of both, where they are not as tensors are stored'),
     key('context', 'tokens'),
     key('quantity', 'what is compared, with its unit'),
     timing('yoco', 'of YOCO'),
@@ -80,6 +82,7 @@ function ratioRow({ name, schema, ratio }: Quantity, pair: RowPair): Row | null 
     model: yoco.model ?? null,
     self_decoder: yoco.self_decoder ?? null,
     baseline: transformer.model ?? null,
+    types: textIn(yoco, 'types') || null,
     context: yoco.context ?? null,
     quantity: name,
     yoco: yoco[ratio.of] ?? null,
@@ -92,13 +95,14 @@ function ratioRow({ name, schema, ratio }: Quantity, pair: RowPair): Row | null 
 }
 
 /** The cell of a ratio: models and context. */
-export const cellOf = ({ model, self_decoder: selfDecoder, context }: Row): string =>
-  JSON.stringify([model, selfDecoder, context]);
+export const cellOf = ({ model, self_decoder: selfDecoder, types, context }: Row): string =>
+  JSON.stringify([model, selfDecoder, types, context]);
 
 /** All ratios, by model and context; of several measurements of a cell the first folder's counts. */
 export function findRatios(directory: string): DerivedTable {
   const rows = QUANTITIES.flatMap((one) => {
-    const formed = pairRows(one.schema, rowsOf(directory, one.schema))
+    const formed = groupRowsBy(rowsOf(directory, one.schema), ['types'])
+      .flatMap((rows) => pairRows(one.schema, rows))
       .map((pair) => ratioRow(one, pair))
       .filter((row) => row !== null);
     return formed.filter((row, i) => formed.findIndex((other) => cellOf(other) === cellOf(row)) === i);
@@ -107,6 +111,7 @@ export function findRatios(directory: string): DerivedTable {
     (a, b) =>
       textIn(a, 'model').localeCompare(textIn(b, 'model')) ||
       textIn(a, 'self_decoder').localeCompare(textIn(b, 'self_decoder')) ||
+      textIn(a, 'types').localeCompare(textIn(b, 'types')) ||
       Number(a.context) - Number(b.context),
   );
   return { schema: RATIOS_SCHEMA, rows: ordered };

@@ -4,10 +4,12 @@ import { basename, dirname, join } from 'node:path';
 import { groupRowsBy } from '../results/group.js';
 import { readResultRows } from '../results/read.js';
 import type { Cell, Row } from '../results/schema.js';
+import { typesOfRun } from './runs.js';
 
 export interface Table {
   /** Directory of the file relative to the results directory; empty at its top. */
   readonly place: string;
+  /** Each with the `types` of its run. */
   readonly rows: readonly Row[];
 }
 
@@ -27,7 +29,8 @@ function readTable(directory: string, place: string, name: string): Table {
   const timings = read(file('.timings.csv'));
   const results = read(file('.csv'));
   const rows = results.length > 0 ? joinTimings(results, timings) : timings;
-  return { place, rows };
+  const types = typesOfRun(file('.run.json'));
+  return { place, rows: rows.map((row) => ({ ...row, types })) };
 }
 
 /** All tables called `name` in the directory and below it, in the order of their places. */
@@ -62,7 +65,7 @@ export const isSampled = (row: Row): boolean =>
 
 /** The rows of all tables profile-prefill; sampled ones only where no whole prefill of the same cell was timed. */
 export function prefillRows(directory: string): Row[] {
-  const keys = ['model', 'architecture', 'self_decoder', 'early_exit', 'context'] as const;
+  const keys = ['model', 'architecture', 'self_decoder', 'types', 'early_exit', 'context'] as const;
   return groupRowsBy(findRows(directory, 'profile-prefill'), keys).flatMap((cell) => {
     const whole = cell.filter((row) => !isSampled(row));
     return whole.length > 0 ? whole : cell;
@@ -80,8 +83,8 @@ export const textIn = (row: Row, column: string): string => {
 };
 
 /**
- * `yoco sliding-window`: what a legend calls the model of a row. Gated retention is the default and not named, nor is a mixer
- * that is part of the model's name.
+ * `yoco sliding-window, products in float8`: what a legend calls the model of a row. Gated retention is the default and not named, nor
+ * is a mixer that is part of the model's name.
  */
 export function legendName(row: Row, withModel: boolean): string {
   const [architecture, model] = [textIn(row, 'architecture'), textIn(row, 'model')];
@@ -89,8 +92,10 @@ export function legendName(row: Row, withModel: boolean): string {
   const isUnsaid =
     ['', 'gated-retention'].includes(selfDecoder) || (withModel && model.includes(selfDecoder));
   const mixer = isUnsaid ? '' : ` ${selfDecoder}`;
-  if (!withModel) return architecture + mixer;
-  return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + mixer;
+  const types = textIn(row, 'types');
+  const suffix = mixer + (types === '' ? '' : `, ${types}`);
+  if (!withModel) return architecture + suffix;
+  return (model.startsWith(architecture) ? model : `${architecture} ${model}`) + suffix;
 }
 
 /**

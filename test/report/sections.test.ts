@@ -126,8 +126,8 @@ test('a sampled prefill is marked, and gives way to a whole one', async () => {
     assert.ok(sampled.includes(text), text);
   const ratios = (): string[] => readFileSync(at('ratios.timings.csv'), 'utf8').trimEnd().split('\n');
   const header =
-    'model,self_decoder,baseline,context,quantity,yoco,transformer,ratio,integrated,yoco_folder,transformer_folder';
-  const cell = 'yoco-3b,gated-retention,transformer-3b,1024,prefill_seconds,0.5';
+    'model,self_decoder,baseline,types,context,quantity,yoco,transformer,ratio,integrated,yoco_folder,transformer_folder';
+  const cell = 'yoco-3b,gated-retention,transformer-3b,,1024,prefill_seconds,0.5';
   assert.equal(ratios(), [header, `${cell},20,40,transformer,a,b`]);
   table('c', [`${cells[1] ?? ''},1024,15`]);
   const whole = await page();
@@ -156,7 +156,32 @@ test('of several measurements of a cell the first counts, without early exit non
   ]);
   await runCli('report', at());
   const [, ...lines] = readFileSync(at('ratios.timings.csv'), 'utf8').trimEnd().split('\n');
-  assert.equal(lines, ['small,gated-retention,small,64,decode_tokens_per_second,6,3,2,,a,a']);
+  assert.equal(lines, ['small,gated-retention,small,,64,decode_tokens_per_second,6,3,2,,a,a']);
+});
+
+test('figures of other types of keys and values, or of products, are named and compared apart', async () => {
+  const measured = (place: string, rows: readonly string[], flags: object): void => {
+    mkdirSync(at(place));
+    write(`${place}/profile-prefill.timings.csv`, [
+      'model,architecture,self_decoder,early_exit,context,seconds_median',
+      ...rows,
+    ]);
+    const engine = { description: 'a card', storage: 'bfloat16' };
+    write(`${place}/profile-prefill.run.json`, [JSON.stringify({ engine, flags })]);
+  };
+  const [yoco, transformer] = ['small,yoco,gated-retention,true,64,', 'small,transformer,,true,64,'];
+  measured('a', [`${yoco}1`, `${transformer}5`], { compute: 'float8' });
+  measured('b', [`${yoco}2`, `${transformer}6`], { 'kv-dtype': 'bfloat16' });
+  measured('c', [`${yoco}4`], { compute: 'float8', 'kv-dtype': 'int4' });
+  await runCli('report', at());
+  const [, ...lines] = readFileSync(at('ratios.timings.csv'), 'utf8').trimEnd().split('\n');
+  assert.equal(lines, [
+    'small,gated-retention,small,,64,prefill_seconds,2,6,3,,b,b',
+    'small,gated-retention,small,products in float8,64,prefill_seconds,1,5,5,,a,a',
+  ]);
+  const page = readFileSync(at('report.html'), 'utf8');
+  for (const name of ['>yoco<', '>yoco, products in float8<', '>yoco, K/V in int4, products in float8<'])
+    assert.ok(page.includes(name), name);
 });
 
 test('memory of two presets is one chart, decoding has its share of a copy and a prefill of a product', async () => {

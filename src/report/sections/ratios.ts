@@ -21,7 +21,9 @@ export function ratioSection({ directory }: ReportSource): Section | null {
     rows: [...groupRows(rows, cellOf).values()].map((cells) => {
       const [first = {}] = cells;
       return [
-        `${textIn(first, 'model')} ${textIn(first, 'self_decoder')}`,
+        [`${textIn(first, 'model')} ${textIn(first, 'self_decoder')}`, textIn(first, 'types')]
+          .filter(Boolean)
+          .join(', '),
         formatTokenCount(numberIn(first, 'context') ?? 0),
         ...used.map(({ name }) => times(cells.find((row) => row.quantity === name))),
       ];

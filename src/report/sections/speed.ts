@@ -62,7 +62,7 @@ function prefillChart(source: ReportSource, rows: readonly Row[], several: boole
     name,
     points: pointsOf(group, 'context', 'seconds_median'),
     bars: barsOf(group, 'context', spread),
-    dashed: name.includes(', '),
+    dashed: group.some((row) => isSampled(row) || textIn(row, 'early_exit') === 'false'),
   }));
   return lineChart({
     title: 'Prefill time against context',
@@ -98,9 +98,13 @@ function productNote(rows: readonly Row[]): string {
 }
 
 function growthText(rows: readonly Row[], several: boolean): string {
-  const exponents = growthTable(
-    rows.filter((row) => !isSampled(row)).map((row) => cellOf(PREFILL_SCHEMA, { ...row, status: 'ok' })),
-  ).rows.map((row) => `${prefillName(row, several)} ${shown(row, 'growth_exponent', formatNumber)}`);
+  const whole = rows.filter((row) => !isSampled(row));
+  const exponents = [...groupRows(whole, (row) => textIn(row, 'types'))].flatMap(([types, own]) => {
+    const cells = own.map((row) => cellOf(PREFILL_SCHEMA, { ...row, status: 'ok' }));
+    return growthTable(cells).rows.map(
+      (row) => `${prefillName({ ...row, types }, several)} ${shown(row, 'growth_exponent', formatNumber)}`,
+    );
+  });
   return exponents.length > 0
     ? paragraph(`Time grows as context to the power of: ${exponents.join('; ')}.`)
     : '';
