@@ -77,7 +77,7 @@ function cacheTypeOf(engine: Engine, asked: CacheType | undefined): CacheType | 
 }
 
 /** @throws UsageError where the engine does not compute in it */
-function computeOf(
+export function computeOf(
   { name, storage, float8 = false }: Engine,
   asked: ComputeType | undefined,
 ): ComputeType | null {

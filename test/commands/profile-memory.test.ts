@@ -96,6 +96,31 @@ test('--kv-dtype changes keys and values only; --chunk-logits the Transformer on
   assert.is(exitCode, 2);
 });
 
+test('--compute float8 is recorded, changes weights only, and its table is not continued without it', async () => {
+  const argv = ['profile-memory', ...common(at('float8')), '--ctx', '64', '--chunk', '64'];
+  const float8 = [...argv, '--compute', 'float8'];
+  const [row = {}] = await printedRows(...float8);
+  assert.is(row.weights_bytes, row.measured_weights_bytes);
+  const record = JSON.parse(text('float8/profile-memory.run.json')) as { engine: { compute?: string } };
+  assert.is(record.engine.compute, 'float8');
+  await printedRows(...float8);
+  const { stderr, exitCode } = await runCli(...argv);
+  assert.match(stderr, /^yoco: .*profile-memory\.run\.json is of a run with --compute float8, this one is without --compute: name another --out, or start over with --no-resume\n$/); // prettier-ignore
+  assert.is(exitCode, 2);
+  const [again = {}] = await printedRows(...argv, '--no-resume');
+  assert.is(again.measured_weights_bytes, row.measured_weights_bytes, 'the cpu engine stores float32');
+  const other = await runCli(...float8);
+  assert.match(other.stderr, /is of a run without --compute, this one is with --compute float8/);
+
+  const analytic = ['profile-memory', '--analytic', ...common(at('analytic')), '--ctx', '64'];
+  const [usual = {}] = await printedRows(...analytic);
+  const [small = {}] = await printedRows(...analytic, '--compute', 'float8');
+  const share = Number(small.weights_bytes) / Number(usual.weights_bytes);
+  assert.ok(share > 0.5 && share < 0.8, `float8 takes ${share} of bfloat16`);
+  assert.is(small.kv_cache_bytes, usual.kv_cache_bytes);
+  assert.is(small.activation_bytes, usual.activation_bytes);
+});
+
 test('a filled cache takes the memory of a computed one, and is decoded after', async () => {
   const models = ['--arch', 'yoco,transformer', '--ctx', '512,1k', '--fill-cache'];
   const argv = ['profile-memory', ...common(), '--chunk', '256', ...models];

@@ -3,7 +3,9 @@ import { availableParallelism } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../../src/errors.js';
-import { startEngine } from '../../src/engines/start.js';
+import { computeOf, startEngine } from '../../src/engines/start.js';
+import { createConfig, createModel } from '../../src/model/index.js';
+import { weightDefaults } from '../../src/ops/index.js';
 import * as tf from '../../src/tf.js';
 import { moduleUrl, SCRIPT } from '../cli/program.js';
 
@@ -74,6 +76,42 @@ test('what was read from a tensor outlives it', async () => {
 test('a wrong number of threads and 16-bit storage on the CPU are usage errors', async () => {
   assert.instance(await errorOf(() => startEngine('cpu', { threads: 0 })), UsageError);
   assert.instance(await errorOf(() => startEngine('cpu', { storage: 'bfloat16' })), UsageError);
+});
+
+test('models made after a start with float8 are in it, and those after another start are not', async () => {
+  const config = createConfig({ dim: 16, layers: 2, hiddenDim: 32, heads: 2, vocabSize: 11 });
+  const values = (): Float32Array => {
+    const model = createModel(config, { seed: 1 });
+    const weight = model.parameters.get('self_decoder.layers.0.ffn.fc1.weight') as tf.Variable;
+    const found = weight.dataSync<'float32'>();
+    model.dispose();
+    return found;
+  };
+  const engine = await startEngine('cpu', { threads: 1, compute: 'float8' });
+  // The cpu engine rounds and stores float32.
+  assert.equal([engine.compute, weightDefaults.compute, weightDefaults.stored], ['float8', 'float8', null]);
+  const rounded = values();
+  assert.is((await startEngine('cpu', { threads: 1 })).compute, null);
+  const exact = values();
+  assert.not.equal(rounded, exact);
+  rounded.forEach((x, i) => {
+    assert.ok(Math.abs(x - (exact[i] as number)) <= Math.max(Math.abs(x) / 15, 0.25 / 512), `${x}`);
+  });
+});
+
+test('an engine without float8 refuses it in a line that names those that have it', async () => {
+  const engine = await startEngine('cpu', { threads: 1 });
+  const other = { ...engine, name: 'webgpu', float8: undefined } as const;
+  assert.is(computeOf(other, undefined), null);
+  assert.is(computeOf(engine, 'float8'), 'float8');
+  assert.throws(
+    () => computeOf(other, 'float8'),
+    (error: unknown) =>
+      error instanceof UsageError &&
+      /^the webgpu engine .*\(--compute\).* engine cuda .* compute capability 9\.0 .*, and engine cpu$/.test(
+        error.message,
+      ),
+  );
 });
 
 test('auto with a wrong setting of the kernels in C is a usage error where no GPU starts', async () => {

@@ -290,4 +290,23 @@ test('keys and values of 8 bits: 86 GB for 512K tokens of 65B with 8 heads, weig
   assert.is(memory.weights, costs(config).weightBytes(2));
 });
 
+test('weights in float8 take a byte, and four for each row; embeddings, heads, norms and what does not suit stay', () => {
+  const shape = { dim: 32, layers: 2, hiddenDim: 48, heads: 2, kvHeads: 1, vocabSize: 100 };
+  const config = createConfig({ ...shape, architecture: 'yoco', selfHeads: 2 });
+  const rows = (count: number, width: number): number => count * (width + 4);
+  const feedForward = 2 * rows(48, 32) + rows(32, 48);
+  // Gated retention with a decay of two rows, which do not suit; keys and values of one head of 16; cross-attention.
+  const kept = 2 * feedForward + 5 * rows(32, 32) + 2 * rows(16, 32) + 2 * rows(32, 32);
+  const rest = 2 * 100 * 32 + 2 * 32 + 6 * 32;
+  assert.is(costs(config).weightBytes(2, 'float8'), kept + 2 * rest);
+  assert.is(costs(config).weightBytes(2), 2 * costs(config).parameters());
+  const question = { context: 64, bytesPerElement: 2 };
+  const [usual, small] = [null, 'float8' as const].map((weightType) =>
+    costs(config).inferenceMemory({ ...question, weightType }),
+  );
+  assert.is(small?.weights, kept + 2 * rest);
+  assert.equal({ ...small, weights: 0, total: 0 }, { ...usual, weights: 0, total: 0 });
+  assert.is((usual?.total ?? 0) - (small?.total ?? 0), (usual?.weights ?? 0) - (small?.weights ?? 0));
+});
+
 test.run();

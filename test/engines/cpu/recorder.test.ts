@@ -11,6 +11,7 @@ import {
   reportRefusals,
   type StepRecorder,
   stepRecorder,
+  weightDefaults,
 } from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { CASES, randomTokens, SHAPE, testModel } from '../../model/cases.js';
@@ -67,6 +68,29 @@ for (const name of [...RECORDED, ...COMPUTED]) {
       assert.equal(found.refusals, []);
       assert.is(found.recordings > 0, RECORDED.includes(name), `${found.recordings} recordings`);
       assert.equal(found.logits, decodeAll(CASES[name] ?? {}, false).logits);
+    });
+}
+
+for (const name of RECORDED) {
+  const title = `in float8: ${name}`;
+  if (loadNative(1).native === null) skipBecause('no C compiler when the package was installed', test, title);
+  else
+    test(title, async () => {
+      const engine = await startCpu({ threads: 2 }, { native: true });
+      const before = engine.memory().liveBytes;
+      const config = { ...CASES[name], hiddenDim: 32 };
+      const usual = decodeAll(config, true);
+      weightDefaults.compute = 'float8';
+      try {
+        const found = decodeAll(config, true);
+        assert.is(engine.memory().liveBytes, before, 'memory that is kept');
+        assert.equal(found.refusals, []);
+        assert.ok(found.recordings > 0, 'recorded');
+        assert.equal(found.logits, decodeAll(config, false).logits);
+        assert.not.equal(found.logits, usual.logits);
+      } finally {
+        weightDefaults.compute = null;
+      }
     });
 }
 
