@@ -69,7 +69,7 @@ export class StoredTensor {
     return this.form(storage).pointer;
   }
 
-  /** Makes room for values that are to be written in float8 rows of `width` elements alone. */
+  /** Makes room for float8 rows of `width` elements that are to be written: the values, or those of the other form, rounded. */
   allocateFloat8(width: number): Float8Rows {
     return (this.float8 = new Float8Rows(this.backend, this.size, width));
   }

@@ -116,6 +116,7 @@ export const TILES = {
     BAND: 16,
   },
   norm: NORM,
+  norm_float8: NORM,
   norm_grad: { THREADS: 256 },
   optimizer: {
     /** Elements of a piece, which one block handles; threads of a block. */

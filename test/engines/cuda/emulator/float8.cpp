@@ -11,6 +11,12 @@ namespace few {
 namespace fused {
 #include "fused.cu"
 }
+namespace norm {
+#include "norm.cu"
+}
+namespace norm8 {
+#include "norm_float8.cu"
+}
 
 struct Rounded {
   std::vector<u8> codes;
@@ -99,6 +105,29 @@ static void rounding(Way way, int count, int width, int threads, bool gated) {
     else rows::round_rows_any(x, y, codes, factors, count, width, 0);
   });
   same(gated ? "rows: SwiGLU" : "rows", found, rounded(values, count, width));
+}
+
+// What the plain norm gives, to the last bit, and its rows as they are rounded.
+static void norms(Way way, int count, int width, int threads, bool weighted) {
+  const auto x = mixed(count, width, false), weight = random_scalars(width);
+  const scalar *from = x.data(), *scale = weighted ? weight.data() : nullptr;
+  Output<scalar> plain((size_t)count * width), y((size_t)count * width);
+  Found found(count, width);
+  u8* codes = found.codes.data();
+  float* factors = found.factors.data();
+  const int packs = width / 8, blocks = way == SMALL ? (count * threads + 255) / 256 : count;
+  launch({blocks, 1, 1}, way == SMALL ? 256 : threads, [&] {
+    if (way == SMALL) norm::rms_norm_small(from, scale, nullptr, plain.data(), count, packs, threads, 1e-5f);
+    else norm::rms_norm(from, scale, nullptr, plain.data(), count, packs, 0, 1e-5f);
+  });
+  launch({blocks, 1, 1}, way == SMALL ? 256 : threads, [&] {
+    if (way == SMALL) norm8::rms_norm_float8_small(from, scale, y.data(), codes, factors, count, packs, threads, 1e-5f);
+    else norm8::rms_norm_float8(from, scale, y.data(), codes, factors, count, packs, 0, 1e-5f);
+  });
+  int differing = !y.is_guarded();
+  for (size_t i = 0; i < y.size; i++) differing += y.values[i].bits != plain.values[i].bits;
+  note("norm", differing);
+  same("norm", found, rounded(plain.values, count, width));
 }
 
 static void meaning(int count, int width) {
@@ -192,6 +221,14 @@ int main() {
     rounding(BLOCK, 8, 1040, 64, gated);
     rounding(BLOCK, 7, 3072, 384, gated);
     rounding(ANY, 7, 1001, 256, gated);
+  }
+  for (bool weighted : {false, true}) {
+    norms(SMALL, 11, 16, 2, weighted);
+    norms(SMALL, 9, 48, 4, weighted);
+    norms(SMALL, 70, 512, 16, weighted);
+    norms(SMALL, 3, 256, 32, weighted);
+    norms(BLOCK, 8, 1040, 64, weighted);
+    norms(BLOCK, 7, 3072, 384, weighted);
   }
   meaning(9, 48);
   meaning(5, 33);
