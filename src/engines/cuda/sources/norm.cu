@@ -14,7 +14,7 @@ KERNEL __launch_bounds__(256, 4) rms_norm_small(const scalar* x, const scalar* w
 }
 
 // One block a row of at most KEPT·blockDim packs.
-KERNEL rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs, int lanes,
+KERNEL __launch_bounds__(1024) rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs, int lanes,
                 float eps) {
   const i64 start = (i64)blockIdx.x * packs;
   Packed kept[KEPT];
