@@ -187,9 +187,9 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   },
   float8: {
     title: 'rows in float8 and products of a few of them agree with their definitions',
-    sources: ['float8', 'gemv_float8', 'fused'],
+    sources: ['float8', 'gemv_float8', 'fused', 'norm', 'norm_float8'],
     compared: [
-      'linear', 'linear: SwiGLU', 'linear: a NaN', 'linear: residual', 'rows', 'rows: SwiGLU', 'values',
+      'linear', 'linear: SwiGLU', 'linear: a NaN', 'linear: a row in storage', 'linear: residual', 'norm', 'rows', 'rows: SwiGLU', 'values',
     ], // prettier-ignore
   },
   folded: {

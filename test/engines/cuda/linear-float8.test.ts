@@ -1,13 +1,21 @@
 /** Products with weights in float8 on a device that computes nothing: what is launched, in which form tensors are, what memory is held. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { CudaBackend } from '../../../src/engines/cuda/backend.js';
 import { startOn } from '../../../src/engines/cuda/index.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
-import { keepInFloat8, linear, linearGroup, linearSwiglu, rmsNorm } from '../../../src/ops/index.js';
+import {
+  gatedRmsNorm,
+  keepInFloat8,
+  linear,
+  linearGroup,
+  linearSwiglu,
+  rmsNorm,
+} from '../../../src/ops/index.js';
 import * as tf from '../../../src/tf.js';
 import { waits } from './early-kernels.js';
 import { cudaBackend } from './gpu.js';
-import { type StandIn, standIn } from './stand-in.js';
+import { type Launch, type StandIn, standIn } from './stand-in.js';
 
 const test = suite('cuda products in float8');
 const [INNER, WIDTH] = [64, 48];
@@ -92,8 +100,9 @@ test('what SwiGLU gives is in float8 alone, as the product after it takes it', a
     return weight;
   });
   for (const [rows, expected, after] of [
-    [1, ['round_rows_small', 'gemv_float8_swiglu', 'round_rows_small'], 'gemv_float8'],
-    [32, ['round_rows_small', 'product', 'product', 'swiglu_rows_small'], 'product'],
+    [1, ['round_rows_small', 'gemv_float8_swiglu'], ['gemv_float8_stored']],
+    [2, ['round_rows_small', 'gemv_float8_swiglu'], ['round_rows_small', 'gemv_float8']],
+    [32, ['round_rows_small', 'product', 'product', 'swiglu_rows_small'], ['product']],
   ] as const) {
     tf.tidy(() => {
       const x = tf.fill([rows, INNER], 1);
@@ -102,12 +111,69 @@ test('what SwiGLU gives is in float8 alone, as the product after it takes it', a
       assert.equal(queued(on), [...expected]);
       assert.is(cudaBackend().storageFor(y), 'bfloat16');
       linear(y, down);
-      assert.equal(queued(on), [after]);
+      assert.equal(queued(on), [...after]);
       y.dataSync();
-      assert.equal(queued(on), ['float8_values'], 'read from that form');
+      const late = rows === 1 ? ['round_rows_small'] : [];
+      assert.equal(queued(on), [...late, 'float8_values'], 'read from that form');
+      linear(y, down);
+      assert.equal(queued(on), [rows > 8 ? 'product' : 'gemv_float8']);
     });
   }
   tf.dispose([...weights, down]);
+});
+
+test('one row in storage is rounded by the product, unless it is there in float8 or too wide', async () => {
+  const on = await started();
+  const weights = tf.tidy(() => keptWeights(on, 2));
+  tf.tidy(() => {
+    const [x, residual, backend] = [tf.fill([1, INNER], 1), tf.fill([1, WIDTH], 1), cudaBackend()];
+    on.launches.splice(0);
+    linearGroup(x, weights);
+    linear(x, weights[0] as tf.Tensor, residual);
+    const [group, one] = on.launches as [Launch, Launch];
+    assert.equal(queued(on), ['gemv_float8_stored', 'gemv_float8_stored']);
+    assert.equal([group.args[0]?.value, one.args[0]?.value], [backend.pointer(x), backend.pointer(x)]);
+    assert.equal([one.args[2]?.value, one.args[3]?.value], [backend.pointer(residual), INNER]);
+    assert.ok(waits(one));
+    backend.inFloat8(x);
+    linear(x, weights[0] as tf.Tensor);
+    assert.equal(queued(on), ['round_rows_small', 'gemv_float8']);
+    for (const [inner, name] of [
+      [8192, 'gemv_float8_stored'],
+      [8208, 'gemv_float8'],
+    ] as const) {
+      const wide = tf.variable(tf.fill([16, inner], 0.5), false);
+      keepInFloat8(wide);
+      linear(tf.fill([1, inner], 1), wide);
+      assert.is(queued(on).at(-1), name);
+      wide.dispose();
+    }
+  });
+  tf.dispose(weights);
+});
+
+test('what is to be rounded later is rounded before anything but a product sees it', () => {
+  const on = standIn();
+  const backend = new CudaBackend(on.device);
+  const uses: Readonly<Record<string, (x: tf.TensorInfo) => unknown>> = {
+    pointer: (x) => backend.pointer(x),
+    wide: (x) => backend.pointer(x, 'float32'),
+    writable: (x) => backend.writable(x),
+    'rows of another width': (x) => backend.toBeRounded({ ...x, shape: [INNER, 4] }),
+    copy: (x) => {
+      backend.overwrite(backend.output([4, INNER]), x);
+    },
+  };
+  for (const [use, ask] of Object.entries(uses)) {
+    const x = backend.output([4, INNER]);
+    const address = backend.pointer(x);
+    backend.keepFloat8Later(x);
+    assert.is(backend.toBeRounded(x), address);
+    assert.equal(queued(on), [], use);
+    ask(x);
+    assert.equal(queued(on).slice(0, 2), ['round_rows_small', 'float8_values'], use);
+    backend.release(x);
+  }
 });
 
 test('a change in place drops the rounded rows', async () => {
@@ -141,7 +207,36 @@ test('kernels that are launched early wait for the ones before them', async () =
   tf.dispose(weights);
 });
 
-test('a recorded step launches the norm that a chain has put off before it rounds what that gives', async () => {
+test('norms leave their rows in float8 once a weight is kept so, but for those of heads', async () => {
+  const on = await started();
+  tf.tidy(() => {
+    const [x, gain, gate] = [tf.fill([3, INNER], 2), tf.fill([INNER], 1), tf.fill([3, INNER], 1)];
+    on.launches.splice(0);
+    rmsNorm(x, null, 1e-5).dataSync();
+    assert.equal(queued(on).slice(0, 1), ['rms_norm_small']);
+    const weights = keptWeights(on, 2);
+    on.launches.splice(0);
+    const y = rmsNorm(x, gain, 1e-5);
+    const [launch] = on.launches as [Launch];
+    assert.equal(queued(on), ['rms_norm_float8_small']);
+    const backend = cudaBackend();
+    const { codes, factors } = backend.inFloat8(y);
+    const addresses = [backend.pointer(x), backend.pointer(gain), backend.pointer(y), codes, factors];
+    assert.equal(launch.args.slice(0, 5).map(({ value }) => value), addresses); // prettier-ignore
+    assert.ok(waits(launch));
+    linearGroup(y, weights);
+    linearSwiglu(y, ...(weights as [tf.Variable, tf.Variable]));
+    assert.equal(queued(on).slice(0, 2), ['gemv_float8', 'gemv_float8_swiglu'], 'nothing is left to round');
+    gatedRmsNorm(x, gate, 1e-5);
+    rmsNorm(tf.fill([1, 2 ** 17], 1), null, 1e-5);
+    assert.equal(queued(on).filter((name) => name.startsWith('rms')), ['rms_norm_small', 'rms_norm_any']); // prettier-ignore
+    weights.forEach((weight) => {
+      weight.dispose();
+    });
+  });
+});
+
+test('a recorded step launches what a chain has put off before a norm that no chain takes', async () => {
   const on = await started();
   const weights = tf.tidy(() => keptWeights(on, 2));
   const plain = tf.tidy(() => tf.fill([INNER, INNER], 0.5));
@@ -157,7 +252,7 @@ test('a recorded step launches the norm that a chain has put off before it round
   });
   const [launches = []] = [...on.graphs.values()];
   const names = launches.map(({ name }) => name).filter((name) => /gemv|norm|round/.test(name));
-  assert.equal(names, ['gemv_chain_one', 'rms_norm_small', 'round_rows_small', 'gemv_float8']);
+  assert.equal(names, ['gemv_chain_one', 'rms_norm_float8_small', 'gemv_float8']);
   recorded?.dispose();
   tf.dispose([...weights, plain]);
 });

@@ -65,6 +65,7 @@ const VARIANTS: Readonly<Partial<Record<string, readonly Variant[]>>> = {
   gemv_chain: HOPPER_ONLY,
   gemv_float8: FLOAT8,
   linear_narrow: SIXTEEN_BITS,
+  norm_float8: FLOAT8,
   linear_swiglu_hopper: HOPPER_ONLY,
   page_code: CODED,
   retention: NARROW,

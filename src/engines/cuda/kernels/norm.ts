@@ -7,7 +7,6 @@ import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
 import { registerFusedOp } from './register.js';
 
-const file = 'norm';
 const SHARED_LIMIT = 48 * 1024;
 const GRAD_THREADS = TILES.norm_grad.THREADS;
 /** Rows that a thread has at a time, by the packs that it has of each. */
@@ -38,24 +37,31 @@ function rmsNorm(
   const rows = sizeOf(x.shape) / Math.max(1, width);
   const out = backend.output(x.shape);
   const plan = rowLaunch(rows, width, 16 / backend.elementBytes('float32'));
-  const inputs = [backend.pointer(x), optional(backend, weight), optional(backend, gate)];
-  const addresses = [...inputs, backend.pointer(out)];
-  const launch = (): void => {
-    const args = [
-      ...addresses.map(pointer),
-      int64(rows),
-      int32(plan.extent),
-      int32(plan.lanes),
-      float32(eps),
-    ];
-    backend.launch({ file, name: `rms_norm${plan.variant}`, early: true }, [plan.blocks], plan.threads, args);
+  const launch = (file: 'norm' | 'norm_float8', addresses: readonly number[]): void => {
+    const sizes = [int64(rows), int32(plan.extent), int32(plan.lanes), float32(eps)];
+    const kernel = { file, name: `rms_${file}${plan.variant}`, early: true };
+    backend.launch(kernel, [plan.blocks], plan.threads, [...addresses.map(pointer), ...sizes]);
+  };
+  const [from, scale, gates, y] = [
+    backend.pointer(x),
+    optional(backend, weight),
+    optional(backend, gate),
+    backend.pointer(out),
+  ];
+  // Rows of a gated norm are heads, which no product takes.
+  const float8 = gate === undefined && plan.variant !== '_any' ? backend.roomForFloat8(out) : null;
+  if (float8 !== null) {
+    launch('norm_float8', [from, scale, y, float8.codes, float8.factors]);
+    return out;
+  }
+  const launchAlone = (): void => {
+    launch('norm', [from, scale, gates, y]);
   };
   const chain = backend.device.recording?.chain;
   if (chain && isChained(plan, rows)) {
-    const [x, scale, gate, y] = addresses as [number, number, number, number];
-    const bytes = backend.bytesOf(out);
-    chain.addNorm({ x, scale, gate, y, bytes, packs: plan.extent, lanes: plan.lanes, eps }, launch);
-  } else launch();
+    const [bytes, packs] = [backend.bytesOf(out), plan.extent];
+    chain.addNorm({ x: from, scale, gate: gates, y, bytes, packs, lanes: plan.lanes, eps }, launchAlone);
+  } else launchAlone();
   return out;
 }
 

@@ -1,30 +1,8 @@
 // Rows in float8 (ops/linear/float8.ts): e4m3, and a factor for each row. Bound by memory: a row is read once and kept in
 // registers; 16-byte reads. For Hopper, which converts by instructions.
-#include "float8.cuh"
+#include "float8_rows.cuh"
 #include "gemv.cuh"
 
-// WIDTH codes.
-struct alignas(WIDTH) Codes {
-  u32 words[WIDTH / 4];
-};
-
-// Infinite for what is no finite number.
-DEVICE float magnitude_of(float x) {
-  const float magnitude = fabsf(x), infinite = __int_as_float(0x7f800000);
-  return magnitude < infinite ? magnitude : infinite;
-}
-// A zero has no sign.
-DEVICE u32 code_pair(float low, float high, float inverse) {
-  return float8_pair(fmaf(low, inverse, 0.0f), fmaf(high, inverse, 0.0f));
-}
-DEVICE Codes codes_of(const Packed& p, float inverse) {
-  Codes codes;
-#pragma unroll
-  for (int i = 0; i < WIDTH / 4; i++)
-    codes.words[i] = code_pair(value_of(p, 4 * i), value_of(p, 4 * i + 1), inverse) |
-                     code_pair(value_of(p, 4 * i + 2), value_of(p, 4 * i + 3), inverse) << 16;
-  return codes;
-}
 // silu(a)·b, rounded as it would be kept.
 DEVICE Packed gated_pack(const Packed& a, const Packed& b) {
   float y[WIDTH];
@@ -39,30 +17,17 @@ template <bool BLOCK, bool GATED>
 DEVICE void round_row(const Packed* a, const Packed* b, Codes* codes, float* factor, int packs, int first, int threads,
                       bool valid) {
   Packed kept[KEPT], gates[KEPT];
-  float largest = 0.0f;
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
     const int at = first + j * threads;
     if (at < packs) kept[j] = a[at];
     if (GATED && at < packs) gates[j] = b[at];
   }
+  if (GATED)
 #pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    if (first + j * threads >= packs) continue;
-    if (GATED) kept[j] = gated_pack(kept[j], gates[j]);
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++) largest = fmaxf(largest, magnitude_of(value_of(kept[j], i)));
-  }
-  if (BLOCK) largest = block_max(largest);
-  else
-    for (int offset = threads >> 1; offset > 0; offset >>= 1)
-      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
-  if (!valid) return;
-  const float scale = float8_factor(largest), inverse = 1.0f / scale;
-#pragma unroll
-  for (int j = 0; j < KEPT; j++)
-    if (first + j * threads < packs) codes[first + j * threads] = codes_of(kept[j], inverse);
-  if (first == 0) *factor = scale;
+    for (int j = 0; j < KEPT; j++)
+      if (first + j * threads < packs) kept[j] = gated_pack(kept[j], gates[j]);
+  round_kept<BLOCK>(kept, codes, factor, packs, first, threads, valid);
 }
 
 // `lanes` threads (a power of two up to 32) share a row of at most KEPT·lanes packs.

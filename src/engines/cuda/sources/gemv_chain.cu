@@ -111,10 +111,14 @@ DEVICE void stage_input(const Stage& stage, Packed* x, int rows) {
     const int row = first + threadIdx.x / lanes, start = row < norms ? row * stage.packs : 0;
     const Packed *gates = gate ? gate + start : nullptr, *read = (const Packed*)from + start;
     Packed* made = (Packed*)x + start;
-    if (stage.lanes)
-      normalize<false>(read, scale, gates, made, stage.packs, threadIdx.x & (lanes - 1), lanes, row < norms, stage.eps);
-    else
-      normalize<true, 1>(read, scale, gates, made, stage.packs, threadIdx.x, THREADS, true, stage.eps);
+    if (stage.lanes) {
+      Packed kept[KEPT];
+      normalize<false>(kept, read, scale, gates, made, stage.packs, threadIdx.x & (lanes - 1), lanes, row < norms,
+                       stage.eps);
+    } else {
+      Packed kept[1];
+      normalize<true>(kept, read, scale, gates, made, stage.packs, threadIdx.x, THREADS, true, stage.eps);
+    }
   }
   __syncthreads();
   if (blockIdx.x == 0)

@@ -8,15 +8,17 @@ KERNEL __launch_bounds__(256, 4) rms_norm_small(const scalar* x, const scalar* w
   const i64 row = global_thread() / lanes, start = row * packs;
   const bool valid = row < rows;  // the others stay for the shuffles
   const Packed* gates = gate && valid ? (const Packed*)gate + start : nullptr;
-  normalize<false>((const Packed*)x + (valid ? start : 0), (const Packed*)weight, gates, (Packed*)y + start, packs,
+  Packed kept[KEPT];
+  normalize<false>(kept, (const Packed*)x + (valid ? start : 0), (const Packed*)weight, gates, (Packed*)y + start, packs,
                    threadIdx.x & (lanes - 1), lanes, valid, eps);
 }
 
 // One block a row of at most KEPT·blockDim packs.
-KERNEL rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs, int lanes,
+KERNEL __launch_bounds__(1024) rms_norm(const scalar* x, const scalar* weight, const scalar* gate, scalar* y, i64 rows, int packs, int lanes,
                 float eps) {
   const i64 start = (i64)blockIdx.x * packs;
-  normalize<true>((const Packed*)x + start, (const Packed*)weight, gate ? (const Packed*)gate + start : nullptr,
+  Packed kept[KEPT];
+  normalize<true>(kept, (const Packed*)x + start, (const Packed*)weight, gate ? (const Packed*)gate + start : nullptr,
                   (Packed*)y + start, packs, threadIdx.x, blockDim.x, true, eps);
 }
 

@@ -6,11 +6,11 @@
 DEVICE float gated(float y, float gate) { return gate * sigmoid_fast(gate) * to_float(from_float(y)); }
 
 // One row by the `threads` threads that have it, the `first` of which is this: lanes of a warp, or the whole block. HELD: the
-// most that a thread has.
-template <bool BLOCK, int HELD = KEPT>
-DEVICE void normalize(const Packed* from, const Packed* weight, const Packed* gate, Packed* to, int packs, int first,
-                      int threads, bool valid, float eps) {
-  Packed kept[HELD], scales[HELD], gates[HELD];
+// most that a thread has. Leaves in `kept` what this thread has written.
+template <bool BLOCK, int HELD>
+DEVICE void normalize(Packed (&kept)[HELD], const Packed* from, const Packed* weight, const Packed* gate, Packed* to,
+                      int packs, int first, int threads, bool valid, float eps) {
+  Packed scales[HELD], gates[HELD];
   float sum = 0.0f;
   griddep_launch_dependents();
 #pragma unroll
@@ -44,6 +44,6 @@ DEVICE void normalize(const Packed* from, const Packed* weight, const Packed* ga
       y[i] = value_of(kept[j], i) * factor * (weight ? value_of(scales[j], i) : 1.0f);
       if (gate) y[i] = gated(y[i], value_of(gates[j], i));
     }
-    to[at] = packed(y);
+    to[at] = kept[j] = packed(y);
   }
 }

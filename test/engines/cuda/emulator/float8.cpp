@@ -11,6 +11,12 @@ namespace few {
 namespace fused {
 #include "fused.cu"
 }
+namespace norm {
+#include "norm.cu"
+}
+namespace norm8 {
+#include "norm_float8.cu"
+}
 
 struct Rounded {
   std::vector<u8> codes;
@@ -101,6 +107,29 @@ static void rounding(Way way, int count, int width, int threads, bool gated) {
   same(gated ? "rows: SwiGLU" : "rows", found, rounded(values, count, width));
 }
 
+// What the plain norm gives, to the last bit, and its rows as they are rounded.
+static void norms(Way way, int count, int width, int threads, bool weighted) {
+  const auto x = mixed(count, width, false), weight = random_scalars(width);
+  const scalar *from = x.data(), *scale = weighted ? weight.data() : nullptr;
+  Output<scalar> plain((size_t)count * width), y((size_t)count * width);
+  Found found(count, width);
+  u8* codes = found.codes.data();
+  float* factors = found.factors.data();
+  const int packs = width / 8, blocks = way == SMALL ? (count * threads + 255) / 256 : count;
+  launch({blocks, 1, 1}, way == SMALL ? 256 : threads, [&] {
+    if (way == SMALL) norm::rms_norm_small(from, scale, nullptr, plain.data(), count, packs, threads, 1e-5f);
+    else norm::rms_norm(from, scale, nullptr, plain.data(), count, packs, 0, 1e-5f);
+  });
+  launch({blocks, 1, 1}, way == SMALL ? 256 : threads, [&] {
+    if (way == SMALL) norm8::rms_norm_float8_small(from, scale, y.data(), codes, factors, count, packs, threads, 1e-5f);
+    else norm8::rms_norm_float8(from, scale, y.data(), codes, factors, count, packs, 0, 1e-5f);
+  });
+  int differing = !y.is_guarded();
+  for (size_t i = 0; i < y.size; i++) differing += y.values[i].bits != plain.values[i].bits;
+  note("norm", differing);
+  same("norm", found, rounded(plain.values, count, width));
+}
+
 static void meaning(int count, int width) {
   const Rounded x = rounded(mixed(count, width, true), count, width);
   Output<scalar> y((size_t)count * width);
@@ -153,6 +182,43 @@ static void linear(int count, int inner, const std::vector<int>& widths, bool re
   }
 }
 
+// One row that is rounded by the product gives what rounding it first does, to the last bit.
+static void stored_row(int inner, const std::vector<int>& widths, bool residual, double odd) {
+  auto x = random_scalars(inner, 1000);
+  if (odd != 0) x[between(0, inner - 1)] = from_float(odd);
+  const Rounded first = rounded(x, 1, inner);
+  few::Group group = {};
+  std::vector<Rounded> weights;
+  int total = 0;
+  for (size_t i = 0; i < widths.size(); i++) {
+    weights.push_back(random_rows(widths[i], inner, 1 / std::sqrt((double)inner)));
+    group.codes[i] = weights[i].codes.data();
+    group.factors[i] = weights[i].factors.data();
+    group.widths[i] = widths[i];
+    total += widths[i];
+  }
+  Output<scalar> outs[2] = {Output<scalar>(total), Output<scalar>(total)};
+  const auto added = random_scalars(total);
+  const scalar* more = residual ? added.data() : nullptr;
+  for (int way = 0; way < 2; way++) {
+    scalar* to = outs[way].data();
+    for (size_t i = 0; i < widths.size(); to += widths[i++]) group.outs[i] = to;
+    auto late = x;
+    if (way == 1) wait_for({{late.data(), x}});
+    launch({total / 8, 1, 1}, 256, [&] {
+      if (way == 0) few::gemv_float8(first.codes.data(), first.factors.data(), group, more, 1, inner);
+      else few::gemv_float8_stored(late.data(), group, more, inner);
+    });
+    previous = nullptr;
+  }
+  int differing = !outs[1].is_guarded();
+  for (int i = 0; i < total; i++) {
+    const double a = as_double(outs[0].values[i]), b = as_double(outs[1].values[i]);
+    differing += !(a == b || (std::isnan(a) && std::isnan(b)));
+  }
+  note("linear: a row in storage", differing);
+}
+
 static void linear_swiglu(int count, int inner, int width) {
   const double scale = 1 / std::sqrt((double)inner);
   const Rounded x = random_rows(count, inner), activated = random_rows(width, inner, scale), gate = random_rows(width, inner, scale);
@@ -193,6 +259,14 @@ int main() {
     rounding(BLOCK, 7, 3072, 384, gated);
     rounding(ANY, 7, 1001, 256, gated);
   }
+  for (bool weighted : {false, true}) {
+    norms(SMALL, 11, 16, 2, weighted);
+    norms(SMALL, 9, 48, 4, weighted);
+    norms(SMALL, 70, 512, 16, weighted);
+    norms(SMALL, 3, 256, 32, weighted);
+    norms(BLOCK, 8, 1040, 64, weighted);
+    norms(BLOCK, 7, 3072, 384, weighted);
+  }
   meaning(9, 48);
   meaning(5, 33);
   for (int count = 1; count <= 8; count++) {
@@ -202,6 +276,12 @@ int main() {
   }
   linear(8, 16, {16, 16, 16, 16, 16, 16, 16, 16}, false);
   linear(1, 3072, {16}, true);
+  for (int inner : {16, 48, 1040, 3072, 8192}) {
+    stored_row(inner, {16, 48, 16}, false, 0);
+    stored_row(inner, {32}, true, 5e6);
+  }
+  stored_row(64, {16}, false, NAN);
+  stored_row(64, {16}, true, INFINITY);
   confined();
   report();
 }
