@@ -6,7 +6,7 @@
 import { RunError } from '../src/errors.js';
 import * as tf from '../src/tf.js';
 
-type Start = () => Promise<unknown>;
+type Start = (options: { readonly storage: 'float32' }) => Promise<unknown>;
 
 /** The engines that can take the plain backend's place. */
 const STARTERS: Readonly<Record<string, () => Promise<Start>>> = {
@@ -34,9 +34,8 @@ let hasEngine = true;
 async function started(load: () => Promise<Start>): Promise<boolean> {
   if (!hasEngine) return false;
   try {
-    await (
-      await load()
-    )();
+    const start = await load();
+    await start({ storage: 'float32' });
   } catch (error) {
     if (!(error instanceof RunError)) throw error;
     process.stderr.write(`these tests run on the plain backend: ${error.message}\n`);
