@@ -75,11 +75,6 @@ export class CudaBackend extends KernelBackend {
     return this.data.get(info.dataId).inFloat8(widthOf(info));
   }
 
-  /** As {@link StoredTensor.toBeRounded}, of its rows. */
-  toBeRounded(info: TensorInfo): number | null {
-    return this.data.get(info.dataId).toBeRounded(widthOf(info));
-  }
-
   /** Room for the rows of a new tensor in float8, to be written with it, if products are likely to ask for them. */
   roomForFloat8(info: TensorInfo): Float8Addresses | null {
     return this.float8InUse ? this.data.get(info.dataId).allocateFloat8(widthOf(info)) : null;
@@ -89,11 +84,6 @@ export class CudaBackend extends KernelBackend {
   keepFloat8(info: TensorInfo): void {
     this.float8InUse = true;
     this.data.get(info.dataId).keepFloat8(widthOf(info));
-  }
-
-  /** The same, but rounded when they are first asked for, if not by the product that they go to. */
-  keepFloat8Later(info: TensorInfo): void {
-    this.data.get(info.dataId).keepFloat8Later(widthOf(info));
   }
 
   /** Unwritten tensors of one shape in the backend's storage, side by side. */

@@ -22,8 +22,6 @@ export class StoredTensor {
   private narrow: Block | null = null;
   private wide: Block | null = null;
   private float8: Float8Rows | null = null;
-  /** The width of rows that are to be rounded to float8 before anything else sees them: null if they need not be. */
-  private unrounded: number | null = null;
   /** Values not uploaded yet: constants often serve as kernel arguments and never need to be. */
   private values: HostValues | null = null;
   /** Whether the float32 form came from the host. */
@@ -78,7 +76,6 @@ export class StoredTensor {
 
   /** The tensor in float8 rows of `width` elements. */
   inFloat8(width: number): Float8Rows {
-    this.roundNow();
     if (this.float8?.width === width) return this.float8;
     const from = this.pointer(this.backend.storage);
     this.dropFloat8();
@@ -91,28 +88,6 @@ export class StoredTensor {
     this.inFloat8(width);
     this.drop('narrow');
     this.drop('wide');
-  }
-
-  /** The same, once anything but {@link toBeRounded} asks for them. */
-  keepFloat8Later(width: number): void {
-    this.unrounded = width;
-  }
-
-  /** Device address, in the backend's storage, of what rounds to float8 rows of `width` elements; null where these are there. */
-  toBeRounded(width: number): number | null {
-    if (this.float8?.width === width) return null;
-    const { unrounded, backend } = this;
-    if (unrounded !== width) return this.pointer(backend.storage);
-    this.unrounded = null;
-    const address = this.pointer(backend.storage);
-    this.unrounded = unrounded;
-    return address;
-  }
-
-  private roundNow(): void {
-    const { unrounded } = this;
-    this.unrounded = null;
-    if (unrounded !== null) this.keepFloat8(unrounded);
   }
 
   /** Moves the form of the backend's storage into a block, once. */
@@ -168,7 +143,6 @@ export class StoredTensor {
 
   /** @param copy has the bytes at a device address copied to the host */
   private copied<T>(copy: (found: HostValues, address: number) => T): T | HostValues {
-    this.roundNow();
     if (this.values !== null) return this.values.slice();
     const found = hostArray(this.dtype, this.size);
     if (this.size === 0 || this.zeros) return found;
@@ -189,7 +163,6 @@ export class StoredTensor {
   }
 
   private form(storage: StorageType): Block {
-    this.roundNow();
     return this.isKeptWide(storage) ? this.asWide() : this.asNarrow();
   }
 

@@ -85,7 +85,7 @@ export const TILES = {
   float8: NORM,
   gemv: { ...GEMV, THREADS: 128 },
   /** Most rows of x: those of a tensor core's operand. */
-  gemv_float8: { ...NORM, GEMV_WEIGHTS: GEMV.GEMV_WEIGHTS, MOST_ROWS: 8, THREADS: 256 },
+  gemv_float8: { GEMV_WEIGHTS: GEMV.GEMV_WEIGHTS, MOST_ROWS: 8, THREADS: 256 },
   gemv_chain: {
     ...GEMV,
     ...NORM,

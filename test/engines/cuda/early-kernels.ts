@@ -10,21 +10,15 @@ function bodyOf(source: string, pattern: string): string {
   return source.slice(brace, source.indexOf('\n}', brace));
 }
 
-const CALLED =
-  /\b(normalize|norm_grad|rotate|gemv_rows|gemv_float8_group|gemv_float8_rows|load_queries|run_stages)[<(]/g;
-
-/** In the body itself, or in a function that it calls. */
-function waitsWithin(source: string, body: string): boolean {
-  if (/^{\s*griddep_sync\(\);|griddep_wait\(\);/.test(body)) return true;
-  return Array.from(body.matchAll(CALLED)).some(([, inner]) =>
-    waitsWithin(source, bodyOf(source, `DEVICE void ${inner}\\(`)),
-  );
-}
-
 /** Whether the source of a kernel that is launched early says that it waits for the one before it. */
 export function waits({ name, early: file = '' }: Launch): boolean {
   const { source: own, headers } = kernelSource(file);
   const source = [...Object.values(headers), own].join('\n');
   const body = bodyOf(source, `KERNEL (__launch_bounds__\\([^)]*\\) )?${name}\\(`);
-  return waitsWithin(source, body);
+  // In the kernel itself, or in a function that it calls.
+  const called = Array.from(
+    body.matchAll(/\b(normalize|norm_grad|rotate|gemv_rows|gemv_float8_rows|load_queries|run_stages)[<(]/g),
+    ([, inner]) => bodyOf(source, `DEVICE void ${inner}\\(`),
+  );
+  return [body, ...called].some((text) => /^{\s*griddep_sync\(\);|griddep_wait\(\);/.test(text));
 }

@@ -189,7 +189,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     title: 'rows in float8 and products of a few of them agree with their definitions',
     sources: ['float8', 'gemv_float8', 'fused', 'norm', 'norm_float8'],
     compared: [
-      'linear', 'linear: SwiGLU', 'linear: a NaN', 'linear: a row in storage', 'linear: residual', 'norm', 'rows', 'rows: SwiGLU', 'values',
+      'linear', 'linear: SwiGLU', 'linear: a NaN', 'linear: residual', 'norm', 'rows', 'rows: SwiGLU', 'values',
     ], // prettier-ignore
   },
   folded: {

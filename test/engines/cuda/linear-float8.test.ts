@@ -1,7 +1,6 @@
 /** Products with weights in float8 on a device that computes nothing: what is launched, in which form tensors are, what memory is held. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { CudaBackend } from '../../../src/engines/cuda/backend.js';
 import { startOn } from '../../../src/engines/cuda/index.js';
 import { cudaRecorder } from '../../../src/engines/cuda/recorder.js';
 import {
@@ -100,9 +99,8 @@ test('what SwiGLU gives is in float8 alone, as the product after it takes it', a
     return weight;
   });
   for (const [rows, expected, after] of [
-    [1, ['round_rows_small', 'gemv_float8_swiglu'], ['gemv_float8_stored']],
-    [2, ['round_rows_small', 'gemv_float8_swiglu'], ['round_rows_small', 'gemv_float8']],
-    [32, ['round_rows_small', 'product', 'product', 'swiglu_rows_small'], ['product']],
+    [1, ['round_rows_small', 'gemv_float8_swiglu', 'round_rows_small'], 'gemv_float8'],
+    [32, ['round_rows_small', 'product', 'product', 'swiglu_rows_small'], 'product'],
   ] as const) {
     tf.tidy(() => {
       const x = tf.fill([rows, INNER], 1);
@@ -111,69 +109,12 @@ test('what SwiGLU gives is in float8 alone, as the product after it takes it', a
       assert.equal(queued(on), [...expected]);
       assert.is(cudaBackend().storageFor(y), 'bfloat16');
       linear(y, down);
-      assert.equal(queued(on), [...after]);
+      assert.equal(queued(on), [after]);
       y.dataSync();
-      const late = rows === 1 ? ['round_rows_small'] : [];
-      assert.equal(queued(on), [...late, 'float8_values'], 'read from that form');
-      linear(y, down);
-      assert.equal(queued(on), [rows > 8 ? 'product' : 'gemv_float8']);
+      assert.equal(queued(on), ['float8_values'], 'read from that form');
     });
   }
   tf.dispose([...weights, down]);
-});
-
-test('one row in storage is rounded by the product, unless it is there in float8 or too wide', async () => {
-  const on = await started();
-  const weights = tf.tidy(() => keptWeights(on, 2));
-  tf.tidy(() => {
-    const [x, residual, backend] = [tf.fill([1, INNER], 1), tf.fill([1, WIDTH], 1), cudaBackend()];
-    on.launches.splice(0);
-    linearGroup(x, weights);
-    linear(x, weights[0] as tf.Tensor, residual);
-    const [group, one] = on.launches as [Launch, Launch];
-    assert.equal(queued(on), ['gemv_float8_stored', 'gemv_float8_stored']);
-    assert.equal([group.args[0]?.value, one.args[0]?.value], [backend.pointer(x), backend.pointer(x)]);
-    assert.equal([one.args[2]?.value, one.args[3]?.value], [backend.pointer(residual), INNER]);
-    assert.ok(waits(one));
-    backend.inFloat8(x);
-    linear(x, weights[0] as tf.Tensor);
-    assert.equal(queued(on), ['round_rows_small', 'gemv_float8']);
-    for (const [inner, name] of [
-      [8192, 'gemv_float8_stored'],
-      [8208, 'gemv_float8'],
-    ] as const) {
-      const wide = tf.variable(tf.fill([16, inner], 0.5), false);
-      keepInFloat8(wide);
-      linear(tf.fill([1, inner], 1), wide);
-      assert.is(queued(on).at(-1), name);
-      wide.dispose();
-    }
-  });
-  tf.dispose(weights);
-});
-
-test('what is to be rounded later is rounded before anything but a product sees it', () => {
-  const on = standIn();
-  const backend = new CudaBackend(on.device);
-  const uses: Readonly<Record<string, (x: tf.TensorInfo) => unknown>> = {
-    pointer: (x) => backend.pointer(x),
-    wide: (x) => backend.pointer(x, 'float32'),
-    writable: (x) => backend.writable(x),
-    'rows of another width': (x) => backend.toBeRounded({ ...x, shape: [INNER, 4] }),
-    copy: (x) => {
-      backend.overwrite(backend.output([4, INNER]), x);
-    },
-  };
-  for (const [use, ask] of Object.entries(uses)) {
-    const x = backend.output([4, INNER]);
-    const address = backend.pointer(x);
-    backend.keepFloat8Later(x);
-    assert.is(backend.toBeRounded(x), address);
-    assert.equal(queued(on), [], use);
-    ask(x);
-    assert.equal(queued(on).slice(0, 2), ['round_rows_small', 'float8_values'], use);
-    backend.release(x);
-  }
 });
 
 test('a change in place drops the rounded rows', async () => {

@@ -1,11 +1,11 @@
 /**
  * Linear layers whose weights are kept in float8, on Hopper: cuBLASLt for many rows, an own kernel for the few rows of decoding. The rows
- * of x are rounded by a launch before, once for all products of the same x, where a norm has not left them so; one row by the product itself.
+ * of x are rounded by a launch before, once for all products of the same x.
  */
 import type { TensorInfo } from '../../../tf.js';
 import type { CudaBackend } from '../backend.js';
 import type { Device } from '../device.js';
-import { type KernelArgument, int32, pointer } from '../launch.js';
+import { int32, pointer } from '../launch.js';
 import { FLOAT8_GROUP } from '../structs.js';
 import { TILES } from '../tiles.js';
 import { sizeOf } from '../walk.js';
@@ -13,7 +13,7 @@ import { SINGLE } from './matmul.js';
 import { numbered, registerFusedOp } from './register.js';
 
 const file = 'gemv_float8';
-const { GEMV_WEIGHTS, KEPT, MOST_ROWS, THREADS } = TILES[file];
+const { GEMV_WEIGHTS, MOST_ROWS, THREADS } = TILES[file];
 /** Columns of y that a block has. */
 const OUTPUTS = 8;
 
@@ -74,11 +74,6 @@ function manyRows(
   return out;
 }
 
-/** Whether the product can round x itself: a row that a block can hold. Of more rows that would take longer than a launch. */
-function roundsItself(backend: CudaBackend, { rows, inner }: Problem): boolean {
-  return rows === 1 && inner * backend.elementBytes('float32') <= KEPT * THREADS * 16;
-}
-
 function fewRows(
   backend: CudaBackend,
   x: TensorInfo,
@@ -89,8 +84,10 @@ function fewRows(
   const outs = weights.map((weight) => outputOf(backend, problem, weight));
   if (problem.rows === 0) return outs;
   const widths = weights.map(({ shape }) => shape[0] ?? 1);
+  const rows = backend.inFloat8(x);
   const of = weights.map((weight) => backend.inFloat8(weight));
-  const group = [
+  const args = [
+    ...[rows.codes, rows.factors].map(pointer),
     FLOAT8_GROUP.argument({
       codes: of.map(({ codes }) => codes),
       factors: of.map(({ factors }) => factors),
@@ -98,18 +95,10 @@ function fewRows(
       widths,
     }),
     pointer(residual === undefined ? 0 : backend.pointer(residual)),
+    ...[problem.rows, problem.inner].map(int32),
   ];
   const blocks = widths.reduce((sum, width) => sum + width, 0) / OUTPUTS;
-  const launch = (name: string, args: readonly KernelArgument[]): void => {
-    backend.launch({ file, name, early: true }, [blocks], THREADS, args);
-  };
-  const stored = roundsItself(backend, problem) ? backend.toBeRounded(x) : null;
-  if (stored !== null) launch('gemv_float8_stored', [pointer(stored), ...group, int32(problem.inner)]);
-  else {
-    const { codes, factors } = backend.inFloat8(x);
-    const sizes = [problem.rows, problem.inner].map(int32);
-    launch('gemv_float8', [...[codes, factors].map(pointer), ...group, ...sizes]);
-  }
+  backend.launch({ file, name: 'gemv_float8', early: true }, [blocks], THREADS, args);
   return outs;
 }
 
@@ -150,7 +139,7 @@ function fewRowsGated(
     ...[problem.rows, problem.inner, width].map(int32),
   ];
   backend.launch({ file, name: 'gemv_float8_swiglu', early: true }, [width / OUTPUTS], THREADS, args);
-  backend.keepFloat8Later(out);
+  backend.keepFloat8(out);
   return out;
 }
 

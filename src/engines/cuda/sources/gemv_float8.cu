@@ -1,6 +1,5 @@
 // y = x·weightᵀ (+ residual) of rows in float8, for at most MOST_ROWS rows of x: bound by reading the weights once, 16 bytes a lane. A block
 // has OUTPUTS columns of y, whose inner elements its warps share; tensor cores multiply the codes as they are.
-#include "float8_rows.cuh"
 #include "gemv.cuh"
 
 #define OUTPUTS 8           // columns that the tensor cores take at once
@@ -21,35 +20,10 @@ DEVICE Packed read_once_if(bool is, const Packed* p) {
   return x;
 }
 
-// Rows of x in float8.
-struct Coded {
-  const u8* codes;
-};
-// One row of x in storage, of at most KEPT·THREADS packs, which each block rounds for itself, to shared memory: it is in the L2 cache, and
-// a launch would take longer.
-struct Stored {
-  const scalar* x;
-  Packed* codes;
-  float* factor;
-  int packs;
-};
-DEVICE const Packed* rows_of(const Coded& x) { return (const Packed*)x.codes; }
-DEVICE const Packed* rows_of(const Stored& x) {
-  Packed kept[KEPT];
-#pragma unroll
-  for (int j = 0; j < KEPT; j++) {
-    const int at = threadIdx.x + j * THREADS;
-    if (at < x.packs) kept[j] = ((const Packed*)x.x)[at];
-  }
-  round_kept<true>(kept, (Codes*)x.codes, x.factor, x.packs, threadIdx.x, THREADS, true);
-  __syncthreads();
-  return x.codes;
-}
-
 // Adds up, over the block, the products of x with OUTPUTS rows of each of MEMBERS weights; `packs` of 16 codes are a row. A lane has a
 // pack of a row of x and of each weight at the same place, whose codes meet in pairs, in whatever order.
-template <int MEMBERS, int AHEAD, typename Rows>
-DEVICE void gemv_float8_rows(float (&partial)[MEMBERS][WARPS][PRODUCTS], const Rows& given,
+template <int MEMBERS, int AHEAD>
+DEVICE void gemv_float8_rows(float (&partial)[MEMBERS][WARPS][PRODUCTS], const Packed* x,
                              const Packed* const (&weights)[MEMBERS], int rows, int packs) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = lane >> 2, part = lane & 3;
   const i64 start = (i64)row * packs + 4 * warp + part;
@@ -65,7 +39,7 @@ DEVICE void gemv_float8_rows(float (&partial)[MEMBERS][WARPS][PRODUCTS], const R
     for (int i = 0; i < AHEAD; i++) w[m][i] = read_once_if(i * STEP < left, from[m] + i * STEP);
   }
   griddep_wait();  // weights are nobody's result: only x and the residual are waited for
-  const Packed* x = rows_of(given) + start;
+  x += start;
 #pragma unroll 1
   for (int first = 4 * warp; first < packs; first += AHEAD * STEP) {
 #pragma unroll
@@ -99,10 +73,8 @@ DEVICE float total(const float (&partial)[WARPS][PRODUCTS], int product) {
   return sum;
 }
 
-// `factors` of the rows of x are read when the products are there.
-template <typename Rows>
-DEVICE void gemv_float8_group(const Rows& x, const float* factors, const Group& group, const scalar* residual, int rows,
-                              int inner) {
+KERNEL __launch_bounds__(THREADS, 3) gemv_float8(const u8* x, const float* factors, const Group group,
+                                                 const scalar* residual, int rows, int inner) {
   __shared__ float partial[1][WARPS][PRODUCTS];
   int first = blockIdx.x * OUTPUTS, member = 0;
 #pragma unroll
@@ -113,23 +85,12 @@ DEVICE void gemv_float8_group(const Rows& x, const float* factors, const Group& 
     }
   }
   const Packed* const weights[1] = {(const Packed*)(group.codes[member] + (i64)first * inner)};
-  gemv_float8_rows<1, 4>(partial, x, weights, rows, inner / 16);
+  gemv_float8_rows<1, 4>(partial, (const Packed*)x, weights, rows, inner / 16);
   const int row = threadIdx.x / OUTPUTS, output = first + threadIdx.x % OUTPUTS;
   if (row >= rows) return;
   const float y = total(partial[0], threadIdx.x) * factors[row] * group.factors[member][output];
   const i64 at = (i64)row * group.widths[member] + output;
   group.outs[member][at] = from_float(residual ? y + to_float(residual[at]) : y);
-}
-
-KERNEL __launch_bounds__(THREADS, 3) gemv_float8(const u8* x, const float* factors, const Group group,
-                                                 const scalar* residual, int rows, int inner) {
-  gemv_float8_group(Coded{x}, factors, group, residual, rows, inner);
-}
-KERNEL __launch_bounds__(THREADS, 3) gemv_float8_stored(const scalar* x, const Group group, const scalar* residual,
-                                                        int inner) {
-  __shared__ Packed codes[KEPT * THREADS * WIDTH / 16];
-  __shared__ float factor;
-  gemv_float8_group(Stored{x, codes, &factor, inner / WIDTH}, &factor, group, residual, 1, inner);
 }
 
 // y = silu(x·activatedᵀ) · (x·gateᵀ)
@@ -141,7 +102,7 @@ KERNEL __launch_bounds__(THREADS, 2) gemv_float8_swiglu(const u8* x, const float
   const int first = blockIdx.x * OUTPUTS;
   const i64 start = (i64)first * inner;
   const Packed* const weights[2] = {(const Packed*)(activated + start), (const Packed*)(gate + start)};
-  gemv_float8_rows<2, 3>(partial, Coded{x}, weights, rows, inner / 16);
+  gemv_float8_rows<2, 3>(partial, (const Packed*)x, weights, rows, inner / 16);
   const int row = threadIdx.x / OUTPUTS, output = first + threadIdx.x % OUTPUTS;
   if (row >= rows) return;
   const float a = total(partial[0], threadIdx.x) * factors[row] * activatedFactors[output];

@@ -182,43 +182,6 @@ static void linear(int count, int inner, const std::vector<int>& widths, bool re
   }
 }
 
-// One row that is rounded by the product gives what rounding it first does, to the last bit.
-static void stored_row(int inner, const std::vector<int>& widths, bool residual, double odd) {
-  auto x = random_scalars(inner, 1000);
-  if (odd != 0) x[between(0, inner - 1)] = from_float(odd);
-  const Rounded first = rounded(x, 1, inner);
-  few::Group group = {};
-  std::vector<Rounded> weights;
-  int total = 0;
-  for (size_t i = 0; i < widths.size(); i++) {
-    weights.push_back(random_rows(widths[i], inner, 1 / std::sqrt((double)inner)));
-    group.codes[i] = weights[i].codes.data();
-    group.factors[i] = weights[i].factors.data();
-    group.widths[i] = widths[i];
-    total += widths[i];
-  }
-  Output<scalar> outs[2] = {Output<scalar>(total), Output<scalar>(total)};
-  const auto added = random_scalars(total);
-  const scalar* more = residual ? added.data() : nullptr;
-  for (int way = 0; way < 2; way++) {
-    scalar* to = outs[way].data();
-    for (size_t i = 0; i < widths.size(); to += widths[i++]) group.outs[i] = to;
-    auto late = x;
-    if (way == 1) wait_for({{late.data(), x}});
-    launch({total / 8, 1, 1}, 256, [&] {
-      if (way == 0) few::gemv_float8(first.codes.data(), first.factors.data(), group, more, 1, inner);
-      else few::gemv_float8_stored(late.data(), group, more, inner);
-    });
-    previous = nullptr;
-  }
-  int differing = !outs[1].is_guarded();
-  for (int i = 0; i < total; i++) {
-    const double a = as_double(outs[0].values[i]), b = as_double(outs[1].values[i]);
-    differing += !(a == b || (std::isnan(a) && std::isnan(b)));
-  }
-  note("linear: a row in storage", differing);
-}
-
 static void linear_swiglu(int count, int inner, int width) {
   const double scale = 1 / std::sqrt((double)inner);
   const Rounded x = random_rows(count, inner), activated = random_rows(width, inner, scale), gate = random_rows(width, inner, scale);
@@ -276,12 +239,6 @@ int main() {
   }
   linear(8, 16, {16, 16, 16, 16, 16, 16, 16, 16}, false);
   linear(1, 3072, {16}, true);
-  for (int inner : {16, 48, 1040, 3072, 8192}) {
-    stored_row(inner, {16, 48, 16}, false, 0);
-    stored_row(inner, {32}, true, 5e6);
-  }
-  stored_row(64, {16}, false, NAN);
-  stored_row(64, {16}, true, INFINITY);
   confined();
   report();
 }
