@@ -96,7 +96,7 @@ export const inferenceFlags = {
   compute: Flags.option({
     options: COMPUTE_TYPES,
     description:
-      'round the weights of layers, and the activations they multiply, to float8 (default: as --dtype); engine cpu, and engine cuda with bfloat16 on Hopper',
+      'round the weights of layers, and the activations they multiply, to float8 (default: as --dtype); engine cpu, and engine cuda on Hopper',
     helpGroup: 'ENGINE',
   })(),
 };

@@ -85,7 +85,7 @@ export function computeOf(
   if (float8) return asked;
   throw new UsageError(
     `the ${name} engine with ${storage} cannot compute in ${asked} (--compute) here: ` +
-      'engine cuda with bfloat16 on a GPU of compute capability 9.0 can, and engine cpu',
+      'engine cuda on a GPU of compute capability 9.0 with cuBLASLt 12.9 or newer can, and engine cpu',
   );
 }
 

@@ -110,7 +110,9 @@ else
     // Enough rows that threads divide them.
     const values = Float32Array.from(normal(61 * 521, 2));
     const found = tf.tidy(() => roundedToFloat8(tf.tensor(values.slice(), [61, 521])).dataSync<'float32'>());
-    assert.equal(found, roundRows(values, 521));
+    const expected = roundRows(values, 521);
+    const wrong = found.findIndex((x, i) => x !== expected[i]);
+    assert.is(wrong, -1, `${found[wrong]} for ${expected[wrong]} at ${wrong}`);
   });
 
 test('weights suit where both extents are multiples of 16', () => {
