@@ -5,18 +5,22 @@ const GROUPS: readonly RegExp[] = [/cuda/, /^distributed\//, /package/];
 
 /** Files that take long, the longest first: a process that begins one of them last would keep the others waiting. */
 const LONG: readonly string[] = [
-  'distributed/sequence.test.ts',
   'engines/cuda/sources.test.ts',
+  'distributed/sequence.test.ts',
+  'ops/kernels/cpu.test.ts',
   'ops/kernels/webgpu.test.ts',
   'engines/cuda/emulator.test.ts',
-  'ops/kernels/cpu.test.ts',
-  'distributed/training.test.ts',
   'model/model.test.ts',
+  'distributed/training.test.ts',
+  'distributed/profiles.test.ts',
   'model/conformance.test.ts',
   'commands/reproduce.test.ts',
   'robustness/robustness.test.ts',
   'training/resume.test.ts',
+  'distributed/decoding.test.ts',
+  'distributed/mpi.test.ts',
   'engines/cpu/models.test.ts',
+  'engines/cpu/coded-attention.test.ts',
   'library/package.test.ts',
   'process/nothing-sent.test.ts',
 ];

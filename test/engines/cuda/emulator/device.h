@@ -22,13 +22,13 @@ using std::min;
 #define __shared__ static
 
 // --- warp exchange ------------------------------------------------------------------------------------------------
-static float exchanged[32][32];
+// Between two writes to the same one of two places all lanes have met after they read it.
+static float exchanged[2][32][32];
 static float from_lane(float x, int source) {
-  exchanged[warp()][lane()] = x;
+  float(&values)[32] = exchanged[warp_meetings() & 1][warp()];
+  values[lane()] = x;
   warp_wait();
-  const float y = exchanged[warp()][source];
-  warp_wait();
-  return y;
+  return values[source];
 }
 static float __shfl_xor_sync(u32, float x, int mask) { return from_lane(x, lane() ^ mask); }
 static float __shfl_up_sync(u32, float x, int delta) { return from_lane(x, lane() >= delta ? lane() - delta : lane()); }
@@ -239,49 +239,55 @@ static void load_fragments(u32 (&r)[4], const scalar* p, bool turned) {
 static void ldmatrix(u32 (&r)[4], const scalar* p) { load_fragments(r, p, false); }
 static void ldmatrix_trans(u32 (&r)[4], const scalar* p) { load_fragments(r, p, true); }
 
-static u32 rows_of_pairs[32][32];
+static u32 rows_of_pairs[2][32][32];  // as `exchanged`
 static u32 transpose8(u32 x) {
-  const u32(&rows)[32] = rows_of_pairs[warp()];
-  rows_of_pairs[warp()][lane()] = x;
+  u32(&rows)[32] = rows_of_pairs[warp_meetings() & 1][warp()];
+  rows[lane()] = x;
   warp_wait();
   const int row = lane() / 4, pair = lane() % 4 * 2;
   const auto at = [&](int i, int j) { return rows[i * 4 + j / 2] >> (16 * (j & 1)) & 0xffff; };
-  const u32 y = at(pair, row) | at(pair + 1, row) << 16;
-  warp_wait();
-  return y;
+  return at(pair, row) | at(pair + 1, row) << 16;
 }
 
-static u32 operand_a[32][32][4], operand_b[32][32][2];
-static void share_operands(const u32 (&a)[4], u32 b0, u32 b1) {
-  for (int i = 0; i < 4; i++) operand_a[warp()][lane()][i] = a[i];
-  operand_b[warp()][lane()][0] = b0;
-  operand_b[warp()][lane()][1] = b1;
+// Rows of a and columns of b, as `exchanged`.
+static float rows_of_a[2][32][16][16], columns_of_b[2][32][8][16];
+static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  const int place = warp_meetings() & 1, own = lane() / 4, pair = lane() % 4 * 2;
+  float(&rows)[16][16] = rows_of_a[place][warp()];
+  float(&columns)[8][16] = columns_of_b[place][warp()];
+  for (int half = 0; half < 2; half++)
+    for (int k = 0; k < 16; k += 8) {
+      rows[own + 8 * half][k + pair] = low_of(a[half + k / 4]);
+      rows[own + 8 * half][k + pair + 1] = high_of(a[half + k / 4]);
+    }
+  columns[own][pair] = low_of(b0);
+  columns[own][pair + 1] = high_of(b0);
+  columns[own][8 + pair] = low_of(b1);
+  columns[own][8 + pair + 1] = high_of(b1);
   warp_wait();
+  for (int e = 0; e < 4; e++) {
+    const float *row = rows[own + 8 * (e / 2)], *column = columns[pair + e % 2];
+    for (int k = 0; k < 16; k++) d[e] += row[k] * column[k];
+  }
 }
+
+static u32 codes_of_a[2][32][32][4], codes_of_b[2][32][32][2];  // as `exchanged`
 // m16n8k32 of e4m3.
 static void mma_float8(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  share_operands(a, b0, b1);
+  const int place = warp_meetings() & 1;
+  u32(&as)[32][4] = codes_of_a[place][warp()];
+  u32(&bs)[32][2] = codes_of_b[place][warp()];
+  for (int i = 0; i < 4; i++) as[lane()][i] = a[i];
+  bs[lane()][0] = b0;
+  bs[lane()][1] = b1;
+  warp_wait();
   for (int e = 0; e < 4; e++) {
     const int row = lane() / 4 + 8 * (e / 2), column = lane() % 4 * 2 + e % 2;
     for (int k = 0; k < 32; k++) {
-      const u32 left = operand_a[warp()][row % 8 * 4 + k % 16 / 4][(row >= 8) + 2 * (k >= 16)];
-      const u32 right = operand_b[warp()][column * 4 + k % 16 / 4][k >= 16];
+      const u32 left = as[row % 8 * 4 + k % 16 / 4][(row >= 8) + 2 * (k >= 16)];
+      const u32 right = bs[column * 4 + k % 16 / 4][k >= 16];
       const int shift = 8 * (k % 4);
       d[e] += float8_meaning(left >> shift & 0xff) * float8_meaning(right >> shift & 0xff);
     }
   }
-  warp_wait();
-}
-static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  const u32(&as)[32][4] = operand_a[warp()];
-  const u32(&bs)[32][2] = operand_b[warp()];
-  share_operands(a, b0, b1);
-  for (int e = 0; e < 4; e++) {
-    const int row = lane() / 4 + 8 * (e / 2), column = lane() % 4 * 2 + e % 2;
-    for (int k = 0; k < 16; k++) {
-      const u32 left = as[row % 8 * 4 + k % 8 / 2][(row >= 8) + 2 * (k >= 8)];
-      d[e] += half_of(left, k % 2) * half_of(bs[column * 4 + k % 8 / 2][k >= 8], k % 2);
-    }
-  }
-  warp_wait();
 }

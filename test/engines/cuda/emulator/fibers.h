@@ -3,6 +3,7 @@
 #include <ucontext.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 struct Dim {
@@ -11,40 +12,50 @@ struct Dim {
 static Dim threadIdx, blockIdx, blockDim, gridDim;
 
 static const int STACK_BYTES = 1 << 18;
-static std::vector<ucontext_t> fibers;
-static std::vector<bool> finished;
-static std::vector<std::vector<char>> stacks;
+// A context begins a fiber, once for all launches; from then on it is left and entered by jumps, which make no system calls.
+struct Fiber {
+  ucontext_t start;
+  jmp_buf place;
+  bool begun = false;
+  std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
+};
+static std::vector<std::unique_ptr<Fiber>> fibers;
+static std::vector<char> finished;  // of this block's
 static std::function<void()> body;
-static ucontext_t host;
+static jmp_buf host;
 static int current, alive;
 
 static int next_fiber() {
+  const int count = finished.size();
   int next = current;
-  do next = (next + 1) % (int)fibers.size();
+  do next = next + 1 == count ? 0 : next + 1;
   while (finished[next] && next != current);
   return next;
 }
-// Contexts begin a fiber; from then on it is left and entered by jumps, which make no system calls.
-static std::vector<jmp_buf> places;
-static std::vector<bool> begun;
-static void enter(int fiber) {
-  current = fiber;
-  if (begun[fiber]) _longjmp(places[fiber], 1);
-  begun[fiber] = true;
-  setcontext(&fibers[fiber]);
+static void enter(int index) {
+  current = index;
+  Fiber& fiber = *fibers[index];
+  if (fiber.begun) _longjmp(fiber.place, 1);
+  fiber.begun = true;
+  setcontext(&fiber.start);
 }
 static void yield() {
   const int self = current, next = next_fiber();
   if (next == self) return;
-  if (_setjmp(places[self]) == 0) enter(next);
+  if (_setjmp(fibers[self]->place) == 0) enter(next);
   current = threadIdx.x = self;
 }
+// One thread of one block after the other.
 static void run_fiber() {
-  threadIdx.x = current;
-  body();
-  finished[current] = true;
-  if (--alive == 0) setcontext(&host);
-  enter(next_fiber());
+  for (;;) {
+    threadIdx.x = current;
+    body();
+    finished[current] = true;
+    if (_setjmp(fibers[current]->place) == 0) {
+      if (--alive == 0) _longjmp(host, 1);
+      enter(next_fiber());
+    }
+  }
 }
 // Runs `kernel`, a call of a kernel with its arguments, for every block of the grid.
 static void launch(Dim grid, int threads, const std::function<void()>& kernel);
@@ -70,35 +81,30 @@ static void griddep_launch_dependents() {}
 static int warp() { return threadIdx.x >> 5; }
 static int lane() { return threadIdx.x & 31; }
 static void warp_wait() { warp_barriers[warp()].wait(32); }
+// How often this warp's lanes have met: the same for all of them until they meet again.
+static int warp_meetings() { return warp_barriers[warp()].generation; }
 static void __syncwarp() { warp_wait(); }
 
 static void launch(Dim grid, int threads, const std::function<void()>& kernel) {
   body = kernel;
   gridDim = grid;
   blockDim = {threads, 1, 1};
-  while ((int)stacks.size() < threads) stacks.emplace_back(STACK_BYTES);
+  while ((int)fibers.size() < threads) {
+    fibers.emplace_back(new Fiber);
+    Fiber& fiber = *fibers.back();
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.get();
+    fiber.start.uc_stack.ss_size = STACK_BYTES;
+    makecontext(&fiber.start, run_fiber, 0);
+  }
   for (int block = 0; block < grid.x * grid.y * grid.z; block++) {
     blockIdx = {block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y};
     if (previous) previous(false);
-    fibers.assign(threads, ucontext_t());
     finished.assign(threads, false);
-    begun.assign(threads, false);
-    places = std::vector<jmp_buf>(threads);
     block_barrier = Barrier();
     for (Barrier& barrier : warp_barriers) barrier = Barrier();
     for (Barrier& barrier : named_barriers) barrier = Barrier();
     alive = threads;
-    for (int t = 0; t < threads; t++) {
-      getcontext(&fibers[t]);
-      fibers[t].uc_stack.ss_sp = stacks[t].data();
-      fibers[t].uc_stack.ss_size = STACK_BYTES;
-      makecontext(&fibers[t], run_fiber, 0);
-    }
-    volatile bool started = false;
-    getcontext(&host);  // the last fiber comes back here
-    if (!started) {
-      started = true;
-      enter(0);
-    }
+    if (_setjmp(host) == 0) enter(0);  // the last fiber comes back here
   }
 }

@@ -141,6 +141,7 @@ static void add_products(float (&d)[COUNT], const float (&left)[2][16], u64 b) {
       }
     }
 }
+static u32 operand_a[32][32][4];
 // Operands in registers are read as late as those in shared memory.
 template <int COUNT>
 static void wgmma_rs(float (&d)[COUNT], const u32 (&a)[4], u64 b) {
