@@ -33,13 +33,15 @@ function readTable(directory: string, place: string, name: string): Table {
   return { place, rows: rows.map((row) => ({ ...row, types })) };
 }
 
-/** All tables called `name` in the directory and below it, in the order of their places. */
+/** All tables called `name` in the directory and below it, in the order of their places, those of other types after the others. */
 export function findTables(directory: string, name: string): Table[] {
   const names = [`${name}.csv`, `${name}.timings.csv`];
   const places = readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .filter((path) => names.includes(basename(path)))
     .map((path) => (dirname(path) === '.' ? '' : dirname(path)));
-  return [...new Set(places)].sort().map((place) => readTable(directory, place, name));
+  const tables = [...new Set(places)].sort().map((place) => readTable(directory, place, name));
+  const typesOf = ({ rows: [row = {}] }: Table): string => textIn(row, 'types');
+  return tables.sort((a, b) => (typesOf(a) < typesOf(b) ? -1 : typesOf(a) > typesOf(b) ? 1 : 0));
 }
 
 /** The measured rows of a table that lies in the directory itself. */

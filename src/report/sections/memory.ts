@@ -1,5 +1,5 @@
 import { formatBytes, formatTokenCount } from '../../results/display.js';
-import { groupRows } from '../../results/group.js';
+import { groupRows, groupRowsBy } from '../../results/group.js';
 import type { Row } from '../../results/schema.js';
 import { lineChart, type LineSeries } from '../charts.js';
 import { figure, htmlTable, paragraph } from '../html.js';
@@ -48,20 +48,23 @@ function differInChunks(rows: readonly Row[]): boolean {
   return new Set(cells).size < cells.length;
 }
 
-/** @param chunks the size of all chunks, where others have a chart of their own */
+/** @param chunks the size of all chunks, where others have a chart of their own; the rows are of the same types */
 function memoryChart(source: ReportSource, rows: readonly Row[], chunks: string): string {
+  const types = textIn(rows[0] ?? {}, 'types');
   const models = [...new Set(rows.map((row) => textIn(row, 'model')))];
   const lines = [
     ...groupRows(
       rows,
-      withFolders(rows, (row) => legendName(row, models.length > 1)),
+      // The title names the types.
+      withFolders(rows, (row) => legendName({ ...row, types: '' }, models.length > 1)),
     ),
   ];
   const isFew = lines.length <= FEW_MODELS;
   return lineChart({
     title:
       `Inference memory against context, ${models.join(' and ')}` +
-      (chunks === '' ? '' : `, in chunks of ${chunks} tokens`),
+      (chunks === '' ? '' : `, in chunks of ${chunks} tokens`) +
+      (types === '' ? '' : `, ${types}`),
     subtitle: isFew
       ? 'dashed: computed from the configuration, or of others; solid: measured on this machine'
       : 'total, computed from the configuration',
@@ -70,6 +73,9 @@ function memoryChart(source: ReportSource, rows: readonly Row[], chunks: string)
     series: [...lines.flatMap(([name, part]) => seriesOf(name, part, isFew)), ...overlays(source, 'memory')],
   });
 }
+
+const pictureName = (name: string, chunks: string, types: string): string =>
+  ['memory', name, chunks && `chunk-${chunks}`, types.replaceAll(/[^\w]+/g, '-')].filter(Boolean).join('-');
 
 /** What was measured, tensors and device; empty where nothing was. */
 function measuredTable(rows: readonly Row[]): string {
@@ -111,13 +117,15 @@ export function memorySection(source: ReportSource): Section | null {
   const rows = findRows(source.directory, 'profile-memory');
   if (rows.length === 0) return null;
   const inChunks = differInChunks(rows);
-  const bySize = groupRows(rows, (row) => (inChunks ? shown(row, 'chunk_tokens', formatTokenCount) : ''));
-  const charts = [...bySize].flatMap(([chunks, part]) =>
-    [...byChart(part)].map(([name, group]): [string, string] => [
-      `memory-${name}${chunks === '' ? '' : `-chunk-${chunks}`}`,
-      memoryChart(source, group, chunks),
-    ]),
-  );
+  const chunksOf = (row: Row): string => (inChunks ? shown(row, 'chunk_tokens', formatTokenCount) : '');
+  const charts = groupRowsBy(rows, ['types'])
+    .flatMap((own) => [...groupRows(own, chunksOf)])
+    .flatMap(([chunks, part]) =>
+      [...byChart(part)].map(([name, group]): [string, string] => [
+        pictureName(name, chunks, textIn(group[0] ?? {}, 'types')),
+        memoryChart(source, group, chunks),
+      ]),
+    );
   const text =
     'YOCO keeps one K/V cache for all layers and a state of constant size; the Transformer keeps K/V for every layer. ' +
     `Total: weights, caches and the largest activations. ${filledNote(rows)}`;
