@@ -61,7 +61,7 @@ export default class Generate extends PlainCommand {
     'prompt-file': Flags.string({ description: 'file that holds the prompt', helpValue: 'FILE' }),
     prompts: Flags.string({
       description:
-        'file of several prompts, one a line; each is continued as if it were alone, and answered as a JSON line',
+        'file of several prompts, one a line; each is continued as if it were alone (with --compute float8 nearly so), and answered as a JSON line',
       helpValue: 'FILE',
     }),
     // A default would count as given.

@@ -13,7 +13,7 @@ import { headDim, layoutOf, type ModelConfig } from './config.js';
 import type { LayoutWord } from './layouts.js';
 import { mixer } from './mixers/index.js';
 import type { MixerName } from './mixers/list.js';
-import { elements, type ParameterSpec, parameterSpecs, readWidth } from './parameters.js';
+import { elements, type ParameterSpec, parameterSpecs, readWidth, requireFloat8 } from './parameters.js';
 
 export interface PrefillCost {
   /** Default true: the layers after the last one that remembers anything run for the last position only. */
@@ -107,6 +107,7 @@ export function costs(config: ModelConfig): Costs {
   const specs = parameterSpecs(config);
   const parameters = specs.reduce((sum, { shape }) => sum + elements(shape), 0);
   const weightBytes = (bytes: number, type = weightDefaults.stored): number => {
+    if (type !== null) requireFloat8(specs);
     const bytesOf = ({ shape, suitsFloat8 }: ParameterSpec): number =>
       type !== null && suitsFloat8 ? float8Bytes(shape) : elements(shape) * bytes;
     return specs.reduce((sum, spec) => sum + bytesOf(spec), 0);

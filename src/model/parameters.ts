@@ -1,4 +1,5 @@
 /** Which tensors a configuration has, under the names of the official checkpoints and in their order. */
+import { UsageError } from '../errors.js';
 import { type ModelConfig, layoutOf } from './config.js';
 import { type Conventions, conventionsOf } from './conventions.js';
 import {
@@ -135,4 +136,12 @@ function layerInputs(
     .map((parameter) => ({ ...parameter, name: conventions.mixer(parameter.name) }));
   const order = Object.keys(layer) as (keyof LayerWeights)[];
   return [...own, ...order.map((part) => rest[part])];
+}
+
+/** @throws UsageError where a model has no weight that can be kept in float8 */
+export function requireFloat8(specs: readonly ParameterSpec[]): void {
+  if (specs.some(({ suitsFloat8 }) => suitsFloat8)) return;
+  throw new UsageError(
+    'no weight of this model can be kept in float8, whose extents have to be multiples of 16: leave out --compute',
+  );
 }

@@ -5,7 +5,7 @@ import { type ComputeType, float32Tensor, keepInFloat8 } from '../ops/index.js';
 import * as tf from '../tf.js';
 import type { ModelConfig } from './config.js';
 import type { InitialValues } from './initial-values.js';
-import { elements, parameterSpecs, type ParameterSpec } from './parameters.js';
+import { elements, parameterSpecs, type ParameterSpec, requireFloat8 } from './parameters.js';
 
 /**
  * What the weights are: `random` draws of the recipe of `initial-values.ts`; `repeated`, which has its distribution but
@@ -35,7 +35,9 @@ export class Weights {
   constructor(config: ModelConfig, { seed, weights, initialValues, compute }: WeightOptions) {
     const values = valueSource(seed, weights);
     const variables = new Map<string, tf.Variable>();
-    for (const spec of parameterSpecs(config, initialValues)) {
+    const specs = parameterSpecs(config, initialValues);
+    if (compute !== null) requireFloat8(specs);
+    for (const spec of specs) {
       const tensor = tf.tidy(() => repeated(values(spec), spec.shape));
       const variable = tf.variable(tensor);
       variables.set(spec.name, variable);

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { RunError } from '../errors.js';
@@ -9,8 +9,7 @@ const RUN = v.object({
   command: v.optional(v.array(v.string())),
   versions: v.optional(v.record(v.string(), v.string())),
   machine: v.optional(v.object({ cpu: v.string(), cores: v.number(), memoryBytes: v.number() })),
-  engine: v.nullish(v.object({ description: v.string(), storage: v.optional(v.string()) })),
-  flags: v.optional(v.object({ 'kv-dtype': v.optional(v.string()), compute: v.optional(v.string()) })),
+  engine: v.nullish(v.object({ description: v.string() })),
 });
 
 export type RunInfo = v.InferOutput<typeof RUN>;
@@ -23,20 +22,6 @@ function readRun(path: string): RunInfo[] {
     if (!(error instanceof RunError)) throw error;
     return [];
   }
-}
-
-/**
- * In what a run kept or computed other than it stored its tensors: `K/V in int4, products in float8`; empty for nothing. Figures of
- * different types are not to be compared as if they were of one.
- */
-export function typesOfRun(path: string): string {
-  const [{ engine, flags = {} } = {}] = existsSync(path) ? readRun(path) : [];
-  const { 'kv-dtype': cache, compute } = flags;
-  const parts = [
-    cache !== undefined && cache !== engine?.storage && `K/V in ${cache}`,
-    compute !== undefined && `products in ${compute}`,
-  ];
-  return parts.filter(Boolean).join(', ');
 }
 
 /** What the runs in a results directory were, in the order of their files' names. */

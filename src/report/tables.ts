@@ -3,8 +3,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { groupRowsBy } from '../results/group.js';
 import { readResultRows } from '../results/read.js';
+import { typesOfRun } from '../results/run-file.js';
 import type { Cell, Row } from '../results/schema.js';
-import { typesOfRun } from './runs.js';
 
 export interface Table {
   /** Directory of the file relative to the results directory; empty at its top. */

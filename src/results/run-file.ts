@@ -4,12 +4,34 @@ import * as v from 'valibot';
 import { UsageError } from '../errors.js';
 import { readJsonAs } from '../files/json.js';
 import { writeFileAtomic } from '../files/write.js';
+import type { Provenance } from './provenance.js';
 
 const Run = v.looseObject({ command: v.array(v.string()) });
 const Description = v.looseObject({ ...Run.entries, earlier: v.optional(v.array(Run)) });
-const Computed = v.looseObject({
-  engine: v.optional(v.nullable(v.looseObject({ compute: v.optional(v.string()) }))),
+const text = v.optional(v.string());
+const Typed = v.looseObject({
+  engine: v.nullish(v.looseObject({ cacheType: text, compute: text })),
+  flags: v.optional(v.looseObject({ 'kv-dtype': text, compute: text, dtype: text })),
 });
+type Typed = v.InferOutput<typeof Typed>;
+
+/** In what computed figures assume tensors are stored where nothing is said. */
+const ANALYTIC_STORAGE = 'bfloat16';
+
+/**
+ * In what a run kept or computed other than it stored its tensors: `K/V in int4, products in float8`; empty for nothing. Figures of
+ * different types are never of one table, and not to be compared as if they were.
+ */
+function typesOf({ engine, flags = {} }: Typed): string {
+  const { 'kv-dtype': asked, dtype = ANALYTIC_STORAGE } = flags;
+  // Without an engine, figures are of what was asked for.
+  const { cacheType, compute } = engine ?? { ...flags, cacheType: asked === dtype ? undefined : asked };
+  return [cacheType && `K/V in ${cacheType}`, compute && `products in ${compute}`].filter(Boolean).join(', ');
+}
+
+/** The same of the run that a file describes; empty where there is none. @throws RunError where it is no such file */
+export const typesOfRun = (path: string): string =>
+  existsSync(path) ? typesOf(readJsonAs(path, Typed)) : '';
 
 export class RunFile {
   /** Descriptions of the runs before, the oldest first: one for each command line. */
@@ -17,18 +39,14 @@ export class RunFile {
 
   constructor(private readonly path: string) {}
 
-  /**
-   * Figures of models that compute in float8 and of those that do not are never of one table.
-   * @throws UsageError where the file is of such another run
-   */
-  requireSameCompute(engine: { readonly compute?: string } | null): void {
-    if (engine === null || !existsSync(this.path)) return;
-    const { engine: earlier = null } = readJsonAs(this.path, Computed);
-    if (earlier === null || earlier.compute === engine.compute) return;
-    const inWhat = ({ compute }: { readonly compute?: string }): string =>
-      compute === undefined ? 'without --compute' : `with --compute ${compute}`;
+  /** @throws UsageError where the file is of a run of other types than `run` */
+  requireSameTypes(run: Provenance): void {
+    if (!existsSync(this.path)) return;
+    const [before, now] = [typesOfRun(this.path), typesOf(v.parse(Typed, run))];
+    if (before === now) return;
+    const named = (types: string): string => (types === '' ? 'without other types' : `with ${types}`);
     throw new UsageError(
-      `${this.path} is of a run ${inWhat(earlier)}, this one is ${inWhat(engine)}: name another --out, or start over with --no-resume`,
+      `${this.path} is of a run ${named(before)}, this one is ${named(now)}: name another --out, or start over with --no-resume`,
     );
   }
 

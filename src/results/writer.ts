@@ -59,7 +59,7 @@ export class ResultWriter {
   }
 
   /**
-   * @throws UsageError when rows of the table are of a run that computed in another type (`--compute`)
+   * @throws UsageError when rows of the table are of a run of other types (`--kv-dtype`, `--compute`)
    * @throws RunError when the directory cannot be written, another process writes this table there, or an earlier table
    *   in it cannot be read
    */
@@ -80,7 +80,7 @@ export class ResultWriter {
   /** Begins with what earlier runs left. */
   private takeOver(): void {
     const { plan, resume = true, keepOthers = resume && plan !== undefined } = this.options;
-    if (resume) this.runFile.requireSameCompute(this.options.provenance.engine);
+    if (resume) this.runFile.requireSameTypes(this.options.provenance);
     for (const key of plan ?? []) {
       const hash = this.hash(key);
       this.order.set(hash, this.order.size);

@@ -105,20 +105,42 @@ test('--compute float8 is recorded, changes weights only, and its table is not c
   assert.is(record.engine.compute, 'float8');
   await printedRows(...float8);
   const { stderr, exitCode } = await runCli(...argv);
-  assert.match(stderr, /^yoco: .*profile-memory\.run\.json is of a run with --compute float8, this one is without --compute: name another --out, or start over with --no-resume\n$/); // prettier-ignore
+  assert.match(stderr, /^yoco: .*profile-memory\.run\.json is of a run with products in float8, this one is without other types: name another --out, or start over with --no-resume\n$/); // prettier-ignore
   assert.is(exitCode, 2);
   const [again = {}] = await printedRows(...argv, '--no-resume');
   assert.is(again.measured_weights_bytes, row.measured_weights_bytes, 'the cpu engine stores float32');
   const other = await runCli(...float8);
-  assert.match(other.stderr, /is of a run without --compute, this one is with --compute float8/);
+  assert.match(other.stderr, /is of a run without other types, this one is with products in float8/);
 
-  const analytic = ['profile-memory', '--analytic', ...common(at('analytic')), '--ctx', '64'];
+  const bare = ['profile-memory', '--analytic', ...common(at('analytic'))];
+  const analytic = [...bare, '--ctx', '64'];
   const [usual = {}] = await printedRows(...analytic);
-  const [small = {}] = await printedRows(...analytic, '--compute', 'float8');
+  for (const other of ['--compute=float8', '--kv-dtype=int4']) {
+    const refused = await runCli(...bare, '--ctx', '128', other);
+    assert.match(
+      refused.stderr,
+      /is of a run without other types, this one is with (products in float8|K\/V in int4)/,
+    );
+    assert.is(refused.exitCode, 2);
+  }
+  const [small = {}] = await printedRows(...analytic, '--compute', 'float8', '--no-resume');
   const share = Number(small.weights_bytes) / Number(usual.weights_bytes);
   assert.ok(share > 0.5 && share < 0.8, `float8 takes ${share} of bfloat16`);
   assert.is(small.kv_cache_bytes, usual.kv_cache_bytes);
   assert.is(small.activation_bytes, usual.activation_bytes);
+});
+
+test('--compute float8 is refused for a model none of whose weights can be kept in it', async () => {
+  const shape = { dim: 40, layers: 4, hiddenDim: 100, heads: 5, kvHeads: 5, vocabSize: 264 };
+  writeFileSync(at('odd.json'), JSON.stringify(shape));
+  const argv = ['profile-memory', '--config', at('odd.json'), '--ctx', '64', '--compute', 'float8'];
+  const message = /no weight of this model can be kept in float8, .*: leave out --compute\n/;
+  const computed = await runCli(...argv, '--analytic', '--out', at('odd'));
+  assert.match(computed.stderr, message);
+  assert.is(computed.exitCode, 2);
+  const measured = await runCli(...argv, '--engine', 'cpu', '--out', at('odd-measured'));
+  assert.match(measured.stdout, message);
+  assert.is(measured.exitCode, 1);
 });
 
 test('a filled cache takes the memory of a computed one, and is decoded after', async () => {

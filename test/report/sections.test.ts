@@ -160,19 +160,19 @@ test('of several measurements of a cell the first counts, without early exit non
 });
 
 test('figures of other types of keys and values, or of products, are named and compared apart', async () => {
-  const measured = (place: string, rows: readonly string[], flags: object): void => {
+  const measured = (place: string, rows: readonly string[], types: object): void => {
     mkdirSync(at(place));
     write(`${place}/profile-prefill.timings.csv`, [
       'model,architecture,self_decoder,early_exit,context,seconds_median',
       ...rows,
     ]);
-    const engine = { description: 'a card', storage: 'bfloat16' };
-    write(`${place}/profile-prefill.run.json`, [JSON.stringify({ engine, flags })]);
+    const engine = { description: 'a card', ...types };
+    write(`${place}/profile-prefill.run.json`, [JSON.stringify({ engine })]);
   };
   const [yoco, transformer] = ['small,yoco,gated-retention,true,64,', 'small,transformer,,true,64,'];
   measured('a', [`${yoco}1`, `${transformer}5`], { compute: 'float8' });
-  measured('b', [`${yoco}2`, `${transformer}6`], { 'kv-dtype': 'bfloat16' });
-  measured('c', [`${yoco}4`], { compute: 'float8', 'kv-dtype': 'int4' });
+  measured('b', [`${yoco}2`, `${transformer}6`], {});
+  measured('c', [`${yoco}4`], { compute: 'float8', cacheType: 'int4' });
   await runCli('report', at());
   const [, ...lines] = readFileSync(at('ratios.timings.csv'), 'utf8').trimEnd().split('\n');
   assert.equal(lines, [
