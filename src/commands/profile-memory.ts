@@ -87,6 +87,7 @@ export default class ProfileMemory extends BaseCommand {
     const { chooseModels } = await import('../library/models.js');
     const { profileMemory } = await import('../library/profiling.js');
     const { formatBytes } = await import('../library/basics.js');
+    const { weightTypeOf } = await import('../library/engines.js');
     const asOne = await this.output(flags);
     const models = chooseModels(await modelSelection(flags));
     if (flags.analytic) this.refuseRanks();
@@ -96,7 +97,7 @@ export default class ProfileMemory extends BaseCommand {
     const storage = engine?.storage ?? flags.dtype ?? 'bfloat16';
     const asked = flags['kv-dtype'] ?? storage;
     const cacheType = engine?.cacheType ?? (asked === storage ? null : asked);
-    const weightType = engine?.roundsOnly === true ? null : (flags.compute ?? null);
+    const weightType = engine ? weightTypeOf(engine) : (flags.compute ?? null);
     this.note(
       `computed for batch 1, ${storage}, prefill in chunks of ${formatTokenCount(flags.chunk)} tokens` +
         (cacheType === null ? '' : `, keys and values in ${cacheType}`) +

@@ -41,7 +41,7 @@ export function findTables(directory: string, name: string): Table[] {
     .map((path) => (dirname(path) === '.' ? '' : dirname(path)));
   const tables = [...new Set(places)].sort().map((place) => readTable(directory, place, name));
   const typesOf = ({ rows: [row = {}] }: Table): string => textIn(row, 'types');
-  return tables.sort((a, b) => (typesOf(a) < typesOf(b) ? -1 : typesOf(a) > typesOf(b) ? 1 : 0));
+  return tables.sort((a, b) => typesOf(a).localeCompare(typesOf(b)));
 }
 
 /** The measured rows of a table that lies in the directory itself. */

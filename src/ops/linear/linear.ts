@@ -79,7 +79,7 @@ function partlyInFloat8(
     return float8.map((weight) => product(rounded, weight, false));
   });
   const others = weights.filter((weight) => !float8.includes(weight));
-  const made = new Map([...float8.entries()].map(([i, weight]) => [weight, products[i] as tf.Tensor]));
+  const made = new Map(float8.map((weight, i) => [weight, products[i] as tf.Tensor]));
   if (others.length > 0) linearGroup(x, others).forEach((y, i) => made.set(others[i] as tf.Tensor, y));
   return weights.map((weight) => made.get(weight) as tf.Tensor);
 }

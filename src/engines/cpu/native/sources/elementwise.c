@@ -5,14 +5,6 @@
 
 /* Functions that need no memory return 0 as those do that got theirs. */
 
-/* Elements worth a thread. */
-#define WORTH_A_THREAD 8192
-
-static void divided(Pool *pool, Work work, void *argument, long elements) {
-  if (elements < 2 * WORTH_A_THREAD) work(argument, 0, 1);
-  else run(pool, work, argument);
-}
-
 INLINE vec sigmoid(vec x) { return splat(1.0f) / (splat(1.0f) + vexp(-x)); }
 
 typedef struct {
@@ -272,7 +264,6 @@ static void rotary_work(void *argument, int thread, int threads) {
 /* x, y [rows, heads, width]; cos, sin [time, width / 2], of which row r takes r modulo time. */
 EXPORT int yoco_rotary(Pool *pool, const float *x, const float *cos, const float *sin, float *y, int rows, int time, int heads, int width, int interleaved, int inverse) {
   Rotation r = {x, cos, sin, y, rows, time, heads, width, interleaved, inverse};
-  if ((long)rows * heads * width < 16384) rotary_work(&r, 0, 1);
-  else run(pool, rotary_work, &r);
+  divided(pool, rotary_work, &r, (long)rows * heads * width);
   return 0;
 }

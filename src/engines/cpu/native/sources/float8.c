@@ -59,7 +59,6 @@ static void round_work(void *argument, int thread, int threads) {
 /* x, y [rows, width] */
 EXPORT int yoco_round_float8(Pool *pool, const float *x, float *y, int rows, int width) {
   Rows r = {x, y, rows, width};
-  if ((long)rows * width < 16384) round_work(&r, 0, 1);
-  else run(pool, round_work, &r);
+  divided(pool, round_work, &r, (long)rows * width);
   return 0;
 }

@@ -15,4 +15,10 @@ int threads_of(const Pool *pool);
 float *scratch(Pool *pool, int thread, size_t floats);
 /* Bounds of a thread's part of `count` things, in multiples of `unit`. */
 void part(long count, long unit, int thread, int threads, long *from, long *to);
+
+/* Work on so many elements, each read and written once: waking threads for fewer than 16,384 takes longer than it saves. */
+static inline void divided(Pool *pool, Work work, void *argument, long elements) {
+  if (elements < 16384) work(argument, 0, 1);
+  else run(pool, work, argument);
+}
 #endif
